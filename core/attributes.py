@@ -1,0 +1,62 @@
+"""What may be said of a picture beside its text: camera, phase of the action, ground shadow.
+
+A row of `WIDTH` numbers holds three groups. Each group carries its own sign of presence, so a group that is
+all zeros means "not said"; zeroing a group's columns is how training drops it.
+"""
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+
+CAMERA = slice(0, 5)  # sin az, cos az, sin el, cos el, 1
+PHASE = slice(5, 8)  # sin 2 pi phase, cos 2 pi phase, 1
+SHADOW = slice(8, 10)  # shadow on, shadow off
+WIDTH = 10
+
+
+def attributes(
+    count: int,
+    *,
+    azimuth: Tensor | float | None = None,
+    elevation: Tensor | float | None = None,
+    phase: Tensor | float | None = None,
+    shadow: Tensor | bool | None = None,
+) -> Tensor:
+    """Attribute rows, float32 (count, WIDTH), on the device of the first tensor given (else the CPU).
+
+    Every argument is a scalar or a (count,) tensor. None, or NaN in an entry, means "not said".
+    For clips, make rows for all B*F frames and `unflatten(0, (B, F))`.
+
+    azimuth, elevation: degrees, given together; elevation in [-90, 90]. A row has a camera where both are
+        numbers.
+    phase: position in the action's loop, period 1.
+    shadow: whether the figure casts a shadow on the ground (bool, or 0/1, or NaN).
+
+    Raises UserError when only one of azimuth and elevation is given, or elevation is out of range;
+    ValueError when a tensor is neither a scalar nor (count,).
+    """
+    if (azimuth is None) != (elevation is None):
+        raise UserError("A camera needs both azimuth and elevation: give both or neither.")
+    given = (azimuth, elevation, phase, shadow)
+    device = next((value.device for value in given if isinstance(value, Tensor)), torch.device("cpu"))
+
+    def column(value: Tensor | float | bool | None, name: str) -> Tensor:
+        values = torch.as_tensor(torch.nan if value is None else value, dtype=torch.float32, device=device)
+        if values.shape not in ((), (1,), (count,)):
+            raise ValueError(f"{name} has shape {tuple(values.shape)}, expected a scalar or ({count},)")
+        return values.expand(count)
+
+    az, el = column(azimuth, "azimuth").deg2rad(), column(elevation, "elevation").deg2rad()
+    if elevation is not None and bool((el.abs() > torch.pi / 2 + 1e-6).any()):
+        raise UserError("Elevation must lie between -90 and 90 degrees.")
+    turn = column(phase, "phase") * (2 * torch.pi)
+    lit = column(shadow, "shadow")
+
+    one = torch.ones(count, device=device)
+    camera = torch.stack([az.sin(), az.cos(), el.sin(), el.cos(), one], dim=1)
+    loop = torch.stack([turn.sin(), turn.cos(), one], dim=1)
+    ground = torch.stack([(lit > 0.5).float(), (lit <= 0.5).float()], dim=1)  # NaN fails both comparisons
+    camera = torch.where((az + el).isfinite()[:, None], camera, 0.0)
+    loop = torch.where(turn.isfinite()[:, None], loop, 0.0)
+    return torch.cat([camera, loop, ground], dim=1)

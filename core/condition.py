@@ -1,0 +1,77 @@
+"""What a denoiser is told: the text's token states and the attributes beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A batch of B conditions.
+
+    tokens: (B,L,D) token states of the text encoder.
+    mask: (B,L) bool, True where a token is real; every row has at least one.
+    attributes: (B,V), or (B,F,V) with a row for each frame of a clip; see `core.attributes`. Zeros mean
+        "not said".
+
+    Raises ValueError when the shapes disagree.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    attributes: Tensor
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 3 or self.mask.shape != self.tokens.shape[:2]:
+            raise ValueError(
+                f"tokens {tuple(self.tokens.shape)} and mask {tuple(self.mask.shape)}: "
+                "expected (B,L,D) and (B,L)"
+            )
+        if self.attributes.ndim not in (2, 3) or len(self.attributes) != len(self.tokens):
+            raise ValueError(
+                f"attributes {tuple(self.attributes.shape)}: expected (B,V) or (B,F,V), "
+                f"B = {len(self.tokens)}"
+            )
+
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Condition:
+        """Moved to `device`; tokens and attributes cast to `dtype` (the mask stays bool)."""
+        return Condition(
+            self.tokens.to(device=device, dtype=dtype),
+            self.mask.to(device=device),
+            self.attributes.to(device=device, dtype=dtype),
+        )
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor) -> Condition:
+        """The rows chosen by a slice, an index tensor or a bool tensor; an int gives a batch of one."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"row {index} of {len(self)}")  # also what ends `for row in condition`
+            index = slice(index % len(self), index % len(self) + 1)
+        return Condition(self.tokens[index], self.mask[index], self.attributes[index])
+
+    def repeat_interleave(self, count: int) -> Condition:
+        """Every row `count` times in a row: a, b -> a, a, b, b."""
+        return Condition(
+            self.tokens.repeat_interleave(count, dim=0),
+            self.mask.repeat_interleave(count, dim=0),
+            self.attributes.repeat_interleave(count, dim=0),
+        )
+
+    @staticmethod
+    def cat(conditions: Sequence[Condition]) -> Condition:
+        """One batch of all, in order; shorter texts are padded with masked zeros to the longest L."""
+        length = max(condition.tokens.shape[1] for condition in conditions)
+        missing = [length - condition.tokens.shape[1] for condition in conditions]
+        return Condition(
+            torch.cat([F.pad(c.tokens, (0, 0, 0, m)) for c, m in zip(conditions, missing, strict=True)]),
+            torch.cat([F.pad(c.mask, (0, m), value=False) for c, m in zip(conditions, missing, strict=True)]),
+            torch.cat([c.attributes for c in conditions]),
+        )

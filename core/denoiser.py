@@ -1,0 +1,70 @@
+"""Network -> Denoiser -> Prediction: how samplers, guidance and distillation see every model."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from core.condition import Condition
+from core.parameterization import Parameterization
+from core.schedule import NoiseSchedule
+
+
+class Prediction(NamedTuple):
+    """What a denoiser says of x_t. Always consistent: alpha x0 + sigma eps = x_t."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+class Denoises(Protocol):
+    """Anything that denoises: a `Denoiser`, or guidance around one."""
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction: ...
+
+
+class Denoiser(nn.Module):
+    """A network with the schedule it was trained on and the meaning of its output.
+
+    network: `(x, t, condition) -> Tensor` shaped like x.
+    clip: limits the predicted x0 to [-clip, clip] and makes eps agree with it (1.0 for pixels, None for
+        latents).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        parameterization: Parameterization,
+        clip: float | None = None,
+    ) -> None:
+        super().__init__()
+        if clip is not None and clip <= 0:
+            raise ValueError(f"clip must be positive, not {clip}")
+        self.network = network
+        self.schedule = schedule
+        self.parameterization = Parameterization(parameterization)
+        self.clip = clip
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        """x: (B,C,H,W) or (B,C,F,H,W) noised to t; t: (B,) integers in [0, T). Differentiable in x."""
+        return self.clipped(self.predict(x, t, condition), x, t)
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        """`forward` without clipping: linear in the network's output, which is what guidance extrapolates."""
+        output = self.network(x, t, condition).to(x.dtype)  # autocast may have lowered it
+        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        return Prediction(
+            self.parameterization.to_x0(output, x, alpha, sigma),
+            self.parameterization.to_eps(output, x, alpha, sigma),
+        )
+
+    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+        """The prediction with x0 within the clip and eps = (x - alpha x0) / sigma."""
+        if self.clip is None:
+            return prediction
+        x0 = prediction.x0.clamp(-self.clip, self.clip)
+        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        return Prediction(x0, Parameterization.X0.to_eps(x0, x, alpha, sigma))

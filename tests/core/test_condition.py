@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
+from core.condition import Condition
+from core.errors import UserError
+
+
+def condition(batch, length, seed=0, frames=None):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, WIDTH) if frames is None else (batch, frames, WIDTH)
+    return Condition(
+        torch.randn(batch, length, 4, generator=generator),
+        torch.ones(batch, length, dtype=torch.bool),
+        torch.randn(shape, generator=generator),
+    )
+
+
+def test_attributes_hold_the_documented_columns():
+    row = attributes(1, azimuth=90.0, elevation=30.0, phase=0.25, shadow=True)[0]
+    expected = [1, 0, 0.5, math.sqrt(3) / 2, 1, 1, 0, 1, 1, 0]
+    torch.testing.assert_close(row, torch.tensor(expected), atol=1e-6, rtol=0)
+    assert attributes(1, shadow=False)[0].tolist() == [0] * 8 + [0, 1]
+
+
+def test_what_is_not_said_is_zero_and_leaves_other_groups_alone():
+    assert attributes(3).tolist() == [[0.0] * WIDTH] * 3
+    nan = math.nan
+    rows = attributes(
+        3,
+        azimuth=torch.tensor([0.0, nan, 10.0]),
+        elevation=torch.tensor([0.0, 5.0, nan]),
+        phase=torch.tensor([nan, 0.5, 0.0]),
+        shadow=torch.tensor([1.0, nan, 0.0]),
+    )
+    assert rows[:, CAMERA].any(1).tolist() == [True, False, False]
+    assert rows[:, PHASE].any(1).tolist() == [False, True, True]
+    assert rows[:, SHADOW].tolist() == [[1, 0], [0, 0], [0, 1]]
+    assert rows.isfinite().all()
+
+
+def test_phase_and_azimuth_are_periodic():
+    a = attributes(1, azimuth=-30.0, elevation=0.0, phase=1.125)
+    b = attributes(1, azimuth=330.0, elevation=0.0, phase=0.125)
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+def test_half_a_camera_and_impossible_elevation_are_refused():
+    with pytest.raises(UserError, match="both"):
+        attributes(1, azimuth=10.0)
+    with pytest.raises(UserError, match="Elevation"):
+        attributes(2, azimuth=0.0, elevation=torch.tensor([0.0, 91.0]))
+    with pytest.raises(ValueError, match="azimuth"):
+        attributes(3, azimuth=torch.zeros(2), elevation=0.0)
+
+
+def test_cat_pads_text_and_masks_the_padding():
+    short, long = condition(2, 3), condition(1, 5, seed=1)
+    joined = Condition.cat([short, long])
+    assert joined.tokens.shape == (3, 5, 4)
+    assert joined.mask.tolist() == [[True] * 3 + [False] * 2] * 2 + [[True] * 5]
+    assert torch.equal(joined.tokens[:2, :3], short.tokens) and not joined.tokens[:2, 3:].any()
+    assert torch.equal(joined[2].tokens, long.tokens)
+
+
+def test_rows_are_chosen_by_int_slice_and_tensor():
+    c = condition(4, 2, frames=3)
+    assert torch.equal(c[-1].attributes, c.attributes[3:]) and len(c[1]) == 1
+    assert torch.equal(c[1:3].tokens, c.tokens[1:3])
+    assert torch.equal(c[torch.tensor([2, 0])].tokens, c.tokens[[2, 0]])
+    assert len(c[torch.tensor([True, False, True, False])]) == 2
+    assert [len(row) for row in c] == [1] * 4
+    with pytest.raises(IndexError):
+        c[4]
+
+
+def test_repeat_interleave_keeps_copies_together():
+    c = condition(2, 2)
+    assert torch.equal(c.repeat_interleave(2).tokens, c.tokens[[0, 0, 1, 1]])
+
+
+def test_to_casts_all_but_the_mask():
+    moved = condition(1, 2).to("cpu", torch.float64)
+    assert moved.tokens.dtype == moved.attributes.dtype == torch.float64
+    assert moved.mask.dtype == torch.bool
+
+
+def test_shapes_that_disagree_are_refused():
+    c = condition(2, 3)
+    with pytest.raises(ValueError, match="mask"):
+        Condition(c.tokens, c.mask[:, :2], c.attributes)
+    with pytest.raises(ValueError, match="attributes"):
+        Condition(c.tokens, c.mask, c.attributes[:1])

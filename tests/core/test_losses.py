@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from core.condition import Condition
+from core.denoiser import Denoiser
+from core.losses import clipped_snr_weight, simple_loss
+from core.parameterization import Parameterization
+from core.schedule import NoiseSchedule
+
+
+class Zero(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, t, condition):
+        return torch.zeros_like(x) + self.bias
+
+
+def batch(shape):
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    nothing = Condition(torch.zeros(2, 1, 1), torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 10))
+    return x0, noise, torch.tensor([50, 500]), nothing
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 5, 4, 4)])
+@pytest.mark.parametrize("parameterization", list(Parameterization))
+def test_each_samples_loss_is_the_mean_square_of_its_own_target(shape, parameterization):
+    x0, noise, t, nothing = batch(shape)
+    schedule = NoiseSchedule.cosine()
+    loss = simple_loss(Denoiser(Zero(), schedule, parameterization), x0, t, nothing, noise)
+    for i in range(2):
+        alpha, sigma = schedule.alpha(int(t[i])).item(), schedule.sigma(int(t[i])).item()
+        target = {"eps": noise[i], "x0": x0[i], "v": alpha * noise[i] - sigma * x0[i]}[parameterization.value]
+        assert loss[i].item() == pytest.approx((target**2).mean().item(), rel=1e-5)
+
+
+def test_clipping_does_not_reach_the_loss_and_gradients_do_reach_the_network():
+    x0, noise, t, nothing = batch((2, 3, 4, 4))
+    losses = []
+    for clip in (None, 0.01):
+        denoiser = Denoiser(Zero(), NoiseSchedule.cosine(), Parameterization.V, clip)
+        loss = simple_loss(denoiser, x0, t, nothing, noise)
+        loss.mean().backward()
+        losses.append((loss.detach(), denoiser.network.bias.grad))
+    assert torch.equal(losses[0][0], losses[1][0])
+    assert losses[0][1] == losses[1][1] != 0
+
+
+def test_clipped_snr_weight_is_one_error_of_x0_in_every_parameterization():
+    schedule = NoiseSchedule.cosine()
+    t = torch.tensor([5, 200, 500, 990])
+    snr = (schedule.alpha(t) / schedule.sigma(t)).square()
+    for parameterization in Parameterization:
+        denoiser = Denoiser(torch.nn.Identity(), schedule, parameterization)
+        # An error d of x0 is an error of alpha/sigma d of eps and of d/sigma of v.
+        own = {"x0": 1.0, "eps": snr, "v": 1 / schedule.sigma(t).square()}[parameterization.value]
+        x0_weight = clipped_snr_weight(denoiser, t, gamma=5.0) * own
+        torch.testing.assert_close(x0_weight.double(), (snr + 1).clamp(max=6.0), rtol=1e-5, atol=0)
