@@ -1,0 +1,108 @@
+"""The one attention seam: every attention of the suite goes through `attend`.
+
+PyTorch's fused `scaled_dot_product_attention` everywhere; xFormers' memory-efficient kernel on CUDA where the
+package is installed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _memory_efficient_attention():
+    """xFormers' kernel, or None where there is no CUDA device or no working xFormers for it."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        from xformers.ops import memory_efficient_attention  # pyright: ignore[reportMissingImports]
+    except (ImportError, OSError):  # OSError: a build of xFormers for another CUDA
+        return None
+    return memory_efficient_attention
+
+
+# Looked up once, at import: an import inside `attend` would break the graph of torch.compile.
+memory_efficient_attention = _memory_efficient_attention()
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """softmax(query key^T / sqrt(width) + bias) value over the keys that the mask allows.
+
+    Vaswani et al. 2017, "Attention Is All You Need", eq. 1.
+
+    Args:
+        query: (B, heads, N, width).
+        key, value: (B, heads, L, width).
+        mask: (B, L) bool, True where a key may be attended to; at least one per row.
+        bias: (heads, N, L), added to the logits of every row of the batch.
+
+    Returns:
+        (B, heads, N, width).
+    """
+    batch, heads, count, _ = query.shape
+    length = key.shape[2]
+    logits = None
+    if mask is not None:
+        logits = mask[:, None, None, :]
+    if bias is not None:
+        bias = bias.to(query.dtype)[None]
+        logits = bias if logits is None else bias.masked_fill(~logits, float("-inf"))
+    if memory_efficient_attention is None or not query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=logits)
+
+    if logits is not None:
+        if logits.dtype == torch.bool:
+            logits = torch.zeros_like(logits, dtype=query.dtype).masked_fill(~logits, float("-inf"))
+        # The kernel reads rows of the bias in aligned groups of eight.
+        padded = F.pad(logits, (0, -length % 8)).expand(batch, heads, count, -1)
+        logits = padded[..., :length]
+    out = memory_efficient_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_bias=logits
+    )
+    return out.transpose(1, 2)
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention of a sequence to itself or to a context; the output projection starts at zero,
+    so that a residual branch made of it starts as nothing.
+
+    Args:
+        width: channels of the sequence, in and out.
+        head_width: channels of a head.
+        context_width: channels of the context; None for self-attention.
+        inner_width: channels of all heads together, a multiple of head_width; `width` unless told.
+    """
+
+    def __init__(
+        self, width: int, head_width: int, context_width: int | None = None, inner_width: int | None = None
+    ):
+        super().__init__()
+        inner_width = inner_width or width
+        if inner_width % head_width:
+            raise ValueError(f"attention width {inner_width} is not a multiple of head width {head_width}")
+        self.head_width = head_width
+        self.query = nn.Linear(width, inner_width, bias=False)
+        self.key_value = nn.Linear(context_width or width, 2 * inner_width, bias=False)
+        self.out = nn.Linear(inner_width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """x: (B*n, N, width); context: (B, L, context_width), shared by n consecutive rows of x (n = 1
+        but for the frames of a clip); mask: (B, L) bool; bias: (heads, N, L). Returns a tensor like x."""
+        context = x if context is None else context
+        query = self._heads(self.query(x).reshape(context.shape[0], -1, self.query.out_features))
+        key, value = self.key_value(context).chunk(2, dim=-1)
+        out = attend(query, self._heads(key), self._heads(value), mask=mask, bias=bias)
+        return self.out(out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

@@ -1,0 +1,136 @@
+"""Blocks of the U-Net: adaptive group norm, residual and transformer blocks, resampling."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.nn.attention import MultiHeadAttention
+
+GROUP_WIDTH = 8  # channels of a normalisation group; 32 groups at width 256
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) over groups of eight channels."""
+    return nn.GroupNorm(width // GROUP_WIDTH, width)
+
+
+def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with all its parameters at zero: a residual branch that ends in it starts as nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class AdaptiveGroupNorm(nn.Module):
+    """GroupNorm(x) (1 + scale) + shift, with scale and shift read off an embedding.
+
+    Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 3.1 (AdaGN).
+    """
+
+    def __init__(self, width: int, embedding_width: int):
+        super().__init__()
+        self.norm = group_norm(width)
+        self.modulation = nn.Linear(embedding_width, 2 * width)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B,C,H,W); embedding: (B,E). Returns a tensor like x."""
+        scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, conv, AdaGN, SiLU, dropout, conv, added to the input; the last convolution starts at zero.
+
+    Dhariwal and Nichol 2021, section 3.
+    """
+
+    def __init__(self, in_width: int, width: int, embedding_width: int, dropout: float = 0.0):
+        super().__init__()
+        self.in_norm = group_norm(in_width)
+        self.in_conv = nn.Conv2d(in_width, width, 3, padding=1)
+        self.out_norm = AdaptiveGroupNorm(width, embedding_width)
+        self.dropout = nn.Dropout(dropout)
+        self.out_conv = zero_init(nn.Conv2d(width, width, 3, padding=1))
+        self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W)."""
+        h = self.in_conv(F.silu(self.in_norm(x)))
+        h = self.out_conv(self.dropout(F.silu(self.out_norm(h, embedding))))
+        return self.skip(x) + h
+
+
+class FeedForward(nn.Module):
+    """out(value * GELU(gate)): the GEGLU layer of Shazeer 2020, "GLU Variants Improve Transformer"."""
+
+    def __init__(self, width: int, hidden_width: int):
+        super().__init__()
+        self.hidden = nn.Linear(width, 2 * hidden_width)
+        self.out = nn.Linear(hidden_width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.hidden(x).chunk(2, dim=-1)
+        return self.out(value * F.gelu(gate))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention over positions, cross-attention to text, feed-forward: each pre-norm and residual.
+
+    Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3, without
+    the convolutions around it: every branch ends in a zero-initialised layer instead.
+    """
+
+    def __init__(self, width: int, head_width: int, context_width: int, feed_forward: int):
+        super().__init__()
+        self.self_norm = nn.LayerNorm(width)
+        self.self_attention = MultiHeadAttention(width, head_width)
+        self.cross_norm = nn.LayerNorm(width)
+        self.cross_attention = MultiHeadAttention(width, head_width, context_width)
+        self.feed_norm = nn.LayerNorm(width) if feed_forward else None
+        self.feed_forward = FeedForward(width, feed_forward * width) if feed_forward else None
+
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """x: (B*n,C,H,W); context: (B,L,D), shared by n consecutive rows of x; mask: (B,L) bool.
+        Returns a tensor like x."""
+        h = x.flatten(2).transpose(1, 2)
+        h = h + self.self_attention(self.self_norm(h))
+        h = h + self.cross_attention(self.cross_norm(h), context, mask=mask)
+        if self.feed_norm is not None and self.feed_forward is not None:
+            h = h + self.feed_forward(self.feed_norm(h))
+        return h.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class SpatialBlock(nn.Module):
+    """A residual block and, where `transformer` is given, the transformer block after it."""
+
+    def __init__(self, residual: ResidualBlock, transformer: TransformerBlock | None):
+        super().__init__()
+        self.residual = residual
+        self.transformer = transformer
+
+    def forward(self, x: Tensor, embedding: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """x: (B*n,C,H,W); embedding: (B*n,E); context: (B,L,D); mask: (B,L) bool. Returns (B*n,C',H,W)."""
+        h = self.residual(x, embedding)
+        return h if self.transformer is None else self.transformer(h, context, mask)
+
+
+class Downsample(nn.Conv2d):
+    """Half the resolution by a strided 3x3 convolution: (B,C,H,W) -> (B,C',H/2,W/2)."""
+
+    def __init__(self, in_width: int, width: int):
+        super().__init__(in_width, width, 3, stride=2, padding=1)
+
+
+class Upsample(nn.Conv2d):
+    """Twice the resolution by a 1x1 convolution and depth to space: (B,C,H,W) -> (B,C',2H,2W).
+
+    The sub-pixel convolution of Shi et al. 2016. A 3x3 convolution after nearest-neighbour upsampling, as in
+    the papers, would be a fifth of a small network's arithmetic; the residual block after it does its work.
+    """
+
+    def __init__(self, in_width: int, width: int):
+        super().__init__(in_width, 4 * width, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pixel_shuffle(super().forward(input), 2)

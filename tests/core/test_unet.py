@@ -1,0 +1,185 @@
+"""The U-Net: what may and what may not influence its output, and what it refuses."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.utils.flop_counter import FlopCounterMode
+
+from core.condition import Condition
+from core.nn.unet import UNet, UNetConfig
+
+SMALL = UNetConfig(widths=(32, 64), blocks=(1, 2), attention=(True, True), context_width=24)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """A small network none of whose layers is zero."""
+    torch.manual_seed(0)
+    network = UNet(SMALL).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def inputs(batch=2, size=32, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, 3, size, size, generator=generator)
+    tokens = torch.randn(batch, 6, 24, generator=generator)
+    mask = torch.arange(6) < torch.tensor([6, 3, 1, 4])[:batch, None]
+    attributes = torch.randn(batch, 10, generator=generator)
+    return x, torch.tensor([7, 900, 500, 0])[:batch], Condition(tokens, mask, attributes)
+
+
+@torch.no_grad()
+def test_a_fresh_network_returns_zeros():
+    x, t, condition = inputs()
+    out = UNet(SMALL)(x, t, condition)
+    assert out.shape == x.shape and out.count_nonzero() == 0
+
+
+@torch.no_grad()
+def test_rows_of_a_batch_do_not_meet(unet):
+    x, t, condition = inputs(batch=4)
+    singles = torch.cat([unet(x[i : i + 1], t[i : i + 1], condition[i]) for i in range(4)])
+    torch.testing.assert_close(unet(x, t, condition), singles, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_it_is_deterministic(unet):
+    assert torch.equal(unet(*inputs()), unet(*inputs()))
+
+
+@torch.no_grad()
+def test_padding_tokens_have_no_influence(unet):
+    x, t, condition = inputs()
+    before = unet(x, t, condition)
+    noisy = torch.where(condition.mask[..., None], condition.tokens, torch.full_like(condition.tokens, 9.0))
+    assert torch.equal(unet(x, t, Condition(noisy, condition.mask, condition.attributes)), before)
+    nine_tokens = Condition(torch.zeros(1, 9, 24), torch.ones(1, 9) > 0, torch.zeros(1, 10))
+    longer = Condition.cat([condition, nine_tokens])
+    torch.testing.assert_close(unet(x, t, longer[:2]), before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("what", ["x", "t", "tokens", "attributes"])
+@torch.no_grad()
+def test_everything_said_has_influence(unet, what):
+    x, t, condition = inputs()
+    before = unet(x, t, condition)
+    if what == "x":
+        x = x + 0.1 * torch.eye(32)
+    elif what == "t":
+        t = t + 50
+    elif what == "tokens":
+        condition = Condition(condition.tokens.flip(-1), condition.mask, condition.attributes)
+    else:
+        condition = Condition(condition.tokens, condition.mask, condition.attributes + 1)
+    change = (unet(x, t, condition) - before).abs().amax(dim=(1, 2, 3))
+    assert bool((change > 1e-3).all())
+
+
+@torch.no_grad()
+def test_the_order_of_words_alone_does_not_matter_but_which_word_does(unet):
+    """Cross-attention has no positions of its own: order lives in the token states of the text encoder."""
+    x, t, condition = inputs(batch=1)
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
+    shuffled = Condition(condition.tokens[:, order], condition.mask, condition.attributes)
+    torch.testing.assert_close(unet(x, t, shuffled), unet(x, t, condition), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_frames_share_their_clips_condition(unet):
+    """Folded frames equal the same images with the condition repeated, with attributes a clip or a frame."""
+    _, t, condition = inputs()
+    frames = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    repeated = unet(frames, t.repeat_interleave(3), condition.repeat_interleave(3))
+    torch.testing.assert_close(unet(frames, t, condition), repeated, atol=1e-4, rtol=1e-4)
+    attributes = torch.randn(2, 3, 10, generator=torch.Generator().manual_seed(4))
+    per_frame = condition.repeat_interleave(3)
+    per_frame = Condition(per_frame.tokens, per_frame.mask, attributes.flatten(0, 1))
+    torch.testing.assert_close(
+        unet(frames, t, Condition(condition.tokens, condition.mask, attributes)),
+        unet(frames, t.repeat_interleave(3), per_frame),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+@torch.no_grad()
+def test_after_block_sees_every_block_once_in_order(unet):
+    x, t, condition = inputs()
+    seen = []
+
+    def watch(index, h, embedding):
+        assert embedding.shape == (2, 128)
+        seen.append((index, h.shape[1]))
+        return h
+
+    torch.testing.assert_close(unet(x, t, condition, watch), unet(x, t, condition))
+    assert seen == list(enumerate(unet.block_widths)) and unet.block_widths == [32, 64, 64, 64, 64, 64, 32]
+    stopped = unet(x, t, condition, lambda index, h, _: h * 0 if index == len(seen) - 1 else h)
+    assert not torch.allclose(stopped, unet(x, t, condition))
+
+
+@torch.no_grad()
+def test_other_sizes_and_no_attention():
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(widths=(32, 40), blocks=(1, 1), attention=(False, False), context_width=24))
+    x, t, condition = inputs()
+    wide = torch.cat([x, x], dim=3)
+    assert network(wide, t, condition).shape == wide.shape
+
+
+def test_gradients_reach_every_parameter(unet):
+    x, t, condition = inputs()
+    unet(x, t, condition).square().mean().backward()
+    missing = [name for name, p in unet.named_parameters() if p.grad is None or not p.grad.any()]
+    unet.zero_grad()
+    assert not missing
+
+
+def test_the_default_network_is_small():
+    """Under 10 million parameters and 0.8 GFLOP an image of 64x64: what two CPU cores can train."""
+    network = UNet(UNetConfig())
+    condition = Condition(torch.zeros(1, 16, 384), torch.ones(1, 16) > 0, torch.zeros(1, 10))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 64, 64), torch.tensor([0]), condition)
+    assert sum(p.numel() for p in network.parameters()) < 10e6
+    assert 0.6e9 < counter.get_total_flops() < 0.8e9
+
+
+def test_it_compiles_without_graph_breaks(unet):
+    torch._dynamo.reset()
+    compiled = torch.compile(unet, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(*inputs()), unet(*inputs()))
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"widths": (32, 60)}, "multiple of 8"),
+        ({"widths": (32, 72)}, "head_width"),
+        ({"widths": (32,)}, "one entry a level"),
+        ({"blocks": (0, 1)}, "at least 1"),
+        ({"attention": (True,)}, "one entry a level"),
+        ({"patches": 4}, "patches"),
+    ],
+)
+def test_configurations_that_cannot_be_built_are_refused(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        UNetConfig(**{**SMALL.model_dump(), **wrong})
+
+
+def test_inputs_that_do_not_fit_are_refused(unet):
+    x, t, condition = inputs()
+    narrow = Condition(condition.tokens[..., :8], condition.mask, condition.attributes)
+    for arguments, message in [
+        ((x[:, :2], t, condition), "images must be"),
+        ((x[:, :, :30], t, condition), "multiples of 8"),
+        ((x, t[:1], condition), "agree"),
+        ((x[:1], t, condition), "agree"),
+        ((x, t, narrow), "this network reads 24 and 10"),
+        ((x, t, Condition(condition.tokens, condition.mask, torch.zeros(2, 3, 10))), "3 frames"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            unet(*arguments)
