@@ -1,0 +1,141 @@
+"""What stands behind the figure: plain colours and a few places with weather, painted on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.toybox.character import Colour, rgb
+
+HORIZON, FAR_SHORE = 0.56, 0.44  # heights on the screen, 0 at the top and 1 at the bottom
+
+# picture (N,3,size,size), x and y (size,size) in (0,1), phase (N,) -> the picture with more painted on it
+Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """`phrases` end a caption; the first is the name. Plain ones have one colour, places also a sky."""
+
+    phrases: tuple[str, ...]
+    ground: Colour
+    sky: Colour | None = None
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.phrases[0]
+
+    @property
+    def short_name(self) -> str:
+        """The colour of a plain backdrop, the name of a place."""
+        return self.name.removeprefix("on a ").removesuffix(" background") if self.plain else self.name
+
+    @property
+    def plain(self) -> bool:
+        return self.sky is None
+
+    def paint(self, phase: Tensor, size: int = 64) -> Tensor:
+        """(N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop."""
+        device = phase.device
+        at = (torch.arange(size, device=device) + 0.5) / size
+        y, x = torch.meshgrid(at, at, indexing="ij")
+        ground = _tint(self.ground, device)
+        if self.sky is None:
+            return (ground * (1.04 - 0.1 * y)).clamp(0, 1).expand(len(phase), 3, size, size)
+        sky = _tint(self.sky, device) * (0.9 + 0.2 * y)
+        picture = torch.where(y > HORIZON, ground * (1.08 - 0.16 * y), sky)
+        picture = picture.expand(len(phase), 3, size, size)
+        for layer in self.layers:
+            picture = layer(picture, x, y, phase)
+        return picture.clamp(0, 1)
+
+
+def _tint(colour: Colour, device: torch.device) -> Tensor:
+    return torch.tensor(colour, device=device)[:, None, None]
+
+
+def _sea(code: str) -> Layer:
+    def layer(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+        water = _tint(rgb(code), phase.device) * (0.7 + 0.6 * y)
+        return torch.where((y > FAR_SHORE) & (y <= HORIZON), water, picture)
+
+    return layer
+
+
+def _sun(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    distance = ((x - 0.8) ** 2 + (y - 0.42) ** 2).sqrt()
+    return torch.where((distance < 0.11) & (y < FAR_SHORE), _tint(rgb("fff0a8"), phase.device), picture)
+
+
+def _stars(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+    """At most one in each cell of a grid."""
+    u, v = x * 9, y * 9
+    chance = torch.sin(torch.floor(u) * 12.9898 + torch.floor(v) * 78.233) * 43758.5453 % 1.0
+    disc = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.035
+    return torch.where(disc & (chance > 0.6) & (y < HORIZON - 0.04), 0.95, picture)
+
+
+def _falling(columns: int, length: float, speed: int, code: str) -> Layer:
+    """Streaks in columns, each from its own height, that fall `speed` thirds of the picture in a loop."""
+
+    def layer(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
+        u = x * columns
+        start = torch.sin(torch.floor(u) * 12.9898) * 43758.5453 % 1.0
+        fall = (3 * y - speed * phase[:, None, None] + start) % 1.0
+        inside = (fall < length) & ((u % 1 - 0.5).abs() < 0.22)
+        return torch.where(inside[:, None], 0.2 * picture + 0.8 * _tint(rgb(code), phase.device), picture)
+
+    return layer
+
+
+_RAIN, _SNOW = _falling(13, 0.34, 2, "dfeaf6"), _falling(9, 0.13, 1, "ffffff")
+
+
+def _plain(name: str, code: str) -> Backdrop:
+    ground = f"{name} background"
+    return Backdrop((f"on a {ground}", f"against a {ground}", f"with a {ground}"), rgb(code))
+
+
+# Their order is their label in prepared shards, so new ones go to the end; so for the colours below.
+BACKDROPS: tuple[Backdrop, ...] = (
+    _plain("white", "f4f4f2"),
+    _plain("gray", "b9bcc2"),
+    _plain("light blue", "a6d2f4"),
+    _plain("pink", "f7bfcb"),
+    _plain("green", "aee0b2"),
+    _plain("yellow", "f8e7a0"),
+    _plain("purple", "cdb8f0"),
+    _plain("orange", "fbcb98"),
+    Backdrop(
+        ("on a beach", "at the beach", "on the sand by the sea"),
+        rgb("ecd9a4"),
+        rgb("a9dcf5"),
+        (_sea("3f8fc4"),),
+    ),
+    Backdrop(
+        ("on a beach at sunset", "at the beach at sunset", "on a sunset beach"),
+        rgb("c99a78"),
+        rgb("f59a62"),
+        (_sea("7a5a8c"), _sun),
+    ),
+    Backdrop(("in the snow", "on a snowy day", "in falling snow"), rgb("eef3f8"), rgb("9db6cf"), (_SNOW,)),
+    Backdrop(("on the grass", "in a park", "in a meadow"), rgb("86c25a"), rgb("b5e1f7")),
+    Backdrop(("at night", "under the stars", "in the night"), rgb("3d4a5f"), rgb("1a2146"), (_stars,)),
+    Backdrop(("in the rain", "in heavy rain", "on a rainy day"), rgb("7d8894"), rgb("96a3b2"), (_RAIN,)),
+)
+
+PROP_COLOURS: dict[str, Colour] = {
+    "red": rgb("e02b2b"),
+    "orange": rgb("f58a1f"),
+    "yellow": rgb("f5cf2a"),
+    "green": rgb("2f9e44"),
+    "blue": rgb("2563d8"),
+    "purple": rgb("8a3fd1"),
+    "pink": rgb("f072a8"),
+    "white": rgb("f5f5f2"),
+    "black": rgb("232227"),
+}

@@ -1,0 +1,119 @@
+"""Captions in many wordings, and what the bundled model knows by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.errors import UserError
+from core.toybox.actions import ACTIONS
+from core.toybox.backdrops import BACKDROPS
+from core.toybox.scenes import COLOUR_NAMES, Scene
+from core.toybox.subjects import SUBJECTS
+
+OPENINGS = (
+    *("a {}",) * 3,
+    "a cute {}",
+    "a little {}",
+    "a photo of a {}",
+    "a picture of a {}",
+    "a 3d render of a {}",
+    "a cartoon {}",
+    "a toy {}",
+)
+SUBJECT_NAMES = tuple(subject.name for subject in SUBJECTS)
+PLURALS = {
+    "man": "men",
+    "woman": "women",
+    "lady": "ladies",
+    "puppy": "puppies",
+    "bunny": "bunnies",
+    "pony": "ponies",
+    "fox": "foxes",
+    "red fox": "red foxes",
+    "spaceman": "spacemen",
+}
+
+
+def caption(scene: Scene, rng: np.random.Generator) -> str:
+    """One of many sentences for the scene; names its colour and its backdrop nine times in ten."""
+    colour = COLOUR_NAMES[scene.colour]
+    place = str(rng.choice(scene.place.phrases))
+    if scene.company == "couple":
+        who = str(rng.choice(["a couple walking", "a man and a woman walking", "a couple taking a walk"]))
+        text = f"{who} under a {colour} umbrella"
+    elif scene.company == "brush":
+        text = (
+            str(rng.choice(["a brush painting on a canvas", "a paintbrush painting on a canvas"]))
+            + f" with {colour} paint"
+        )
+    else:
+        name = str(scene.who.names[0] if rng.random() < 0.6 else rng.choice(scene.who.names))
+        phrase = str(rng.choice(scene.act.phrases))
+        named = rng.random() < 0.9
+        phrase = phrase.replace("{c}", colour) if named else phrase.replace("{c} ", "")
+        subject = f"two {plural(name)}" if scene.company == "pair" else str(rng.choice(OPENINGS)).format(name)
+        text = f"{subject} {phrase}"
+    return articles(f"{text} {place}" if rng.random() < 0.9 else text)
+
+
+def articles(text: str) -> str:
+    """Puts "an" before vowels."""
+    return re.sub(r"\ba (?=[aeio])", "an ", text)
+
+
+def plural(name: str) -> str:
+    return PLURALS.get(name, name + "s")
+
+
+def known_subject(prompt: str) -> str | None:
+    """The toybox's name of the subject that a prompt speaks of, or None.
+
+    Longer names win: "teddy bear" over "bear".
+    """
+    known = [(name, subject.name) for subject in SUBJECTS for name in subject.names]
+    known += [(plural(name), label) for name, label in known] + [
+        ("couple", "man"),
+        ("paintbrush", "brush"),
+        ("brush", "brush"),
+    ]
+    for name, label in sorted(known, key=lambda pair: -len(pair[0])):
+        if re.search(rf"\b{re.escape(name)}\b", prompt.lower()):
+            return label
+    return None
+
+
+def named_subject(name: str) -> int:
+    """Index into SUBJECTS by any of its names. Raises UserError, listing the names, when there is none."""
+    return _named("subject", name, [subject.names for subject in SUBJECTS])
+
+
+def named_action(name: str) -> int:
+    """Index into ACTIONS by any of its phrases, without a colour. Raises UserError as `named_subject`."""
+    return _named("action", name, [[p.replace("{c} ", "") for p in action.phrases] for action in ACTIONS])
+
+
+def named_colour(name: str) -> int:
+    """Index into COLOUR_NAMES. Raises UserError as `named_subject`."""
+    return _named("colour", name, [[colour] for colour in COLOUR_NAMES])
+
+
+def named_backdrop(name: str) -> int:
+    """Index into BACKDROPS by any phrase; a plain one by its colour too. Raises UserError as `named_subject`."""
+    return _named("backdrop", name, [[b.short_name, *b.phrases] for b in BACKDROPS])
+
+
+def _named(kind: str, name: str, wordings: Sequence[Sequence[str]]) -> int:
+    wanted = _spoken(name)
+    for index, words in enumerate(wordings):
+        if wanted in map(_spoken, words):
+            return index
+    there = ", ".join(words[0] for words in wordings)
+    raise UserError(f"The toybox has no {kind} {name!r}; it has: {there}.")
+
+
+def _spoken(text: str) -> str:
+    """Lower case, single spaces, and articles that do not matter ("an umbrella" is "a umbrella")."""
+    return re.sub(r"\ban ", "a ", " ".join(text.lower().split()))

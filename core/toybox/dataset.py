@@ -1,0 +1,165 @@
+"""Prepared shards of the toybox: what training reads. Layout in docs/architecture.md.
+
+A record is a scene with one caption; for images it is seen at several moments from several sides, for clips
+along one loop from one side. Everything follows from the seed, shard by shard, so an interrupted preparation
+goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.files import whole, writable_folder
+from core.toybox.camera import Camera
+from core.toybox.captions import caption
+from core.toybox.scenes import Scene, paint, random_scene
+
+FRAMES = 16  # of a loop
+VIEWS = 8  # of an image record
+SHARD = 4096  # pictures
+CAPTIONS = "captions.txt"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to prepare into `out`, rounded up to whole shards; `held` as in `random_scene`."""
+
+    out: Path
+    images: int = 0
+    clips: int = 0
+    seed: int = 0
+    held: bool | None = False
+    size: int = 64
+
+    def jobs(self) -> list[tuple[str, int]]:
+        """Kind ("images" or "clips") and number of every shard."""
+        clip_shard = SHARD // FRAMES
+        kinds = (("images", -(-self.images // SHARD)), ("clips", -(-self.clips // clip_shard)))
+        return [(kind, shard) for kind, count in kinds for shard in range(count)]
+
+    def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
+        """Scenes and captions of one shard, and the generator that goes on to draw its cameras."""
+        rng = np.random.default_rng([self.seed, kind == "clips", shard])
+        count = SHARD // (VIEWS if kind == "images" else FRAMES)
+        scenes = [random_scene(rng, self.held) for _ in range(count)]
+        return scenes, [caption(scene, rng) for scene in scenes], rng
+
+    def first_caption(self, kind: str, shard: int) -> int:
+        """Line of captions.txt where a shard's captions begin; all images' come before all clips'."""
+        image_shards = -(-self.images // SHARD)
+        if kind == "images":
+            return shard * (SHARD // VIEWS)
+        return image_shards * (SHARD // VIEWS) + shard * (SHARD // FRAMES)
+
+    def path(self, kind: str, shard: int) -> Path:
+        return self.out / f"{kind}-{shard:05d}.safetensors"
+
+
+def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuths, half of them within 75 degrees of the front, and elevations about 13, float32 (count,)."""
+    front = rng.random(count) < 0.5
+    azimuth = np.where(front, rng.uniform(-75, 75, count), rng.uniform(-180, 180, count)) % 360
+    return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), -8, 45).astype(np.float32)
+
+
+def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict[str, Tensor]:
+    """The tensors of one shard, by the names of docs/architecture.md."""
+    scenes, _, rng = plan.records(kind, shard)
+    clips = kind == "clips"
+    views = 1 if clips else VIEWS  # cameras of a scene
+    spread = FRAMES if clips else 1  # pictures of a camera
+    count = len(scenes) * views
+    azimuth, elevation = draw_cameras(rng, count)
+    phase = rng.random(count).astype(np.float32)
+    shadow = rng.random(count) < 0.6
+    moments = (phase[:, None] + np.arange(FRAMES) / FRAMES) % 1.0 if clips else phase
+    moments = torch.from_numpy(moments.reshape(-1).astype(np.float32))
+    camera = Camera(*(torch.from_numpy(np.repeat(angle, spread)) for angle in (azimuth, elevation)))
+    dark = torch.from_numpy(np.repeat(shadow, spread))
+    chunk, pictures = (4 if device == "cpu" else 64), []
+    for i in range(0, len(scenes), chunk):
+        rows = slice(i * views * spread, (i + chunk) * views * spread)
+        orbit = Camera(camera.azimuth[rows], camera.elevation[rows])
+        colour, _ = paint(scenes[i : i + chunk], moments[rows], orbit, dark[rows], plan.size, device=device)
+        pictures.append((colour * 255).round().clamp(0, 255).byte().cpu())
+    pixels = torch.cat(pictures)
+    first = plan.first_caption(kind, shard)
+    labels = {
+        "caption": range(first, first + len(scenes)),
+        "subject": [-1 if s.company else s.subject for s in scenes],
+        "action": [-1 if s.company else s.action for s in scenes],
+        "colour": [s.colour if s.act.coloured or s.company else -1 for s in scenes],
+        "background": [s.backdrop for s in scenes],
+    }
+    return {
+        "pixels": pixels.reshape(-1, FRAMES, *pixels.shape[1:]) if clips else pixels,
+        "azimuth": torch.from_numpy(azimuth),
+        "elevation": torch.from_numpy(elevation),
+        "phase": torch.from_numpy(phase),
+        "shadow": torch.from_numpy(shadow.astype(np.uint8)),
+        **{name: torch.tensor(list(v)).repeat_interleave(views) for name, v in labels.items()},
+    }
+
+
+def _work(job: tuple[Plan, str, int, str]) -> None:
+    plan, kind, shard, device = job
+    with whole(plan.path(kind, shard)) as draft:
+        save_file(render_shard(plan, kind, shard, device), draft)
+
+
+def _begin_worker() -> None:
+    """One core each; Ctrl-C is the parent's to answer."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_captions(plan: Plan) -> None:
+    """Writes the plan's captions, or keeps a longer file that begins with them.
+
+    Raises UserError when the folder's captions are of another plan: its shards count lines differently.
+    """
+    file = writable_folder(plan.out) / CAPTIONS
+    lines = [line for kind, shard in plan.jobs() for line in plan.records(kind, shard)[1]]
+    text = "".join(line + "\n" for line in lines)
+    there = file.read_text(encoding="utf-8") if file.exists() else ""
+    if not (text.startswith(there) or there.startswith(text)):
+        raise UserError(
+            f"{plan.out} holds shards of another plan (number of images, seed or choice of pairs): "
+            "choose another folder."
+        )
+    if len(text) > len(there):
+        with whole(file) as draft:
+            draft.write_text(text, encoding="utf-8")
+
+
+def prepare(plan: Plan, processes: int = 1, device: str = "cpu") -> Iterator[tuple[int, int]]:
+    """Renders what is missing of the plan; yields (shards done, shards in all) as they come.
+
+    On a CPU, `processes` single-threaded workers share the shards; on a GPU one process is enough.
+    Raises UserError when nothing can be written in the folder or it holds shards of another plan.
+    """
+    _write_captions(plan)
+    jobs = plan.jobs()
+    missing = [(plan, kind, shard, device) for kind, shard in jobs if not plan.path(kind, shard).exists()]
+    done = len(jobs) - len(missing)
+    yield done, len(jobs)
+    if processes == 1 or device != "cpu":
+        for job in missing:
+            _work(job)
+            done += 1
+            yield done, len(jobs)
+        return
+    with get_context("spawn").Pool(processes, _begin_worker) as pool:
+        for _ in pool.imap_unordered(_work, missing):
+            done += 1
+            yield done, len(jobs)

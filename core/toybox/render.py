@@ -1,0 +1,119 @@
+"""Ray casting of solids in batched torch: nearest hits, shading, supersampling; CPU and GPU alike."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, normalize
+
+from core.toybox.camera import Camera, rays
+from core.toybox.hits import TILE, BallHits, ConeHits, CubeHits, Screen
+from core.toybox.solids import Solids
+
+LIGHT = (-0.45, 0.75, 0.55)  # towards the light, in camera axes (right, up, back): it goes with the camera
+
+
+class Picture(NamedTuple):
+    """What the rays of a batch of cameras saw."""
+
+    colour: Tensor  # (N,3,H,W) in [0,1], multiplied by alpha
+    alpha: Tensor  # (N,1,H,W) in [0,1]
+    depth: Tensor  # (N,1,H,W) along the optical axis in world units, infinite where nothing is hit
+    shadow: Tensor  # (N,1,H,W) in [0,1], how much of the ground seen there lies in the figure's soft shadow
+
+
+def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 2) -> Picture:
+    """Pictures of all frames of `solids`, one camera each, `size` pixels square.
+
+    Every pixel averages supersampling**2 rays; its depth is the nearest of theirs.
+    Raises ValueError unless `size` is a multiple of 8 and there is one camera for each frame.
+    """
+    if size < TILE or size % TILE:
+        raise ValueError(f"pictures are a multiple of {TILE} pixels wide, not {size}")
+    if camera.azimuth.shape != (solids.frames,) or camera.elevation.shape != (solids.frames,):
+        raise ValueError(f"{solids.frames} frames need as many cameras, not {tuple(camera.azimuth.shape)}")
+    device = solids.ellipsoids.centre.device
+    frames, fine = solids.frames, size * supersampling
+    eye, axes = camera.axes()
+    screen = Screen(fine, device)
+    tiles = screen.tiles
+
+    kinds = [
+        BallHits(solids.ellipsoids, eye, axes, screen),
+        CubeHits(solids.boxes, eye, axes, screen),
+        ConeHits(solids.cones, eye, axes, screen),
+    ]
+    nearest = torch.full((frames * tiles * tiles, TILE**2), math.inf, device=device)
+    for kind in kinds:
+        nearest.scatter_reduce_(0, kind.slot[:, None].expand_as(kind.depth), kind.depth, "amin")
+
+    light = normalize(torch.tensor(LIGHT, device=device), dim=0)
+    colour = torch.zeros(*nearest.shape, 3, device=device)
+    directions = screen.directions()
+    for kind in kinds:
+        pair, ray = torch.nonzero((kind.depth == nearest[kind.slot]) & kind.depth.isfinite(), as_tuple=True)
+        direction = directions[kind.slot[pair] % (tiles * tiles), ray]
+        normal = kind.normal(pair, direction * kind.depth[pair, ray][:, None])  # in camera axes
+        view = -normalize(direction, dim=-1)
+        colour[kind.slot[pair], ray] = _shade(kind.colour[pair], normal, view, light)
+
+    def image(values: Tensor) -> Tensor:
+        channels = values.shape[-1]
+        square = values.reshape(frames, tiles, tiles, TILE, TILE, channels).permute(0, 5, 1, 3, 2, 4)
+        return square.reshape(frames, channels, fine, fine)
+
+    hit = image(nearest.isfinite().float()[..., None])
+    depth = -max_pool2d(-image(nearest[..., None]), supersampling)
+    shadow = _ground_shadow(solids, eye, axes, size)
+    smooth = avg_pool2d(image(colour), supersampling)
+    return Picture(smooth, avg_pool2d(hit, supersampling), depth, shadow)
+
+
+def _shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
+    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly."""
+    facing = (normal * view).sum(-1, keepdim=True).clamp(0, 1)
+    diffuse = ((normal * light).sum(-1, keepdim=True) * 0.6 + 0.4).clamp(0, 1)
+    half = normalize(light + view, dim=-1)
+    gloss = (normal * half).sum(-1, keepdim=True).clamp(0, 1) ** 24
+    rim = (facing * 2.2).clamp(0, 1)
+    return (albedo * (0.5 + 0.58 * diffuse) * (0.45 + 0.55 * rim) + 0.12 * gloss).clamp(0, 1)
+
+
+def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse: int = 4) -> Tensor:
+    """Soft shadow (N,1,size,size) on the plane y = 0: solids dim the light rays that pass near them.
+
+    Each solid stands as an ellipsoid, sampled at every `coarse`-th pixel.
+    """
+    cones, boxes, balls = solids.cones, solids.boxes, solids.ellipsoids
+    middle, half = (cones.a + cones.b) / 2, (cones.b - cones.a) / 2
+    length = half.norm(dim=-1, keepdim=True)
+    along = half / length.clamp(min=1e-6)
+    r = ((cones.ra + cones.rb) / 2)[:, None, None]
+    outer = along[:, :, None] * along[:, None, :]
+    capsule = (torch.eye(3, device=r.device) - outer) / r + outer / (r + length[:, :, None])
+    frame = torch.cat([balls.frame, boxes.frame, cones.frame])
+    centre = torch.cat([balls.centre, boxes.centre, middle])
+    matrix = torch.cat([balls.matrix, boxes.matrix / 1.15, capsule])
+
+    light = torch.einsum("nij,j->ni", axes, normalize(torch.tensor(LIGHT, device=r.device), dim=0))
+    # Lights below 30 degrees would draw shadows out of the picture.
+    light = normalize(torch.stack([light[:, 0], light[:, 1].clamp(min=0.6), light[:, 2]], -1), dim=-1)
+    grid = rays(size // coarse, eye.device).reshape(-1, 3)
+    direction = torch.einsum("nij,rj->nri", axes, grid)
+    down = direction[..., 1]
+    t = torch.where(down < -1e-4, -eye[:, None, 1] / torch.where(down < -1e-4, down, -1.0), math.inf)
+    seen = t.isfinite() & (t < 2 * Camera.DISTANCE)
+    ground = eye[:, None] + direction * torch.where(seen, t, 0.0)[..., None]
+
+    unit_light = normalize(torch.einsum("sij,sj->si", matrix, light[frame]), dim=-1)
+    # |q|^2 - (q.l)^2 of q = M (ground - centre), without forming q for every pair: M stays with the solid.
+    flat = matrix - unit_light[:, :, None] * torch.einsum("si,sij->sj", unit_light, matrix)[:, None, :]
+    clear = torch.zeros(solids.frames, grid.shape[0], device=eye.device)
+    q = (ground[frame] - centre[:, None]) @ flat.transpose(1, 2)
+    dim = ((1.3 - (q * q).sum(-1).sqrt()) / 0.6).clamp(0, 1)
+    clear.index_add_(0, frame, torch.log1p(-0.98 * dim))
+    shadow = torch.where(seen, 1 - clear.exp(), 0.0).reshape(-1, 1, size // coarse, size // coarse)
+    return interpolate(shadow, scale_factor=coarse, mode="bilinear", align_corners=False)

@@ -1,0 +1,165 @@
+"""Scenes: who does what, with what colour, where. A scene has a caption, solids at any moment, and pictures.
+
+A tenth of all pairs of subject and action is held out of training (`held_out`), the demo prompts' among them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.toybox import props
+from core.toybox.actions import ACTIONS, Action
+from core.toybox.backdrops import BACKDROPS, PROP_COLOURS, Backdrop
+from core.toybox.camera import Camera
+from core.toybox.character import Colour, Subject
+from core.toybox.render import Picture, render
+from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.subjects import SUBJECTS
+
+COLOUR_NAMES = tuple(PROP_COLOURS)
+DEMO_PAIRS = frozenset({("panda", "on a swing"), ("fox", "holding a game controller")})
+SHADOW_DEPTH = 0.38
+
+
+def index_of(items: tuple, name: str) -> int:
+    """Position of the subject, action or backdrop that goes by `name`; ValueError when there is none."""
+    for i, item in enumerate(items):
+        if item.name == name:
+            return i
+    raise ValueError(f"the toybox has no {name!r}; it has {', '.join(item.name for item in items)}")
+
+
+def held_out(subject: str, action: str) -> bool:
+    """Whether the pair of names is kept out of training.
+
+    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), and so are the two demo pairs.
+    """
+    return (subject, action) in DEMO_PAIRS or zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Indices into SUBJECTS, ACTIONS, COLOUR_NAMES and BACKDROPS.
+
+    `company` is "" for one figure, "pair" for two alike, "couple" for a man and a woman under one umbrella,
+    and "brush" for a paintbrush at work on a canvas, with nobody.
+    """
+
+    subject: int
+    action: int
+    colour: int
+    backdrop: int
+    company: str = ""
+
+    @property
+    def who(self) -> Subject:
+        return SUBJECTS[self.subject]
+
+    @property
+    def act(self) -> Action:
+        return ACTIONS[self.action]
+
+    @property
+    def place(self) -> Backdrop:
+        return BACKDROPS[self.backdrop]
+
+    @property
+    def held_out(self) -> bool:
+        return held_out(self.who.name, self.act.name)
+
+    def solids(self, phase: np.ndarray) -> Solids:
+        """The scene's solids at the moments `phase` (N,) of its loop."""
+        s = Sculptor(len(phase))
+        colour = PROP_COLOURS[COLOUR_NAMES[self.colour]]
+        world = Frame.world(len(phase))
+        if self.company == "brush":
+            _brush_on_canvas(s, phase, colour)
+        elif self.company == "couple":
+            walk = ACTIONS[index_of(ACTIONS, "walking")]
+            him, her = SUBJECTS[index_of(SUBJECTS, "man")], SUBJECTS[index_of(SUBJECTS, "woman")]
+            walk.perform(s, him, phase, colour, world.child((-0.4, 0, 0), scale=0.86))
+            walk.perform(s, her, (phase + 0.5) % 1, colour, world.child((0.4, 0, 0), scale=0.82))
+            props.umbrella(s, world.child((-0.06, 0.85, 0.22), scale=0.95), colour)
+        elif self.company == "pair":
+            for side in (-1, 1):
+                base = world.child((side * 0.55, 0, 0), rotation("y", -side * 12), 0.8)
+                self.act.perform(s, self.who, (phase + (side > 0) * 0.25) % 1, colour, base)
+        else:
+            self.act.perform(s, self.who, phase, colour)
+        return s.solids()
+
+
+def _brush_on_canvas(s: Sculptor, phase: np.ndarray, colour: Colour) -> None:
+    world = Frame.world(s.count)
+    props.easel(s, world.child((0.1, 0, -0.1), rotation("y", -12), 1.35), colour)
+    stroke = np.stack(
+        [0.05 + 0.3 * np.sin(2 * np.pi * phase), 1.35 + 0.2 * np.cos(2 * np.pi * phase), 0.55 + 0 * phase], -1
+    )
+    props.brush(s, world.child(stroke, rotation("y", 65) @ rotation("x", -25)), colour, 2.0)
+
+
+def paint(
+    scenes: list[Scene],
+    phase: Tensor,
+    camera: Camera,
+    shadow: Tensor,
+    size: int = 64,
+    supersampling: int = 2,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Picture]:
+    """Pictures of several scenes at once, the same number of frames each.
+
+    phase, camera and shadow (bool) are given for all frames, (len(scenes) * n,), the first scene's first.
+    Returns colour over the backdrop (N,3,size,size) in [0,1] and the bare picture with alpha and depth.
+    """
+    each = len(phase) // len(scenes)
+    moments = phase.cpu().numpy().reshape(len(scenes), each)
+    solids = Solids.cat([scene.solids(p) for scene, p in zip(scenes, moments, strict=True)]).to(device)
+    picture = render(solids, camera.to(device), size, supersampling)
+    ground = torch.cat(
+        [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(each), strict=True)]
+    )
+    ground = ground * (1 - SHADOW_DEPTH * picture.shadow * shadow.to(device)[:, None, None, None])
+    return picture.colour + ground * (1 - picture.alpha), picture
+
+
+PAIR_ACTIONS = (
+    *("standing", "walking", "running", "jumping", "waving", "dancing"),
+    *("playing a guitar", "mixing chemicals", "eating ice cream", "drinking a glass of juice"),
+    *("juggling balls", "reading a book"),
+)
+
+
+def random_scene(rng: np.random.Generator, held: bool | None = False) -> Scene:
+    """A scene from the training set (`held` False), of held-out pairs (True) or of any (None).
+
+    One in thirty holds company instead of a single figure (not when `held` is True).
+    """
+    while True:
+        subject, action = int(rng.integers(len(SUBJECTS))), int(rng.integers(len(ACTIONS)))
+        colour = int(rng.integers(len(COLOUR_NAMES)))
+        # Each backdrop by a coin of its own: two thirds come out plain, which distillation needs.
+        drawn = [i for i, b in enumerate(BACKDROPS) if b.plain == (rng.random() < 0.6)]
+        if not drawn:
+            continue
+        backdrop = int(rng.choice(drawn))
+        company = ""
+        if held is not True and rng.random() < 1 / 30:
+            company = str(rng.choice(["pair", "pair", "couple", "brush"]))
+            if company == "pair":
+                action = index_of(ACTIONS, str(rng.choice(PAIR_ACTIONS)))
+        scene = Scene(subject, action, colour, backdrop, company)
+        if held is None or company in ("couple", "brush") or scene.held_out == held:
+            return scene
+
+
+def contents(scene: Scene) -> str:
+    """A short plain name of the scene, for records and sheets."""
+    if scene.company in ("couple", "brush"):
+        return scene.company
+    return f"{scene.who.name}, {scene.act.name}"

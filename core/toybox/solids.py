@@ -1,0 +1,197 @@
+"""The solids that everything in the toybox is modelled from, in flat batches over many frames.
+
+Three kinds suffice: ellipsoids and boxes, which are affine images of the unit ball and the cube [-1, 1]^3,
+and round cones, the convex hull of two balls. Units are world units (a standing figure is about 2 high), axes
+are right-handed with +y up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AffineSolids:
+    """S affine images of a unit ball or cube: p is inside iff matrix (p - centre) is in the unit solid."""
+
+    frame: Tensor  # (S,) int64, which picture of the batch each solid stands in
+    centre: Tensor  # (S,3)
+    matrix: Tensor  # (S,3,3) world to unit solid
+    radius: Tensor  # (S,) of a bounding ball about `centre`
+    colour: Tensor  # (S,3) in [0,1]
+
+
+@dataclass(frozen=True)
+class RoundCones:
+    """S convex hulls of two balls: `a` with radius `ra`, `b` with radius `rb`."""
+
+    frame: Tensor  # (S,) int64
+    a: Tensor  # (S,3)
+    b: Tensor  # (S,3)
+    ra: Tensor  # (S,)
+    rb: Tensor  # (S,)
+    colour: Tensor  # (S,3)
+
+
+@dataclass(frozen=True)
+class Solids:
+    """All solids of a batch of `frames` pictures."""
+
+    frames: int
+    ellipsoids: AffineSolids
+    boxes: AffineSolids
+    cones: RoundCones
+
+    def to(self, device: torch.device | str) -> Solids:
+        def move(part):
+            return type(part)(*(getattr(part, f.name).to(device) for f in fields(part)))
+
+        return Solids(self.frames, move(self.ellipsoids), move(self.boxes), move(self.cones))
+
+    @staticmethod
+    def cat(parts: list[Solids]) -> Solids:
+        """Batches side by side: the frames of the second follow those of the first."""
+        starts = np.cumsum([0] + [p.frames for p in parts])
+
+        def join(pieces):
+            kind = type(pieces[0])
+            columns = {f.name: [getattr(p, f.name) for p in pieces] for f in fields(kind)}
+            shifts = zip(columns["frame"], starts[:-1], strict=True)
+            columns["frame"] = [frame + int(start) for frame, start in shifts]
+            return kind(**{name: torch.cat(tensors) for name, tensors in columns.items()})
+
+        return Solids(
+            int(starts[-1]),
+            join([p.ellipsoids for p in parts]),
+            join([p.boxes for p in parts]),
+            join([p.cones for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of axes at each of N moments: the local point p stands at origin + scale * rotation p."""
+
+    origin: np.ndarray  # (N,3)
+    rotation: np.ndarray  # (N,3,3)
+    scale: float = 1.0
+
+    @staticmethod
+    def world(count: int) -> Frame:
+        """The world's own axes at `count` moments."""
+        return Frame(np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)))
+
+    def point(self, local: ArrayLike) -> np.ndarray:
+        """World coordinates (N,3) of a local point (3,) or (N,3)."""
+        local = np.broadcast_to(np.asarray(local, float), self.origin.shape)
+        return self.origin + self.scale * np.einsum("nij,nj->ni", self.rotation, local)
+
+    def local(self, world: np.ndarray) -> np.ndarray:
+        """Local coordinates (N,3) of a world point (N,3)."""
+        return np.einsum("nji,nj->ni", self.rotation, world - self.origin) / self.scale
+
+    def child(self, offset=(0.0, 0.0, 0.0), rotation: np.ndarray | None = None, scale: float = 1.0) -> Frame:
+        turned = self.rotation if rotation is None else self.rotation @ rotation
+        return Frame(self.point(offset), turned, self.scale * scale)
+
+
+def rotation(axis: str, degrees: ArrayLike) -> np.ndarray:
+    """Right-handed rotation about a coordinate axis; degrees a number or (N,), returns (3,3) or (N,3,3)."""
+    angle = np.deg2rad(np.asarray(degrees, float))
+    c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
+    rows = {
+        "x": [[i, o, o], [o, c, -s], [o, s, c]],
+        "y": [[c, o, s], [o, i, o], [-s, o, c]],
+        "z": [[c, -s, o], [s, c, o], [o, o, i]],
+    }[axis]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+class Sculptor:
+    """Collects solids for N = `count` moments of one scene.
+
+    Points, radii and colours are constant or given for each moment, with a first axis of N; they are in the
+    units of the frame (`Frame`, N moments too) that they are given with.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self._balls: list[tuple[np.ndarray, ...]] = []
+        self._cubes: list[tuple[np.ndarray, ...]] = []
+        self._cones: list[tuple[np.ndarray, ...]] = []
+
+    def ball(
+        self,
+        frame: Frame,
+        centre: ArrayLike,
+        radii: ArrayLike,
+        colour: ArrayLike,
+        turn: np.ndarray | None = None,
+    ) -> None:
+        """An ellipsoid; `radii` a number or three, along the axes of `frame` turned by `turn` (3,3), (N,3,3)."""
+        radii = np.broadcast_to(radii, np.shape(radii)[:-1] + (3,))
+        size, matrix = self._affine(frame, radii, turn)
+        self._balls.append((frame.point(centre), matrix, size.max(-1), self._each(colour, 3)))
+
+    def box(
+        self,
+        frame: Frame,
+        centre: ArrayLike,
+        half: ArrayLike,
+        colour: ArrayLike,
+        turn: np.ndarray | None = None,
+    ) -> None:
+        """A box with half extents `half` (3,) along the axes of `frame` turned by `turn`."""
+        size, matrix = self._affine(frame, half, turn)
+        reach = np.linalg.norm(size, axis=-1)
+        self._cubes.append((frame.point(centre), matrix, reach, self._each(colour, 3)))
+
+    def cone(self, frame: Frame, a: ArrayLike, b: ArrayLike, ra: float, rb: float, colour: ArrayLike) -> None:
+        """A round cone from `a` (radius `ra`) to `b` (radius `rb`)."""
+        radii = (self._each(r * frame.scale) for r in (ra, rb))
+        self._cones.append((frame.point(a), frame.point(b), *radii, self._each(colour, 3)))
+
+    def chain(
+        self, frame: Frame, points: Sequence[ArrayLike], radii: Sequence[float], colour: ArrayLike
+    ) -> None:
+        """Round cones along a path of points."""
+        for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
+            self.cone(frame, a, b, ra, rb, colour)
+
+    def solids(self) -> Solids:
+        """All that was added, as a batch of `count` frames."""
+        affine = [(3,), (3, 3), (), (3,)]
+        return Solids(
+            self.count,
+            AffineSolids(*self._columns(self._balls, affine)),
+            AffineSolids(*self._columns(self._cubes, affine)),
+            RoundCones(*self._columns(self._cones, [(3,), (3,), (), (), (3,)])),
+        )
+
+    def _each(self, value: ArrayLike, *shape: int) -> np.ndarray:
+        return np.broadcast_to(np.asarray(value, float), (self.count, *shape))
+
+    def _affine(
+        self, frame: Frame, size: ArrayLike, turn: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Half extents (N,3) and the matrix (N,3,3) from the world to the unit solid."""
+        axes = frame.rotation if turn is None else frame.rotation @ turn
+        extent = self._each(size, 3) * frame.scale
+        return extent, np.swapaxes(axes, -1, -2) / extent[:, :, None]
+
+    def _columns(self, rows: list[tuple[np.ndarray, ...]], shapes: list[tuple[int, ...]]) -> list[Tensor]:
+        """R rows of arrays (N, *shape) -> the frame (R*N,) and the columns (R*N, *shape), float32."""
+        if not rows:
+            return [torch.zeros(0, dtype=torch.int64), *(torch.zeros(0, *shape) for shape in shapes)]
+        stacked = (
+            np.stack(column).reshape(-1, *shape)
+            for column, shape in zip(zip(*rows, strict=True), shapes, strict=True)
+        )
+        frame = torch.arange(self.count).repeat(len(rows))
+        return [frame, *(torch.from_numpy(column).float() for column in stacked)]

@@ -1,0 +1,40 @@
+"""All characters. Their order is their label in prepared shards, so new ones go to the end."""
+
+from __future__ import annotations
+
+from core.toybox.animals import (
+    BEAR,
+    CAT,
+    CORGI,
+    FOX,
+    FROG,
+    GOLDEN_RETRIEVER,
+    HORSE,
+    LOBSTER,
+    PANDA,
+    PENGUIN,
+    RABBIT,
+)
+from core.toybox.character import Subject
+from core.toybox.folk import ASTRONAUT, DRAGON, MAN, ROBOT, SKELETON, TEDDY_BEAR, WOMAN
+
+SUBJECTS: tuple[Subject, ...] = (
+    PANDA,
+    FOX,
+    BEAR,
+    CORGI,
+    RABBIT,
+    CAT,
+    ROBOT,
+    LOBSTER,
+    PENGUIN,
+    FROG,
+    TEDDY_BEAR,
+    GOLDEN_RETRIEVER,
+    HORSE,
+    ASTRONAUT,
+    SKELETON,
+    DRAGON,
+    MAN,
+    WOMAN,
+)
