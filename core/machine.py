@@ -1,0 +1,84 @@
+"""The machine: which device to use, what is installed on it, and how fast it multiplies."""
+
+import os
+import platform
+import time
+from importlib import metadata
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from core.errors import UserError
+
+PACKAGES = ("dreamlift", "torch", "numpy", "safetensors", "tokenizers", "diffusers", "accelerate", "xformers")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """ "auto" is CUDA where there is one, else the CPU; otherwise a name of torch's: cpu, cuda, cuda:1, mps.
+
+    Raises UserError for a device that this machine or this build of PyTorch lacks.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"There is no device {name!r} here: use cpu, or auto to find the best.") from error
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, with its threads or memory."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return f"{platform.machine()} {device.type}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each installed package that decides what comes out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def matmul_rate(device: torch.device, size: int = 1024, seconds: float = 1.0) -> float:
+    """GFLOP/s of float32 products of (size,size) matrices, 2 size^3 operations each: the best of the runs.
+
+    The best, since whatever else the machine does can only slow a run down.
+    """
+    a, b = torch.randn(2, size, size, device=device)
+
+    def once() -> float:
+        start = time.perf_counter()
+        torch.mm(a, b)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        return time.perf_counter() - start
+
+    once()  # the first pays for start-up
+    end = time.perf_counter() + seconds
+    best = once()
+    while time.perf_counter() < end:
+        best = min(best, once())
+    return 2 * size**3 / best / 1e9
+
+
+def flop_counter() -> FlopCounterMode:
+    """A context that counts the floating-point operations of products, convolutions and attention within it.
+
+    torch's own counter, told of the fused attention of CPUs, which it leaves out; read `get_total_flops()`.
+    """
+    return FlopCounterMode(
+        display=False,
+        custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops},
+    )
+
+
+def _attention_flops(query, key, value, *_, **__) -> int:
+    return sdpa_flop_count(query, key, value)  # shapes (B,heads,L,D)

@@ -1,0 +1,32 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = {"gen-video": "video.cli", "dream3d": "dream3d.cli", "dreamlift": "dreamlift.cli"}
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs one of the project's commands, by name, as a process of its own in `tmp_path`."""
+
+    def run(name: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        code = f"import sys; sys.argv[0] = {name!r}; from {MODULES[name]} import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
