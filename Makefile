@@ -1,0 +1,69 @@
+# make demo     a fresh environment, then the clip of the README
+# make test     the same environment with the test tools, then every check
+# make models   the bundled models from nothing; goes on where it stopped
+#
+# On a machine with a CUDA GPU add GPU=1.  PYTHON=python3.12 picks the interpreter, PIP_ARGS reaches pip.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+GPU ?=
+# PyTorch's own index of CPU builds: on Linux the build on PyPI brings CUDA's libraries with it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# make models: how much of the toybox to render, and how long to train; these made the bundled weights
+DATA ?= data/toybox
+IMAGES ?= 131072
+CLIPS ?= 4096
+IMAGE_MINUTES ?= 58
+VIDEO_MINUTES ?= 22
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
+ifeq ($(GPU),)
+CONSTRAINT := --constraint constraints-cpu.txt
+else
+CUDA := [cuda]
+endif
+
+.PHONY: demo test models clean
+
+demo: .venv/installed
+	$(BIN)/gen-video "a panda on a swing"
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Dreamlift needs Python 3.10 or newer." if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml constraints-cpu.txt | .venv/bin/python
+ifeq ($(GPU),)
+	$(PIP) --retries 1 --no-deps $(CONSTRAINT) --extra-index-url $(TORCH_INDEX) torch
+endif
+	$(PIP) $(CONSTRAINT) --editable .$(CUDA)
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) $(CONSTRAINT) --editable .[test]
+	touch $@
+
+# Rendering, training and exporting all go on where they stopped; what is finished takes no time again.
+# The video model's training goes on with the image layers: both bundled models come out of its run.
+models: .venv/installed
+	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS)
+	$(BIN)/dreamlift train image --data $(DATA) --run runs/image --minutes $(IMAGE_MINUTES) --resume
+	$(BIN)/dreamlift train video --data $(DATA) --run runs/video --init runs/image --minutes $(VIDEO_MINUTES) --resume
+	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
+	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
+	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 40960 --clips 1024 --seed 1000 --all
+	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge
+	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*
+	find core video dream3d dreamlift tests -name __pycache__ -prune -exec rm -rf {} +

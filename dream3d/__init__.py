@@ -1,0 +1,1 @@
+"""The image model lifted into space."""

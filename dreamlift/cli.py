@@ -1,0 +1,25 @@
+"""The `dreamlift` command. Each subcommand imports what it needs when it runs."""
+
+import typer
+
+from core.command import run
+from dreamlift import evaluate, train
+from dreamlift.doctor import doctor
+from dreamlift.judge_command import train_judge_command
+from dreamlift.toybox import toybox
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Makes, measures and inspects the models that the other commands draw with.",
+)
+app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
+app.command()(toybox)
+app.command()(doctor)
+train.app.command("judge")(train_judge_command)
+
+
+def main() -> None:
+    """The entry point of `dreamlift`."""
+    run(app)

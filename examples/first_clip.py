@@ -1,0 +1,34 @@
+"""A first clip from Python: load the bundled model, watch it sample, write a gif.
+
+python examples/first_clip.py "a panda on a swing" panda.gif
+"""
+
+import sys
+from pathlib import Path
+
+from core.files import BUNDLED
+from core.samplers import State
+from video.video_model import VideoModel
+from video.writer import enlarge, to_frames, write_clip
+
+
+def show(state: State) -> None:
+    """Called after every denoising step; `state.x0` is the model's present guess of the clip."""
+    print(f"\rstep {state.step} of {state.steps}", end="", file=sys.stderr, flush=True)
+
+
+def main(prompt: str, out: str) -> None:
+    model = VideoModel.load(BUNDLED / "video")
+
+    # (1,3,16,64,64) in [-1, 1]. One seed a prompt; a clip depends on its own seed only.
+    clips = model.sample([prompt], frames=16, steps=40, guidance=4.0, seeds=[0], on_state=show)
+    print(file=sys.stderr)
+
+    frames = to_frames(clips[0].numpy())  # (16,64,64,3), uint8
+    write_clip(Path(out), enlarge(frames, 6), fps=8)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

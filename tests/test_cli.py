@@ -1,0 +1,39 @@
+"""The commands as a person runs them: processes, exit codes, what is printed where."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("module", ["video.cli", "dreamlift.cli", "dream3d.cli"])
+def test_commands_start_without_heavy_imports(module: str) -> None:
+    heavy = ("torch", "transformers", "diffusers", "accelerate", "trimesh")
+    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["gen-video", "dreamlift"])
+def test_help_is_printed(command: Command, name: str) -> None:
+    result = command(name, "--help")
+    assert result.returncode == 0 and f"Usage: {name}" in result.stdout and not result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("dreamlift", ["paint"], "dreamlift: No such command 'paint'."),
+        ("dreamlift", ["doctor", "--device", "abacus"], "There is no device 'abacus' here"),
+        ("dream3d", ["a fox"], "dream3d: Text-to-3D is not in this version of Dreamlift yet."),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
+    command: Command, name: str, arguments: list[str], sentence: str
+) -> None:
+    result = command(name, *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,27 @@
+"""What `pip install .` installs: the packages, the presets, the bundled weights and the commands."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
+    build = "from hatchling.build import build_wheel; import sys; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("dreamlift-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry_points = next(name for name in names if name.endswith("entry_points.txt"))
+        commands = archive.read(entry_points).decode()
+    for package in ("core", "video", "dream3d", "dreamlift"):
+        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert sources and sources <= names
+    presets = {f"core/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert "core/configs/gen-video/standard.yaml" in presets <= names
+    bundled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "core" / "bundled").rglob("*.*")}
+    assert bundled <= names
+    for command, package in (("gen-video", "video"), ("dream3d", "dream3d"), ("dreamlift", "dreamlift")):
+        assert f"{command} = {package}.cli:main" in commands

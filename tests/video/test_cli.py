@@ -1,0 +1,204 @@
+"""`gen-video` as a person runs it: what it refuses, and the files that it leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.progress import Progress
+
+import video.generate
+from core.condition import Condition
+from core.guidance import ClassifierFreeGuidance
+from core.machine import flop_counter
+from core.samplers import State
+from video.cli import _say_what_is_unknown, main
+from video.generate import Watch
+from video.options import Job
+from video.record import RunRecord
+from video.video_model import VideoModel, clip_attributes
+from video.writer import to_frames
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+
+# fmt: off
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Give either a prompt"),
+        (["a fox", "--prompts", "prompts.txt"], "Give either a prompt"),
+        ([""], "The prompt is empty."),
+        (["  "], "The prompt is empty."),
+        (["--prompts", "missing.txt"], "Cannot read the prompts of missing.txt: No such file"),
+        (["a fox", "--frames", "0"], "--frames cannot be 0: input should be greater than or equal to 1."),
+        (["a fox", "--frames", "100000"], "--frames cannot be 100000"),
+        (["a fox", "--steps", "0"], "--steps cannot be 0"),
+        (["a fox", "--steps", "1001"], "--steps cannot be 1001"),
+        (["a fox", "--steps", "many"], "Invalid value for '--steps'"),
+        (["a fox", "--guidance", "-1"], "--guidance cannot be -1.0"),
+        (["a fox", "--guidance", "nan"], "--guidance cannot be nan"),
+        (["a fox", "--fps", "0"], "--fps cannot be 0.0"),
+        (["a fox", "--fps", "inf"], "--fps cannot be inf"),
+        (["a fox", "--scale", "0"], "--scale cannot be 0"),
+        (["a fox", "--resampling", "magic"], "--resampling cannot be 'magic'"),
+        (["a fox", "--elevation", "100", "--azimuth", "0"], "--elevation cannot be 100.0"),
+        (["a fox", "--azimuth", "45"], "give both or neither"),
+        (["a fox", "--num", "0"], "--num cannot be 0"),
+        (["a fox", "--seed", "-1"], "--seed cannot be -1"),
+        (["a fox", "--out", "fox.avi"], "fox.avi: its name must end in .mp4, .gif or .webp."),
+        (["a fox", "--out", "fox"], "fox: its name must end in .mp4, .gif or .webp."),
+        (["a fox", "--out", "/dev/null/fox.mp4"], "Cannot write into the folder /dev/null"),
+        (["a fox", "--preset", "best"], "There is no preset 'gen-video/best'; there are draft, fine, "),
+        (["a fox", "--preset", "mine.yaml"], "Cannot read the preset mine.yaml: No such file"),
+        (["a fox", "--sampler", "x"], "No such option"),
+        (["a fox", "--device", "abacus", "--model", "m"], "There is no device 'abacus' here"),
+        (["a fox", "--model", "nowhere"], "There is no model in nowhere"),
+    ],
+)
+# fmt: on
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gen-video", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert sentence in said.err and said.err.startswith("gen-video: ") and said.err.count("\n") == 1
+    assert not said.out and not list(tmp_path.iterdir())
+
+
+def test_damaged_weights_are_refused(command: Command, tmp_path: Path, tiny_model: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    weights = bytearray((tiny_model / "model.safetensors").read_bytes())
+    weights[-10] ^= 1
+    (damaged / "model.safetensors").write_bytes(weights)
+    result = command("gen-video", "a fox", "--model", damaged)
+    assert result.returncode == 2
+    assert "are damaged" in result.stderr and result.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["damaged"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The folder that a run of two clips of "a panda" has left, with seeds 3 and 4."""
+    folder = tmp_path_factory.mktemp("run")
+    arguments = ["A panda!", "--num", "2", "--seed", "3", "--steps", "4", "--frames", "5", "--fps", "10"]
+    arguments += ["--scale", "4", "--resampling", "nearest", "--model", str(tiny_model), "--device", "cpu"]
+    process = start(folder, *arguments)
+    assert process.wait(300) == 0
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    # A test run started in the background ignores Ctrl-C, and so would the command.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; import sys; sys.argv[0] = 'gen-video'; from video.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder, env=environment)
+
+
+def test_a_run_leaves_clips_sheets_and_records(run: Path, tiny_model: Path) -> None:
+    stems = ("a-panda", "a-panda-2")
+    assert sorted(os.listdir(run)) == sorted(f"{s}{e}" for s in stems for e in (".mp4", ".png", ".json"))
+    model = VideoModel.load(tiny_model)
+    for stem, seed in zip(stems, (3, 4), strict=True):
+        clip = model.sample(["A panda!"], frames=5, steps=4, guidance=4.0, seeds=[seed])
+        wanted = to_frames(clip[0].numpy())
+        shown = iio.imread(run / f"{stem}.mp4")
+        assert shown.shape == (5, 64, 64, 3)
+        # Luma survives the encoder's halved colours.
+        luma = (shown @ [0.2126, 0.7152, 0.0722])[:, 2::4, 2::4]
+        assert np.abs(luma - wanted @ [0.2126, 0.7152, 0.0722]).mean() < 4
+        with Image.open(run / f"{stem}.png") as sheet:
+            assert sheet.format == "PNG" and sheet.width > 3 * 192
+        record = RunRecord.model_validate_json((run / f"{stem}.json").read_text())
+        assert (record.prompt, record.seed, record.size) == ("A panda!", seed, (64, 64))
+        assert (record.options.steps, record.options.fps, record.options.scale) == (4, 10.0, 4)
+        assert record.files == [f"{stem}.mp4", f"{stem}.png"]
+        assert 0 < record.seconds.sample < record.seconds.since_start
+
+
+@torch.no_grad()
+def test_the_record_counts_the_arithmetic_of_all_steps(run: Path, tiny_model: Path) -> None:
+    model = VideoModel.load(tiny_model)
+    condition = Condition(*model.text(["A panda!"]), clip_attributes(1, 5, 1 / 16, phase=0.0))
+    negative = Condition(*model.text([""]), clip_attributes(1, 5, 1 / 16, phase=None))
+    guided = ClassifierFreeGuidance(model.denoiser, 4.0, negative)
+    with flop_counter() as counter:
+        guided(torch.randn(1, 3, 5, 16, 16), torch.tensor([500]), condition)
+    record = RunRecord.model_validate_json((run / "a-panda.json").read_text())
+    assert record.gflop == pytest.approx(4 * counter.get_total_flops() / 1e9, abs=0.06)
+    assert record.gflop > 0
+
+
+def test_a_seed_gives_the_same_bytes_whatever_else_is_made(
+    run: Path, command: Command, tmp_path: Path, tiny_model: Path
+) -> None:
+    result = command(
+        "gen-video", "A panda!", "--seed", 4, "--steps", 4, "--frames", 5, "--fps", 10, "--scale", 4,
+        "--resampling", "nearest", "--model", tiny_model, "--device", "cpu", "--out", "alone.mp4",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "alone.mp4").read_bytes() == (run / "a-panda-2.mp4").read_bytes()
+
+
+def test_ctrl_c_keeps_what_was_finished(tmp_path: Path, tiny_model: Path) -> None:
+    process = start(tmp_path, "a fox", "--num", "500", "--steps", "4", "--model", str(tiny_model))
+    try:
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "a-fox.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (tmp_path / "a-fox.json").exists()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 130
+    finally:
+        process.kill()
+    left = os.listdir(tmp_path)
+    assert "a-fox-500.json" not in left
+    for name in left:
+        assert not name.startswith(".") and ".preview." not in name
+        if name.endswith(".json"):
+            record = RunRecord.model_validate_json((tmp_path / name).read_text())
+            assert set(record.files) <= set(left)
+
+
+def test_previews_show_the_guess_while_it_improves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
+    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    progress = Progress(disable=True)
+    watch = Watch(progress, progress.add_task("", total=3), job, decode=torch.neg)
+    seen = []
+    for step, level in ((1, -0.5), (2, 0.5)):
+        clip = torch.full((1, 3, 4, 16, 16), level)
+        watch(State(clip, clip, step, 3, 0))
+        seen.append(np.asarray(Image.open(tmp_path / "a-fox.preview.png"))[-30, 30].tolist())
+    assert seen == [[191] * 3, [64] * 3]
+
+
+def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:
+    _say_what_is_unknown(["a panda on a swing", "a purple toaster"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "a purple toaster" in said and "on a swing" not in said
+    assert "panda, " in said and "--model" in said
+    _say_what_is_unknown(["two pandas on a swing"])
+    assert not capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What gen-video makes of a request, before any model is loaded."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import UserError
+from core.presets import load_preset
+from video.options import ClipOptions, plan, read_prompts, slug
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a panda on a swing", "a-panda-on-a-swing"),
+        ("  A corgi, wearing a BERET! ", "a-corgi-wearing-a-beret"),
+        ("ein Bär im Wald", "ein-bär-im-wald"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("!?", "clip"),
+    ],
+)
+def test_a_prompt_names_its_file(prompt: str, name: str) -> None:
+    assert slug(prompt) == name
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_every_name_is_one_short_path_component(prompt: str) -> None:
+    name = slug(prompt)
+    assert 1 <= len(name) <= 48 and Path(name).name == name and not name.startswith((".", "-"))
+
+
+def test_clips_are_numbered_and_seeded(tmp_path: Path) -> None:
+    jobs = plan(["a fox", "a bear", "a fox!"], 2, 7, f"{tmp_path}/new/")
+    assert [job.clip.name for job in jobs] == [
+        "a-fox.mp4", "a-fox-2.mp4", "a-bear.mp4", "a-bear-2.mp4", "a-fox-3.mp4", "a-fox-4.mp4",
+    ]  # fmt: skip
+    assert [job.seed for job in jobs] == [7, 8] * 3
+    assert {job.clip.parent for job in jobs} == {tmp_path / "new"}
+
+    jobs = plan(["a fox", "a bear"], 2, 0, str(tmp_path / "v1.2.gif"))
+    assert [job.clip.name for job in jobs] == ["v1.2.gif", "v1.2-2.gif", "v1.2-3.gif", "v1.2-4.gif"]
+    assert jobs[0].sheet.name == "v1.2.png" and jobs[0].record.name == "v1.2.json"
+
+
+def test_names_never_meet(tmp_path: Path) -> None:
+    jobs = plan(["a fox", "a fox 2", "a fox", "a fox 2"], 2, 0, str(tmp_path))
+    assert len({job.clip for job in jobs}) == 8
+
+
+def test_prompts_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\n\n  ein Bär  \r\n", encoding="utf-8")
+    assert read_prompts(None, tmp_path / "prompts.txt") == ["a fox", "ein Bär"]
+    (tmp_path / "blank.txt").write_text(" \n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for name, reason in [("blank", "no prompt"), ("binary", "not UTF-8"), ("none", "No such file")]:
+        with pytest.raises(UserError, match=reason):
+            read_prompts(None, tmp_path / f"{name}.txt")
+
+
+def test_options_given_outdo_the_preset() -> None:
+    preset = ClipOptions(steps=12, guidance=2.5, negative="rain", frames=16, fps=8, scale=6)
+    changed = preset.changed(steps=None, guidance=0.0, frames=None, negative="")
+    assert changed == preset.model_copy(update={"guidance": 0.0, "negative": ""})
+
+
+@pytest.mark.parametrize("name", ["draft", "standard", "fine"])
+def test_presets_that_ship(name: str) -> None:
+    load_preset(f"gen-video/{name}", ClipOptions).changed()

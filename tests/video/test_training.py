@@ -1,0 +1,121 @@
+"""Training the video model: stretches of looping clips with their phases, and steps on images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+from torch import nn
+
+from core.attributes import PHASE, attributes
+from core.denoiser import Denoiser
+from core.image_model import ImageModelConfig
+from core.nn.unet import UNetConfig
+from core.presets import load_preset
+from core.training.data import Captions, Dropout, ImageData, Shards
+from video.training import ClipData, FrameByFrame, VideoPreset, VideoTask
+from video.video_model import VideoModelConfig
+
+WHOLE = Dropout(text=0, camera=0, phase=0, shadow=0)
+IMAGE = ImageModelConfig(size=8, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,), patch=2))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Clips 0 to 4: frame f of 16 has value 16 clip + f and phase clip/8 + f/16; images: first frames."""
+    number = torch.arange(5)
+    columns = {
+        "caption": number % 2,
+        "azimuth": number.float(),
+        "elevation": number.float(),
+        "phase": number / 8,
+        "shadow": number.to(torch.uint8) % 2,
+    }
+    frames = (16 * number[:, None] + torch.arange(16)).view(5, 16, 1, 1, 1).expand(-1, -1, 3, 8, 8)
+    save_file(
+        {"pixels": frames.to(torch.uint8).contiguous(), **columns}, tmp_path / "clips-00000.safetensors"
+    )
+    images = {"pixels": frames[:, 0].to(torch.uint8).contiguous(), **columns}
+    save_file(images, tmp_path / "images-00000.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def captions() -> Captions:
+    torch.manual_seed(0)
+    return Captions.of([torch.randn(length, 384) for length in (3, 5, 2)])
+
+
+def test_stretches_go_round_the_loop_with_the_phase_of_each_frame(folder: Path, captions: Captions) -> None:
+    data = ClipData(Shards(folder, "clips"), captions, WHOLE, frames=8, strides=(1, 2))
+    torch.manual_seed(0)
+    index = torch.arange(5).repeat(60)
+    clips, condition = data.batch(index)
+    assert clips.shape == (300, 3, 8, 8, 8) and condition.attributes.shape == (300, 8, 10)
+
+    byte = ((clips[:, 0, :, 0, 0] + 1) * 127.5).round().long()
+    assert torch.equal(byte // 16, index[:, None].expand(-1, 8))
+    frame = byte % 16
+    stride = (frame[:, 1:] - frame[:, :-1]) % 16
+    assert torch.equal(stride, stride[:, :1].expand(-1, 7))
+    assert stride.unique().tolist() == [1, 2]
+    assert frame[:, 0].unique().tolist() == list(range(16))
+    phase = (index[:, None] / 8 + frame / 16).flatten()
+    expected = attributes(300 * 8, phase=phase).unflatten(0, (300, 8))
+    torch.testing.assert_close(condition.attributes[..., PHASE], expected[..., PHASE], rtol=0, atol=1e-5)
+    assert condition.mask.sum(1).tolist() == [5 if i % 2 else 3 for i in index.tolist()]
+
+
+def make(folder: Path, captions: Captions, image_steps: float) -> tuple[VideoTask, Denoiser]:
+    clips = ClipData(Shards(folder, "clips"), captions, WHOLE, frames=4, strides=(1,))
+    images = ImageData([Shards(folder, "images")], captions, WHOLE)
+    torch.manual_seed(0)
+    denoiser = VideoModelConfig(image=IMAGE).denoiser()
+    for parameter in denoiser.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return VideoTask(clips, images, noise_share=0.5, image_steps=image_steps, snr_gamma=5.0), denoiser
+
+
+@pytest.mark.parametrize(("image_steps", "losses", "temporal"), [(0.0, 2, True), (1.0, 8, False)])
+def test_images_train_the_image_layers_alone(
+    folder: Path, captions: Captions, image_steps: float, losses: int, temporal: bool
+) -> None:
+    task, denoiser = make(folder, captions, image_steps)
+    loss = task.loss(denoiser, torch.tensor([0, 3]))
+    assert loss.shape == (losses,) and loss.isfinite().all()
+    loss.mean().backward()
+    network = denoiser.network
+    assert all(parameter.grad is not None for parameter in network.image.parameters())
+    assert all((parameter.grad is not None) == temporal for parameter in network.temporal.parameters())
+
+
+def test_steps_on_images_come_as_often_as_said(folder: Path, captions: Captions) -> None:
+    task, denoiser = make(folder, captions, 0.3)
+    with torch.no_grad():
+        counts = [len(task.loss(denoiser, torch.tensor([0]))) for _ in range(120)]
+    assert counts.count(4) / 120 == pytest.approx(0.3, abs=0.1)  # standard error 0.042
+    assert counts.count(1) + counts.count(4) == 120
+
+
+def test_frame_by_frame_is_the_image_network(folder: Path, captions: Captions) -> None:
+    task, denoiser = make(folder, captions, 0.0)
+    images, condition = task.images.batch(torch.tensor([0, 1, 2]))
+    t = torch.tensor([10, 500, 990])
+    torch.testing.assert_close(
+        FrameByFrame(denoiser.network)(images, t, condition), denoiser.network.image(images, t, condition)
+    )
+
+
+def test_image_layers_learn_at_a_rate_of_their_own() -> None:
+    preset = VideoPreset(image_rate=0.25)
+    names = [name for name, _ in VideoModelConfig(image=IMAGE).denoiser().network.named_parameters()]
+    assert {preset.rate(name) for name in names if name.startswith("temporal.")} == {1.0}
+    assert {preset.rate(name) for name in names if not name.startswith("temporal.")} == {0.25}
+
+
+def test_presets() -> None:
+    preset = load_preset("bundled-video", VideoPreset)
+    assert preset.frames <= 16 and preset.training.batch_size >= 1
+    with pytest.raises(ValidationError, match="strides must be at least 1"):
+        VideoPreset(strides=(1, 0))

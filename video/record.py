@@ -1,0 +1,59 @@
+"""The run record: a JSON file beside each clip that says how the clip was made."""
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from core.files import whole
+from video.options import ClipOptions
+
+
+class ModelRecord(BaseModel):
+    """Which weights drew the clip."""
+
+    folder: str
+    sha256: str  # of its model.safetensors
+    image_sha256: str | None  # of the image model's, where the folder rests on one
+
+
+class Seconds(BaseModel):
+    """Wall-clock times of a run."""
+
+    load: float  # imports and weights, once a run
+    sample: float  # this clip
+    write: float  # this clip's upscaling, encoding and contact sheet
+    since_start: float  # from the start of the process until this clip was written
+
+
+class RunRecord(BaseModel):
+    """Everything needed to make the same clip again, and what it cost."""
+
+    prompt: str
+    seed: int
+    options: ClipOptions
+    preset: str
+    model: ModelRecord
+    device: str
+    versions: dict[str, str]
+    size: tuple[int, int]  # width, height in the file, px
+    seconds: Seconds
+    gflop: (
+        float | None
+    )  # the denoising steps, as torch counts them; None for one step, where none can be counted
+    files: list[str]
+    created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+
+
+def read_model_record(folder: Path) -> ModelRecord:
+    """What a model folder says of itself, once `VideoModel.load` has found it whole."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    base = config["base"] or {"sha256": None}
+    return ModelRecord(folder=str(folder), sha256=config["sha256"], image_sha256=base["sha256"])
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Writes the record as JSON. Raises UserError in an unwritable folder."""
+    with whole(path) as draft:
+        draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,126 @@
+"""Training the video model: its preset, its clips and its task."""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from core.condition import Condition
+from core.denoiser import Denoiser
+from core.losses import clipped_snr_weight, simple_loss
+from core.training.config import TrainingConfig
+from core.training.data import Captions, Dropout, ImageData, Shards
+from core.training.trainer import stratified_timesteps
+from video.temporal import TemporalConfig
+from video.video_model import clip_attributes, mixed_noise
+
+
+class VideoPreset(BaseModel):
+    """How an image model is lifted into time, and how the result is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temporal: TemporalConfig = TemporalConfig()
+    noise_share: float = Field(
+        default=0.5, ge=0, lt=1, description="of the noise's variance, common to all frames"
+    )
+    frames: int = Field(default=8, ge=1, description="of a training clip")
+    strides: tuple[int, ...] = Field(
+        default=(1, 2), min_length=1, description="of a training clip, each as often"
+    )
+    image_steps: float = Field(default=0.2, ge=0, le=1, description="share of the steps that train on images")
+    image_rate: float = Field(
+        default=0.3, ge=0, le=1, description="of the learning rate, for the image's layers"
+    )
+    snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
+    dropout: Dropout = Dropout(phase=0.2)
+    training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
+
+    @model_validator(mode="after")
+    def _strides_are_positive(self) -> "VideoPreset":
+        if min(self.strides) < 1:
+            raise ValueError("strides must be at least 1")
+        return self
+
+    def rate(self, name: str) -> float:
+        """The factor on the learning rate of the parameter of that name."""
+        return self.image_rate if name.startswith("image.") else 1.0
+
+
+class ClipData:
+    """Stretches of looping clips with their conditions. Draws come from torch's global generators."""
+
+    def __init__(
+        self, shards: Shards, captions: Captions, dropout: Dropout, frames: int, strides: tuple[int, ...]
+    ) -> None:
+        self.shards, self.captions, self.dropout = shards, captions, dropout
+        self.frames, self.strides = frames, torch.tensor(strides)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
+        """index: (B,) on the CPU -> `(clips (B,3,F,H,W) in [-1, 1], condition with attributes (B,F,V))`.
+
+        Each clip starts anywhere in its loop and goes round it in one of the strides.
+        """
+        count, loop, device = len(index), self.shards.frames, self.shards.device
+        start = torch.randint(loop, (count,))
+        stride = self.strides[torch.randint(len(self.strides), (count,))]
+        frames = (start[:, None] + stride[:, None] * torch.arange(self.frames)) % loop
+        column = self.shards.rows(index)
+        said = clip_attributes(
+            count,
+            self.frames,
+            (stride / loop).to(device),
+            column["phase"] + (start / loop).to(device),
+            azimuth=column["azimuth"],
+            elevation=column["elevation"],
+            shadow=column["shadow"],
+        )
+        text = self.dropout.drop_text(self.captions, column["caption"])
+        return self.shards.pixels(index, frames), Condition(*text, self.dropout.drop_attributes(said))
+
+
+class FrameByFrame(nn.Module):
+    """A space-time network as an image network, its temporal layers left out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """images: (B,C,H,W); returns a tensor like it."""
+        return self.network(images[:, :, None], t, condition, independent_frames=True)[:, :, 0]
+
+
+class VideoTask:
+    """Denoising of clips with mixed noise; in some steps, of as many images (Ho et al. 2022, section 3).
+
+    image_steps: share of those steps; they keep the image layers from forgetting what clips seldom show.
+    """
+
+    def __init__(
+        self, clips: ClipData, images: ImageData, noise_share: float, image_steps: float, snr_gamma: float
+    ) -> None:
+        self.clips, self.images = clips, images
+        self.noise_share, self.image_steps, self.snr_gamma = noise_share, image_steps, snr_gamma
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+        """index: (B,) clips, on the CPU -> weighted loss of each clip, (B,), or of each of B*F images."""
+        timesteps = denoiser.schedule.timesteps
+        if torch.rand(()) < self.image_steps:
+            images, condition = self.images.batch(
+                torch.randint(len(self.images), (len(index) * self.clips.frames,))
+            )
+            t = stratified_timesteps(len(images), timesteps, images.device)
+            of_images = Denoiser(FrameByFrame(denoiser.network), denoiser.schedule, denoiser.parameterization)
+            loss = simple_loss(of_images, images, t, condition, torch.randn_like(images))
+            return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
+        clips, condition = self.clips.batch(index)
+        t = stratified_timesteps(len(clips), timesteps, clips.device)
+        noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), self.noise_share)
+        loss = simple_loss(denoiser, clips, t, condition, noise)
+        return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss

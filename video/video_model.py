@@ -1,0 +1,214 @@
+"""The text-to-video model: the image model lifted into time, saved and loaded as a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from core.attributes import attributes
+from core.autoencoder import Autoencoder
+from core.condition import Condition
+from core.denoiser import Denoiser
+from core.errors import UserError
+from core.image_model import (
+    FIRST_STAGE,
+    ImageModelConfig,
+    OnState,
+    decoded,
+    draw,
+    generators_of,
+    split_first_stage,
+    stored_first_stage,
+)
+from core.presets import checked
+from core.samplers import noise_like
+from core.text import TextEncoder
+from core.weights import CONFIG, fill, load_folder, save_folder
+from video.inflate import inflate
+from video.temporal import TemporalConfig
+
+
+class VideoModelConfig(BaseModel):
+    """Everything that makes a video model but its weights: the `config.json` of its folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: ImageModelConfig
+    temporal: TemporalConfig = TemporalConfig()
+    noise_share: float = Field(
+        default=0.5, ge=0, lt=1, description="of the noise's variance, in all frames alike"
+    )
+    loop: int = Field(default=16, ge=1, description="frames of one loop of an action")
+
+    def lift(self, image: Denoiser) -> Denoiser:
+        """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
+        network = inflate(image.network, self.temporal)  # pyright: ignore[reportArgumentType]
+        return Denoiser(network, image.schedule, image.parameterization, image.clip)
+
+    def denoiser(self) -> Denoiser:
+        """A denoiser of clips with a fresh network."""
+        return self.lift(self.image.denoiser())
+
+
+class Base(BaseModel):
+    """The image model whose weights a video model's folder leaves out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: str  # relative to the video model's
+    sha256: str  # of its weights file
+
+
+class VideoModel:
+    """Draws clips of prompts."""
+
+    def __init__(
+        self,
+        config: VideoModelConfig,
+        denoiser: Denoiser,
+        text: TextEncoder | None = None,
+        first_stage: Autoencoder | None = None,
+    ) -> None:
+        """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.lift(...)`.
+
+        Raises ValueError unless there is a first stage exactly where the image model's config has one.
+        """
+        if (first_stage and first_stage.config) != config.image.first_stage:
+            raise ValueError("the first stage is not the one of the config")
+        self.config = config
+        self.denoiser = denoiser.eval()
+        self.device = next(denoiser.parameters()).device
+        self.first_stage = first_stage.to(self.device).eval() if first_stage else None
+        self.text = text or TextEncoder(self.device)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        frames: int = 16,
+        steps: int = 40,
+        guidance: float = 4.0,
+        negative: str = "",
+        seeds: Sequence[int] | None = None,
+        azimuth: Tensor | float | None = None,
+        elevation: Tensor | float | None = None,
+        phase: Tensor | float | None = 0.0,
+        shadow: Tensor | bool | None = None,
+        noise_share: float | None = None,
+        on_state: OnState | None = None,
+    ) -> Tensor:
+        """Clips (B,3,frames,size,size) in [-1, 1] of B prompts, by DDIM.
+
+        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
+        seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
+        azimuth, elevation (degrees), shadow: the same in all frames, scalars or (B,); None is "not said".
+        phase: where in the action's loop the first frame is, in [0, 1); each next is 1/loop further. None:
+            not said.
+        noise_share: of the initial noise's variance, in [0, 1), common to all frames; default the model's.
+        on_state: called after every step; what it is told of are pixels or latents, for `decode`.
+
+        Raises UserError for empty prompts and impossible frames, steps, guidance, share or seeds.
+        """
+        if frames < 1:
+            raise UserError(f"A clip must have at least one frame, not {frames}.")
+        share = self.config.noise_share if noise_share is None else noise_share
+        if not 0 <= share < 1:
+            raise UserError(f"The share of noise common to all frames must be in [0, 1), not {share}.")
+        count = len(prompts)
+        channels, height, width = self.config.image.shape
+        generators = generators_of(prompts, seeds)
+        common = noise_like((count, channels, 1, height, width), generators)
+        own = noise_like((count, channels, frames, height, width), generators)
+        said = clip_attributes(
+            count, frames, 1 / self.config.loop, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
+        )
+        condition = Condition(*self.text(prompts), said.to(self.device))
+        away = Condition(*self.text([negative]), attributes(1).to(self.device))
+        noise = mixed_noise(common, own, share).to(self.device)
+        return self.decode(draw(self.denoiser, noise, condition, away, steps, guidance, on_state))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Clips (B,3,F,size,size) in [-1, 1] of what the network denoises, (B,C,F,h,w); without gradient."""
+        return decoded(x, self.first_stage)
+
+    def save(self, folder: Path, base: Path | None = None) -> None:
+        """Writes config.json and model.safetensors (float16).
+
+        base: the folder of an image model; image weights that equal its own are then left out, and it must
+        stay where it is, seen from `folder`. Raises UserError when it is not a model.
+        """
+        tensors = self.denoiser.network.state_dict() | stored_first_stage(self.first_stage)
+        config: dict[str, Any] = {"model": self.config.model_dump(mode="json"), "base": None}
+        if base:
+            stored = load_folder(base)
+            below = _below(stored.tensors)
+            same = [
+                name
+                for name, value in tensors.items()
+                if name in below and torch.equal(value.cpu().half(), below[name].half())
+            ]
+            tensors = {name: value for name, value in tensors.items() if name not in same}
+            config["base"] = Base(folder=os.path.relpath(base, folder), sha256=stored.sha256).model_dump()
+        save_folder(folder, config, tensors)
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
+        """The model of a folder, in float32.
+
+        Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
+        """
+        stored = load_folder(folder)
+        config = checked(stored.config.get("model"), VideoModelConfig, folder / CONFIG)
+        tensors = dict(stored.tensors)
+        if stored.config.get("base"):
+            base = checked(stored.config["base"], Base, folder / CONFIG)
+            below = load_folder(folder / base.folder)
+            if below.sha256 != base.sha256:
+                raise UserError(
+                    f"The video model in {folder} rests on another image model than {base.folder}."
+                )
+            tensors = _below(below.tensors) | tensors
+        tensors, first_stage = split_first_stage(config.image, tensors, folder)
+        denoiser = config.denoiser()
+        fill(denoiser.network, tensors, folder)
+        return cls(config, denoiser.to(device), first_stage=first_stage)
+
+
+def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an image model's folder by the names they have in a video model's."""
+    return {name if name.startswith(FIRST_STAGE) else f"image.{name}": t for name, t in tensors.items()}
+
+
+def clip_attributes(
+    count: int, frames: int, step: float | Tensor, phase: Tensor | float | None, **said: Any
+) -> Tensor:
+    """Attributes (count,frames,V) of clips: frame i at phase + i step; the rest is said of every frame.
+
+    phase, step: scalars or (count,); said: as in `core.attributes.attributes`, scalars or (count,).
+    """
+    rows = {name: _each_frame(value, count, frames) for name, value in said.items()}
+    if phase is not None:
+        start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
+        rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)
+    return attributes(count * frames, **rows).unflatten(0, (count, frames))
+
+
+def _each_frame(value: Any, count: int, frames: int) -> Any:
+    if value is None:
+        return None
+    return torch.as_tensor(value, dtype=torch.float32).expand(count).repeat_interleave(frames)
+
+
+def mixed_noise(common: Tensor, own: Tensor, share: float) -> Tensor:
+    """Noise of clips whose frames have `share` of their variance in common, standard normal in each frame.
+
+    common: (B,C,1,H,W), own: (B,C,F,H,W), both standard normal. The mixed noise of Ge et al. 2023, "Preserve
+    Your Own Correlation" (PYoCo), with share = alpha^2 / (1 + alpha^2).
+    """
+    return share**0.5 * common + (1 - share) ** 0.5 * own
