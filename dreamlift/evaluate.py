@@ -1,0 +1,83 @@
+"""`dreamlift evaluate`: what a small judge sees in samples, beside the renders of the very same scenes.
+
+Heavy imports wait for a command.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.files import writable_folder
+from core.presets import checked
+from dreamlift.request import Request
+
+BUNDLED = Path(str(files("core"))) / "bundled"
+THE_BUNDLED = "the bundled one"
+
+app = typer.Typer(help="Measure what the image or the video model draws.", no_args_is_help=True)
+
+Model = Annotated[Path, typer.Option(help="Folder of the model.", show_default=THE_BUNDLED)]
+JudgeFolder = Annotated[Path, typer.Option(help="Folder of the judge.", show_default=THE_BUNDLED)]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the report and sheets.", show_default="./evaluation-KIND")
+]
+Count = Annotated[int, typer.Option(help="How many prompts.")]
+HeldOut = Annotated[
+    bool, typer.Option("--held-out", help="Pairs of subject and action that were never trained on.")
+]
+Steps = Annotated[int, typer.Option(help="Denoising steps.")]
+Guidance = Annotated[float, typer.Option(help="How strongly to follow the prompt; 1: plainly.")]
+Seed = Annotated[int, typer.Option(help="Of scenes, wordings, cameras and noise.")]
+Batch = Annotated[int, typer.Option(help="How many to draw at once.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
+
+
+@app.command()
+def image(
+    model: Model = BUNDLED / "image",
+    judge: JudgeFolder = BUNDLED / "judge",
+    out: Out = None,
+    count: Count = 200,
+    held_out: HeldOut = False,
+    steps: Steps = 40,
+    guidance: Guidance = 4.0,
+    seed: Seed = 0,
+    batch: Batch = 16,
+    device: Device = "auto",
+) -> None:
+    """Judges images of random prompts: subject, action, colour, background and view."""
+    request = _request("image", **locals())
+    from dreamlift.evaluation import evaluate_images
+
+    evaluate_images(request)
+
+
+@app.command()
+def video(
+    model: Model = BUNDLED / "video",
+    judge: JudgeFolder = BUNDLED / "judge",
+    out: Out = None,
+    count: Count = 200,
+    held_out: HeldOut = False,
+    steps: Steps = 40,
+    guidance: Guidance = 4.0,
+    seed: Seed = 0,
+    batch: Batch = 4,
+    device: Device = "auto",
+    swings: Annotated[int, typer.Option(help="Swings seen from aside, more, fitted by a sine.")] = 16,
+) -> None:
+    """Judges clips of random prompts: action by motion alone, flicker, motion, swings against a sine."""
+    request = _request("video", **locals())
+    from dreamlift.evaluation import evaluate_clips
+
+    evaluate_clips(request)
+
+
+def _request(kind: str, *, out: Path | None, **options: Any) -> Request:
+    """The options of a command, checked; its folder is made. Raises UserError that names the option."""
+    folder = out or Path(f"evaluation-{kind}")
+    request = checked({"out": folder, **options}, Request, f"dreamlift evaluate {kind}")
+    writable_folder(folder)
+    return request
