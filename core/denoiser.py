@@ -48,6 +48,10 @@ class Denoiser(nn.Module):
         self.parameterization = Parameterization(parameterization)
         self.clip = clip
 
+    def around(self, network: nn.Module) -> "Denoiser":
+        """A denoiser that is like this one in all but its network."""
+        return Denoiser(network, self.schedule, self.parameterization, self.clip)
+
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """x: (B,C,H,W) or (B,C,F,H,W) noised to t; t: (B,) integers in [0, T). Differentiable in x."""
         return self.clipped(self.predict(x, t, condition), x, t)

@@ -75,7 +75,8 @@ def toybox(
 
     Shards that are there are kept: the same command goes on where it was stopped.
     """
-    given = {name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     job = SHARDS if given & {"images", "clips"} else SCENE if given & {"subject", "company"} else SHEETS
     idle = sorted(given - USED[job] - {"out"})
     if idle:

@@ -101,7 +101,7 @@ def named_colour(name: str) -> int:
 
 
 def named_backdrop(name: str) -> int:
-    """Index into BACKDROPS by any phrase; a plain one by its colour too. Raises UserError as `named_subject`."""
+    """Index into BACKDROPS by any phrase, or a plain one's colour. Raises UserError as `named_subject`."""
     return _named("backdrop", name, [[b.short_name, *b.phrases] for b in BACKDROPS])
 
 

@@ -88,7 +88,7 @@ def views() -> Sheet:
     """One scene at one moment from eight sides at three heights."""
     held = scene("fox", "holding a game controller", "blue")
     angles = [(azimuth, elevation) for elevation in (0, 15, 40) for azimuth in range(0, 360, 45)]
-    shots = (Shot(held, 0.25, az, el, f"az {az}, el {el}") for az, el in angles)
+    shots = (Shot(held, 0.25, az, el, label=f"az {az}, el {el}") for az, el in angles)
     return Sheet(tuple(shots), 8)
 
 

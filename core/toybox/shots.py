@@ -18,7 +18,7 @@ PIXELS_AT_ONCE = 16 * 64 * 64
 
 @dataclass(frozen=True)
 class Shot:
-    """A scene at a moment of its loop, 0 to 1, from one side, in degrees; `label` is what a sheet calls it."""
+    """A scene at a moment of its loop, 0 to 1, from one side, in degrees; `label` is for sheets."""
 
     scene: Scene
     phase: float = 0.0

@@ -134,7 +134,7 @@ class Sculptor:
         colour: ArrayLike,
         turn: np.ndarray | None = None,
     ) -> None:
-        """An ellipsoid; `radii` a number or three, along the axes of `frame` turned by `turn` (3,3), (N,3,3)."""
+        """An ellipsoid; `radii` one or three, along the axes of `frame` turned by `turn` (3,3) or (N,3,3)."""
         radii = np.broadcast_to(radii, np.shape(radii)[:-1] + (3,))
         size, matrix = self._affine(frame, radii, turn)
         self._balls.append((frame.point(centre), matrix, size.max(-1), self._each(colour, 3)))

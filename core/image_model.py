@@ -1,0 +1,225 @@
+"""The text-to-image model: text encoder, denoiser, perhaps a first stage, saved and loaded as a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
+
+from core.attributes import attributes
+from core.autoencoder import Autoencoder, AutoencoderConfig
+from core.condition import Condition
+from core.denoiser import Denoiser
+from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance
+from core.nn.unet import UNet, UNetConfig
+from core.parameterization import Parameterization
+from core.presets import checked
+from core.samplers import State, ddim, noise_like
+from core.schedule import NoiseSchedule
+from core.text import TextEncoder
+from core.weights import CONFIG, fill, load_folder, save_folder
+
+OnState = Callable[[State], None]
+
+FIRST_STAGE = "first_stage."  # before the names of its weights in a model's folder
+
+
+class ImageModelConfig(BaseModel):
+    """Everything that makes an image model but its weights: the `config.json` of its folder.
+
+    With a first stage the network denoises the latents of that autoencoder instead of pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    size: int = Field(default=64, ge=8, description="side of the images, pixels")
+    network: UNetConfig = UNetConfig()
+    noise_schedule: dict[str, Any] = {"name": "cosine"}
+    parameterization: Parameterization = Parameterization.V
+    clip: float | None = Field(default=1.0, gt=0, description="limit of the predicted x0, see Denoiser")
+    first_stage: AutoencoderConfig | None = None
+
+    @field_validator("noise_schedule")
+    @classmethod
+    def _known_schedule(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return NoiseSchedule.from_dict(stored).to_dict()
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _fits_the_first_stage(self) -> ImageModelConfig:
+        channels, side, _ = self.shape
+        if self.first_stage and self.first_stage.size != self.size:
+            raise ValueError(f"size is {self.size}, but first_stage.size is {self.first_stage.size}")
+        if self.first_stage and self.clip is not None:
+            raise ValueError("clip must be null with a first_stage: latents have no limits")
+        if self.network.in_channels != channels:
+            raise ValueError(f"network.in_channels must be {channels}, not {self.network.in_channels}")
+        if side % self.network.stride:
+            raise ValueError(
+                f"the network takes sides that are multiples of {self.network.stride}, not {side}"
+            )
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C,h,w) of what the network denoises: the pixels of an image, or its latents."""
+        return self.first_stage.latent_shape if self.first_stage else (3, self.size, self.size)
+
+    def denoiser(self) -> Denoiser:
+        """A denoiser with a fresh network."""
+        schedule = NoiseSchedule.from_dict(self.noise_schedule)
+        return Denoiser(UNet(self.network), schedule, self.parameterization, self.clip)
+
+
+class ImageModel:
+    """Draws images of prompts. `denoiser` is what score distillation and the video model build on."""
+
+    def __init__(
+        self,
+        config: ImageModelConfig,
+        denoiser: Denoiser,
+        text: TextEncoder | None = None,
+        first_stage: Autoencoder | None = None,
+    ) -> None:
+        """denoiser: on the device to be used, made by `config.denoiser()`.
+
+        Raises ValueError unless there is a first stage exactly where the config has one.
+        """
+        if (first_stage and first_stage.config) != config.first_stage:
+            raise ValueError("the first stage is not the one of the config")
+        self.config = config
+        self.denoiser = denoiser.eval()
+        self.device = next(denoiser.parameters()).device
+        self.first_stage = first_stage.to(self.device).eval() if first_stage else None
+        self.text = text or TextEncoder(self.device)
+
+    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+        """The condition of B prompts and of what else is said, `attributes(B, ...)`; nothing unless given."""
+        said = attributes(len(prompts)) if said is None else said
+        return Condition(*self.text(prompts), said.to(self.device))
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        steps: int = 40,
+        guidance: float = 4.0,
+        negative: str = "",
+        seeds: Sequence[int] | None = None,
+        azimuth: Tensor | float | None = None,
+        elevation: Tensor | float | None = None,
+        phase: Tensor | float | None = None,
+        shadow: Tensor | bool | None = None,
+        on_state: OnState | None = None,
+    ) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of B prompts, by DDIM.
+
+        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
+        seeds: one an image, 0, 1, ... unless given; an image depends on its own only.
+        azimuth, elevation, phase, shadow: as in `core.attributes.attributes`, degrees and [0, 1).
+        on_state: called after every step; what it is told of are pixels or latents, for `decode`.
+
+        Raises UserError for empty prompts and impossible steps, guidance or seeds.
+        """
+        generators = generators_of(prompts, seeds)
+        noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
+        said = attributes(len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow)
+        condition, away = self.encode(prompts, said), self.encode([negative])
+        return self.decode(draw(self.denoiser, noise, condition, away, steps, guidance, on_state))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of what the network denoises, (B,C,h,w); without gradient."""
+        return decoded(x, self.first_stage)
+
+    def save(self, folder: Path) -> None:
+        """Writes config.json and model.safetensors (float16)."""
+        tensors = self.denoiser.network.state_dict() | stored_first_stage(self.first_stage)
+        save_folder(folder, self.config.model_dump(mode="json"), tensors)
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> ImageModel:
+        """The model of a folder, in float32. Raises UserError when it is missing, damaged or does not fit."""
+        stored = load_folder(folder)
+        config = checked(stored.config, ImageModelConfig, folder / CONFIG)
+        tensors, first_stage = split_first_stage(config, stored.tensors, folder)
+        return cls(config, filled(config, tensors, folder).to(device), first_stage=first_stage)
+
+
+def filled(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
+    """The configured denoiser with those weights, which were found in `folder`."""
+    denoiser = config.denoiser()
+    fill(denoiser.network, tensors, folder)
+    return denoiser
+
+
+def stored_first_stage(first_stage: Autoencoder | None) -> dict[str, Tensor]:
+    """Its weights, by the names they have in a model's folder; none of none."""
+    weights = first_stage.state_dict() if first_stage else {}
+    return {FIRST_STAGE + name: value for name, value in weights.items()}
+
+
+def split_first_stage(
+    config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path
+) -> tuple[dict[str, Tensor], Autoencoder | None]:
+    """The tensors of a model's folder that are the network's, and the first stage of the others."""
+    network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE)}
+    if not config.first_stage:
+        return dict(tensors), None
+    weights = {n.removeprefix(FIRST_STAGE): value for n, value in tensors.items() if n not in network}
+    first_stage = Autoencoder(config.first_stage)
+    fill(first_stage, weights, folder)
+    return network, first_stage.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def decoded(x: Tensor, first_stage: Autoencoder | None) -> Tensor:
+    """Images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
+    if first_stage and x.ndim == 5:
+        frames = first_stage.decode(x.transpose(1, 2).flatten(0, 1))
+        x = frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+    elif first_stage:
+        x = first_stage.decode(x)
+    return x.clamp(-1, 1)
+
+
+def generators_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[torch.Generator]:
+    """A CPU generator a prompt, so that a seed gives the same noise on every device.
+
+    Raises UserError for empty prompts and seeds that are too few or out of range.
+    """
+    seeds = range(len(prompts)) if seeds is None else seeds
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise UserError("The prompt is empty.")
+    if len(seeds) != len(prompts):
+        raise UserError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
+    if not all(0 <= seed < 2**63 for seed in seeds):
+        raise UserError("A seed must be a whole number from 0 to 2^63 - 1.")
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def draw(
+    denoiser: Denoiser,
+    noise: Tensor,
+    condition: Condition,
+    negative: Condition,
+    steps: int,
+    guidance: float,
+    on_state: OnState | None = None,
+) -> Tensor:
+    """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
+    if not 0 <= guidance <= 100:
+        raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
+    guided = ClassifierFreeGuidance(denoiser, guidance, negative)
+    x = noise
+    for state in ddim(guided, noise, condition, steps=steps):
+        x = state.x
+        if on_state:
+            on_state(state)
+    return x

@@ -1,0 +1,82 @@
+"""Checkpoints of a run: one safetensors file that appears whole or not at all, its counters in the header."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.errors import UserError
+from core.files import whole
+
+FILE = "checkpoint.safetensors"
+NETWORK, AVERAGE, OPTIMIZER = "network/", "ema/", "optimizer/"
+
+
+def save(
+    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, progress: dict[str, Any]
+) -> None:
+    """Writes all that a run needs to go on. progress: counters, as JSON."""
+    tensors = _prefixed(NETWORK, network.state_dict()) | _prefixed(AVERAGE, average.state_dict())
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{OPTIMIZER}{name}/{key}"] = value
+    with whole(folder / FILE) as draft:
+        stored = {name: value.detach().contiguous() for name, value in tensors.items()}
+        save_file(stored, draft, {"progress": json.dumps(progress)})
+
+
+def load(folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Restores what `save` wrote, exactly; returns the progress. Raises UserError when it does not fit."""
+    tensors, progress = _read(folder)
+    try:
+        network.load_state_dict(_without(NETWORK, tensors))
+        average.load_state_dict(_without(AVERAGE, tensors))
+    except RuntimeError as error:
+        raise UserError(f"The checkpoint {folder / FILE} is of another network than the run's.") from error
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for number, parameter in enumerate(parameters):
+        stored = _without(f"{OPTIMIZER}{names[parameter]}/", tensors)
+        # Fused kernels walk memory: a moment must have its parameter's strides, say channels_last.
+        moments[number] = {
+            key: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+            for key, value in stored.items()
+        }
+    state = {number: moment for number, moment in moments.items() if moment}
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress
+
+
+def exists(folder: Path) -> bool:
+    """Whether the run has a checkpoint to go on from."""
+    return (folder / FILE).is_file()
+
+
+def read_average(folder: Path) -> dict[str, Tensor]:
+    """The averaged weights of a run, float32. Raises UserError when there is no whole checkpoint."""
+    return _without(AVERAGE, _read(folder)[0])
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(folder / FILE, "pt") as file:
+            progress = json.loads((file.metadata() or {})["progress"])
+            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} holds no checkpoint.") from error
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"The checkpoint {folder / FILE} is damaged.") from error
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

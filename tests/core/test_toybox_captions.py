@@ -1,0 +1,140 @@
+"""Captions name what is in the picture; prompts are understood."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from core.errors import UserError
+from core.toybox.actions import ACTIONS
+from core.toybox.backdrops import BACKDROPS
+from core.toybox.captions import (
+    SUBJECT_NAMES,
+    articles,
+    caption,
+    known_subject,
+    named_action,
+    named_backdrop,
+    named_colour,
+    named_subject,
+    plural,
+)
+from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
+from core.toybox.subjects import SUBJECTS
+
+
+def phrase_in(phrase: str, text: str) -> bool:
+    """Whether a caption holds an action's phrase with any colour or none, whatever the articles."""
+    pattern = r"\ban? ".join(map(re.escape, re.split(r"\ban? ", phrase)))
+    colours = "|".join(COLOUR_NAMES)
+    return re.search(pattern.replace(r"\{c\}\ ", f"((?:{colours}) )?"), text) is not None
+
+
+def test_captions_name_what_is_in_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    coloured = placed = alone = 0
+    for _ in range(2000):
+        scene = random_scene(rng)
+        text = caption(scene, rng)
+        assert "{" not in text and "  " not in text
+        places = [b.phrases for b in BACKDROPS if any(text.endswith(articles(p)) for p in b.phrases)]
+        assert places in ([], [scene.place.phrases]) or scene.place.phrases in places
+        placed += bool(places)
+        if scene.company in ("couple", "brush"):
+            assert scene.company in text and COLOUR_NAMES[scene.colour] in text
+            continue
+        assert any(name in text or plural(name) in text for name in scene.who.names)
+        assert any(phrase_in(phrase, text) for phrase in scene.act.phrases), text
+        assert text.startswith("two ") == (scene.company == "pair")
+        if scene.act.coloured:
+            alone += 1
+            said = [c for c in COLOUR_NAMES if any(p.replace("{c}", c) in text.replace("an ", "a ")
+                    for p in scene.act.phrases)]  # fmt: skip
+            assert said in ([], [COLOUR_NAMES[scene.colour]]), text
+            coloured += bool(said)
+    assert 0.86 < placed / 2000 < 0.94
+    assert 0.86 < coloured / alone < 0.94
+
+
+def test_captions_come_in_many_wordings_and_follow_their_seed() -> None:
+    scene = Scene(1, 9, 4, 2)
+    texts = {caption(scene, np.random.default_rng(i)) for i in range(200)}
+    assert len(texts) > 60
+    assert any("gamepad" in text for text in texts) and any("video game controller" in text for text in texts)
+    assert caption(scene, np.random.default_rng(7)) == caption(scene, np.random.default_rng(7))
+
+
+def test_the_demo_prompts_are_captions_of_their_scenes() -> None:
+    for subject, action, prompt in (
+        (0, 8, "a panda on a swing"),
+        (1, 9, "a fox holding a video game controller"),
+    ):
+        texts = {caption(Scene(subject, action, 0, 0), np.random.default_rng(i)) for i in range(20000)}
+        assert prompt in texts
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("a astronaut on a orange swing", "an astronaut on an orange swing"),
+        ("a panda eating a ice cream cone", "a panda eating an ice cream cone"),
+        ("a red umbrella", "a red umbrella"),
+        ("panda a", "panda a"),
+    ],
+)
+def test_articles(text: str, right: str) -> None:
+    assert articles(text) == right
+
+
+def test_plurals() -> None:
+    names = ("man", "woman", "puppy", "fox", "teddy", "corgi dog", "lobster")
+    expected = ["men", "women", "puppies", "foxes", "teddys", "corgi dogs", "lobsters"]
+    assert [plural(name) for name in names] == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [
+        ("a panda on a swing", "panda"),
+        ("A Fox holding a video game controller", "fox"),
+        ("teddy bears mixing sparkling chemicals", "teddy bear"),
+        ("a grizzly bear in a calculus class", "bear"),
+        ("a panda bear", "panda"),
+        ("an astronaut riding a horse", "astronaut"),
+        ("a horse drinking water", "horse"),
+        ("a couple walking in heavy rain", "man"),
+        ("a brush painting on a canvas", "brush"),
+        ("two women dancing", "woman"),
+        ("a car", None),
+        ("catastrophe", None),
+        ("", None),
+    ],
+)
+def test_known_subjects(prompt: str, subject: str | None) -> None:
+    assert known_subject(prompt) == subject
+
+
+def test_names_are_found_by_any_wording() -> None:
+    assert [named_subject(name) for name in SUBJECT_NAMES] == list(range(len(SUBJECTS)))
+    assert [named_action(action.name) for action in ACTIONS] == list(range(len(ACTIONS)))
+    assert [named_backdrop(place.short_name) for place in BACKDROPS] == list(range(len(BACKDROPS)))
+    assert SUBJECTS[named_subject(" Grizzly  Bear")].name == "bear"
+    assert ACTIONS[named_action("playing with a gamepad")].name == "holding a game controller"
+    assert named_action("holding an umbrella") == named_action("holding a umbrella")
+    assert named_backdrop("against an orange background") == named_backdrop("orange")
+    assert COLOUR_NAMES[named_colour("blue")] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("find", "sentence"),
+    [
+        (named_subject, "The toybox has no subject 'wolf'; it has: panda, fox"),
+        (named_action, "The toybox has no action 'wolf'; it has: standing, walking"),
+        (named_colour, "The toybox has no colour 'wolf'; it has: red, orange"),
+        (named_backdrop, "The toybox has no backdrop 'wolf'; it has: white, gray"),
+    ],
+)
+def test_what_there_is_not_is_said_with_what_there_is(find: Callable[[str], int], sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        find("wolf")
