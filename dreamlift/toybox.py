@@ -1,6 +1,7 @@
 """`dreamlift toybox`: the world that the bundled models learn from, rendered as it is wanted."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,12 +123,16 @@ def _prepare(
     plan = Plan(out, images, clips, seed, held)
     workers = processes or os.cpu_count() or 1
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        task = progress.add_task("captions", total=None)
-        for done, shards in prepare(plan, workers, str(pick_device(device))):
-            if progress.tasks[task].total is None:  # what was there already says nothing of the speed
-                progress.reset(task, description="shards", total=shards, completed=done)
-            progress.update(task, completed=done)
+    try:
+        with Progress(*columns) as progress:
+            task = progress.add_task("captions", total=None)
+            for done, shards in prepare(plan, workers, str(pick_device(device))):
+                if progress.tasks[task].total is None:  # what was there already says nothing of the speed
+                    progress.reset(task, description="shards", total=shards, completed=done)
+                progress.update(task, completed=done)
+    except KeyboardInterrupt:
+        print(f"{out}: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
     print(f"{out}: {len(plan.jobs())} shards")
 
 
@@ -159,13 +164,16 @@ def _named_scene(
     if company in ("couple", "brush") and (subject or action):
         raise UserError(f"--subject and --action would have no effect with --company {company}.")
     doing = named_action(action or ("walking" if company == "couple" else "standing"))
-    return Scene(
+    scene = Scene(
         named_subject(subject or "man"),
         doing,
         named_colour(colour or "red"),
         named_backdrop(backdrop or "light blue"),
         company or "",
     )
+    if colour and not (scene.act.coloured or company in ("couple", "brush")):
+        raise UserError(f"--colour would have no effect: nothing of {scene.act.name!r} takes a colour.")
+    return scene
 
 
 def _photograph(out: Path, shot: "Shot", size: int, device: str, alpha: bool, depth: bool) -> None:

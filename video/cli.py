@@ -11,7 +11,7 @@ import typer
 from core.command import run
 from core.files import BUNDLED
 from core.presets import load_preset
-from video.options import ClipOptions, plan, read_prompts
+from video.options import ClipOptions, Job, plan, read_prompts
 
 START = time.perf_counter()
 
@@ -58,6 +58,10 @@ def gen_video(
         Path, typer.Option(help="A folder with a video model.", show_default="the bundled one")
     ] = MODEL,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    complete: Annotated[
+        bool,
+        typer.Option(help="Say to the bundled model the colour and the place that a prompt leaves open."),
+    ] = True,
     preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date while sampling.")] = True,
 ) -> None:
     """Draws a short clip of a sentence.
@@ -80,10 +84,19 @@ def gen_video(
     jobs = plan(wanted, num, seed, out)
     if model == MODEL:
         _say_what_is_unknown(wanted)
+        if complete:
+            jobs = [_completed(job) for job in jobs]
 
     from video.generate import generate
 
     generate(jobs, options, model=model, device=device, preset=preset, preview=preview, start=START)
+
+
+def _completed(job: Job) -> Job:
+    from core.toybox.captions import completed
+
+    text = completed(job.prompt, job.seed)
+    return job if text == job.prompt else job._replace(completed=text)
 
 
 def _say_what_is_unknown(prompts: Sequence[str]) -> None:

@@ -76,7 +76,7 @@ def generate(
             began = time.perf_counter()
             try:
                 clips = video_model.sample(
-                    [job.prompt],
+                    [job.text],
                     frames=options.frames,
                     steps=options.steps,
                     guidance=options.guidance,
@@ -97,6 +97,7 @@ def generate(
             written = time.perf_counter()
             record = RunRecord(
                 prompt=job.prompt,
+                completed=job.completed,
                 seed=job.seed,
                 options=options,
                 preset=preset,
@@ -114,6 +115,7 @@ def generate(
             width, height = record.size
             console.print(
                 f"{job.clip}: {options.frames} frames, {options.fps:g} a second, {width}x{height}, "
-                f"seed {job.seed}, sampled in {sampled - began:.1f} s",
+                f"seed {job.seed}, sampled in {sampled - began:.1f} s"
+                + (f", drawn as: {job.completed}" if job.completed else ""),
                 highlight=False,
             )

@@ -48,6 +48,12 @@ class Job(NamedTuple):
     prompt: str
     seed: int
     clip: Path
+    completed: str | None = None  # the prompt with what it leaves open said, where that is to be drawn
+
+    @property
+    def text(self) -> str:
+        """What the model is told."""
+        return self.completed or self.prompt
 
     @property
     def sheet(self) -> Path:

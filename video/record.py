@@ -31,6 +31,7 @@ class RunRecord(BaseModel):
     """Everything needed to make the same clip again, and what it cost."""
 
     prompt: str
+    completed: str | None = None  # what the model was told instead, see `gen-video --complete`
     seed: int
     options: ClipOptions
     preset: str

@@ -117,3 +117,26 @@ def _named(kind: str, name: str, wordings: Sequence[Sequence[str]]) -> int:
 def _spoken(text: str) -> str:
     """Lower case, single spaces, and articles that do not matter ("an umbrella" is "a umbrella")."""
     return re.sub(r"\ban ", "a ", " ".join(text.lower().split()))
+
+
+def completed(prompt: str, seed: int) -> str:
+    """The prompt with the prop's colour and the place said, chosen by the seed, where it leaves them open.
+
+    A small model draws what is said far better than what is left open, of which each frame of a clip may
+    think otherwise. "a panda on a swing" -> "a panda on a red swing on a light blue background".
+    """
+    rng = np.random.default_rng(seed)
+    colour, place = str(rng.choice(COLOUR_NAMES)), str(rng.choice([b.name for b in BACKDROPS if b.plain]))
+    said = prompt.lower()
+    text = prompt
+    if not any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
+        phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
+        for phrase in sorted(phrases, key=len, reverse=True):
+            bare = phrase.replace("{c} ", "")
+            if bare in said:
+                at = said.index(bare)
+                text = text[:at] + phrase.replace("{c}", colour) + text[at + len(bare) :]
+                break
+    if "background" not in said and not any(p in said for b in BACKDROPS for p in b.phrases):
+        text = f"{text} {place}"
+    return articles(text)

@@ -113,8 +113,9 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
 
 def _work(job: tuple[Plan, str, int, str]) -> None:
     plan, kind, shard, device = job
+    tensors = render_shard(plan, kind, shard, device)
     with whole(plan.path(kind, shard)) as draft:
-        save_file(render_shard(plan, kind, shard, device), draft)
+        save_file(tensors, draft)
 
 
 def _begin_worker() -> None:

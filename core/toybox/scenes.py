@@ -159,7 +159,8 @@ def random_scene(rng: np.random.Generator, held: bool | None = False) -> Scene:
 
 
 def contents(scene: Scene) -> str:
-    """A short plain name of the scene, for records and sheets."""
+    """A short plain name of the scene, for files."""
     if scene.company in ("couple", "brush"):
         return scene.company
-    return f"{scene.who.name}, {scene.act.name}"
+    pair = " pair" if scene.company == "pair" else ""
+    return f"{scene.who.name}{pair}, {scene.act.name}"

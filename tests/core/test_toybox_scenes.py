@@ -1,4 +1,4 @@
-"""Characters, actions, backdrops and scenes: they loop, move, stand on the ground and fit into the picture."""
+"""Characters, actions, backdrops and scenes: they loop, move, stand on the ground and fit the picture."""
 
 import math
 
@@ -21,8 +21,8 @@ TAILS = {"horse", "dragon", "lobster"}
 def support(solids: Solids, directions: Tensor) -> Tensor:
     """How far any solid of each frame reaches along unit vectors: (frames, D, 3) -> (frames, D).
 
-    For an ellipsoid that is |A^T n|_2 beyond its centre and for a box |A^T n|_1, with A from the unit solid to
-    the world; for a round cone the farther of its two balls.
+    For an ellipsoid that is |A^T n|_2 beyond its centre and for a box |A^T n|_1, with A from the unit solid
+    to the world; for a round cone the farther of its two balls.
     """
     reach = torch.full(directions.shape[:2], -math.inf, dtype=torch.float64)
 
@@ -119,7 +119,7 @@ def test_actions_move(action: str) -> None:
 
 
 def test_motion_has_no_jumps() -> None:
-    """From frame to frame nothing goes farther than a spinning hand (0.75 wide, 22.5 degrees: 0.3)."""
+    """From frame to frame nothing goes farther than the hands of one who jumps off."""
     phases = np.arange(17) / 16
     for action in range(len(ACTIONS)):
         values = columns(Scene(3, action, 0, 2).solids(phases))
@@ -127,7 +127,7 @@ def test_motion_has_no_jumps() -> None:
             steps = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
             if NAMES[action] == "mixing chemicals":  # a bubble that bursts rises anew
                 steps = steps.sort(0).values[:-2]
-            assert steps.max() < 0.4, NAMES[action]
+            assert steps.max() < 0.55, NAMES[action]
 
 
 def test_the_swing_swings() -> None:
@@ -148,9 +148,13 @@ def test_a_tenth_of_the_pairs_is_held_out() -> None:
     for side, most in ((0, 8), (1, 5)):
         names = [pair[side] for pair in out]
         assert max(names.count(name) for name in names) <= most
-    # By the names alone: a world with more in it holds out the same.
-    assert [held_out("fox", a) for a in ("standing", "running", "juggling balls")] == [False, False, False]
-    assert held_out("robot", "jumping") == any(pair == ("robot", "jumping") for pair in out)
+    # By the names alone: a larger world will hold out the same.
+    assert [a for a in NAMES if held_out("fox", a)] == [
+        "jumping",
+        "on a swing",
+        "holding a game controller",
+        "wearing a beret and holding a baguette",
+    ]
 
 
 def test_training_scenes_are_never_held_out_and_held_out_scenes_always() -> None:

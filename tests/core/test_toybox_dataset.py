@@ -1,0 +1,158 @@
+"""Prepared shards: their layout, that they follow from their seed, and that a stopped preparation goes on."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.errors import UserError
+from core.toybox import dataset
+from core.toybox.backdrops import BACKDROPS
+from core.toybox.camera import Camera
+from core.toybox.dataset import FRAMES, VIEWS, Plan, draw_cameras, prepare, render_shard
+from core.toybox.scenes import COLOUR_NAMES, paint
+
+SHARD = 32  # pictures, in place of thousands: 4 image records of 8 views, 2 clips
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "SHARD", SHARD)
+
+
+def run(plan: Plan) -> list[tuple[int, int]]:
+    return list(prepare(plan))
+
+
+def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
+    assert run(Plan(tmp_path, images=40, clips=1)) == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "captions.txt",
+        "clips-00000.safetensors",
+        "images-00000.safetensors",
+        "images-00001.safetensors",
+    ]
+    lines = (tmp_path / "captions.txt").read_text().splitlines()
+    assert len(lines) == 2 * 4 + 2
+    for kind, count, shape in (("images", 32, (32, 3, 64, 64)), ("clips", 2, (2, 16, 3, 64, 64))):
+        shard = load_file(tmp_path / f"{kind}-00000.safetensors")
+        assert shard["pixels"].shape == shape and shard["pixels"].dtype == torch.uint8
+        for name in ("azimuth", "elevation", "phase"):
+            assert shard[name].shape == (count,) and shard[name].dtype == torch.float32
+        assert shard["shadow"].shape == (count,) and shard["shadow"].dtype == torch.uint8
+        for name in ("caption", "subject", "action", "colour", "background"):
+            assert shard[name].shape == (count,) and shard[name].dtype == torch.int64
+        assert len(shard) == 10
+        assert 0 <= shard["azimuth"].min() and shard["azimuth"].max() < 360
+        assert 0 <= shard["phase"].min() and shard["phase"].max() < 1
+        assert shard["shadow"].max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["images", "clips"])
+def test_labels_and_captions_are_those_of_the_scenes(kind: str, tmp_path: Path) -> None:
+    plan = Plan(tmp_path, images=64, clips=4, seed=8)
+    run(plan)
+    lines = (tmp_path / "captions.txt").read_text().splitlines()
+    views = VIEWS if kind == "images" else 1
+    for number in (0, 1):
+        shard = load_file(plan.path(kind, number))
+        scenes, captions, _ = plan.records(kind, number)
+        assert [lines[i] for i in shard["caption"]] == [c for c in captions for _ in range(views)]
+        for i, scene in enumerate(scenes):
+            rows = slice(i * views, (i + 1) * views)
+            alone = not scene.company
+            assert set(shard["subject"][rows].tolist()) == {scene.subject if alone else -1}
+            assert set(shard["action"][rows].tolist()) == {scene.action if alone else -1}
+            assert set(shard["background"][rows].tolist()) == {scene.backdrop}
+            if alone and not scene.act.coloured:
+                assert set(shard["colour"][rows].tolist()) == {-1}
+            if "background" in captions[i]:
+                assert BACKDROPS[scene.backdrop].short_name in captions[i]
+            if alone and scene.act.coloured and scene.act.phrases[0].split("{c}")[0] in captions[i]:
+                assert COLOUR_NAMES[scene.colour] in captions[i] or "{c}" not in captions[i]
+
+
+def test_frame_i_of_a_clip_is_at_its_phase_plus_i_sixteenths(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, clips=2, seed=2)
+    shard = render_shard(plan, "clips", 0)
+    scenes, _, _ = plan.records("clips", 0)
+    for i, scene in enumerate(scenes):
+        for frame in (0, 1, 7, 15):
+            moment = (shard["phase"][i] + frame / FRAMES) % 1.0
+            camera = Camera(shard["azimuth"][i : i + 1], shard["elevation"][i : i + 1])
+            expected, _ = paint([scene], moment[None], camera, shard["shadow"][i : i + 1].bool())
+            apart = (expected[0] * 255).round() - shard["pixels"][i, frame].float()
+            assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase may move an outline
+
+
+def test_each_image_is_its_scene_from_its_camera_at_its_phase(tmp_path: Path) -> None:
+    plan = Plan(tmp_path, images=32, seed=6)
+    shard = render_shard(plan, "images", 0)
+    scenes, _, _ = plan.records("images", 0)
+    for row in (0, 9, 31):
+        camera = Camera(shard["azimuth"][row : row + 1], shard["elevation"][row : row + 1])
+        shadow = shard["shadow"][row : row + 1].bool()
+        expected, _ = paint([scenes[row // VIEWS]], shard["phase"][row : row + 1], camera, shadow)
+        apart = (expected[0] * 255).round() - shard["pixels"][row].float()
+        assert (apart.abs() > 2).float().mean() < 0.002
+
+
+def test_a_seed_is_a_world(tmp_path: Path) -> None:
+    one, same, other = (render_shard(Plan(tmp_path, images=32, seed=s), "images", 0) for s in (1, 1, 2))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["pixels"], other["pixels"])
+    plan = Plan(tmp_path, images=64, clips=2, seed=1)
+    shards = [plan.records("images", 0)[1], plan.records("images", 1)[1], plan.records("clips", 0)[1]]
+    assert shards[0][:2] != shards[1][:2] and shards[0][:2] != shards[2]
+
+
+def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "stopped", images=96, seed=4)
+    assert list(islice(prepare(plan), 2)) == [(0, 3), (1, 3)]
+    first = plan.path("images", 0)
+    assert first.exists() and not plan.path("images", 2).exists()
+    written = first.stat().st_mtime_ns
+    assert run(plan) == [(1, 3), (2, 3), (3, 3)]
+    assert first.stat().st_mtime_ns == written
+
+    at_once = Plan(tmp_path / "at once", images=96, seed=4)
+    run(at_once)
+    for _, shard in plan.jobs():
+        assert plan.path("images", shard).read_bytes() == at_once.path("images", shard).read_bytes()
+    assert run(plan) == [(3, 3)]
+    assert not [path for path in plan.out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_grows_by_clips_but_not_by_images(tmp_path: Path) -> None:
+    """Captions of clips stand behind those of images: more images would move them under finished clips."""
+    run(Plan(tmp_path, images=32, clips=2))
+    captions = (tmp_path / "captions.txt").read_text()
+    assert run(Plan(tmp_path, images=32, clips=4)) == [(2, 3), (3, 3)]
+    longer = (tmp_path / "captions.txt").read_text()
+    assert longer.startswith(captions) and len(longer) > len(captions)
+    assert run(Plan(tmp_path, images=32)) == [(1, 1)]
+    assert (tmp_path / "captions.txt").read_text() == longer
+    for plan in (Plan(tmp_path, images=64, clips=2), Plan(tmp_path, images=32, clips=2, seed=1)):
+        with pytest.raises(UserError, match="holds shards of another plan"):
+            run(plan)
+
+
+def test_held_out_plans_hold_only_held_out_pairs(tmp_path: Path) -> None:
+    for held in (True, False):
+        scenes = [
+            s for shard in range(8) for s in Plan(tmp_path, seed=3, held=held).records("images", shard)[0]
+        ]
+        assert {scene.held_out for scene in scenes if scene.company not in ("couple", "brush")} == {held}
+
+
+def test_half_of_the_cameras_stand_before_the_face() -> None:
+    azimuth, elevation = draw_cameras(np.random.default_rng(0), 20000)
+    assert azimuth.min() >= 0 and azimuth.max() < 360
+    before = np.mean(np.minimum(azimuth, 360 - azimuth) < 75)
+    assert before == pytest.approx(0.5 + 0.5 * 75 / 180, abs=0.02)
+    assert elevation.min() >= -8 and elevation.max() <= 45
+    assert np.median(elevation) == pytest.approx(13, abs=0.5)

@@ -1,0 +1,134 @@
+"""`dreamlift train`, by way of latents: autoencoder, image model on its latents, video model on those."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from core.autoencoder import Autoencoder
+from core.errors import UserError
+from core.image_model import ImageModel
+from core.training import checkpoint
+from dreamlift import train
+from dreamlift.train_autoencoder import encode_command, train_autoencoder_command
+from video.video_model import VideoModel
+
+TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
+STAGE = {"size": 16, "latent_channels": 4, "widths": [8, 16], "decoder_blocks": [1, 1]}
+NETWORK = {"in_channels": 4, "patch": 1, "widths": [32], "blocks": [1], "attention": [True]}
+MODEL = {"size": 16, "network": NETWORK, "clip": None, "first_stage": STAGE}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    torch.manual_seed(0)
+    for name, count, shape in (("images", 12, (3, 16, 16)), ("clips", 5, (4, 3, 16, 16))):
+        shard = {
+            "pixels": torch.randint(256, (count, *shape), dtype=torch.uint8),
+            "caption": torch.arange(count) % 2,
+            "azimuth": torch.rand(count) * 360,
+            "elevation": torch.rand(count) * 30,
+            "phase": torch.rand(count),
+            "shadow": torch.zeros(count, dtype=torch.uint8),
+        }
+        save_file(shard, folder / f"{name}-00000.safetensors")
+    (folder / "captions.txt").write_text("a panda on a swing\na fox\n")
+    return folder
+
+
+def preset(folder: Path, **values: object) -> str:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"training": TRAINING} | values))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def stage(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an autoencoder of two steps; its run lies beside it."""
+    folder = tmp_path_factory.mktemp("stage")
+    tiny = preset(folder, model=STAGE, held_back=3)
+    train_autoencoder_command(data, folder / "run", folder / "model", preset=tiny, steps=1)
+    train_autoencoder_command(data, folder / "run", folder / "model", steps=2, resume=True)
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def image_run(data: Path, stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("image")
+    tiny = preset(folder, model=MODEL)
+    train.image(data, folder / "run", preset=tiny, steps=1, first_stage=stage)
+    train.image(data, folder / "run", steps=2, resume=True)  # it needs no first stage to go on
+    return folder / "run"
+
+
+def test_from_images_to_an_autoencoder(stage: Path) -> None:
+    autoencoder = Autoencoder.load(stage)
+    averaged = checkpoint.read_average(stage.parent / "run")
+    for name, value in autoencoder.state_dict().items():
+        if not name.startswith("latent_"):  # the statistics come at the end
+            assert torch.equal(value, averaged[name].half().float()), name
+    notes = json.loads((stage / "config.json").read_text())["training"]
+    assert notes["images"] == 9 and notes["held_back"] == 3 and notes["samples"] == 8
+    assert 0 < notes["psnr"] < 20  # noise cannot be learned in two steps
+
+
+def test_from_latents_to_models_that_draw(
+    data: Path, stage: Path, image_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fingerprint = Autoencoder.load(stage).fingerprint
+    before = (data / f"latents-{fingerprint}-images-00000.safetensors").stat().st_mtime_ns
+    encode_command(data, stage)
+    assert (data / f"latents-{fingerprint}-images-00000.safetensors").stat().st_mtime_ns == before
+    assert f"latents of 12, 5 ({fingerprint})" in capsys.readouterr().out
+
+    train.export(image_run, tmp_path / "image")
+    image = ImageModel.load(tmp_path / "image")
+    assert image.first_stage and image.first_stage.fingerprint == fingerprint
+    assert image.sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
+
+    tiny = preset(tmp_path, frames=2, image_steps=0.5)
+    train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
+    train.video(data, tmp_path / "run", steps=2, resume=True)
+    train.export(tmp_path / "run", tmp_path / "video", tmp_path / "image")
+    video = VideoModel.load(tmp_path / "video")
+    assert video.first_stage and video.first_stage.fingerprint == fingerprint
+    assert video.sample(["a fox"], frames=2, steps=2).shape == (1, 3, 2, 16, 16)
+    train.export(tmp_path / "run", tmp_path / "inside", image_layers=True)
+    assert ImageModel.load(tmp_path / "inside").first_stage
+
+
+def test_a_latent_run_goes_on_from_another_with_its_first_stage(
+    data: Path, image_run: Path, tmp_path: Path
+) -> None:
+    still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
+    tiny = preset(tmp_path, model=MODEL, training=still)
+    train.image(data, tmp_path / "run", image_run, preset=tiny, steps=1)
+    before = checkpoint.read_average(image_run)
+    for name, value in checkpoint.read_average(tmp_path / "run").items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-9)
+
+
+def test_first_stages_that_are_missing_or_do_not_fit(data: Path, stage: Path, tmp_path: Path) -> None:
+    tiny = preset(tmp_path, model=MODEL)
+    with pytest.raises(UserError, match="works on latents: name .* with --first-stage"):
+        train.image(data, tmp_path / "missing", preset=tiny, steps=1)
+    wider = preset(tmp_path, model=MODEL | {"first_stage": STAGE | {"widths": [8, 24]}})
+    with pytest.raises(UserError, match="has another shape"):
+        train.image(data, tmp_path / "wider", preset=wider, steps=1, first_stage=stage)
+    pixels = preset(tmp_path, model={"size": 16, "network": NETWORK | {"in_channels": 3}})
+    with pytest.raises(UserError, match="works on pixels"):
+        train.image(data, tmp_path / "pixels", preset=pixels, steps=1, first_stage=stage)
+
+    tiny = preset(tmp_path, model=MODEL)
+    train.image(data, tmp_path / "run", preset=tiny, steps=1, first_stage=stage)
+    other = Autoencoder.load(stage)
+    other.latent_mean += 1.0
+    other.save(tmp_path / "other")
+    with pytest.raises(UserError, match="begun with another first stage"):
+        train.image(data, tmp_path / "run", steps=2, resume=True, first_stage=tmp_path / "other")
+    with pytest.raises(UserError, match="trains the autoencoder, which writes its model itself"):
+        train.export(stage.parent / "run", tmp_path / "out")
