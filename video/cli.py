@@ -51,9 +51,12 @@ def gen_video(
         str | None, typer.Option(help="How to enlarge: lanczos or nearest.", show_default=PRESETS_OWN)
     ] = None,
     azimuth: Annotated[
-        float | None, typer.Option(help="Camera: degrees around the figure, 0 its front, with --elevation.")
+        float | None,
+        typer.Option(help="Camera: degrees around the figure, 0 its front.", show_default=PRESETS_OWN),
     ] = None,
-    elevation: Annotated[float | None, typer.Option(help="Camera: degrees above the horizon.")] = None,
+    elevation: Annotated[
+        float | None, typer.Option(help="Camera: degrees above the horizon.", show_default=PRESETS_OWN)
+    ] = None,
     model: Annotated[
         Path, typer.Option(help="A folder with a video model.", show_default="the bundled one")
     ] = MODEL,

@@ -49,7 +49,7 @@ class VideoModelConfig(BaseModel):
     def lift(self, image: Denoiser) -> Denoiser:
         """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
         network = inflate(image.network, self.temporal)  # pyright: ignore[reportArgumentType]
-        return Denoiser(network, image.schedule, image.parameterization, image.clip)
+        return image.around(network)
 
     def denoiser(self) -> Denoiser:
         """A denoiser of clips with a fresh network."""

@@ -68,3 +68,11 @@ def test_options_given_outdo_the_preset() -> None:
 @pytest.mark.parametrize("name", ["draft", "standard", "fine"])
 def test_presets_that_ship(name: str) -> None:
     load_preset(f"gen-video/{name}", ClipOptions).changed()
+
+
+def test_a_camera_has_both_angles_or_none() -> None:
+    bare = ClipOptions(steps=12, guidance=2.5, frames=16, fps=8, scale=6)
+    with pytest.raises(UserError, match="give both or neither"):
+        bare.changed(azimuth=45.0)
+    assert bare.changed(azimuth=45.0, elevation=0.0).azimuth == 45
+    assert load_preset("gen-video/standard", ClipOptions).changed(azimuth=45.0).elevation is not None
