@@ -126,7 +126,9 @@ def completed(prompt: str, seed: int) -> str:
     think otherwise. "a panda on a swing" -> "a panda on a red swing on a light blue background".
     """
     rng = np.random.default_rng(seed)
-    colour, place = str(rng.choice(COLOUR_NAMES)), str(rng.choice([b.name for b in BACKDROPS if b.plain]))
+    # White and black props are lost against pale grounds and dark figures.
+    colour = str(rng.choice([name for name in COLOUR_NAMES if name not in ("white", "black")]))
+    place = str(rng.choice([b.name for b in BACKDROPS if b.plain]))
     said = prompt.lower()
     text = prompt
     if not any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
