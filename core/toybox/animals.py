@@ -81,8 +81,8 @@ GINGER = rgb("e0963f")
 def _corgi(s: Sculptor, f: Frame) -> None:
     skull(s, f, GINGER, (0.43, 0.36, 0.36))
     for side in SIDES:
-        s.ball(f, (side * 0.3, 0.4, 0), (0.135, 0.27, 0.09), GINGER, rotation("z", side * -16))
-        s.ball(f, (side * 0.3, 0.39, 0.055), (0.075, 0.19, 0.06), PINK, rotation("z", side * -16))
+        s.ball(f, (side * 0.31, 0.34, 0), (0.15, 0.23, 0.09), GINGER, rotation("z", side * -22))
+        s.ball(f, (side * 0.31, 0.34, 0.055), (0.085, 0.15, 0.06), PINK, rotation("z", side * -22))
         s.ball(f, (side * 0.19, -0.17, 0.21), (0.17, 0.13, 0.16), WHITE)
     s.ball(f, (0, 0.14, 0.26), (0.075, 0.24, 0.14), WHITE, rotation("x", -22))
     muzzle(s, f, WHITE, (0.15, 0.115, 0.16))
@@ -97,8 +97,8 @@ def _rabbit(s: Sculptor, f: Frame) -> None:
     fur = rgb("ece6e4")
     skull(s, f, fur, (0.41, 0.37, 0.36))
     for side in SIDES:
-        s.ball(f, (side * 0.16, 0.56, -0.02), (0.105, 0.36, 0.08), fur, rotation("z", side * -7))
-        s.ball(f, (side * 0.16, 0.57, 0.035), (0.058, 0.27, 0.055), PINK, rotation("z", side * -7))
+        s.ball(f, (side * 0.17, 0.48, -0.02), (0.11, 0.31, 0.08), fur, rotation("z", side * -9))
+        s.ball(f, (side * 0.17, 0.49, 0.035), (0.062, 0.22, 0.055), PINK, rotation("z", side * -9))
         s.ball(f, (side * 0.26, -0.11, 0.26), (0.085, 0.065, 0.06), PINK)
     muzzle(s, f, WHITE, (0.14, 0.09, 0.1), PINK, z=0.32)
     s.box(f, (0, -0.24, 0.36), (0.055, 0.06, 0.025), WHITE)
@@ -159,11 +159,17 @@ def _lobster(s: Sculptor, f: Frame) -> None:
 
 def _lobster_parts(s: Sculptor, body: Body) -> None:
     for side, hand in zip(SIDES, (body.left_hand, body.right_hand), strict=True):
-        s.ball(hand, (side * 0.07, 0.12, 0.02), (0.09, 0.2, 0.09), RED, rotation("z", side * -20))
-        s.ball(hand, (side * -0.07, 0.12, 0.02), (0.07, 0.16, 0.08), RED, rotation("z", side * 20))
+        claw = hand.child((side * 0.04, 0.02, 0.02), rotation("z", side * -22))
+        s.ball(claw, (side * 0.02, 0.08, 0), (0.17, 0.15, 0.11), RED)
+        s.ball(claw, (side * 0.085, 0.21, 0), (0.08, 0.16, 0.085), RED, rotation("z", side * 6))
+        s.ball(claw, (side * -0.1, 0.19, 0), (0.06, 0.14, 0.07), rgb("b81d15"), rotation("z", side * -8))
+    for y, r in ((0.34, 0.2), (0.2, 0.22), (0.06, 0.2)):
+        s.ball(body.torso, (0, y, 0.2), (r, 0.05, 0.1), rgb("b81d15"))
     for i, y in enumerate((0.1, -0.02, -0.12)):
         s.ball(body.torso, (0, y, -0.24 - 0.11 * i), (0.2 - 0.03 * i, 0.13, 0.11), rgb("b81d15"))
-    s.ball(body.torso, (0, -0.2, -0.55), (0.26, 0.05, 0.14), RED)
+    for turn in (-50, 0, 50):
+        fan = body.torso.child((0, -0.2, -0.46), rotation("y", turn))
+        s.ball(fan, (0, 0, -0.1), (0.12, 0.05, 0.14), RED)
 
 
 LOBSTER = Subject(("lobster", "red lobster"), _lobster, RED, rgb("f2a07c"), extras=_lobster_parts)

@@ -34,6 +34,7 @@ PLURALS = {
     "fox": "foxes",
     "red fox": "red foxes",
     "spaceman": "spacemen",
+    "teddy": "teddies",
 }
 
 
@@ -60,8 +61,8 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def articles(text: str) -> str:
-    """Puts "an" before vowels."""
-    return re.sub(r"\ba (?=[aeio])", "an ", text)
+    """Puts "an" before vowels, but for a u that sounds like "you"."""
+    return re.sub(r"\ba (?=[aeio]|u(?!ni))", "an ", text)
 
 
 def plural(name: str) -> str:
@@ -134,7 +135,7 @@ def completed(prompt: str, seed: int) -> str:
     if not any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
         phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
         for phrase in sorted(phrases, key=len, reverse=True):
-            bare = phrase.replace("{c} ", "")
+            bare = articles(phrase.replace("{c} ", ""))
             if bare in said:
                 at = said.index(bare)
                 text = text[:at] + phrase.replace("{c}", colour) + text[at + len(bare) :]

@@ -66,8 +66,8 @@ class Plan:
 
 
 def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuths, half of them within 75 degrees of the front, and elevations about 13, float32 (count,)."""
-    front = rng.random(count) < 0.5
+    """Azimuths, most of them within 75 degrees of the front, and elevations about 13, float32 (count,)."""
+    front = rng.random(count) < 0.6
     azimuth = np.where(front, rng.uniform(-75, 75, count), rng.uniform(-180, 180, count)) % 360
     return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), -8, 45).astype(np.float32)
 

@@ -41,8 +41,8 @@ HOLDING_CONTROLLER = Action(
 
 def _strum(p: Phase) -> Pose:
     return Pose(
-        left_hand=(0.46, 0.36, 0.3),
-        right_hand=(-0.2, 0.16 + 0.11 * sin(p, 2), 0.4),
+        left_hand=(0.5, 0.34, 0.24),
+        right_hand=(-0.2, 0.1 + 0.14 * sin(p, 2), 0.46),
         cock=8 * sin(p),
         tilt=3 * sin(p),
         nod=6,
@@ -50,7 +50,7 @@ def _strum(p: Phase) -> Pose:
 
 
 def _guitar(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.guitar(s, body.torso.child((0.0, 0.19, 0.31), rotation("z", 17)), colour)
+    props.guitar(s, body.torso.child((0.02, 0.14, 0.36), rotation("z", 22)), colour)
 
 
 PLAYING_GUITAR = Action(
@@ -113,7 +113,7 @@ BERET_AND_BAGUETTE = Action(
 
 def _lick(p: Phase) -> Pose:
     near = 0.5 + 0.5 * cos(p)
-    return Pose(right_hand=(-0.16 - 0.12 * (1 - near), 0.22 + 0.16 * near, 0.48), nod=12 * near, cock=-4)
+    return Pose(right_hand=(-0.14 - 0.14 * (1 - near), 0.2 + 0.12 * near, 0.48), nod=10 * near, cock=-4)
 
 
 def _ice_cream(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
@@ -127,12 +127,12 @@ EATING_ICE_CREAM = Action(
 
 def _drink(p: Phase) -> Pose:
     near = 0.5 + 0.5 * cos(p)
-    return Pose(right_hand=(-0.2 - 0.14 * (1 - near), 0.2 + 0.32 * near, 0.48), nod=-16 * near)
+    return Pose(right_hand=(-0.04 - 0.24 * (1 - near), 0.2 + 0.14 * near, 0.5), nod=-14 * near)
 
 
 def _glass(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
     near = 0.5 + 0.5 * cos(p)
-    props.glass(s, body.right_hand.child((0.02, 0.12, 0.1), rotation("x", -32 * near)), colour)
+    props.glass(s, body.right_hand.child((0, 0.14, 0.1), rotation("x", -30 * near)), colour)
 
 
 DRINKING = Action(
@@ -143,12 +143,12 @@ DRINKING = Action(
 
 
 def _read(p: Phase) -> Pose:
-    return Pose(left_hand=(0.27, 0.22, 0.36), right_hand=(-0.27, 0.22, 0.36), nod=14, look=9 * cos(p))
+    return Pose(left_hand=(0.36, 0.12, 0.4), right_hand=(-0.36, 0.12, 0.4), nod=14, look=9 * cos(p))
 
 
 def _book(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
     props.book(
-        s, body.torso.child((0, 0.24, 0.46), rotation("x", -14), 1.12), colour, np.clip(p * 1.6 - 0.3, 0, 1)
+        s, body.torso.child((0, 0.2, 0.46), rotation("x", 24)), colour, 0.5 - 0.5 * cos(np.clip(p * 2, 0, 1))
     )
 
 
@@ -190,8 +190,8 @@ HOLDING_BALLOON = Action(("holding a {c} balloon", "with a {c} balloon"), _hold_
 def _mix(p: Phase) -> Pose:
     pour = np.maximum(0, sin(p))
     return Pose(
-        left_hand=(0.3, 0.16, 0.4),
-        right_hand=(-0.3 + 0.1 * pour, 0.3 + 0.2 * pour, 0.42),
+        left_hand=(0.42, 0.1, 0.38),
+        right_hand=(-0.44 + 0.26 * pour, 0.16 + 0.42 * pour, 0.36),
         nod=8,
         cock=5 * sin(p),
     )
@@ -199,12 +199,12 @@ def _mix(p: Phase) -> Pose:
 
 def _flasks(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
     pour = np.maximum(0, sin(p))
-    props.flask(s, body.left_hand.child((0, 0.08, 0.1)), colour)
-    props.flask(s, body.right_hand.child((0, 0.06, 0.1), rotation("z", -75 * pour)), rgb("37c7a4"))
+    props.flask(s, body.left_hand.child((0, 0.06, 0.12)), colour)
+    props.flask(s, body.right_hand.child((0, 0.06, 0.12), rotation("z", -80 * pour)), rgb("37c7a4"))
     for start in (0.0, 0.5):
         rise = (p + start) % 1.0
-        bubble = np.stack([0.06 * np.sin(9 * rise + start), 0.42 + 0.42 * rise, 0.1 + 0 * rise], -1)
-        s.ball(body.left_hand, bubble, 0.05 + 0.035 * np.stack([rise] * 3, -1), colour)
+        bubble = np.stack([0.06 * np.sin(9 * rise + start), 0.55 + 0.42 * rise, 0.12 + 0 * rise], -1)
+        s.ball(body.left_hand, bubble, 0.06 + 0.035 * np.stack([rise] * 3, -1), colour)
 
 
 MIXING_CHEMICALS = Action(
@@ -223,8 +223,8 @@ def _juggle(p: Phase) -> Pose:
 def _balls(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
     for start in (0.0, 1 / 3, 2 / 3):
         way = 2 * np.pi * (p + start)
-        at = np.stack([0.46 * np.cos(way), 0.72 + 0.52 * np.sin(way), 0.46 + 0 * way], -1)
-        s.ball(body.base, at + np.array([0, 0.42, 0]), 0.12, colour)
+        at = np.stack([0.56 * np.cos(way), 1.24 + 0.6 * np.sin(way), 0.46 + 0 * way], -1)
+        s.ball(body.base, at, 0.15, colour)
 
 
 JUGGLING = Action(("juggling {c} balls", "juggling three {c} balls"), _juggle, _balls)

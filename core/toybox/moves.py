@@ -25,10 +25,10 @@ def _walk(p: Phase) -> Pose:
         pelvis=(0, 0.5 + 0.03 * cos(p, 2), 0),
         lean=4,
         tilt=4 * sin(p),
-        left_foot=step(p, 0.15, 0.0, 0.3, 0.14),
-        right_foot=step(p, -0.15, 0.5, 0.3, 0.14),
-        left_hand=(0.4, 0.1, -0.3 * sin(p)),
-        right_hand=(-0.4, 0.1, 0.3 * sin(p)),
+        left_foot=step(p, 0.15, 0.0, 0.34, 0.22),
+        right_foot=step(p, -0.15, 0.5, 0.34, 0.22),
+        left_hand=(0.4, 0.12, 0.06 - 0.36 * sin(p)),
+        right_hand=(-0.4, 0.12, 0.06 + 0.36 * sin(p)),
     )
 
 
@@ -37,9 +37,10 @@ WALKING = Action(("walking", "taking a walk", "strolling"), _walk)
 
 def _run(p: Phase) -> Pose:
     return Pose(
-        pelvis=(0, 0.56 + 0.09 * cos(p, 2), 0),
-        lean=22,
-        nod=-16,
+        pelvis=(0, 0.56 + 0.09 * cos(p, 2), -0.08),
+        scale=0.92,
+        lean=26,
+        nod=-20,
         left_foot=step(p, 0.15, 0.0, 0.48, 0.34),
         right_foot=step(p, -0.15, 0.5, 0.48, 0.34),
         left_hand=(0.38, 0.32, 0.08 - 0.42 * sin(p)),
@@ -52,18 +53,18 @@ RUNNING = Action(("running", "jogging", "sprinting"), _run)
 
 def _jump(p: Phase) -> Pose:
     flight = np.clip((p - 0.2) / 0.6, 0, 1)
-    height = 0.34 * 4 * flight * (1 - flight)
-    crouch = -0.14 * np.maximum(0, cos(p)) ** 2
-    arms = 0.1 + 0.75 * np.sqrt(4 * flight * (1 - flight))
-    tuck = 0.07 + 0.12 * 4 * flight * (1 - flight)
+    air = 4 * flight * (1 - flight)  # height over its greatest
+    crouch = np.maximum(0, cos(p)) ** 2
+    up = 0.5 - 0.5 * cos(p)
     return Pose(
-        pelvis=(0, 0.5 + crouch, 0),
-        place=(0, height, 0),
-        scale=0.9,
-        left_hand=(0.5, arms, 0.1),
-        right_hand=(-0.5, arms, 0.1),
-        left_foot=(0.24, tuck, 0.05),
-        right_foot=(-0.24, tuck, 0.05),
+        pelvis=(0, 0.5 - 0.2 * crouch, -0.08 * crouch),
+        place=(0, 0.3 * air, 0),
+        scale=0.86,
+        lean=16 * crouch,
+        left_hand=(0.56, 0.2 + 0.64 * up, 0.1 - 0.25 * crouch),
+        right_hand=(-0.56, 0.2 + 0.64 * up, 0.1 - 0.25 * crouch),
+        left_foot=(0.26, 0.07 + 0.13 * air, 0.05),
+        right_foot=(-0.26, 0.07 + 0.13 * air, 0.05),
     )
 
 
@@ -72,7 +73,7 @@ JUMPING = Action(("jumping", "jumping up", "hopping"), _jump)
 
 def _wave(p: Phase) -> Pose:
     return Pose(
-        right_hand=(-0.56 + 0.17 * sin(p, 2), 0.8 - 0.06 * cos(p, 4), 0.12), cock=-6 + 4 * sin(p), tilt=-3
+        right_hand=(-0.58 + 0.17 * sin(p, 2), 0.86 - 0.06 * cos(p, 4), 0.12), cock=-6 + 4 * sin(p), tilt=-3
     )
 
 

@@ -30,12 +30,12 @@ def controller(s: Sculptor, f: Frame, colour: Colour) -> None:
 
 
 def guitar(s: Sculptor, f: Frame, colour: Colour) -> None:
-    s.ball(f, (-0.2, 0, 0), (0.23, 0.2, 0.075), colour)
-    s.ball(f, (0.03, 0, 0), (0.18, 0.155, 0.075), colour)
-    s.ball(f, (-0.05, 0, 0.06), (0.07, 0.07, 0.03), BLACK)
-    s.box(f, (0.4, 0, 0.03), (0.28, 0.038, 0.035), rgb("5a3218"))
-    s.box(f, (0.73, 0, 0.03), (0.075, 0.065, 0.04), BLACK)
-    s.box(f, (-0.28, 0, 0.075), (0.025, 0.075, 0.02), WHITE)
+    s.ball(f, (-0.24, 0, 0), (0.28, 0.26, 0.085), colour)
+    s.ball(f, (0.06, 0, 0), (0.21, 0.19, 0.085), colour)
+    s.ball(f, (-0.03, 0, 0.07), (0.085, 0.085, 0.03), BLACK)
+    s.box(f, (0.44, 0, 0.03), (0.32, 0.042, 0.04), rgb("8a5a2c"))
+    s.box(f, (0.8, 0, 0.03), (0.085, 0.075, 0.045), BLACK)
+    s.box(f, (-0.32, 0, 0.085), (0.03, 0.095, 0.02), WHITE)
 
 
 def saxophone(s: Sculptor, f: Frame) -> None:
@@ -62,9 +62,9 @@ def beret(s: Sculptor, head: Frame, colour: Colour) -> None:
 
 def baguette(s: Sculptor, f: Frame) -> None:
     crust = rgb("d99a45")
-    s.cone(f, (-0.5, 0, 0), (0.5, 0, 0), 0.085, 0.085, crust)
-    for x in (-0.36, -0.12, 0.12, 0.36):
-        s.ball(f, (x, 0.03, 0.06), (0.04, 0.085, 0.05), rgb("f6dba0"), rotation("z", -35))
+    s.ball(f, (0, 0, 0), (0.62, 0.125, 0.115), crust)
+    for x in (-0.3, -0.1, 0.1, 0.3):
+        s.ball(f, (x, 0.035, 0.085), (0.035, 0.085, 0.04), rgb("fbe9bf"), rotation("z", -40))
 
 
 def skateboard(s: Sculptor, f: Frame, colour: Colour, spin) -> None:
@@ -98,17 +98,17 @@ def bicycle(s: Sculptor, f: Frame, colour: Colour, crank: np.ndarray) -> None:
 
 
 def ice_cream(s: Sculptor, f: Frame, colour: Colour) -> None:
-    s.cone(f, (0, 0.14, 0), (0, -0.14, 0), 0.115, 0.035, rgb("d99a45"))
-    s.ball(f, (0, 0.24, 0), 0.155, colour)
-    s.ball(f, (0, 0.41, 0), 0.12, WHITE if colour != WHITE else rgb("f08aa2"))
+    s.cone(f, (0, 0.14, 0), (0, -0.22, 0), 0.135, 0.03, rgb("d99a45"))
+    s.ball(f, (0, 0.25, 0), 0.175, colour)
+    s.ball(f, (0, 0.46, 0), 0.135, WHITE if colour != WHITE else rgb("f08aa2"))
 
 
 def glass(s: Sculptor, f: Frame, colour: Colour) -> None:
-    """A wine glass full of `colour`."""
-    s.ball(f, (0, -0.2, 0), (0.12, 0.03, 0.12), GLASS)
-    s.cone(f, (0, -0.2, 0), (0, 0.0, 0), 0.035, 0.035, GLASS)
-    s.ball(f, (0, 0.13, 0), (0.155, 0.18, 0.155), colour)
-    s.ball(f, (0, 0.27, 0), (0.13, 0.055, 0.13), GLASS)
+    """A wine glass, held at its stem, two thirds full of `colour`."""
+    s.ball(f, (0, -0.2, 0), (0.15, 0.035, 0.15), GLASS)
+    s.cone(f, (0, -0.2, 0), (0, 0.02, 0), 0.04, 0.04, GLASS)
+    s.cone(f, (0, 0.12, 0), (0, 0.26, 0), 0.12, 0.165, colour)
+    s.cone(f, (0, 0.34, 0), (0, 0.42, 0), 0.165, 0.15, GLASS)
 
 
 def easel(s: Sculptor, f: Frame, colour: Colour) -> None:
@@ -133,11 +133,12 @@ def brush(s: Sculptor, f: Frame, colour: Colour, size: float = 1.0) -> None:
 def book(s: Sculptor, f: Frame, colour: Colour, flip: np.ndarray) -> None:
     """Open, pages towards the reader on -z; `flip` (N,) in [0,1] turns a page from right to left."""
     for side in SIDES:
-        half = f.child((0, 0, 0), rotation("y", side * 24))
-        s.box(half, (side * 0.17, 0, 0.02), (0.18, 0.21, 0.03), colour)
-        s.box(half, (side * 0.165, 0.012, -0.02), (0.155, 0.185, 0.03), rgb("fdfaf2"))
-    page = f.child((0, 0, -0.06), rotation("y", 205 - 230 * np.asarray(flip)))
-    s.box(page, (0.16, 0.02, 0), (0.15, 0.18, 0.02), rgb("e8dfc8"))
+        half = f.child((0, 0, 0), rotation("y", side * 30))
+        s.box(half, (side * 0.21, 0, 0.02), (0.22, 0.21, 0.03), colour)
+        s.box(half, (side * 0.215, 0.04, -0.03), (0.2, 0.22, 0.04), rgb("fdfaf2"))
+        s.box(half, (side * 0.21, 0.02, 0.055), (0.11, 0.035, 0.02), rgb("fdfaf2"))
+    page = f.child((0, 0, -0.08), rotation("y", 210 - 240 * np.asarray(flip)))
+    s.box(page, (0.2, 0.05, 0), (0.19, 0.21, 0.02), rgb("e8dfc8"))
 
 
 def umbrella(s: Sculptor, f: Frame, colour: Colour) -> None:
@@ -156,9 +157,10 @@ def balloon(s: Sculptor, f: Frame, hand: Frame, colour: Colour) -> None:
 
 
 def flask(s: Sculptor, f: Frame, colour: Colour) -> None:
-    s.cone(f, (0, -0.1, 0), (0, 0.1, 0), 0.16, 0.065, colour)
-    s.cone(f, (0, 0.1, 0), (0, 0.27, 0), 0.06, 0.06, GLASS)
-    s.ball(f, (0, 0.3, 0), (0.09, 0.03, 0.09), GLASS)
+    """Conical, the liquid up to its shoulder and an open neck above."""
+    s.cone(f, (0, -0.06, 0), (0, 0.14, 0), 0.2, 0.085, colour)
+    s.cone(f, (0, 0.14, 0), (0, 0.36, 0), 0.075, 0.06, GLASS)
+    s.ball(f, (0, 0.42, 0), (0.12, 0.04, 0.12), GLASS)
 
 
 def swing_set(s: Sculptor, colour: Colour) -> None:
@@ -166,8 +168,8 @@ def swing_set(s: Sculptor, colour: Colour) -> None:
     f = Frame.world(s.count)
     s.cone(f, (-0.8, 2.05, 0), (0.8, 2.05, 0), 0.06, 0.06, colour)
     for side in SIDES:
-        for z in (-0.5, 0.5):
-            s.cone(f, (side * 0.8, 2.05, 0), (side * 0.95, 0.05, z), 0.06, 0.06, colour)
+        for z in (-0.42, 0.42):
+            s.cone(f, (side * 0.8, 2.05, 0), (side * 0.92, 0.06, z), 0.06, 0.06, colour)
 
 
 def horse_mount(s: Sculptor, f: Frame, stride: np.ndarray) -> None:

@@ -82,6 +82,8 @@ def test_the_demo_prompts_are_captions_of_their_scenes() -> None:
         ("a astronaut on a orange swing", "an astronaut on an orange swing"),
         ("a panda eating a ice cream cone", "a panda eating an ice cream cone"),
         ("a red umbrella", "a red umbrella"),
+        ("a umbrella", "an umbrella"),
+        ("a unicorn", "a unicorn"),
         ("panda a", "panda a"),
     ],
 )
@@ -90,8 +92,8 @@ def test_articles(text: str, right: str) -> None:
 
 
 def test_plurals() -> None:
-    names = ("man", "woman", "puppy", "fox", "corgi dog", "lobster")
-    expected = ["men", "women", "puppies", "foxes", "corgi dogs", "lobsters"]
+    names = ("man", "woman", "puppy", "teddy", "fox", "corgi dog", "lobster")
+    expected = ["men", "women", "puppies", "teddies", "foxes", "corgi dogs", "lobsters"]
     assert [plural(name) for name in names] == expected
 
 

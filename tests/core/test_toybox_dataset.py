@@ -153,6 +153,6 @@ def test_half_of_the_cameras_stand_before_the_face() -> None:
     azimuth, elevation = draw_cameras(np.random.default_rng(0), 20000)
     assert azimuth.min() >= 0 and azimuth.max() < 360
     before = np.mean(np.minimum(azimuth, 360 - azimuth) < 75)
-    assert before == pytest.approx(0.5 + 0.5 * 75 / 180, abs=0.02)
+    assert before == pytest.approx(0.6 + 0.4 * 75 / 180, abs=0.02)
     assert elevation.min() >= -8 and elevation.max() <= 45
     assert np.median(elevation) == pytest.approx(13, abs=0.5)

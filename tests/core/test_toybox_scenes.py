@@ -68,8 +68,8 @@ def test_support_of_a_known_scene() -> None:
 def test_every_subject_in_every_action(action: str) -> None:
     """Sound numbers, feet on the ground, and in the picture of the standard camera from every side.
 
-    What is known to cross the border, by some pixels of 64: a rabbit's ears above, and below the feet of the
-    swing, the easel and the desk, and a sitting figure's tail.
+    What is known to cross the border, by some pixels of 64: below the feet of the swing, the easel and the
+    desk, and a sitting figure's tail.
     """
     azimuths = torch.arange(0.0, 360.0, 45.0)
     eye, axes = Camera(azimuths, torch.full_like(azimuths, 12.0)).axes()
@@ -92,7 +92,7 @@ def test_every_subject_in_every_action(action: str) -> None:
         over = (reach[:, :-1].amax(0).reshape(-1, 4) - offsets).amax(0) * pixels
         left, right, bottom, top = over.tolist()
         assert max(left, right) <= 0, subject.name
-        assert top <= (6 if subject.name == "rabbit" else 0.5), subject.name
+        assert top <= 0.5, subject.name
         assert bottom <= (4 if action in ("on a swing", "in a calculus class", "sitting") else 2), (
             subject.name
         )
@@ -101,12 +101,8 @@ def test_every_subject_in_every_action(action: str) -> None:
 @pytest.mark.parametrize("action", NAMES)
 def test_actions_loop(action: str) -> None:
     solids = Scene(2, NAMES.index(action), 0, 2).solids(np.array([0.0, 1.0]))
-    apart = [
-        row for values in columns(solids) for row in (values[:, 0] - values[:, 1]).abs().amax(-1).tolist()
-    ]
-    moved = [distance for distance in apart if distance > 1e-4]
-    # A page that was turned is a new page: one box, its centre and its matrix.
-    assert len(moved) == (2 if action == "reading a book" else 0)
+    for values in columns(solids):
+        assert torch.allclose(values[:, 0], values[:, 1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("action", NAMES)
