@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.ply import export_ply
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
@@ -55,7 +57,7 @@ def glb(mesh: Mesh) -> bytes:
         visual=TextureVisuals(uv=_from_below(mesh), material=material),
         process=False,
     )
-    return trimesh.Scene({"mesh": split}).export(file_type="glb", include_normals=True)
+    return export_glb(trimesh.Scene({"mesh": split}), include_normals=True)
 
 
 def _from_below(mesh: Mesh) -> np.ndarray:
@@ -77,7 +79,7 @@ def _write_ply(path: Path, mesh: Mesh) -> list[Path]:
         process=False,
     )
     with whole(path) as draft:
-        draft.write_bytes(surface.export(file_type="ply", vertex_normal=True))
+        draft.write_bytes(export_ply(surface, vertex_normal=True))
     return [path]
 
 
@@ -100,7 +102,7 @@ def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
             f"newmtl {MATERIAL}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",
             encoding="utf-8",
         )
-        Image.fromarray(mesh.texture).save(texture_draft, format="PNG", optimize=True)
+        Image.fromarray(mesh.texture).save(texture_draft, format="PNG")
     return [path, material, texture]
 
 

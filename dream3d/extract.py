@@ -28,12 +28,14 @@ class MeshOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    resolution: int = Bounded(128, ge=16, le=512)  # nodes of the density grid on its longest side
-    levels: int = Bounded(8, ge=1, le=64)  # candidates for the surface's density
-    share: float = Bounded(0.02, ge=0, le=1)  # of the largest piece's volume; smaller pieces are dropped
-    smoothing: int = Bounded(10, ge=0, le=100)  # Taubin steps
-    faces: int = Bounded(30_000, ge=100, le=50_000)  # at most
-    texture: int = Bounded(1024, ge=64, le=4096)  # texels on a side
+    resolution: int = Bounded(default=128, ge=16, le=512)  # nodes of the density grid on its longest side
+    levels: int = Bounded(default=8, ge=1, le=64)  # candidates for the surface's density
+    share: float = Bounded(
+        default=0.02, ge=0, le=1
+    )  # of the largest piece's volume; smaller pieces are dropped
+    smoothing: int = Bounded(default=10, ge=0, le=100)  # Taubin steps
+    faces: int = Bounded(default=30_000, ge=100, le=50_000)  # at most
+    texture: int = Bounded(default=1024, ge=64, le=4096)  # texels on a side
 
 
 class Extraction(NamedTuple):

@@ -17,7 +17,8 @@ from dream3d.surface import chunks
 if TYPE_CHECKING:
     from dream3d.field import Field
 
-PADDING = 3  # texels between charts, so that neither filtering nor two mipmap levels mix them
+PADDING = 4  # texels between charts; a little less after the atlas is fitted into the texture
+CHARTS = 100  # no chart is larger than this part of the surface: the time to flatten one grows faster than it
 SAMPLES = 6  # densities and colours on the way in from a point of the surface
 
 
@@ -34,10 +35,14 @@ def unwrap(
     """Charts without overlap, laid out by xatlas for a texture of size x size texels."""
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces.astype(np.uint32), normals)
+    a, b, c = vertices[faces].transpose(1, 0, 2)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    charting = xatlas.ChartOptions()
+    charting.max_chart_area = float(area / CHARTS)
     packing = xatlas.PackOptions()
     packing.resolution = size
     packing.padding = PADDING
-    atlas.generate(xatlas.ChartOptions(), packing)
+    atlas.generate(charting, packing)
     _, corners, uv = atlas.get_mesh(0)
     return Atlas(uv.astype(np.float32).clip(0, 1), corners.astype(np.int32))
 
@@ -73,8 +78,8 @@ def bake(
     texture[texel] = surface_colours(field, point, normal, depth)
     covered[texel] = True
     empty = ~covered.reshape(size, size)
-    nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
-    return texture.reshape(size, size, 3)[tuple(nearest)]
+    row, column = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
+    return texture.reshape(size, size, 3)[row, column]
 
 
 def surface_colours(

@@ -77,7 +77,7 @@ def impacts(views: Views, size: int) -> np.ndarray:
 def case(colour: Callable[[Tensor], Tensor]) -> Case:
     """A small mesh of the ball, with level and texture and all."""
     field, views = Formula(ball, colour), cameras(3)
-    options = MeshOptions(resolution=48, levels=4, faces=3000, texture=256)
+    options = MeshOptions(resolution=48, levels=4, faces=3000, texture=512)
     return Case(field, extract_mesh(field, views, impacts(views, 48) < 0.8, options))
 
 

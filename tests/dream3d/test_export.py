@@ -125,4 +125,4 @@ def test_glb_is_one_textured_primitive_of_a_matt_material(smooth_ball) -> None:
     assert len(tree["geometry"]) == 1
     (only,) = tree["geometry"].values()
     assert only["visual"].material.metallicFactor == 0
-    assert only["visual"].material.baseColorTexture.size == (256, 256)
+    assert only["visual"].material.baseColorTexture.size == (512, 512)

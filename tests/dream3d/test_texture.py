@@ -11,7 +11,7 @@ from dream3d.texture import surface_colours
 def test_charts_lie_in_the_square_and_never_overlap(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
     size = len(mesh.texture)
-    assert size == 256
+    assert size == 512
     assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
     found = fragments(mesh.uv[mesh.corners] * size, size, size)
     strictly = found.weights.min(1) > 1e-4  # centres on a shared edge belong to both of its triangles
