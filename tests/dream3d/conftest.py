@@ -74,21 +74,28 @@ def impacts(views: Views, size: int) -> np.ndarray:
     return np.linalg.norm(np.cross(to_centre, directions), axis=-1)
 
 
-def case(colour: Callable[[Tensor], Tensor]) -> Case:
-    """A small mesh of the ball, with level and texture and all."""
-    field, views = Formula(ball, colour), cameras(3)
+def small_mesh(field: Formula) -> Extraction:
+    """Of the ball, with level and texture and all."""
+    views = cameras(3)
     options = MeshOptions(resolution=48, levels=4, faces=3000, texture=512)
-    return Case(field, extract_mesh(field, views, impacts(views, 48) < 0.8, options))
+    return extract_mesh(field, views, impacts(views, 48) < 0.8, options)
+
+
+@pytest.fixture(scope="session")
+def extract() -> Callable[[Formula], Extraction]:
+    return small_mesh
 
 
 @pytest.fixture(scope="session")
 def smooth_ball() -> Case:
-    return case(smooth_colours)
+    field = Formula(ball, smooth_colours)
+    return Case(field, small_mesh(field))
 
 
 @pytest.fixture(scope="session")
 def painted_ball() -> Case:
-    return case(painted)
+    field = Formula(ball, painted)
+    return Case(field, small_mesh(field))
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,10 @@ def test_the_same_mesh_gives_the_same_bytes(smooth_ball, tmp_path: Path, suffix:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
+def test_the_same_field_gives_the_same_mesh(smooth_ball, extract) -> None:
+    assert glb(extract(smooth_ball.field).mesh) == glb(smooth_ball.extraction.mesh)
+
+
 def test_what_cannot_be_written_is_said_and_leaves_nothing(
     smooth_ball, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
