@@ -29,7 +29,7 @@ class MeshOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     resolution: int = Bounded(default=128, ge=16, le=512)  # nodes of the density grid on its longest side
-    levels: int = Bounded(default=8, ge=1, le=64)  # candidates for the surface's density
+    levels: int = Bounded(default=12, ge=1, le=64)  # candidates for the surface's density
     share: float = Bounded(
         default=0.02, ge=0, le=1
     )  # of the largest piece's volume; smaller pieces are dropped
