@@ -15,6 +15,8 @@ from torch import Tensor
 
 from core.image_model import ImageModel, OnState
 from core.machine import describe, pick_device
+from core.pictures import to_frames
+from core.sheet import write_sheet
 from core.toybox.dataset import FRAMES
 from core.weights import load_folder
 from dreamlift.exam import ELEVATION, Exam, as_seen, judge_clips, judge_images
@@ -22,9 +24,7 @@ from dreamlift.judge import LABELS, Judge
 from dreamlift.metrics import flicker, horizontal_position, motion, sine_fit, unsteadiness
 from dreamlift.report import Accuracy, Item, Level, Report, score
 from dreamlift.request import Request
-from video.sheet import write_sheet
 from video.video_model import VideoModel
-from video.writer import to_frames
 
 SHOWN_IMAGES, SHOWN_CLIPS = 32, 8  # on the sheets
 MEASURES = {"flicker outside the figure": flicker, "unsteadiness": unsteadiness, "motion inside": motion}

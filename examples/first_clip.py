@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from core.files import BUNDLED
+from core.pictures import enlarge, to_frames, write_clip
 from core.samplers import State
 from video.video_model import VideoModel
-from video.writer import enlarge, to_frames, write_clip
 
 
 def show(state: State) -> None:

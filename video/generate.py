@@ -9,12 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from core.machine import describe, flop_counter, pick_device, versions
+from core.pictures import enlarge, to_frames, write_clip
 from core.samplers import State
+from core.sheet import write_sheet
 from video.options import ClipOptions, Job
 from video.record import RunRecord, Seconds, read_model_record, write_record
-from video.sheet import write_sheet
 from video.video_model import VideoModel
-from video.writer import enlarge, to_frames, write_clip
 
 PREVIEW_EVERY = 1.5  # s
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import UserError
 from core.files import writable_folder
-from video.writer import EXTENSIONS
+from core.pictures import EXTENSIONS
 
 
 class ClipOptions(BaseModel):

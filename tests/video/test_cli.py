@@ -19,13 +19,13 @@ import video.generate
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.machine import flop_counter
+from core.pictures import to_frames
 from core.samplers import State
 from video.cli import _say_what_is_unknown, main
 from video.generate import Watch
 from video.options import Job
 from video.record import RunRecord
 from video.video_model import VideoModel, clip_attributes
-from video.writer import to_frames
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]

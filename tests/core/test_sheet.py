@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
-from video.sheet import GAP, INK, MARGIN, PAPER, contact_sheet, write_sheet
+from core.sheet import GAP, INK, MARGIN, PAPER, contact_sheet, write_sheet
 
 
 def greys(count: int, side: int) -> np.ndarray:
@@ -27,6 +27,14 @@ def test_frames_stand_in_reading_order(count: int, columns: int, rows: int) -> N
         x = MARGIN + index % columns * (cell + GAP)
         assert (sheet[y : y + cell, x : x + cell] == frame[0, 0]).all()
         assert (sheet[y : y + cell, x + cell] == PAPER).all()
+
+
+def test_the_number_of_columns_may_be_said() -> None:
+    frames = greys(8, 64)
+    sheet = np.asarray(contact_sheet(frames, "a panda", columns=4))
+    top = sheet.shape[0] - MARGIN - 2 * (192 + GAP) + GAP
+    assert sheet.shape[1] == 2 * MARGIN + 4 * (192 + GAP) - GAP
+    assert (sheet[top + 192 + GAP + 5, MARGIN + 3 * (192 + GAP) + 5] == frames[7, 0, 0]).all()
 
 
 def test_long_prompts_are_broken_into_lines_within_the_sheet() -> None:

@@ -1,4 +1,4 @@
-"""Frames to files: mp4, gif and webp; each appears whole or not at all."""
+"""Pictures in a row to files: mp4, gif and webp; each appears whole or not at all."""
 
 import subprocess
 from pathlib import Path

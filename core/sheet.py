@@ -1,4 +1,4 @@
-"""Contact sheets: all frames of a clip in one picture, with the prompt above."""
+"""Contact sheets: many pictures in one, with the prompt above."""
 
 import math
 import textwrap
@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from core.files import whole
-from video.writer import Frames, enlarge
+from core.pictures import Frames, enlarge
 
 CELL = 192  # px; frames are enlarged by the whole factor that comes closest from below
 GAP, MARGIN = 4, 12  # px
@@ -15,11 +15,12 @@ PAPER, INK = (250, 250, 248), (40, 40, 44)
 LETTER = 18  # px
 
 
-def contact_sheet(frames: Frames, title: str) -> Image.Image:
-    """Frames (F,H,W,3) in reading order in a grid as square as it gets, under `title` broken into lines."""
+def contact_sheet(frames: Frames, title: str, columns: int | None = None) -> Image.Image:
+    """Frames (F,H,W,3) in reading order, `columns` in a row or in a grid as square as it gets, under `title`
+    broken into lines."""
     frames = enlarge(frames, max(1, CELL // max(frames.shape[1:3])))
     count, height, width, _ = frames.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet_width = 2 * MARGIN + columns * (width + GAP) - GAP
 
@@ -36,8 +37,8 @@ def contact_sheet(frames: Frames, title: str) -> Image.Image:
     return sheet
 
 
-def write_sheet(path: Path, frames: Frames, title: str) -> None:
+def write_sheet(path: Path, frames: Frames, title: str, columns: int | None = None) -> None:
     """Writes the contact sheet of frames (F,H,W,3) as PNG. Raises UserError in an unwritable folder."""
-    sheet = contact_sheet(frames, title)
+    sheet = contact_sheet(frames, title, columns)
     with whole(path) as draft:
         sheet.save(draft, format="PNG")

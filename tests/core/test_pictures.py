@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import UserError
-from video.writer import Frames, _delays, enlarge, to_frames, write_clip
+from core.pictures import Frames, _delays, enlarge, to_frames, write_clip
 
 COLOURS = np.array(
     [[200, 30, 30], [30, 180, 60], [40, 60, 200], [230, 220, 60], [250, 250, 250], [10, 10, 10]], np.uint8

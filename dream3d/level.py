@@ -1,0 +1,59 @@
+"""Which density is the surface: the one whose mesh has the field's own silhouettes."""
+
+from typing import NamedTuple
+
+import numpy as np
+import trimesh
+from numpy.typing import ArrayLike, NDArray
+
+from core.errors import UserError
+from dream3d.raster import Views, silhouettes
+from dream3d.surface import DensityGrid, iso_surface, keep_large_pieces
+
+SOLID = 0.95  # quantile of the dense nodes; the highest candidate is half of it
+
+
+class Level(NamedTuple):
+    density: float  # 1/m
+    iou: float  # of its mesh's silhouettes and the field's
+
+
+def faintest_level(size: float) -> float:
+    """The density of which `size` metres are half opaque: what is thinner is air."""
+    return float(np.log(2) / size)
+
+
+def candidate_levels(grid: DensityGrid, faintest: float, count: int) -> NDArray[np.float64]:
+    """`count` densities in equal ratios, from the faintest to half of what the inside has.
+
+    Raises UserError when nothing in the grid is as dense as `faintest`.
+    """
+    dense = grid.values[grid.values > faintest]
+    if not len(dense):
+        raise UserError(
+            f"There is no object to make a mesh of: nowhere does the density exceed {faintest:.3g}."
+        )
+    return np.geomspace(faintest, max(faintest, 0.5 * float(np.quantile(dense, SOLID))), count)
+
+
+def choose_level(
+    grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, opacity: ArrayLike
+) -> Level:
+    """The candidate whose surface best matches opacity (N,H,H) in [0,1] of the field's renders from `views`.
+
+    `share` as in `keep_large_pieces`. Of equally good candidates the densest.
+    """
+    wanted = np.asarray(opacity, np.float64)
+    rated = []
+    for level in levels:
+        surface: trimesh.Trimesh = keep_large_pieces(iso_surface(grid, level), share)
+        shown = silhouettes(surface.vertices, surface.faces, views, wanted.shape[-1])
+        rated.append(Level(float(level), soft_iou(shown, wanted)))
+    return max(rated, key=lambda level: (level.iou, level.density))
+
+
+def soft_iou(first: ArrayLike, second: ArrayLike) -> float:
+    """Sum of minima over sum of maxima of coverages in [0,1]; for masks, intersection over union."""
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    union = np.maximum(first, second).sum()
+    return float(np.minimum(first, second).sum() / union) if union else 1.0

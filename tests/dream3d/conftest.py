@@ -1,0 +1,113 @@
+"""Fields whose shapes and colours are known in closed form, and what cameras see of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.toybox.camera import Camera, rays
+from dream3d.extract import Extraction, MeshOptions, extract_mesh
+from dream3d.raster import Views
+
+CENTRE = (0.0, 1.0, 0.0)  # where the toybox's cameras look
+
+
+class Values(NamedTuple):
+    density: Tensor
+    colour: Tensor
+
+
+class Case(NamedTuple):
+    field: "Formula"
+    extraction: Extraction
+
+
+class Formula(nn.Module):
+    """A field of two functions of points (M,3) relative to `CENTRE`, in a box of 2.5 m around it."""
+
+    def __init__(self, density: Callable[[Tensor], Tensor], colour: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.of = density, colour
+        centre = torch.tensor(CENTRE)
+        self.bounds = centre - 1.25, centre + 1.25
+
+    def forward(self, points: Tensor) -> Values:
+        local = points - torch.tensor(CENTRE)
+        return Values(*(of(local) for of in self.of))
+
+
+def ball(points: Tensor) -> Tensor:
+    """Of radius 0.8 m."""
+    return 80 * torch.sigmoid((0.8 - points.norm(dim=-1)) / 0.01)
+
+
+def smooth_colours(points: Tensor) -> Tensor:
+    """That change slowly over directions and not with depth."""
+    return 0.5 + 0.45 * torch.sin(torch.tensor([2.0, 1.5, 1.8]) * nn.functional.normalize(points, dim=-1))
+
+
+def painted(points: Tensor) -> Tensor:
+    """White with a red face on +z, a blue spot on +x and a green crown on +y."""
+    direction = nn.functional.normalize(points, dim=-1)
+    colour = torch.ones_like(points)
+    for axis, paint in ((2, (1.0, 0.0, 0.0)), (0, (0.0, 0.0, 1.0)), (1, (0.0, 1.0, 0.0))):
+        colour[direction[:, axis] > 0.8] = torch.tensor(paint)
+    return colour
+
+
+def cameras(count: int, elevation: float = 15.0) -> Views:
+    """The toybox's cameras, evenly around."""
+    azimuths = torch.arange(count) * (360 / count)
+    eye, axes = Camera(azimuths, torch.full((count,), elevation)).axes()
+    return Views(eye.numpy(), axes.numpy(), Camera.FIELD_OF_VIEW)
+
+
+def impacts(views: Views, size: int) -> np.ndarray:
+    """(N,size,size) how near each pixel's ray comes to `CENTRE`, in metres."""
+    eye, axes = np.asarray(views.eye), np.asarray(views.axes)
+    directions = np.einsum("nij,hwj->nhwi", axes, rays(size).numpy())
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    to_centre = np.asarray(CENTRE) - eye[:, None, None]
+    return np.linalg.norm(np.cross(to_centre, directions), axis=-1)
+
+
+def small_mesh(field: Formula) -> Extraction:
+    """Of the ball, with level and texture and all."""
+    views = cameras(3)
+    options = MeshOptions(resolution=48, levels=4, faces=3000, texture=512)
+    return extract_mesh(field, views, impacts(views, 48) < 0.8, options)
+
+
+@pytest.fixture(scope="session")
+def extract() -> Callable[[Formula], Extraction]:
+    return small_mesh
+
+
+@pytest.fixture(scope="session")
+def smooth_ball() -> Case:
+    field = Formula(ball, smooth_colours)
+    return Case(field, small_mesh(field))
+
+
+@pytest.fixture(scope="session")
+def painted_ball() -> Case:
+    field = Formula(ball, painted)
+    return Case(field, small_mesh(field))
+
+
+@pytest.fixture(scope="session")
+def field_of() -> type[Formula]:
+    return Formula
+
+
+@pytest.fixture(scope="session")
+def ring() -> Callable[[int], Views]:
+    return cameras
+
+
+@pytest.fixture(scope="session")
+def impact() -> Callable[[Views, int], np.ndarray]:
+    return impacts
