@@ -60,3 +60,13 @@ def attributes(
     camera = torch.where((az + el).isfinite()[:, None], camera, 0.0)
     loop = torch.where(turn.isfinite()[:, None], loop, 0.0)
     return torch.cat([camera, loop, ground], dim=1)
+
+
+def camera(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Azimuth in (-180, 180] and elevation in degrees, both (...), of attribute rows (...,WIDTH).
+
+    The inverse of `attributes`; NaN where no camera was said.
+    """
+    sin_az, cos_az, sin_el, cos_el, said = rows[..., CAMERA].unbind(-1)
+    azimuth, elevation = (torch.atan2(s, c).rad2deg() for s, c in ((sin_az, cos_az), (sin_el, cos_el)))
+    return torch.where(said > 0, azimuth, torch.nan), torch.where(said > 0, elevation, torch.nan)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes, camera
 from core.condition import Condition
 from core.errors import UserError
 
@@ -23,6 +23,14 @@ def test_attributes_hold_the_documented_columns():
     expected = [1, 0, 0.5, math.sqrt(3) / 2, 1, 1, 0, 1, 1, 0]
     torch.testing.assert_close(row, torch.tensor(expected), atol=1e-6, rtol=0)
     assert attributes(1, shadow=False)[0].tolist() == [0] * 8 + [0, 1]
+
+
+def test_the_camera_is_read_back_from_the_rows():
+    azimuth, elevation = torch.tensor([0.0, 90.0, -135.0, 180.0]), torch.tensor([0.0, 30.0, -60.0, 90.0])
+    turned, raised = camera(attributes(4, azimuth=azimuth, elevation=elevation))
+    torch.testing.assert_close((turned - azimuth + 1) % 360, torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(raised, elevation, atol=1e-4, rtol=0)
+    assert all(read.isnan().all() for read in camera(attributes(2, phase=0.5)))
 
 
 def test_what_is_not_said_is_zero_and_leaves_other_groups_alone():

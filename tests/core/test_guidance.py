@@ -5,7 +5,7 @@ from torch import nn
 from core.attributes import WIDTH
 from core.condition import Condition
 from core.denoiser import Denoiser
-from core.guidance import ClassifierFreeGuidance
+from core.guidance import ClassifierFreeGuidance, PerpNeg, perpendicular
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
 
@@ -93,3 +93,84 @@ def test_a_negative_of_another_length_is_refused():
     denoiser, x, t = setup()
     with pytest.raises(ValueError, match="length 3"):
         ClassifierFreeGuidance(denoiser, 2.0, condition(3, 5, 2))(x, t, condition(2, 5, 1))
+
+
+def test_rescaling_brings_back_the_deviation_of_the_conditional_x0():
+    denoiser, x, t = setup()
+    prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
+    cond = denoiser(x, t, prompt).x0
+    plain = ClassifierFreeGuidance(denoiser, 9.0, negative)(x, t, prompt).x0
+    for share in (0.0, 0.5, 1.0):
+        guided = ClassifierFreeGuidance(denoiser, 9.0, negative, rescale=share)(x, t, prompt)
+        for row in range(2):
+            ratio = cond[row].std() / plain[row].std()
+            torch.testing.assert_close(guided.x0[row], plain[row] * (share * ratio + 1 - share))
+        torch.testing.assert_close(denoiser.schedule.add_noise(guided.x0, guided.eps, t), x)
+    with pytest.raises(ValueError, match="rescale"):
+        ClassifierFreeGuidance(denoiser, 9.0, negative, rescale=1.5)
+
+
+def test_perpendicular_rows():
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 3, 2, 4, 4, generator=generator)
+    b[2] = 0
+    rest = perpendicular(a, b)
+    torch.testing.assert_close((rest * b).flatten(1).sum(1), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close((a - rest)[0] / b[0], ((a - rest)[0] / b[0]).mean().expand(2, 4, 4))
+    assert torch.equal(rest[2], a[2])
+
+
+class Painter(Recorder):
+    """Draws the first token's numbers as a picture, so that texts differ in direction too."""
+
+    def forward(self, x, t, condition):
+        super().forward(x, t, condition)
+        return 0.1 * x + condition.tokens[:, 0].view(-1, 1, 4, 1)
+
+
+def perp_neg(scale=4.0, weights=((0.5, 2.0), (1.0, 0.0)), clip=None):
+    denoiser = Denoiser(Painter(), NoiseSchedule.cosine(), Parameterization.EPS, clip)
+    against = [condition(1, 3, 2), condition(2, 4, 3)]
+    return PerpNeg(denoiser, scale, condition(1, 2, 4), against, torch.tensor(weights))
+
+
+def test_perp_neg_is_its_formula_row_by_row():
+    _, x, t = setup()
+    prompt, guidance = condition(2, 5, 1), perp_neg()
+    guided = guidance(x, t, prompt)
+    assert len(guidance.denoiser.network.calls) == 1 and len(guidance.denoiser.network.calls[0][0]) == 8
+    (first, second), uncond = guidance.against, guidance.negative
+    for row in range(2):
+        base = uncond.tokens[0, 0].view(1, 4, 1)
+        d = prompt.tokens[row, 0].view(1, 4, 1) - base
+        lead = d.clone()
+        for avoided, weight in ((first.tokens[0], 0.5 if row == 0 else 2.0), (second.tokens[row], 1.0 - row)):
+            aside = avoided[0].view(1, 4, 1) - base
+            lead -= weight * (aside - (aside * d).sum() / (d * d).sum() * d)
+        expected = 0.1 * x[row] + base + 4.0 * lead
+        torch.testing.assert_close(guided.eps[row], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(guidance.schedule.add_noise(guided.x0, guided.eps, t), x)
+
+
+def test_perp_neg_without_weights_is_classifier_free_guidance():
+    _, x, t = setup()
+    prompt, guidance = condition(2, 5, 1), perp_neg(weights=((0.0,), (0.0,)), clip=1.0)
+    plain = ClassifierFreeGuidance(guidance.denoiser, 4.0, guidance.negative)(x, t, prompt)
+    torch.testing.assert_close(guidance(x, t, prompt), plain)
+
+
+def test_perp_neg_takes_nothing_from_what_prompt_and_negative_share():
+    """A text to avoid that lies in the prompt's own direction changes nothing."""
+    _, x, t = setup()
+    prompt, guidance = condition(2, 5, 1), perp_neg(weights=((3.0,),) * 2)
+    guidance.against = [prompt, prompt]
+    plain = ClassifierFreeGuidance(guidance.denoiser, 4.0, guidance.negative)(x, t, prompt)
+    torch.testing.assert_close(guidance(x, t, prompt), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_perp_neg_weights_that_do_not_fit():
+    _, x, t = setup()
+    with pytest.raises(ValueError, match="2 texts"):
+        perp_neg(weights=((1.0,),))
+    with pytest.raises(ValueError, match="length 3 for a batch of 2"):
+        perp_neg(weights=((1.0,) * 3,) * 2)(x, t, condition(2, 5, 1))

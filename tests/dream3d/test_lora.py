@@ -1,0 +1,87 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from core.attributes import WIDTH
+from core.condition import Condition
+from core.nn.unet import UNet, UNetConfig
+from dream3d.distill import LowRank
+
+
+@pytest.fixture
+def network():
+    """Two levels, so that strided and sub-pixel convolutions are among the layers."""
+    torch.manual_seed(0)
+    unet = UNet(UNetConfig(widths=(32, 32), blocks=(1, 1), attention=(False, True), context_width=8))
+    for parameter in unet.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return unet.eval()
+
+
+@pytest.fixture
+def asked():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 16, 16, generator=generator)
+    condition = Condition(
+        torch.randn(2, 3, 8, generator=generator), torch.ones(2, 3, dtype=torch.bool), torch.ones(2, WIDTH)
+    )
+    return x, torch.tensor([100, 900]), condition
+
+
+def adapted(network, rank=2):
+    return LowRank(network, rank, torch.Generator().manual_seed(2))
+
+
+def test_it_starts_as_the_network(network, asked):
+    assert torch.equal(adapted(network)(*asked), network(*asked))
+
+
+def test_every_linear_and_convolution_is_adapted_at_the_rank(network):
+    lora = adapted(network, rank=4)
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert len(lora.adapted) == len(layers) and "stem.weight" in lora.adapted
+    for up in lora.up:
+        nn.init.normal_(up)
+    for name, weight in lora.weights().items():
+        change = (weight - network.get_parameter(name)).flatten(1) if weight.ndim > 1 else None
+        if name in lora.adapted:
+            assert torch.linalg.matrix_rank(change, rtol=1e-4) <= 4 and change.abs().max() > 0
+        else:
+            assert torch.equal(weight, network.get_parameter(name))
+
+
+def test_training_moves_the_adapters_and_nothing_else(network, asked):
+    before, answer = copy.deepcopy(network.state_dict()), network(*asked)
+    lora, target = adapted(network), torch.zeros_like(asked[0])
+    optimizer = torch.optim.Adam(lora.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = (lora(*asked) - target).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert {id(p) for p in lora.parameters()} == {id(p) for p in [*lora.down, *lora.up]}
+    assert all(p.grad is None for p in network.parameters())
+    assert all(down.grad.abs().max() > 0 for down in lora.down)
+    after = network.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+    assert torch.equal(network(*asked), answer)
+
+
+def test_a_call_that_fails_leaves_the_network_as_it_was(network, asked):
+    before = dict(network.named_parameters())
+    x, t, condition = asked
+    with pytest.raises(ValueError):
+        adapted(network)(x[:, :2], t, condition)
+    assert all(parameter is before[name] for name, parameter in network.named_parameters())
+
+
+def test_a_rank_that_cannot_be(network):
+    with pytest.raises(ValueError, match="rank"):
+        adapted(network, rank=0)
+    with pytest.raises(ValueError, match="no Linear"):
+        LowRank(nn.GroupNorm(1, 8), 2, torch.Generator())
