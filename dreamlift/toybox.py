@@ -182,10 +182,10 @@ def _photograph(out: Path, shot: "Shot", size: int, device: str, alpha: bool, de
 
     from core.files import whole, writable_folder
     from core.machine import pick_device
+    from core.outputs import slug
     from core.pictures import write_clip
     from core.toybox.scenes import contents
     from core.toybox.shots import film
-    from video.options import slug
 
     writable_folder(out)
     loop = film(shot, size, device=pick_device(device))

@@ -1,15 +1,13 @@
 """What gen-video is asked for, checked before anything heavy is imported."""
 
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core import outputs
 from core.errors import UserError
-from core.files import writable_folder
 from core.pictures import EXTENSIONS
 
 
@@ -86,47 +84,9 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     return prompts
 
 
-def slug(prompt: str) -> str:
-    """A file name for a prompt: "A panda, on a swing!" -> "a-panda-on-a-swing"; at most 48 letters."""
-    return re.sub(r"[\W_]+", "-", prompt.lower())[:48].strip("-") or "clip"
-
-
 def plan(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[Job]:
-    """`num` clips of every prompt, with seeds from `seed` on, and where they go.
+    """`num` clips of every prompt, with seeds from `seed` on, and where they go; see `core.outputs.plan`.
 
-    out: a file (.mp4, .gif, .webp), or a folder (one that exists, or a name that ends in "/") to be filled
-    with mp4 named after the prompts; None is the present folder. A name already taken is followed by -2, ...
-    Raises UserError for impossible counts, another extension, or a folder where nothing can be written.
+    out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """
-    if num < 1:
-        raise UserError(f"--num cannot be {num}: there must be at least one clip.")
-    if not 0 <= seed <= 2**63 - num:
-        raise UserError(f"--seed cannot be {seed}: a seed is a whole number from 0 to 2^63 - 1.")
-    path = Path(out or ".")
-    if path.is_dir() or (out or "").endswith(("/", os.sep)):
-        folder, extension, stems = path, ".mp4", [slug(prompt) for prompt in prompts]
-    else:
-        folder, extension, stems = path.parent, path.suffix, [path.stem for _ in prompts]
-    if extension.lower() not in EXTENSIONS:
-        raise UserError(f"Cannot write the clip as {path.name}: its name must end in .mp4, .gif or .webp.")
-    writable_folder(folder)
-
-    names = _numbered(stem for stem in stems for _ in range(num))
-    wanted = ((prompt, seed + i) for prompt in prompts for i in range(num))
-    return [
-        Job(prompt, number, folder / f"{name}{extension}")
-        for (prompt, number), name in zip(wanted, names, strict=True)
-    ]
-
-
-def _numbered(stems: Iterable[str]) -> Iterator[str]:
-    """Each stem, or the first of stem-2, stem-3, ... that was not there before."""
-    seen: set[str] = set()
-    following: dict[str, int] = {}
-    for stem in stems:
-        name = stem
-        while name in seen:
-            following[stem] = following.get(stem, 1) + 1
-            name = f"{stem}-{following[stem]}"
-        seen.add(name)
-        yield name
+    return [Job(*planned) for planned in outputs.plan(prompts, num, seed, out, "clip", EXTENSIONS)]

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import UserError
+from core.outputs import slug
 from core.presets import load_preset
-from video.options import ClipOptions, plan, read_prompts, slug
+from video.options import ClipOptions, plan, read_prompts
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from video.options import ClipOptions, plan, read_prompts, slug
         ("  A corgi, wearing a BERET! ", "a-corgi-wearing-a-beret"),
         ("ein Bär im Wald", "ein-bär-im-wald"),
         ("../../etc/passwd", "etc-passwd"),
-        ("!?", "clip"),
+        ("!?", "nameless"),
     ],
 )
 def test_a_prompt_names_its_file(prompt: str, name: str) -> None:
