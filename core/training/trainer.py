@@ -7,7 +7,6 @@ a run that was killed goes on as if it had not been.
 
 import json
 import math
-import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.files import whole, writable_folder
+from core.interruption import interruption
 from core.training import checkpoint
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA
@@ -131,7 +131,7 @@ class Trainer:
 
     def run(self, budget: Budget) -> bool:
         """Trains until the budget is spent or Ctrl-C; saves. Whether it is spent."""
-        with _interruption() as interrupted, self._progress() as show:
+        with interruption() as interrupted, self._progress() as show:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []
             norms: list[Tensor] = []
@@ -248,22 +248,3 @@ def make_accelerator() -> Accelerator:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     torch.set_float32_matmul_precision("high")  # TF32 where CUDA is; no effect on the CPU's float32
     return Accelerator(kwargs_handlers=[unused])
-
-
-@contextmanager
-def _interruption() -> Iterator[Callable[[], bool]]:
-    """Within: the first Ctrl-C (or SIGTERM) is only noted, for the step to end and the run to be saved."""
-    noted = False
-
-    def note(number: int, frame: object) -> None:
-        nonlocal noted
-        if noted:
-            raise KeyboardInterrupt
-        noted = True
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
