@@ -127,19 +127,29 @@ def completed(prompt: str, seed: int) -> str:
     think otherwise. "a panda on a swing" -> "a panda on a red swing on a light blue background".
     """
     rng = np.random.default_rng(seed)
-    # White and black props are lost against pale grounds and dark figures.
-    colour = str(rng.choice([name for name in COLOUR_NAMES if name not in ("white", "black")]))
+    text = _coloured(prompt, rng)
     place = str(rng.choice([b.name for b in BACKDROPS if b.plain]))
     said = prompt.lower()
-    text = prompt
-    if not any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
-        phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
-        for phrase in sorted(phrases, key=len, reverse=True):
-            bare = articles(phrase.replace("{c} ", ""))
-            if bare in said:
-                at = said.index(bare)
-                text = text[:at] + phrase.replace("{c}", colour) + text[at + len(bare) :]
-                break
     if "background" not in said and not any(p in said for b in BACKDROPS for p in b.phrases):
         text = f"{text} {place}"
     return articles(text)
+
+
+def coloured(prompt: str, seed: int) -> str:
+    """The prompt with the prop's colour said, chosen by the seed, where it leaves that open."""
+    return articles(_coloured(prompt, np.random.default_rng(seed)))
+
+
+def _coloured(prompt: str, rng: np.random.Generator) -> str:
+    # White and black props are lost against pale grounds and dark figures.
+    colour = str(rng.choice([name for name in COLOUR_NAMES if name not in ("white", "black")]))
+    said = prompt.lower()
+    if any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
+        return prompt
+    phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
+    for phrase in sorted(phrases, key=len, reverse=True):
+        bare = articles(phrase.replace("{c} ", ""))
+        if bare in said:
+            at = said.index(bare)
+            return prompt[:at] + phrase.replace("{c}", colour) + prompt[at + len(bare) :]
+    return prompt
