@@ -18,11 +18,16 @@ VIEWS = ("front view", "side view", "back view")
 
 
 def camera_condition(
-    text: Condition, azimuth: Tensor, elevation: Tensor, phase: Tensor | float | None = None
+    text: Condition,
+    azimuth: Tensor,
+    elevation: Tensor,
+    phase: Tensor | float | None = None,
+    told: bool = True,
 ) -> Condition:
     """The condition of a batch of views, for models with a camera input: no ground shadow, that camera.
 
     text: of length 1 or B; azimuth, elevation: (B,) degrees; phase: of the action, [0, 1), if it has one.
+    told: whether the camera is said at all; False is a control.
     Raises ValueError when the text has neither length, UserError for impossible elevations.
     """
     count = len(azimuth)
@@ -30,7 +35,8 @@ def camera_condition(
         raise ValueError(f"a text of length {len(text)} for {count} views")
     if len(text) != count:
         text = text.repeat_interleave(count)
-    said = attributes(count, azimuth=azimuth, elevation=elevation, phase=phase, shadow=False)
+    where = {"azimuth": azimuth, "elevation": elevation} if told else {}
+    said = attributes(count, **where, phase=phase, shadow=False)
     return replace(text, attributes=said.to(text.tokens))
 
 

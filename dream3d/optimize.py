@@ -1,0 +1,202 @@
+"""The loop of distillation: a field, seen from all sides, is led by what a frozen denoiser says of it.
+
+optimization = Optimization(field, teacher, scenery, options, seed)
+for state in optimization:
+    ...  # show state.renders, save optimization.state_dict(), or break
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dream3d import regularize
+from dream3d.camera import Cameras, Orbit
+from dream3d.distill import Distillation, Distilled
+from dream3d.field import Field, VoxelField
+from dream3d.occupancy import OccupancyGrid
+from dream3d.options import ObjectOptions, Stage
+from dream3d.renderer import Render, render
+from dream3d.scenery import Scenery
+from dream3d.views import camera_condition
+
+LOOK_ANEW = 16  # iterations between updates of the occupancy
+
+Teacher = Callable[[Stage], Distillation]
+"""What a stage learns from, fresh for every stage."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What one iteration saw and did."""
+
+    iteration: int  # done, from 1 on
+    iterations: int
+    render: Render
+    cameras: Cameras
+    scenery: int  # index of the background
+    distilled: Distilled
+    losses: dict[str, float]  # by name, already weighted
+
+
+class Optimization:
+    """Iterates over the `State`s of a run, changing `field` in place; `field` grows from stage to stage.
+
+    Everything random comes from one generator on the CPU, so that a run that goes on from `state_dict` gives
+    the same bytes as one that was never stopped.
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        teacher: Teacher,
+        scenery: Scenery,
+        options: ObjectOptions,
+        *,
+        size: int,
+        seed: int,
+        phase: float | None = None,
+    ) -> None:
+        """field: of the first stage's resolution where it is a `VoxelField`.
+
+        size: side in pixels of the pictures that the model takes; phase: of the action, [0, 1), if it has
+        one.
+        """
+        self.field = field
+        self.teacher = teacher
+        self.scenery = scenery
+        self.options = options
+        self.size = size
+        self.phase = phase
+        self.generator = torch.Generator().manual_seed(seed)
+        self.orbit = Orbit(elevation=options.elevation)
+        self.iteration = 0
+        self.cameras: Cameras | None = None
+        self.chosen = 0
+        self._begin(0)
+
+    def _begin(self, stage: int) -> None:
+        """Makes everything that a stage has of its own."""
+        self.stage = stage
+        grid = self.options.stages[stage].grid
+        if isinstance(self.field, VoxelField) and self.field.resolution != grid:
+            self.field = self.field.refined(grid)
+        self.distillation = self.teacher(self.options.stages[stage])
+        self.occupancy = OccupancyGrid(self.field, resolution=min(grid, 64))
+        self.occupancy.update(self.field)
+        rate = self.options.learning_rate
+        self.optimizer = torch.optim.Adam(self.field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15)
+
+    def stage_at(self, iteration: int) -> int:
+        """The stage of an iteration, counted from 0."""
+        end = 0.0
+        for index, stage in enumerate(self.options.stages):
+            end += stage.share * self.options.iterations
+            if iteration < round(end):
+                return index
+        return len(self.options.stages) - 1
+
+    def __iter__(self) -> Iterator[State]:
+        while self.iteration < self.options.iterations:
+            stage = self.stage_at(self.iteration)
+            if stage != self.stage:
+                self._begin(stage)
+            yield self._step()
+
+    def _step(self) -> State:
+        options, stage = self.options, self.options.stages[self.stage]
+        if self.cameras is None or self.distillation.due:
+            drawn = self.orbit.sample(options.views, self.generator, evenly=True)
+            self.cameras = Cameras(drawn.azimuth, drawn.elevation)
+            self.chosen = self.scenery.choose(self.generator)
+        cameras, device = self.cameras, self.field.low.device
+        weights = options.weights
+        seen = render(
+            self.field,
+            cameras,
+            stage.size,
+            stage.samples,
+            self.scenery.paint(self.chosen, stage.size).expand(len(cameras), -1, -1, -1),
+            generator=self.generator,
+            occupancy=self.occupancy,
+            with_normals=weights.orientation > 0,
+        )
+        condition = camera_condition(
+            self.scenery.texts[self.chosen], cameras.azimuth, cameras.elevation, self.phase, options.camera
+        ).to(device)
+        pictures = enlarged(seen.colour * 2 - 1, self.size)
+        distilled = self.distillation(pictures, condition, self.progress, self.generator)
+        losses = {"distillation": distilled.loss / pictures.numel()}
+        samples = seen.samples
+        penalties: dict[str, tuple[float, Callable[[], Tensor]]] = {
+            "sparsity": (weights.sparsity, lambda: regularize.sparsity(seen)),
+            "entropy": (weights.entropy, lambda: regularize.entropy(seen)),
+            "orientation": (weights.orientation, lambda: regularize.orientation(samples)),
+            "smoothness": (
+                weights.smoothness,
+                lambda: regularize.smoothness(self.field, samples, self.generator),
+            ),
+            "distortion": (weights.distortion, lambda: regularize.distortion(samples)),
+        }
+        losses |= {name: weight * penalty() for name, (weight, penalty) in penalties.items() if weight}
+        self.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        self.optimizer.step()
+        self.iteration += 1
+        if self.iteration % LOOK_ANEW == 0:
+            self.occupancy.update(self.field)
+        numbers = {name: loss.item() for name, loss in losses.items()}
+        return State(self.iteration, options.iterations, seen, cameras, self.chosen, distilled, numbers)
+
+    @property
+    def progress(self) -> float:
+        """Share of the iterations that is done."""
+        return self.iteration / self.options.iterations
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the next iteration depends on, by names whose part before "/" says of what."""
+        state = {"run/iteration": torch.tensor(self.iteration), "run/chosen": torch.tensor(self.chosen)}
+        state["run/generator"] = self.generator.get_state()
+        if self.cameras is not None:
+            state["run/azimuth"], state["run/elevation"] = self.cameras.azimuth, self.cameras.elevation
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "field": self.field.state_dict(),
+            "occupancy": self.occupancy.state_dict(),
+            "distillation": self.distillation.state_dict(),
+        }
+        for number, moments in self.optimizer.state_dict()["state"].items():
+            parts[f"optimizer/{number}"] = moments
+        for part, tensors in parts.items():
+            state |= {f"{part}/{name}": value.detach().clone() for name, value in tensors.items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores what `state_dict` gave. Raises RuntimeError or KeyError when it is of another run."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        self.iteration = int(state["run/iteration"])
+        self.chosen = int(state["run/chosen"])
+        self._begin(self.stage_at(max(0, self.iteration - 1)))
+        self.field.load_state_dict(part("field/"))
+        self.occupancy.load_state_dict(part("occupancy/"))
+        self.distillation.load_state_dict(part("distillation/"))
+        groups = self.optimizer.state_dict()["param_groups"]
+        moments = {number: part(f"optimizer/{number}/") for number in groups[0]["params"]}
+        moments = {number: values for number, values in moments.items() if values}
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if "run/azimuth" in state:
+            self.cameras = Cameras(state["run/azimuth"], state["run/elevation"])
+        self.generator.set_state(state["run/generator"])
+
+
+def enlarged(pictures: Tensor, size: int) -> Tensor:
+    """Pictures (N,3,H,W) at `size` pixels, bilinear; themselves where they have that size already."""
+    if pictures.shape[-1] == size:
+        return pictures
+    return F.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)

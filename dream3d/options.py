@@ -1,0 +1,143 @@
+"""What dream3d is asked for, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.errors import UserError
+
+Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
+FieldKind = Literal["voxel", "hash"]
+
+
+EXTENSIONS = (".obj", ".glb", ".ply")
+
+
+class Stage(BaseModel):
+    """A part of the run: how finely it renders and what it learns from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(gt=0, le=1, description="of the iterations")
+    size: int = Field(ge=16, le=512, description="side of the renders, pixels; enlarged for the model")
+    samples: int = Field(ge=8, le=512, description="a ray")
+    grid: int = Field(ge=8, le=256, description="vertices along a side of the voxel grid")
+    guidance: float = Field(ge=0, le=200, description="diffusers' scale: 1 is none")
+    steps: int = Field(1, ge=1, le=50, description="DDIM steps to a target of the x0 loss")
+    uses: int = Field(1, ge=1, le=50, description="iterations that a target of the x0 loss serves")
+
+
+class Weights(BaseModel):
+    """Of the regularisers beside the distillation's loss, which is a mean over pixels; see `regularize`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sparsity: float = Field(default=0.0, ge=0)
+    entropy: float = Field(default=0.0, ge=0)
+    orientation: float = Field(default=0.0, ge=0)
+    smoothness: float = Field(default=0.0, ge=0)
+    distortion: float = Field(default=0.0, ge=0)
+
+
+class ObjectOptions(BaseModel):
+    """How an object is distilled: the keys of a dream3d preset, some of them options of the command."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = Field(ge=1, le=100000)
+    views: int = Field(4, ge=1, le=16, description="a step, evenly spaced around the object")
+    elevation: tuple[float, float] = Field((-5.0, 35.0), description="degrees, drawn from between")
+    noise: tuple[tuple[float, float], tuple[float, float]] = Field(
+        ((0.98, 0.98), (0.02, 0.5)), description="timesteps as shares of T: from this range to that"
+    )
+    loss: Loss = "x0"
+    field: FieldKind = "voxel"
+    learning_rate: float = Field(gt=0, le=1)
+    camera: bool = Field(True, description="whether the model is told from where it looks")
+    rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
+    weights: Weights = Weights()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    negative: str = ""
+    texture: int = Field(512, ge=64, le=4096, description="side of the texture, pixels")
+    turn: int = Field(48, ge=2, le=720, description="frames of the turntable")
+    faces: int = Field(30000, ge=100, le=50000, description="of the mesh, at most")
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> ObjectOptions:
+        for name, ranges in (("elevation", [self.elevation]), ("noise", self.noise)):
+            if any(low > high for low, high in ranges):
+                raise ValueError(f"{name} must be given as the lower end and the higher")
+        if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
+            raise ValueError("elevation must lie between -90 and 90 degrees")
+        if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
+            raise ValueError("the stages' shares must add up to 1")
+        return self
+
+    def changed(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
+        """These options with the values that are not None. Raises UserError that names the option.
+
+        guidance: of all stages.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        stored = self.model_dump() | given
+        if guidance is not None:
+            stored["stages"] = [stage | {"guidance": guidance} for stage in stored["stages"]]
+            given["guidance"] = guidance
+        try:
+            return ObjectOptions(**stored)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][-1])
+            raise UserError(f"--{name} cannot be {given.get(name)!r}: {first['msg'].lower()}.") from error
+
+
+def check_prompt(prompt: str) -> None:
+    """Raises UserError for a prompt that says nothing."""
+    if not prompt.strip():
+        raise UserError("The prompt is empty.")
+
+
+class Job(NamedTuple):
+    """One object to make, and the files that it leaves beside the mesh."""
+
+    prompt: str
+    seed: int
+    mesh: Path
+    completed: str | None = None  # the prompt with the colour said that it leaves open
+
+    @property
+    def text(self) -> str:
+        """What the model is told, but for the background."""
+        return self.completed or self.prompt
+
+    @property
+    def glb(self) -> Path:
+        return self.mesh.with_suffix(".glb")
+
+    @property
+    def turntable(self) -> Path:
+        return self.mesh.with_suffix(".mp4")
+
+    @property
+    def sheet(self) -> Path:
+        """Of eight views; the name with .png alone is the texture's of an .obj."""
+        return self.mesh.with_suffix(".views.png")
+
+    @property
+    def viewer(self) -> Path:
+        return self.mesh.with_suffix(".html")
+
+    @property
+    def record(self) -> Path:
+        return self.mesh.with_suffix(".json")
+
+    @property
+    def preview(self) -> Path:
+        return self.mesh.with_suffix(".preview.png")
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.mesh.with_suffix(".checkpoint.safetensors")

@@ -1,0 +1,63 @@
+"""From options to what a stage learns from: the frozen model, guided, behind a distillation."""
+
+from __future__ import annotations
+
+import torch
+
+from core.denoiser import Denoiser
+from core.guidance import ClassifierFreeGuidance
+from core.image_model import ImageModel
+from dream3d.distill import (
+    CSD,
+    ISM,
+    SDS,
+    SJC,
+    VSD,
+    X0,
+    Distillation,
+    LinearAnnealing,
+    LowRankFollower,
+    space_of,
+)
+from dream3d.optimize import Teacher
+from dream3d.options import ObjectOptions, Stage
+
+
+def teacher_of(model: ImageModel, options: ObjectOptions, seed: int) -> Teacher:
+    """What the stages of a run learn from an image model that takes cameras.
+
+    The model is frozen. Its denoiser is guided in every stage by the stage's scale.
+    """
+    frozen = model.denoiser.requires_grad_(False)
+    negative = model.encode([options.negative])
+    space = space_of(model.first_stage)
+    timesteps = LinearAnnealing(*options.noise)
+
+    def teach(stage: Stage) -> Distillation:
+        guided = ClassifierFreeGuidance(frozen, stage.guidance, negative, options.rescale)
+        match options.loss:
+            case "x0":
+                return X0(guided, timesteps, space, stage.steps, stage.uses)
+            case "sds":
+                return SDS(guided, timesteps, space)
+            case "sjc":
+                return SJC(guided, timesteps, space)
+            case "csd":
+                return CSD(guided, timesteps, space)
+            case "vsd":
+                follower = LowRankFollower(frozen, torch.Generator().manual_seed(seed))
+                return VSD(guided, follower, timesteps, space)
+            case "ism":
+                return ISM(guided, timesteps, space)
+
+    return teach
+
+
+def taught_by(denoiser: Denoiser, options: ObjectOptions) -> Teacher:
+    """What stages learn from a denoiser of pixels as it is, such as `dream3d.oracle.oracle`: the x0 form."""
+    timesteps = LinearAnnealing(*options.noise)
+
+    def teach(stage: Stage) -> Distillation:
+        return X0(denoiser, timesteps, steps=stage.steps, uses=stage.uses)
+
+    return teach

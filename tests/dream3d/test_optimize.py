@@ -1,0 +1,97 @@
+"""The loop: the oracle's object is recovered, a run goes on as if it had not been stopped, stages change."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from core.attributes import WIDTH
+from core.condition import Condition
+from core.schedule import NoiseSchedule
+from core.toybox.actions import ACTIONS
+from core.toybox.backdrops import BACKDROPS
+from core.toybox.camera import Camera
+from core.toybox.scenes import Scene, index_of, paint
+from core.toybox.subjects import SUBJECTS
+from dream3d.camera import Cameras
+from dream3d.field import VoxelField
+from dream3d.optimize import Optimization
+from dream3d.options import ObjectOptions, Stage
+from dream3d.oracle import oracle
+from dream3d.renderer import render
+from dream3d.scenery import Scenery
+from dream3d.teach import taught_by
+
+SCENE = Scene(index_of(SUBJECTS, "fox"), index_of(ACTIONS, "holding a game controller"), 4, 0)
+PLAIN = [index for index, place in enumerate(BACKDROPS) if place.plain]
+TEXTS = Condition(
+    torch.zeros(len(PLAIN), 1, 4), torch.ones(len(PLAIN), 1, dtype=torch.bool), torch.zeros(len(PLAIN), WIDTH)
+)
+
+
+def begin(options: ObjectOptions, size: int, seed: int = 0) -> Optimization:
+    """A distillation of SCENE from its exact denoiser, which is told of each step's backdrop."""
+    denoiser = oracle(SCENE, NoiseSchedule.cosine())
+
+    class Told(Scenery):
+        def choose(self, generator: torch.Generator) -> int:
+            index = super().choose(generator)
+            denoiser.network.scene = dataclasses.replace(SCENE, backdrop=PLAIN[index])
+            return index
+
+    scenery = Told(TEXTS, lambda index, side: BACKDROPS[PLAIN[index]].paint(torch.zeros(1), side)[0])
+    field = VoxelField(options.stages[0].grid)
+    return Optimization(
+        field, taught_by(denoiser, options), scenery, options, size=size, seed=seed, phase=0.0
+    )
+
+
+def options(iterations: int, **more) -> ObjectOptions:
+    coarse = Stage(share=0.5, size=32, samples=32, grid=32, guidance=1)
+    fine = Stage(share=0.5, size=48, samples=40, grid=48, guidance=1, uses=2)
+    return ObjectOptions(iterations=iterations, learning_rate=0.3, stages=(coarse, fine), **more)
+
+
+@pytest.fixture(scope="module")
+def recovered() -> Optimization:
+    run = begin(options(70, weights={"sparsity": 0.002, "entropy": 0.002}), size=48)
+    for _ in run:
+        pass
+    return run
+
+
+def test_the_oracle_leads_to_its_object(recovered: Optimization) -> None:
+    azimuth = torch.arange(8) * 45 + 22.5
+    cameras = Cameras(azimuth, torch.full_like(azimuth, 13))
+    with torch.no_grad():
+        seen = render(recovered.field, cameras, 48, 64, torch.ones(3))
+    nothing = torch.zeros(8, dtype=torch.bool)
+    _, truth = paint([SCENE], torch.zeros(8), Camera(azimuth, cameras.elevation), nothing, 48)
+    mine, true = seen.opacity > 0.5, truth.alpha > 0.5
+    overlap = (mine & true).sum((1, 2, 3)) / (mine | true).sum((1, 2, 3))
+    assert overlap.mean() >= 0.9
+    error = (seen.colour - truth.colour - (1 - truth.alpha)).square().mean()
+    assert -10 * error.log10() >= 25  # dB
+
+
+def test_stages_follow_their_shares(recovered: Optimization) -> None:
+    assert [recovered.stage_at(i) for i in (0, 34, 35, 69)] == [0, 0, 1, 1]
+    assert recovered.field.resolution == 48
+    assert recovered.progress == 1
+    assert list(recovered) == []
+
+
+@pytest.mark.parametrize("stop", [3, 5])  # within the first stage, and between two uses of a target
+def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int) -> None:
+    chosen = options(8)
+    whole = begin(chosen, 32, seed=7)
+    numbers = [state.losses for state in whole]
+    first = begin(chosen, 32, seed=7)
+    for _ in itertools.islice(first, stop):
+        pass
+    second = begin(chosen, 32, seed=1)
+    second.load_state_dict(first.state_dict())
+    assert [state.losses for state in second] == numbers[stop:]
+    for (name, one), (_, other) in zip(whole.state_dict().items(), second.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
