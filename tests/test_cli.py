@@ -17,7 +17,7 @@ def test_commands_start_without_heavy_imports(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["gen-video", "dreamlift"])
+@pytest.mark.parametrize("name", ["gen-video", "dream3d", "dreamlift"])
 def test_help_is_printed(command: Command, name: str) -> None:
     result = command(name, "--help")
     assert result.returncode == 0 and f"Usage: {name}" in result.stdout and not result.stderr
@@ -28,7 +28,7 @@ def test_help_is_printed(command: Command, name: str) -> None:
     [
         ("dreamlift", ["paint"], "dreamlift: No such command 'paint'."),
         ("dreamlift", ["doctor", "--device", "abacus"], "There is no device 'abacus' here"),
-        ("dream3d", ["a fox"], "dream3d: Text-to-3D is not in this version of Dreamlift yet."),
+        ("dream3d", [], "dream3d: Missing argument 'prompt'."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(

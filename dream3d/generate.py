@@ -1,0 +1,188 @@
+"""From jobs to files: distillation with progress and previews, then mesh, pictures, viewer and record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from core.image_model import ImageModel
+from core.interruption import interruption
+from core.machine import describe, pick_device, versions
+from core.sheet import write_sheet
+from core.weights import load_folder
+from dream3d import checkpoint, monitors
+from dream3d.distill import space_of
+from dream3d.field import HashField, VoxelField
+from dream3d.finish import finish, ring, write_object
+from dream3d.optimize import Optimization, State, enlarged
+from dream3d.options import Job, ObjectOptions
+from dream3d.record import ObjectRecord, ObjectSeconds, write_record
+from dream3d.renderer import render
+from dream3d.scenery import plain_backdrops, white
+from dream3d.teach import teacher_of
+
+PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
+LOOK_EVERY = 20  # iterations between looks at the object's health
+PHASE = 0.0  # of the action's loop: a mesh stands still
+
+
+class Watch:
+    """What happens after each iteration: previews, checkpoints, and a word when something goes wrong."""
+
+    def __init__(
+        self, job: Job, optimization: Optimization, identity: dict[str, object], preview: bool
+    ) -> None:
+        self.job, self.optimization, self.identity, self.preview = job, optimization, identity, preview
+        self.shown = self.saved = time.perf_counter()
+        self.trouble: list[str] = []
+
+    def __call__(self, state: State) -> None:
+        now = time.perf_counter()
+        if state.iteration % LOOK_EVERY == 0:
+            self.trouble = monitors.health(state.render).trouble
+        if self.preview and now - self.shown > PREVIEW_EVERY:
+            write_sheet(self.job.preview, _seen_and_wanted(state), self.job.prompt)
+            self.shown = now
+        if now - self.saved > SAVE_EVERY:
+            checkpoint.save(self.job.checkpoint, self.optimization, self.identity)
+            self.saved = now
+
+
+def _seen_and_wanted(state: State):
+    """Frames (2N,H,W,3) uint8: the renders, and below them what the model would have them be."""
+    wanted = state.distilled.picture()
+    seen = enlarged(state.render.colour.detach() * 2 - 1, wanted.shape[-1])
+    both = torch.cat([seen, wanted]).clamp(-1, 1)
+    return ((both + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def begin(job: Job, model: ImageModel, options: ObjectOptions, bundled: bool) -> Optimization:
+    """The distillation of a job, at its beginning. bundled: the model knows the toybox's backdrops."""
+    torch.manual_seed(job.seed)  # the hash grid draws its start
+    field = HashField() if options.field == "hash" else VoxelField(options.stages[0].grid)
+    scenery = (plain_backdrops if bundled else white)(job.text, model.encode)
+    return Optimization(
+        field.to(model.device),
+        teacher_of(model, options, job.seed),
+        scenery,
+        options,
+        size=model.config.size,
+        seed=job.seed,
+        phase=PHASE if bundled else None,
+    )
+
+
+def faces_seen(optimization: Optimization, model: ImageModel) -> int:
+    """How many of four views around the object the model itself takes for its front; 1 is sound."""
+    cameras = ring(4)
+    stage = optimization.options.stages[-1]
+    backdrop = optimization.scenery.paint(0, stage.size)
+    with torch.no_grad():
+        seen = render(optimization.field, cameras, stage.size, stage.samples, backdrop.expand(4, -1, -1, -1))
+    preferred = monitors.preferred_views(
+        model.denoiser,
+        space_of(model.first_stage),
+        enlarged(seen.colour * 2 - 1, model.config.size),
+        optimization.scenery.texts[0],
+        cameras.azimuth,
+        cameras.elevation,
+        torch.Generator().manual_seed(0),
+        optimization.phase,
+    )
+    return monitors.faces(preferred, cameras.azimuth)
+
+
+def generate(
+    jobs: Sequence[Job],
+    options: ObjectOptions,
+    *,
+    model: Path,
+    bundled: bool,
+    device: str,
+    preset: str,
+    preview: bool,
+    resume: bool,
+    start: float,
+) -> None:
+    """Makes the objects one after another; each leaves all its files before the next begins.
+
+    model: a folder that `ImageModel.load` reads; bundled: whether it is the project's own. start:
+    `time.perf_counter()` when the process began. Ctrl-C ends the distillation, and what there is of the
+    object becomes files.
+    Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any
+    work.
+    """
+    identities = [
+        {"prompt": job.text, "seed": job.seed, "options": options.model_dump(mode="json")} for job in jobs
+    ]
+    if resume:
+        for job, identity in zip(jobs, identities, strict=True):
+            checkpoint.check(job.checkpoint, identity)
+    chosen = pick_device(device)
+    image_model = ImageModel.load(model, chosen)
+    weights = load_folder(model).sha256
+    load = time.perf_counter() - start
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        for job, identity in zip(jobs, identities, strict=True):
+            began = time.perf_counter()
+            optimization = begin(job, image_model, options, bundled)
+            if resume:
+                checkpoint.load(job.checkpoint, optimization)
+            watch = Watch(job, optimization, identity, preview)
+            task = progress.add_task(
+                job.mesh.name, total=options.iterations, completed=optimization.iteration
+            )
+            with interruption() as interrupted:
+                for state in optimization:
+                    watch(state)
+                    progress.update(task, completed=state.iteration)
+                    if interrupted():
+                        break
+            distilled = time.perf_counter()
+            finished = finish(optimization.field, options)
+            files = write_object(job, finished.mesh, options.turn)
+            job.preview.unlink(missing_ok=True)
+            job.checkpoint.unlink(missing_ok=True)
+            written = time.perf_counter()
+            record = ObjectRecord(
+                prompt=job.prompt,
+                completed=job.completed,
+                seed=job.seed,
+                options=options,
+                preset=preset,
+                model=str(model),
+                model_sha256=weights,
+                device=describe(chosen),
+                versions=versions(),
+                iterations=optimization.iteration,
+                faces_seen=faces_seen(optimization, image_model),
+                trouble=watch.trouble,
+                fidelity=finished.fidelity,
+                surface=finished.surface,
+                seconds=ObjectSeconds(
+                    load=load, distil=distilled - began, mesh=written - distilled, since_start=written - start
+                ),
+                files=[file.name for file in files],
+            )
+            write_record(job.record, record)
+            _say(console, job, record, written - began)
+            if interrupted():
+                raise KeyboardInterrupt
+
+
+def _say(console: Console, job: Job, record: ObjectRecord, seconds: float) -> None:
+    for sentence in record.trouble:
+        console.print(f"{job.mesh}: {sentence}", highlight=False)
+    console.print(
+        f"{job.mesh}: {record.surface.faces} faces, seed {job.seed}, {record.iterations} iterations, "
+        f"made in {seconds:.0f} s" + (f", as: {job.completed}" if job.completed else ""),
+        highlight=False,
+    )

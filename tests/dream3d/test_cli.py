@@ -1,0 +1,135 @@
+"""`dream3d` as a person runs it: what it refuses, the files it leaves, and going on after kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trimesh
+import yaml
+
+from dream3d.cli import main
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "iterations": 6,
+    "views": 2,
+    "learning_rate": 0.2,
+    "texture": 64,
+    "faces": 2000,
+    "turn": 4,
+    "stages": [
+        {"share": 0.5, "size": 16, "samples": 16, "grid": 16, "guidance": 2.0},
+        {"share": 0.5, "size": 24, "samples": 24, "grid": 24, "guidance": 2.0, "steps": 2, "uses": 2},
+    ],
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+# fmt: off
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Missing argument"),
+        ([" "], "The prompt is empty."),
+        (["a fox", "--iterations", "0"], "--iterations cannot be 0"),
+        (["a fox", "--loss", "magic"], "--loss cannot be 'magic'"),
+        (["a fox", "--field", "clay"], "--field cannot be 'clay'"),
+        (["a fox", "--guidance", "-1"], "--guidance cannot be -1.0"),
+        (["a fox", "--num", "0"], "--num cannot be 0: there must be at least one mesh."),
+        (["a fox", "--out", "fox.stl"], "fox.stl: its name must end in .obj, .glb or .ply."),
+        (["a fox", "--out", "/dev/null/fox.obj"], "Cannot write into the folder /dev/null"),
+        (["a fox", "--preset", "best"], "There is no preset 'dream3d/best'"),
+        (["a fox", "--resume"], "There is nothing to resume: no a-fox.checkpoint.safetensors."),
+        (["a fox", "--device", "abacus"], "There is no device 'abacus' here"),
+        (["a fox", "--model", "nowhere"], "There is no model in nowhere"),
+    ],
+)
+# fmt: on
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dream3d", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2
+    assert sentence in said.err and said.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sentence_becomes_an_object(command: Command, tmp_path: Path, tiny: Path) -> None:
+    result = command("dream3d", "a fox holding a controller", "--out", "fox.obj", "--preset", tiny)
+    assert result.returncode == 0, result.stderr
+    left = sorted(path.name for path in tmp_path.iterdir())
+    endings = (".glb", ".html", ".json", ".mp4", ".mtl", ".obj", ".png", ".views.png")
+    assert left == [*(f"fox{ending}" for ending in endings), "tiny.yaml"]
+    record = json.loads((tmp_path / "fox.json").read_text())
+    assert record["prompt"] == "a fox holding a controller" and record["iterations"] == 6
+    assert "controller" in record["completed"] and record["surface"]["faces"] <= 2000
+    meshes = [trimesh.load(tmp_path / name, force="mesh") for name in ("fox.obj", "fox.glb")]
+    assert len(meshes[0].faces) == len(meshes[1].faces) == record["surface"]["faces"]
+
+
+def test_after_kill_9_it_goes_on_to_the_same_bytes(command: Command, tmp_path: Path, tiny: Path) -> None:
+    slow = tiny.with_name("slow.yaml")
+    slow.write_text(yaml.safe_dump(TINY | {"iterations": 24}))
+    options = ("a fox", "--preset", slow, "--no-preview")
+    whole = command("dream3d", *options, "--out", "whole.ply")
+    assert whole.returncode == 0, whole.stderr
+    code = (
+        "import sys; sys.argv[0] = 'dream3d'; import dream3d.generate as g; g.SAVE_EVERY = 0.0; "
+        "from dream3d.cli import main; main()"
+    )
+    arguments = [sys.executable, "-c", code, *map(str, options), "--out", "cut.ply"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    checkpoint, deadline = tmp_path / "cut.checkpoint.safetensors", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and not (tmp_path / "cut.ply").exists()
+
+    other = command("dream3d", "a panda", *options[1:], "--out", "cut.ply", "--resume")
+    assert other.returncode == 2 and "is of another prompt" in other.stderr
+    resumed = command("dream3d", *options, "--out", "cut.ply", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "cut.ply").read_bytes() == (tmp_path / "whole.ply").read_bytes()
+    assert not checkpoint.exists()
+
+
+def test_ctrl_c_exports_what_there_is(tmp_path: Path, tiny: Path) -> None:
+    long = tiny.with_name("long.yaml")
+    long.write_text(yaml.safe_dump(TINY | {"iterations": 100000}))
+    code = "import sys; sys.argv[0] = 'dream3d'; from dream3d.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "a fox", "--out", "fox.glb", "--preset", str(long)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    preview, deadline = tmp_path / "fox.preview.png", time.monotonic() + 120
+    while not preview.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    record = json.loads((tmp_path / "fox.json").read_text())
+    assert 0 < record["iterations"] < 100000 and (tmp_path / "fox.glb").exists()
