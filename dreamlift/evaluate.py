@@ -42,7 +42,7 @@ def image(
     count: Count = 200,
     held_out: HeldOut = False,
     steps: Steps = 40,
-    guidance: Guidance = 4.0,
+    guidance: Guidance = 3.0,
     seed: Seed = 0,
     batch: Batch = 16,
     device: Device = "auto",
@@ -62,7 +62,7 @@ def video(
     count: Count = 200,
     held_out: HeldOut = False,
     steps: Steps = 40,
-    guidance: Guidance = 4.0,
+    guidance: Guidance = 3.0,
     seed: Seed = 0,
     batch: Batch = 4,
     device: Device = "auto",
@@ -73,6 +73,35 @@ def video(
     from dreamlift.evaluation import evaluate_clips
 
     evaluate_clips(request)
+
+
+@app.command("object")
+def object_(
+    model: Model = BUNDLED / "image",
+    judge: JudgeFolder = BUNDLED / "judge",
+    out: Out = None,
+    count: Annotated[int, typer.Option(help="How many prompts.", min=1)] = 24,
+    seeds: Annotated[int, typer.Option(help="Objects of each prompt.", min=1)] = 2,
+    seed: Seed = 0,
+    preset: Annotated[
+        str, typer.Option(help="Of dream3d: draft, standard, fine, or a YAML file.")
+    ] = "standard",
+    loss: Annotated[
+        str | None, typer.Option(help="x0, sds, sjc, csd, vsd or ism.", show_default="the preset's")
+    ] = None,
+    camera: Annotated[bool, typer.Option(help="Without it: the control, told no view.")] = True,
+    device: Device = "auto",
+) -> None:
+    """Measures distilled objects against the true ones: silhouettes, colours, sides, volume, surface."""
+    from core.presets import load_preset
+    from dream3d.options import ObjectOptions
+
+    path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
+    options = load_preset(path, ObjectOptions).changed(loss=loss, camera=camera)
+    folder = writable_folder(out or Path("evaluation-object"))
+    from dreamlift.objects import evaluate_objects
+
+    evaluate_objects(model, judge, folder, options, count, seeds, seed, device)
 
 
 def _request(kind: str, *, out: Path | None, **options: Any) -> Request:

@@ -1,0 +1,179 @@
+"""`dreamlift evaluate object`: objects of toybox prompts against the true ones."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from core.files import whole
+from core.image_model import ImageModel
+from core.machine import describe, pick_device
+from core.sheet import write_sheet
+from core.toybox.captions import articles
+from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
+from core.weights import load_folder
+from dream3d.extract import extract_mesh
+from dream3d.finish import finish, photographed, ring, views_of
+from dream3d.generate import PHASE, begin
+from dream3d.mesh import Mesh
+from dream3d.options import Job, ObjectOptions
+from dream3d.preview import eight_views
+from dream3d.truth import SceneField
+from dreamlift.judge import Judge
+from dreamlift.object_measures import ObjectMeasures, measure, pictures_for_a_judge
+
+HELD = 3  # every third prompt is of a pair that was never trained on
+
+
+class Answers(BaseModel):
+    """What the judge sees in pictures of one mesh, all together."""
+
+    subject: bool
+    action: bool
+
+
+class Judged(BaseModel):
+    """One object."""
+
+    prompt: str
+    seed: int
+    held_out: bool
+    measures: ObjectMeasures
+    watertight: bool
+    largest_piece: float
+    colour: Answers
+    shape: Answers
+    true_colour: Answers  # the same of the true object
+    true_shape: Answers
+    seconds: float
+
+
+class ObjectReport(BaseModel):
+    """All objects of one evaluation."""
+
+    model: str
+    model_sha256: str
+    judge_sha256: str
+    options: ObjectOptions
+    device: str
+    items: list[Judged]
+
+    def table(self) -> Table:
+        """Means and shares over all objects."""
+        table = Table(title=f"{self.model}: {len(self.items)} objects, loss {self.options.loss}")
+        for column in ("", "objects", "true objects"):
+            table.add_column(column, justify="right" if column else "left")
+        items = self.items
+
+        def mean(values: list[float]) -> str:
+            return f"{np.mean(values):.3f}"
+
+        table.add_row("silhouette IoU", mean([i.measures.silhouette_iou for i in items]), "1")
+        table.add_row("colour PSNR, dB", mean([i.measures.psnr for i in items]), "")
+        table.add_row(
+            "own azimuth nearest in 7 of 8", mean([i.measures.own_azimuths >= 7 for i in items]), "1"
+        )
+        table.add_row("volume IoU", mean([i.measures.volume_iou for i in items]), "1")
+        table.add_row("Chamfer distance", mean([i.measures.chamfer for i in items]), "0")
+        for name in ("subject", "action"):
+            for kind in ("colour", "shape"):
+                seen, true = ([getattr(getattr(i, p + kind), name) for i in items] for p in ("", "true_"))
+                table.add_row(f"judge: {name} by {kind}", mean(seen), mean(true))
+        table.add_row("watertight", mean([i.watertight for i in items]), "")
+        table.add_row("largest piece", mean([i.largest_piece for i in items]), "")
+        table.add_row("seconds", mean([i.seconds for i in items]), "")
+        return table
+
+
+def prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
+    """Scenes of one figure before a plain backdrop and what is asked for, every third of a held-out pair."""
+    rng = np.random.default_rng([seed, 33])
+    drawn = []
+    while len(drawn) < count:
+        scene = random_scene(rng, held=len(drawn) % HELD == HELD - 1)
+        if not scene.company and scene.place.plain:
+            phrase = scene.act.phrases[0].replace("{c}", COLOUR_NAMES[scene.colour])
+            drawn.append((scene, articles(f"a {scene.who.name} {phrase}")))
+    return drawn
+
+
+def true_mesh(scene: Scene, options: ObjectOptions) -> Mesh:
+    """The true object, meshed as distilled ones are."""
+    field, cameras = SceneField(scene, PHASE), ring(8)
+    opacity = photographed(field, cameras, 96).opacity[:, 0].numpy()
+    return extract_mesh(field, views_of(cameras), opacity).mesh
+
+
+def evaluate_objects(
+    model: Path,
+    judge: Path,
+    out: Path,
+    options: ObjectOptions,
+    count: int,
+    seeds: int,
+    seed: int,
+    device: str,
+) -> ObjectReport:
+    """Makes and measures `seeds` objects of each of `count` prompts; writes report.json and a sheet each.
+
+    Raises UserError for models, judges and devices that cannot be used, before any work.
+    """
+    chosen = pick_device(device)
+    look, image_model = Judge.load(judge, chosen), ImageModel.load(model, chosen)
+    console = Console(stderr=True)
+    items: list[Judged] = []
+    for scene, prompt in prompts(count, seed):
+        truth = true_mesh(scene, options)
+        for number in range(seeds):
+            began = time.perf_counter()
+            job = Job(prompt, seed + number, out / f"{len(items):03d}.glb")
+            optimization = begin(job, image_model, options, bundled=True)
+            for _ in optimization:
+                pass
+            mesh, _, surface = finish(optimization.field, options)
+            seconds = time.perf_counter() - began
+            write_sheet(job.sheet, np.concatenate([eight_views(mesh), eight_views(truth)]), prompt, columns=8)
+            items.append(
+                Judged(
+                    prompt=prompt,
+                    seed=job.seed,
+                    held_out=scene.held_out,
+                    measures=measure(mesh, truth),
+                    watertight=surface.watertight,
+                    largest_piece=surface.largest_piece,
+                    colour=_answers(look, scene, mesh, False),
+                    shape=_answers(look, scene, mesh, True),
+                    true_colour=_answers(look, scene, truth, False),
+                    true_shape=_answers(look, scene, truth, True),
+                    seconds=round(seconds, 1),
+                )
+            )
+            console.print(
+                f"{prompt}: silhouette IoU {items[-1].measures.silhouette_iou:.2f}, {seconds:.0f} s"
+            )
+    report = ObjectReport(
+        model=str(model),
+        model_sha256=load_folder(model).sha256,
+        judge_sha256=load_folder(judge).sha256,
+        options=options,
+        device=describe(chosen),
+        items=items,
+    )
+    with whole(out / "report.json") as draft:
+        draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    Console().print(report.table())
+    return report
+
+
+@torch.no_grad()
+def _answers(judge: Judge, scene: Scene, mesh: Mesh, textureless: bool) -> Answers:
+    seen = judge(pictures_for_a_judge(mesh, textureless).to(next(judge.parameters()).device))
+    right = {"subject": scene.subject, "action": scene.action}
+    said = {name: int(seen[name].log_softmax(1).mean(0).argmax()) for name in right}
+    return Answers(**{name: said[name] == label for name, label in right.items()})
