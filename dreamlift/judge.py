@@ -48,12 +48,13 @@ class JudgeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=64, ge=16, description="side of the pictures it sees; others are resized")
+    size: int = Field(default=64, multiple_of=16, gt=0, description="side in pixels; others are resized")
     widths: tuple[int, ...] = Field(
-        default=(16, 32, 64, 128), min_length=2, description="channels; each level halves the side"
+        default=(16, 32, 64, 128), min_length=2, max_length=4, description="channels; a level halves the side"
     )
+    hidden: int = Field(default=128, ge=1, description="width of what the heads see of where things are")
     motion_width: int = Field(default=96, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="before the heads, in training")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="in training")
 
 
 class Judge(nn.Module):
@@ -73,7 +74,11 @@ class Judge(nn.Module):
             self.trunk.extend([_convolution(before, width, stride=2), Residual(width)])
         width = config.widths[-1]
         self.dropout = nn.Dropout(config.dropout)
-        self.heads = nn.ModuleDict({name: nn.Linear(2 * width, len(words)) for name, words in LABELS.items()})
+        # Figures stand in the middle, so where in the picture a thing is tells what is done with it.
+        places = (config.size // 2 ** len(config.widths)) ** 2
+        self.placed = nn.Sequential(nn.Linear(places * width, config.hidden), nn.ReLU())
+        heads = {name: nn.Linear(config.hidden + width, len(words)) for name, words in LABELS.items()}
+        self.heads = nn.ModuleDict(heads)
         self.motion = MotionHead(4 * width, config.motion_width, len(LABELS["action"]) + 1, config.dropout)
 
     @property
@@ -84,8 +89,9 @@ class Judge(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B,3,H,W) in [-1, 1] -> logits (B, number of labels) of each head in `LABELS`."""
         maps = self._maps(images)
-        pooled = self.dropout(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))
-        return {name: head(pooled) for name, head in self.heads.items()}
+        placed = self.placed(self.dropout(maps.flatten(1)))
+        seen = self.dropout(torch.cat([placed, maps.amax(dim=(2, 3))], dim=1))
+        return {name: head(seen) for name, head in self.heads.items()}
 
     def frame_features(self, images: Tensor) -> Tensor:
         """What the motion head sees of each frame: (B,3,H,W) -> (B,V), the features of four quarters."""

@@ -11,7 +11,12 @@ def train_judge_command(
         Path, typer.Option(help="Folder of prepared shards, images and clips, of a seed of their own.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the judge: config.json, model.safetensors.")],
-    minutes: Annotated[float, typer.Option(help="Train so long.")] = 5.0,
+    steps: Annotated[
+        int, typer.Option(help="Train so many steps of images, and half as many of clips.")
+    ] = 4000,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train so long; with --steps, the first to come.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
 ) -> None:
@@ -23,22 +28,27 @@ def train_judge_command(
     from core.training.trainer import Budget
     from dreamlift.judge_training import LabelledShards, train_judge
 
-    budget = Budget(minutes=minutes)
+    budget = Budget(steps, minutes)
     chosen = pick_device(device)
     writable_folder(out)
     images, clips = (LabelledShards(data, kind, chosen) for kind in ("images", "clips"))
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
-        bars = {kind: progress.add_task(kind, total=1.0, start=False) for kind in ("images", "clips")}
+        bars = {
+            part: progress.add_task(part, total=1.0, start=False)
+            for part in ("images", "features of clips", "clips")
+        }
 
-        def show(kind: str, done: float) -> None:
-            progress.start_task(bars[kind])
-            progress.update(bars[kind], completed=done)
+        def show(part: str, done: float) -> None:
+            if not progress.tasks[bars[part]].started:
+                progress.start_task(bars[part])
+            progress.update(bars[part], completed=done)
 
         judge, right = train_judge(images, clips, budget, seed=seed, on_progress=show)
     notes = {
         "images": images.trained,
         "clips": clips.trained,
+        "steps": steps,
         "minutes": minutes,
         "seed": seed,
         "device": describe(chosen),
