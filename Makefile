@@ -12,10 +12,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # make models: how much of the toybox to render, and how long to train; these made the bundled weights
 DATA ?= data/toybox
-IMAGES ?= 131072
-CLIPS ?= 4096
-IMAGE_MINUTES ?= 58
-VIDEO_MINUTES ?= 22
+IMAGES ?= 98304
+CLIPS ?= 5120
+FIRST_STAGE_MINUTES ?= 30
+IMAGE_MINUTES ?= 60
+VIDEO_MINUTES ?= 40
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
@@ -56,11 +57,12 @@ endif
 # The video model's training goes on with the image layers: both bundled models come out of its run.
 models: .venv/installed
 	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS)
-	$(BIN)/dreamlift train image --data $(DATA) --run runs/image --minutes $(IMAGE_MINUTES) --resume
+	test -f runs/first-stage/config.json || $(BIN)/dreamlift train autoencoder --data $(DATA) --run runs/autoencoder --out runs/first-stage --minutes $(FIRST_STAGE_MINUTES) --resume
+	$(BIN)/dreamlift train image --data $(DATA) --first-stage runs/first-stage --run runs/image --minutes $(IMAGE_MINUTES) --resume
 	$(BIN)/dreamlift train video --data $(DATA) --run runs/video --init runs/image --minutes $(VIDEO_MINUTES) --resume
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
-	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 40960 --clips 1024 --seed 1000 --all
+	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --clips 2048 --seed 1000 --all
 	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
 

@@ -110,7 +110,7 @@ class ImageModel:
         prompts: Sequence[str],
         *,
         steps: int = 40,
-        guidance: float = 4.0,
+        guidance: float = 3.0,
         negative: str = "",
         seeds: Sequence[int] | None = None,
         azimuth: Tensor | float | None = None,

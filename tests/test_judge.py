@@ -96,7 +96,7 @@ def test_where_a_loop_begins_does_not_matter() -> None:
 def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Path) -> None:
     write_shards(tmp_path)
     images, clips = LabelledShards(tmp_path, "images"), LabelledShards(tmp_path, "clips")
-    judge, right = train_judge(images, clips, Budget(steps=300), TINY)
+    judge, right = train_judge(images, clips, Budget(steps=500), TINY)
     assert right.keys() == {*LABELS, "motion"}
     assert min(right[name] for name in LABELS) > 0.9, right
     assert right["motion"] > 0.85, right

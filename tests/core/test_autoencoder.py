@@ -242,4 +242,4 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_bundled_preset() -> None:
     preset = load_preset("autoencoder-64", AutoencoderPreset)
-    assert preset.model.downscale == 4 and preset.model.latent_shape == (8, 16, 16)
+    assert preset.model.downscale == 4 and preset.model.latent_shape == (12, 16, 16)

@@ -72,9 +72,9 @@ def test_configs_that_do_not_fit(changes: dict, sentence: str) -> None:
 
 
 def test_the_bundled_presets_fit_each_other() -> None:
-    model = load_preset("bundled-image-latent", ImagePreset).model
+    model = load_preset("bundled-image", ImagePreset).model
     assert model.first_stage == load_preset("autoencoder-64", AutoencoderPreset).model
-    assert model.shape == (8, 16, 16)
+    assert model.shape == (12, 16, 16)
 
 
 class Certain(nn.Module):
