@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -26,6 +27,22 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"There is no device {name!r} here: use cpu, or auto to find the best.") from error
     return device
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether products of bfloat16 are much faster than those of float32: CUDA, and CPUs with AMX."""
+    if device.type == "cpu":
+        return "amx_bf16" in _cpu_flags()
+    return device.type == "cuda"
+
+
+def _cpu_flags() -> set[str]:
+    """What Linux says the CPU can do; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def describe(device: torch.device) -> str:

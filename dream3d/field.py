@@ -260,14 +260,11 @@ class HashField(Field):
 
 
 class Background(nn.Module):
-    """One colour (3,) in [0,1] behind everything: learned from grey on, unless it is given."""
+    """One colour (3,) in [0,1] behind everything, learned from grey on."""
 
-    given: Tensor
-
-    def __init__(self, colour: Corner | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.raw = nn.Parameter(torch.zeros(3)) if colour is None else None
-        self.register_buffer("given", None if colour is None else torch.tensor(colour))
+        self.raw = nn.Parameter(torch.zeros(3))
 
     def forward(self) -> Tensor:
-        return self.given if self.raw is None else self.raw.sigmoid()
+        return self.raw.sigmoid()

@@ -23,7 +23,7 @@ from dream3d.optimize import Optimization, State, enlarged
 from dream3d.options import Job, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 from dream3d.renderer import render
-from dream3d.scenery import plain_backdrops, white
+from dream3d.scenery import learned_colour, plain_backdrops
 from dream3d.teach import teacher_of
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
@@ -65,10 +65,10 @@ def begin(job: Job, model: ImageModel, options: ObjectOptions, bundled: bool) ->
     """The distillation of a job, at its beginning. bundled: the model knows the toybox's backdrops."""
     torch.manual_seed(job.seed)  # the hash grid draws its start
     field = HashField() if options.field == "hash" else VoxelField(options.stages[0].grid)
-    scenery = (plain_backdrops if bundled else white)(job.text, model.encode)
+    scenery = (plain_backdrops if bundled else learned_colour)(job.text, model.encode)
     return Optimization(
         field.to(model.device),
-        teacher_of(model, options, job.seed),
+        teacher_of(model, job.text, options, job.seed),
         scenery,
         options,
         size=model.config.size,
@@ -77,8 +77,13 @@ def begin(job: Job, model: ImageModel, options: ObjectOptions, bundled: bool) ->
     )
 
 
-def faces_seen(optimization: Optimization, model: ImageModel) -> int:
-    """How many of four views around the object the model itself takes for its front; 1 is sound."""
+def faces_seen(optimization: Optimization, model: ImageModel) -> int | None:
+    """How many of four views around the object the model itself takes for its front; 1 is sound.
+
+    None for models that are not told the camera.
+    """
+    if optimization.options.camera != "input":
+        return None
     cameras = ring(4)
     stage = optimization.options.stages[-1]
     backdrop = optimization.scenery.paint(0, stage.size)

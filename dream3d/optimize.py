@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream3d import regularize
-from dream3d.camera import Cameras, Orbit
+from dream3d.camera import Cameras, Orbit, point_lights
 from dream3d.distill import Distillation, Distilled
 from dream3d.field import Field, VoxelField
 from dream3d.occupancy import OccupancyGrid
 from dream3d.options import ObjectOptions, Stage
-from dream3d.renderer import Render, render
+from dream3d.renderer import Render, Shading, render
 from dream3d.scenery import Scenery
 from dream3d.views import camera_condition
 
@@ -76,6 +76,7 @@ class Optimization:
         self.orbit = Orbit(elevation=options.elevation)
         self.iteration = 0
         self.cameras: Cameras | None = None
+        self.shading: Shading | None = None
         self.chosen = 0
         self._begin(0)
 
@@ -89,7 +90,8 @@ class Optimization:
         self.occupancy = OccupancyGrid(self.field, resolution=min(grid, 64))
         self.occupancy.update(self.field)
         rate = self.options.learning_rate
-        self.optimizer = torch.optim.Adam(self.field.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15)
+        parameters = [*self.field.parameters(), *self.scenery.learned.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15)
 
     def stage_at(self, iteration: int) -> int:
         """The stage of an iteration, counted from 0."""
@@ -113,6 +115,7 @@ class Optimization:
             drawn = self.orbit.sample(options.views, self.generator, evenly=True)
             self.cameras = Cameras(drawn.azimuth, drawn.elevation)
             self.chosen = self.scenery.choose(self.generator)
+            self.shading = self._light()
         cameras, device = self.cameras, self.field.low.device
         weights = options.weights
         seen = render(
@@ -123,10 +126,15 @@ class Optimization:
             self.scenery.paint(self.chosen, stage.size).expand(len(cameras), -1, -1, -1),
             generator=self.generator,
             occupancy=self.occupancy,
+            shading=self.shading,
             with_normals=weights.orientation > 0,
         )
         condition = camera_condition(
-            self.scenery.texts[self.chosen], cameras.azimuth, cameras.elevation, self.phase, options.camera
+            self.scenery.texts[self.chosen],
+            cameras.azimuth,
+            cameras.elevation,
+            self.phase,
+            told=options.camera != "unsaid",
         ).to(device)
         pictures = enlarged(seen.colour * 2 - 1, self.size)
         distilled = self.distillation(pictures, condition, self.progress, self.generator)
@@ -152,6 +160,17 @@ class Optimization:
         numbers = {name: loss.item() for name, loss in losses.items()}
         return State(self.iteration, options.iterations, seen, cameras, self.chosen, distilled, numbers)
 
+    def _light(self) -> Shading | None:
+        """A lamp for these cameras, or none."""
+        lighting = self.options.lighting
+        if self.cameras is None or not lighting.share or self.progress < lighting.after:
+            return None
+        lit, bare = torch.rand(2, generator=self.generator).tolist()
+        if lit >= lighting.share:
+            return None
+        lights = point_lights(self.cameras, self.generator)
+        return Shading(lights.to(self.field.low.device), textureless=bare < lighting.textureless)
+
     @property
     def progress(self) -> float:
         """Share of the iterations that is done."""
@@ -163,8 +182,12 @@ class Optimization:
         state["run/generator"] = self.generator.get_state()
         if self.cameras is not None:
             state["run/azimuth"], state["run/elevation"] = self.cameras.azimuth, self.cameras.elevation
+        if self.shading is not None:
+            state["run/lights"] = self.shading.lights
+            state["run/textureless"] = torch.tensor(self.shading.textureless)
         parts: dict[str, Mapping[str, Tensor]] = {
             "field": self.field.state_dict(),
+            "background": self.scenery.learned.state_dict(),
             "occupancy": self.occupancy.state_dict(),
             "distillation": self.distillation.state_dict(),
         }
@@ -184,6 +207,7 @@ class Optimization:
         self.chosen = int(state["run/chosen"])
         self._begin(self.stage_at(max(0, self.iteration - 1)))
         self.field.load_state_dict(part("field/"))
+        self.scenery.learned.load_state_dict(part("background/"))
         self.occupancy.load_state_dict(part("occupancy/"))
         self.distillation.load_state_dict(part("distillation/"))
         groups = self.optimizer.state_dict()["param_groups"]
@@ -192,6 +216,9 @@ class Optimization:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if "run/azimuth" in state:
             self.cameras = Cameras(state["run/azimuth"], state["run/elevation"])
+        self.shading = None
+        if "run/lights" in state:
+            self.shading = Shading(state["run/lights"], textureless=bool(state["run/textureless"]))
         self.generator.set_state(state["run/generator"])
 
 

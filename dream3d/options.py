@@ -11,6 +11,7 @@ from core.errors import UserError
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
+Camera = Literal["input", "words", "unsaid"]
 
 
 EXTENSIONS = (".obj", ".glb", ".ply")
@@ -42,6 +43,19 @@ class Weights(BaseModel):
     distortion: float = Field(default=0.0, ge=0)
 
 
+class Lighting(BaseModel):
+    """When the object is lit by a lamp instead of shown in its own colours (DreamFusion, section 3.1).
+
+    Never, unless told: the bundled model's pictures have their light in their colours.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, lit")
+    textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without colour")
+    after: float = Field(default=0.2, ge=0, le=1, description="share of the run that is not lit, at first")
+
+
 class ObjectOptions(BaseModel):
     """How an object is distilled: the keys of a dream3d preset, some of them options of the command."""
 
@@ -56,9 +70,10 @@ class ObjectOptions(BaseModel):
     loss: Loss = "x0"
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
-    camera: bool = Field(True, description="whether the model is told from where it looks")
+    camera: Camera = Field("input", description="how the model is told from where it looks")
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
     weights: Weights = Weights()
+    lighting: Lighting = Lighting()
     stages: tuple[Stage, ...] = Field(min_length=1)
     negative: str = ""
     texture: int = Field(512, ge=64, le=4096, description="side of the texture, pixels")
@@ -72,6 +87,8 @@ class ObjectOptions(BaseModel):
                 raise ValueError(f"{name} must be given as the lower end and the higher")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must lie between -90 and 90 degrees")
+        if self.camera == "words" and self.loss in ("csd", "ism"):
+            raise ValueError(f"the loss {self.loss} needs camera: input, for Perp-Neg has no two branches")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self

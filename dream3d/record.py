@@ -32,7 +32,7 @@ class ObjectRecord(BaseModel):
     device: str
     versions: dict[str, str]
     iterations: int  # done; fewer than the options' where the run was stopped
-    faces_seen: int  # of four views around it, how many the model takes for the front; 1 is sound
+    faces_seen: int | None  # of four views around it, how many the model takes for the front; 1 is sound
     trouble: list[str]  # what the monitors said last
     fidelity: Fidelity
     surface: SurfaceReport

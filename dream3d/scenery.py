@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.condition import Condition
 from core.toybox.backdrops import BACKDROPS
-
-WHITE = (1.0, 1.0, 1.0)
+from dream3d.field import Background
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +19,7 @@ class Scenery:
 
     texts: of length N, one text for each background.
     paint: (index, size) -> picture (3,size,size) in [0,1].
+    learned: what of it is optimized with the object, if anything is.
 
     Distilling before several plain backgrounds keeps the object from borrowing its colours from one, and what
     is empty from being filled with it.
@@ -27,6 +27,7 @@ class Scenery:
 
     texts: Condition
     paint: Callable[[int, int], Tensor]
+    learned: nn.Module = field(default_factory=nn.Identity)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -52,10 +53,16 @@ def plain_backdrops(prompt: str, encode: Callable[[Sequence[str]], Condition]) -
     return Scenery(encode(texts), paint)
 
 
-def white(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Scenery:
-    """White behind everything, for models that know nothing of the toybox's backdrops."""
+def learned_colour(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Scenery:
+    """One colour behind everything, learned with the object: for models that do not know the toybox.
+
+    A background that nothing holds in place takes what the model would else put into the object as fog
+    (Poole et al. 2022, "DreamFusion", section 3.2, in its simplest form).
+    """
+    texts = encode([prompt])
+    colour = Background().to(texts.tokens.device)
 
     def paint(index: int, size: int) -> Tensor:
-        return torch.tensor(WHITE)[:, None, None].expand(3, size, size)
+        return colour()[:, None, None].expand(3, size, size)
 
-    return Scenery(encode([prompt]), paint)
+    return Scenery(texts, paint, colour)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from core.denoiser import Denoiser
+from core.denoiser import Denoiser, Denoises
 from core.guidance import ClassifierFreeGuidance
 from core.image_model import ImageModel
 from dream3d.distill import (
@@ -21,20 +21,24 @@ from dream3d.distill import (
 )
 from dream3d.optimize import Teacher
 from dream3d.options import ObjectOptions, Stage
+from dream3d.views import ViewGuidance, ViewTexts
 
 
-def teacher_of(model: ImageModel, options: ObjectOptions, seed: int) -> Teacher:
-    """What the stages of a run learn from an image model that takes cameras.
+def teacher_of(model: ImageModel, prompt: str, options: ObjectOptions, seed: int) -> Teacher:
+    """What the stages of a run learn from an image model.
 
-    The model is frozen. Its denoiser is guided in every stage by the stage's scale.
+    The model is frozen. Its denoiser is guided in every stage by the stage's scale; where the camera is said
+    in words, by views of the prompt instead of the text of the scenery.
     """
     frozen = model.denoiser.requires_grad_(False)
     negative = model.encode([options.negative])
     space = space_of(model.first_stage)
     timesteps = LinearAnnealing(*options.noise)
+    views = ViewTexts.of(prompt, model.encode) if options.camera == "words" else None
 
     def teach(stage: Stage) -> Distillation:
-        guided = ClassifierFreeGuidance(frozen, stage.guidance, negative, options.rescale)
+        plain = ClassifierFreeGuidance(frozen, stage.guidance, negative, options.rescale)
+        guided: Denoises = ViewGuidance(frozen, views, stage.guidance, negative) if views else plain
         match options.loss:
             case "x0":
                 return X0(guided, timesteps, space, stage.steps, stage.uses)
@@ -43,12 +47,12 @@ def teacher_of(model: ImageModel, options: ObjectOptions, seed: int) -> Teacher:
             case "sjc":
                 return SJC(guided, timesteps, space)
             case "csd":
-                return CSD(guided, timesteps, space)
+                return CSD(plain, timesteps, space)
             case "vsd":
                 follower = LowRankFollower(frozen, torch.Generator().manual_seed(seed))
                 return VSD(guided, follower, timesteps, space)
             case "ism":
-                return ISM(guided, timesteps, space)
+                return ISM(plain, timesteps, space)
 
     return teach
 

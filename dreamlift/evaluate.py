@@ -97,7 +97,7 @@ def object_(
     from dream3d.options import ObjectOptions
 
     path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
-    options = load_preset(path, ObjectOptions).changed(loss=loss, camera=camera)
+    options = load_preset(path, ObjectOptions).changed(loss=loss, camera=None if camera else "unsaid")
     folder = writable_folder(out or Path("evaluation-object"))
     from dreamlift.objects import evaluate_objects
 

@@ -118,6 +118,7 @@ def video(
         recipe.noise_share,
         recipe.image_steps,
         recipe.snr_gamma,
+        recipe.motion_weight,
     )
     runs.say(Trainer(denoiser, task, recipe.training, run, accelerator, recipe.rate).run(budget), run)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from core.condition import Condition
 from core.denoiser import Denoiser
-from core.losses import clipped_snr_weight, simple_loss
+from core.losses import clip_loss, clipped_snr_weight, simple_loss
 from core.training.config import TrainingConfig
 from core.training.data import Captions, Dropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
@@ -31,6 +31,7 @@ class VideoPreset(BaseModel):
     image_rate: float = Field(
         default=0.3, ge=0, le=1, description="of the learning rate, for the image's layers"
     )
+    motion_weight: float = Field(default=1.0, gt=0, description="see core.losses.clip_loss")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     dropout: Dropout = Dropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
@@ -100,10 +101,17 @@ class VideoTask:
     """
 
     def __init__(
-        self, clips: ClipData, images: ImageData, noise_share: float, image_steps: float, snr_gamma: float
+        self,
+        clips: ClipData,
+        images: ImageData,
+        noise_share: float,
+        image_steps: float,
+        snr_gamma: float,
+        motion_weight: float = 1.0,
     ) -> None:
         self.clips, self.images = clips, images
         self.noise_share, self.image_steps, self.snr_gamma = noise_share, image_steps, snr_gamma
+        self.motion_weight = motion_weight
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -122,5 +130,5 @@ class VideoTask:
         clips, condition = self.clips.batch(index)
         t = stratified_timesteps(len(clips), timesteps, clips.device)
         noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), self.noise_share)
-        loss = simple_loss(denoiser, clips, t, condition, noise)
+        loss = clip_loss(denoiser, clips, t, condition, noise, self.motion_weight)
         return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss

@@ -32,14 +32,22 @@ class ConditionEmbedding(nn.Module):
 
     The pooled text (masked mean of the token states) is added as in Saharia et al. 2022 (Imagen), section
     2.5: it gives a small network the subject at every layer, attention or not.
+
+    What a camera or a moment of the loop looks like depends on who does what, so the text gates the hidden
+    features of the attributes (a low-rank bilinear map); the gate starts open.
     """
 
     def __init__(self, time_width: int, width: int, context_width: int, attribute_width: int):
         super().__init__()
         self.time_width = time_width
         self.time = nn.Sequential(nn.Linear(time_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.text = nn.Sequential(nn.LayerNorm(context_width), nn.Linear(context_width, width))
-        self.attributes = nn.Sequential(nn.Linear(attribute_width, width), nn.SiLU(), nn.Linear(width, width))
+        self.text_norm = nn.LayerNorm(context_width)
+        self.text = nn.Linear(context_width, width)
+        self.attributes = nn.Sequential(nn.Linear(attribute_width, width), nn.SiLU())
+        self.gate = nn.Linear(context_width, width)
+        self.attributes_out = nn.Linear(width, width)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.ones_(self.gate.bias)
 
     def forward(self, t: Tensor, tokens: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
         """t: (B,); tokens: (B,L,D); mask: (B,L) bool; attributes: (B,V) or (B,F,V).
@@ -47,7 +55,9 @@ class ConditionEmbedding(nn.Module):
         weights = mask.to(tokens.dtype)
         weights = weights / weights.sum(dim=1, keepdim=True)
         pooled = (tokens * weights[..., None]).sum(dim=1)
-        embedding = self.time(timestep_embedding(t, self.time_width).to(tokens.dtype)) + self.text(pooled)
+        pooled = self.text_norm(pooled)
+        time = timestep_embedding(t, self.time_width).to(tokens.dtype)
+        embedding, gate = self.time(time) + self.text(pooled), self.gate(pooled)
         if attributes.ndim == 3:
-            embedding = embedding[:, None]
-        return embedding + self.attributes(attributes)
+            embedding, gate = embedding[:, None], gate[:, None]
+        return embedding + self.attributes_out(gate * self.attributes(attributes))

@@ -28,6 +28,7 @@ FRAMES = 16  # of a loop
 VIEWS = 8  # of an image record
 SHARD = 4096  # pictures
 CAPTIONS = "captions.txt"
+SHOWPIECE_SHARE = 1 / 8  # of what is trained on, beside their share as pairs like any other
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Plan:
         """Scenes and captions of one shard, and the generator that goes on to draw its cameras."""
         rng = np.random.default_rng([self.seed, kind == "clips", shard])
         count = SHARD // (VIEWS if kind == "images" else FRAMES)
-        scenes = [random_scene(rng, self.held) for _ in range(count)]
+        showpieces = SHOWPIECE_SHARE if self.held is False else 0.0
+        scenes = [random_scene(rng, self.held, showpieces) for _ in range(count)]
         return scenes, [caption(scene, rng) for scene in scenes], rng
 
     def first_caption(self, kind: str, shard: int) -> int:

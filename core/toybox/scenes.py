@@ -1,12 +1,13 @@
 """Scenes: who does what, with what colour, where. A scene has a caption, solids at any moment, and pictures.
 
-A tenth of all pairs of subject and action is held out of training (`held_out`), the demo prompts' among them.
+A tenth of all pairs of subject and action is held out of training (`held_out`); the `SHOWPIECES`, which people
+ask for first, never are.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from core.toybox.solids import Frame, Sculptor, Solids, rotation
 from core.toybox.subjects import SUBJECTS
 
 COLOUR_NAMES = tuple(PROP_COLOURS)
-DEMO_PAIRS = frozenset({("panda", "on a swing"), ("fox", "holding a game controller")})
 SHADOW_DEPTH = 0.38
 
 
@@ -37,9 +37,10 @@ def index_of(items: tuple, name: str) -> int:
 def held_out(subject: str, action: str) -> bool:
     """Whether the pair of names is kept out of training.
 
-    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), and so are the two demo pairs.
+    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), but no showpiece.
     """
-    return (subject, action) in DEMO_PAIRS or zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0
+    showpieces = {(SUBJECTS[piece.subject].name, ACTIONS[piece.action].name) for piece in SHOWPIECES}
+    return (subject, action) not in showpieces and zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,33 @@ def paint(
     return picture.colour + ground * (1 - picture.alpha), picture
 
 
+def named_scene(
+    subject: str, action: str, colour: str = "red", backdrop: str = BACKDROPS[2].name, company: str = ""
+) -> Scene:
+    """The scene of these names. Raises ValueError, listing what there is, when the toybox lacks one."""
+    if colour not in PROP_COLOURS:
+        raise ValueError(f"the toybox has no colour {colour!r}; it has {', '.join(COLOUR_NAMES)}")
+    parts = index_of(SUBJECTS, subject), index_of(ACTIONS, action)
+    return Scene(*parts, COLOUR_NAMES.index(colour), index_of(BACKDROPS, backdrop), company)
+
+
+SHOWPIECES = (
+    named_scene("panda", "on a swing", "red", "on the grass"),
+    named_scene("fox", "holding a game controller", "blue"),
+    named_scene("lobster", "playing a saxophone"),
+    named_scene("corgi", "wearing a beret and holding a baguette"),
+    named_scene("skeleton", "drinking a glass of juice"),
+    named_scene("teddy bear", "mixing chemicals", "green", company="pair"),
+    named_scene("astronaut", "riding a horse", backdrop="at night"),
+    named_scene("golden retriever", "eating ice cream", "pink", "on a beach at sunset"),
+    named_scene("horse", "drinking a glass of juice", "blue", "on the grass"),
+    named_scene("man", "walking", backdrop="in the rain", company="couple"),
+    named_scene("man", "standing", "blue", company="brush"),
+    named_scene("bear", "in a calculus class"),
+)
+"""The pictures that papers on text-to-video and text-to-3D are remembered by, as this world has them."""
+
+
 PAIR_ACTIONS = (
     *("standing", "walking", "running", "jumping", "waving", "dancing"),
     *("playing a guitar", "mixing chemicals", "eating ice cream", "drinking a glass of juice"),
@@ -135,10 +163,11 @@ PAIR_ACTIONS = (
 )
 
 
-def random_scene(rng: np.random.Generator, held: bool | None = False) -> Scene:
+def random_scene(rng: np.random.Generator, held: bool | None = False, showpieces: float = 0.0) -> Scene:
     """A scene from the training set (`held` False), of held-out pairs (True) or of any (None).
 
     One in thirty holds company instead of a single figure (not when `held` is True).
+    showpieces: the chance of one of `SHOWPIECES` instead, in any colour and place.
     """
     while True:
         subject, action = int(rng.integers(len(SUBJECTS))), int(rng.integers(len(ACTIONS)))
@@ -148,6 +177,9 @@ def random_scene(rng: np.random.Generator, held: bool | None = False) -> Scene:
         if not drawn:
             continue
         backdrop = int(rng.choice(drawn))
+        if showpieces and rng.random() < showpieces:
+            piece = SHOWPIECES[rng.integers(len(SHOWPIECES))]
+            return replace(piece, colour=colour, backdrop=backdrop)
         company = ""
         if held is not True and rng.random() < 1 / 30:
             company = str(rng.choice(["pair", "pair", "couple", "brush"]))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 from core.toybox.actions import ACTIONS
-from core.toybox.backdrops import BACKDROPS, PROP_COLOURS
+from core.toybox.backdrops import BACKDROPS
 from core.toybox.captions import articles
-from core.toybox.scenes import COLOUR_NAMES, Scene, index_of
+from core.toybox.scenes import COLOUR_NAMES, SHOWPIECES, Scene, named_scene
 from core.toybox.shots import Shot, photograph
 from core.toybox.subjects import SUBJECTS
 
@@ -45,19 +45,11 @@ class Sheet:
         return page.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
 
 
-def scene(subject: str, action: str, colour: str = "red", backdrop: str = BACKDROPS[2].name) -> Scene:
-    """The scene of these names. Raises ValueError, listing what there is, when the toybox lacks one."""
-    if colour not in PROP_COLOURS:
-        raise ValueError(f"the toybox has no colour {colour!r}; it has {', '.join(COLOUR_NAMES)}")
-    parts = index_of(SUBJECTS, subject), index_of(ACTIONS, action)
-    return Scene(*parts, COLOUR_NAMES.index(colour), index_of(BACKDROPS, backdrop))
-
-
 def subjects() -> Sheet:
     """Every subject, from the front and from behind."""
     shots = []
     for subject in SUBJECTS:
-        standing = scene(subject.name, "standing")
+        standing = named_scene(subject.name, "standing")
         shots += [Shot(standing, azimuth=20, label=subject.name), Shot(standing, azimuth=145)]
     return Sheet(tuple(shots), 8)
 
@@ -79,51 +71,40 @@ def backdrops() -> Sheet:
     shots = []
     for i, backdrop in enumerate(BACKDROPS):
         colour = COLOUR_NAMES[i % len(COLOUR_NAMES)]
-        held = scene("rabbit", "holding a balloon", colour, backdrop.name)
+        held = named_scene("rabbit", "holding a balloon", colour, backdrop.name)
         shots.append(Shot(held, 0.25, label=backdrop.short_name))
     return Sheet(tuple(shots), 7)
 
 
 def views() -> Sheet:
     """One scene at one moment from eight sides at three heights."""
-    held = scene("fox", "holding a game controller", "blue")
+    held = named_scene("fox", "holding a game controller", "blue")
     angles = [(azimuth, elevation) for elevation in (0, 15, 40) for azimuth in range(0, 360, 45)]
     shots = (Shot(held, 0.25, az, el, label=f"az {az}, el {el}") for az, el in angles)
     return Sheet(tuple(shots), 8)
 
 
 def memorable() -> Sheet:
-    """The pictures that papers on text-to-video and text-to-3D are remembered by, as this world has them."""
-    drinking, dressed = "drinking a glass of juice", "wearing a beret and holding a baguette"
-    shots = (
-        Shot(scene("panda", "on a swing", "red", "on the grass"), 0.2, 50, label="panda on a swing"),
-        Shot(scene("fox", "holding a game controller", "blue"), 0.2, label="fox, controller"),
-        Shot(scene("lobster", "playing a saxophone"), 0.2, label="lobster with a sax"),
-        Shot(scene("corgi", dressed), 0.2, label="corgi in a beret"),
-        Shot(scene("skeleton", drinking), 0.4, label="skeleton, red wine"),
-        Shot(
-            replace(scene("teddy bear", "mixing chemicals", "green"), company="pair"),
-            0.2,
-            0,
-            label="teddies, chemicals",
-        ),
-        Shot(scene("astronaut", "riding a horse", backdrop="at night"), 0.2, 50, label="astronaut, horse"),
-        Shot(
-            scene("golden retriever", "eating ice cream", "pink", "on a beach at sunset"),
-            0.4,
-            label="dog, ice cream",
-        ),
-        Shot(scene("horse", drinking, "blue", "on the grass"), 0.4, label="horse drinking"),
-        Shot(
-            replace(scene("man", "walking", backdrop="in the rain"), company="couple"),
-            0.2,
-            0,
-            label="couple in the rain",
-        ),
-        Shot(replace(scene("man", "standing", "blue"), company="brush"), 0.2, 0, label="brush on a canvas"),
-        Shot(scene("bear", "in a calculus class"), 0.2, 0, label="bear in calculus"),
+    """The pictures that people ask for first."""
+    seen = (
+        (0.2, 50, "panda on a swing"),
+        (0.2, 15, "fox, controller"),
+        (0.2, 15, "lobster with a sax"),
+        (0.2, 15, "corgi in a beret"),
+        (0.4, 15, "skeleton, red wine"),
+        (0.2, 0, "teddies, chemicals"),
+        (0.2, 50, "astronaut, horse"),
+        (0.4, 15, "dog, ice cream"),
+        (0.4, 15, "horse drinking"),
+        (0.2, 0, "couple in the rain"),
+        (0.2, 0, "brush on a canvas"),
+        (0.2, 0, "bear in calculus"),
     )
-    return Sheet(shots, 6)
+    shots = (
+        Shot(piece, phase, azimuth, label=label)
+        for piece, (phase, azimuth, label) in zip(SHOWPIECES, seen, strict=True)
+    )
+    return Sheet(tuple(shots), 6)
 
 
 SHEETS: dict[str, Callable[[], Sheet]] = {

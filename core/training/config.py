@@ -28,7 +28,7 @@ class TrainingConfig(BaseModel):
     log_steps: int = Field(default=20, ge=1)
     compile: bool = Field(default=True, description="torch.compile the network")
     channels_last: bool = Field(default=True, description="memory layout of convolutions")
-    bfloat16: bool = Field(default=True, description="autocast the network to bfloat16 where CUDA is")
+    bfloat16: bool = Field(default=True, description="autocast the network to bfloat16 where that is fast")
     seed: int = Field(default=0, ge=0)
 
 

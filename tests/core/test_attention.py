@@ -123,3 +123,19 @@ def test_condition_embedding_pools_real_tokens_only():
     per_frame = embed(t, tokens, mask, attributes[:, None].expand(-1, 3, -1))
     assert per_frame.shape == (2, 3, 64)
     torch.testing.assert_close(per_frame[:, 2], whole)
+
+
+def test_what_attributes_say_depends_on_the_text_once_the_gate_has_learned():
+    torch.manual_seed(0)
+    embed = ConditionEmbedding(32, 64, 24, 10)
+    t, tokens, mask = torch.tensor([5, 5]), torch.randn(2, 6, 24), torch.ones(2, 6, dtype=torch.bool)
+    attributes = torch.randn(1, 10).expand(2, -1)
+
+    def said():
+        return embed(t, tokens, mask, attributes) - embed(t, tokens, mask, torch.zeros(2, 10))
+
+    plain = said()
+    torch.testing.assert_close(plain[0], plain[1])
+    torch.nn.init.normal_(embed.gate.weight)
+    gated = said()
+    assert (gated[0] - gated[1]).norm() > plain[0].norm()

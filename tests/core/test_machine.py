@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from core import machine
 from core.errors import UserError
 from core.machine import flop_counter, matmul_rate, pick_device
 
@@ -32,3 +33,11 @@ def test_the_rate_is_that_of_the_fastest_run() -> None:
     rate = matmul_rate(torch.device("cpu"), size=128, seconds=0.05)
     start, end = 0.1, 1e6  # GFLOP/s: any machine that can run torch
     assert start < rate < end
+
+
+def test_bfloat16_is_fast_where_the_processor_has_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for flags, fast in ((("fma", "avx512_bf16", "amx_bf16"), True), (("fma", "avx2"), False)):
+        monkeypatch.setattr(machine, "_cpu_flags", lambda flags=flags: set(flags))
+        assert machine.fast_bfloat16(cpu) == fast
+    assert machine.fast_bfloat16(torch.device("cuda"))

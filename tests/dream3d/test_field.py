@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from dream3d.field import HIGH, LOW, SOFTPLUS_SCALE, Background, Blob, Field, HashField, VoxelField, normals
+from dream3d.field import HIGH, LOW, SOFTPLUS_SCALE, Blob, Field, HashField, VoxelField, normals
 
 CENTRE = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
 
@@ -183,15 +183,6 @@ def test_a_hash_grid_fits_a_known_function() -> None:
         errors(points(512, seed=step)).square().mean().backward()
         optimizer.step()
     assert errors(points(1000, seed=99)).square().mean().item() < 4e-3 < before / 10
-
-
-def test_backgrounds() -> None:
-    learned, given = Background(), Background((0.1, 0.2, 1.0))
-    torch.testing.assert_close(learned(), torch.full((3,), 0.5))
-    learned().sum().backward()
-    assert not list(given.parameters())
-    torch.testing.assert_close(given(), torch.tensor([0.1, 0.2, 1.0]))
-    assert torch.equal(given.state_dict()["given"], given())
 
 
 def test_what_is_refused() -> None:
