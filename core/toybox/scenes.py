@@ -1,7 +1,7 @@
 """Scenes: who does what, with what colour, where. A scene has a caption, solids at any moment, and pictures.
 
-A tenth of all pairs of subject and action is held out of training (`held_out`); the `SHOWPIECES`, which people
-ask for first, never are.
+A tenth of all pairs of subject and action is held out of training (`held_out`), but no `SHOWPIECES`: those
+people ask for first.
 """
 
 from __future__ import annotations
