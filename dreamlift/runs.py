@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from core.autoencoder import Autoencoder
     from core.image_model import ImageModel, ImageModelConfig
     from core.training.data import Captions, Shards
+    from video.training import VideoPreset
+    from video.video_model import VideoModel
 
 PRESET = "preset.json"  # in the folder of a run: what it trains, and the preset in full
 MODEL = "model.json"  # in the folder of a video run: the model's config
@@ -97,6 +99,31 @@ def image_model(folder: Path) -> "ImageModel":
     return ImageModel(
         config, filled(config, average, folder), first_stage=kept_first_stage(folder, config, None)
     )
+
+
+def video_start(folder: Path) -> "ImageModel | VideoModel":
+    """What video training begins with: the video model of a model's folder, or what `image_model` finds."""
+    from video.video_model import VideoModel
+
+    return VideoModel.load(folder) if VideoModel.is_at(folder) else image_model(folder)
+
+
+def lifted(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
+    """That model as a video model of the preset; `loop` as in `VideoModelConfig`.
+
+    Raises UserError when it is one already and its temporal layers have another shape.
+    """
+    from video.video_model import VideoModel, VideoModelConfig
+
+    if isinstance(start, VideoModel):
+        if start.config.temporal != preset.temporal:
+            raise UserError("The video model of --init has other temporal layers than the preset.")
+        start.config = start.config.model_copy(update={"noise_share": preset.noise_share})
+        return start
+    config = VideoModelConfig(
+        image=start.config, temporal=preset.temporal, noise_share=preset.noise_share, loop=loop
+    )
+    return VideoModel(config, config.lift(start.denoiser), start.text, start.first_stage)
 
 
 def kept_first_stage(

@@ -72,7 +72,10 @@ def video(
     data: Data,
     run: Run,
     init: Annotated[
-        Path | None, typer.Option(help="The image model to lift: its folder, or its run's.")
+        Path | None,
+        typer.Option(
+            help="The image model to lift: its folder, or its run's; or a video model's folder to go on from."
+        ),
     ] = None,
     preset: PresetName = None,
     minutes: Minutes = None,
@@ -82,6 +85,7 @@ def video(
     """Trains the video model on prepared clips and images, starting from an image model."""
     import torch
 
+    from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
@@ -95,23 +99,19 @@ def video(
         raise UserError(
             "A video model starts from an image model: name its folder, or its run's, with --init."
         )
-    lifted = None if going_on or not init else runs.image_model(init)
+    found = None if going_on or not init else runs.video_start(init)
     recipe = runs.recipe(run, "video", preset, VideoPreset, resume)
+    torch.manual_seed(recipe.training.seed)
+    start = found and runs.lifted(found, recipe, FRAMES)
     accelerator = make_accelerator()
     model = run / runs.MODEL
-    image_config = lifted.config if lifted else checked(runs.read(model), VideoModelConfig, model).image
-    stage = runs.kept_first_stage(run, image_config, lifted and lifted.first_stage)
+    config = start.config if start else checked(runs.read(model), VideoModelConfig, model)
+    stage = runs.kept_first_stage(run, config.image, start and start.first_stage)
     images, clips = runs.shards(data, ("images", "clips"), accelerator, stage)
     captions = runs.captions(data, accelerator)
-    torch.manual_seed(recipe.training.seed)
-    if lifted:
-        config = VideoModelConfig(
-            image=lifted.config, temporal=recipe.temporal, noise_share=recipe.noise_share, loop=clips.frames
-        )
+    if start:
         runs.write(model, config.model_dump(mode="json"))
-        denoiser = config.lift(lifted.denoiser)
-    else:
-        denoiser = checked(runs.read(model), VideoModelConfig, model).denoiser()
+    denoiser = start.denoiser if start else config.denoiser()
     task = VideoTask(
         ClipData(clips, captions, recipe.dropout, recipe.frames, recipe.strides),
         ImageData([images], captions, recipe.dropout),

@@ -101,6 +101,24 @@ def test_the_image_layers_of_a_video_run_are_an_image_model(
     assert any(not torch.equal(value, before[name].half().float()) for name, value in image.items())
 
 
+def test_a_video_run_goes_on_from_a_video_models_folder(data: Path, image_run: Path, tmp_path: Path) -> None:
+    still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
+    tiny = preset(tmp_path, frames=4, image_rate=1.0, training=TRAINING)
+    train.video(data, tmp_path / "first", image_run, preset=tiny, steps=2)
+    train.export(tmp_path / "first", tmp_path / "video")
+    tiny = preset(tmp_path, frames=4, noise_share=0.25, training=still)
+    train.video(data, tmp_path / "second", tmp_path / "video", preset=tiny, steps=1)
+    before = VideoModel.load(tmp_path / "video")
+    for name, value in checkpoint.read_average(tmp_path / "second").items():
+        torch.testing.assert_close(value, before.denoiser.network.state_dict()[name], rtol=0, atol=1e-9)
+    train.export(tmp_path / "second", tmp_path / "again")
+    assert VideoModel.load(tmp_path / "again").config.noise_share == 0.25
+
+    other = preset(tmp_path, temporal={"ratio": 1.0}, frames=4, training=TRAINING)
+    with pytest.raises(UserError, match="other temporal layers than the preset"):
+        train.video(data, tmp_path / "third", tmp_path / "video", preset=other, steps=1)
+
+
 def test_an_image_run_goes_on_from_another_model(data: Path, image_run: Path, tmp_path: Path) -> None:
     settings = json.loads((image_run / "preset.json").read_text())["preset"]
     settings["training"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -156,6 +157,14 @@ class VideoModel:
             tensors = {name: value for name, value in tensors.items() if name not in same}
             config["base"] = Base(folder=os.path.relpath(base, folder), sha256=stored.sha256).model_dump()
         save_folder(folder, config, tensors)
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder holds a video model, by its config; not whether it is whole."""
+        try:
+            return "temporal" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
