@@ -15,7 +15,7 @@ from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, index_of, paint
 from core.toybox.subjects import SUBJECTS
 from dream3d.camera import Cameras
-from dream3d.field import VoxelField
+from dream3d.field import Background, VoxelField
 from dream3d.optimize import Optimization
 from dream3d.options import ObjectOptions, Stage
 from dream3d.oracle import oracle
@@ -83,8 +83,9 @@ def test_stages_follow_their_shares(recovered: Optimization) -> None:
 
 
 @pytest.mark.parametrize("stop", [3, 5])  # within the first stage, and between two uses of a target
-def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int) -> None:
-    chosen = options(8)
+@pytest.mark.parametrize("lit", [0.0, 1.0])
+def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, lit: float) -> None:
+    chosen = options(8, lighting={"share": lit, "after": 0.0})
     whole = begin(chosen, 32, seed=7)
     numbers = [state.losses for state in whole]
     first = begin(chosen, 32, seed=7)
@@ -95,3 +96,38 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int) -> None:
     assert [state.losses for state in second] == numbers[stop:]
     for (name, one), (_, other) in zip(whole.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
+
+
+def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
+    run = begin(options(60, lighting={"share": 0.75, "textureless": 0.5, "after": 0.5}), 32)
+    run.cameras = Cameras(torch.zeros(2), torch.zeros(2))
+    run.iteration = 29
+    assert [run._light() for _ in range(20)] == [None] * 20
+    run.iteration = 30
+    drawn = [run._light() for _ in range(400)]
+    lit = [shading for shading in drawn if shading]
+    assert len(lit) / 400 == pytest.approx(0.75, abs=0.08)
+    assert sum(shading.textureless for shading in lit) / len(lit) == pytest.approx(0.5, abs=0.1)
+    assert all(shading.lights.shape == (2, 3) for shading in lit)
+
+
+def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None:
+    def learning() -> Optimization:
+        run = begin(options(4), 32)
+        colour = Background()
+        run.scenery = dataclasses.replace(
+            run.scenery,
+            learned=colour,
+            paint=lambda index, side: colour()[:, None, None].expand(3, side, side),
+        )
+        run._begin(0)
+        return run
+
+    whole, first, second = learning(), learning(), learning()
+    list(whole)
+    for _ in itertools.islice(first, 2):
+        pass
+    second.load_state_dict(first.state_dict())
+    list(second)
+    colours = [run.scenery.learned() for run in (whole, second)]
+    assert torch.equal(*colours) and (colours[0] - 0.5).abs().max() > 0.01
