@@ -10,13 +10,13 @@ GPU ?=
 # PyTorch's own index of CPU builds: on Linux the build on PyPI brings CUDA's libraries with it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# make models: how much of the toybox to render, and how long to train; these made the bundled weights
+# make models: how much of the toybox to render, and how long to train; about what made the bundled weights
 DATA ?= data/toybox
 IMAGES ?= 98304
 CLIPS ?= 5120
 FIRST_STAGE_MINUTES ?= 30
 IMAGE_MINUTES ?= 60
-VIDEO_MINUTES ?= 40
+VIDEO_MINUTES ?= 130
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
