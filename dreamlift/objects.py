@@ -17,9 +17,10 @@ from core.machine import describe, pick_device
 from core.sheet import write_sheet
 from core.toybox.captions import articles
 from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
+from core.toybox.shots import Shot, photograph
 from core.weights import load_folder
 from dream3d.extract import extract_mesh
-from dream3d.finish import finish, photographed, ring, views_of
+from dream3d.finish import ELEVATION, SIZE, finish, ring, views_of
 from dream3d.generate import PHASE, begin
 from dream3d.mesh import Mesh
 from dream3d.options import Job, ObjectOptions
@@ -103,11 +104,11 @@ def prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
     return drawn
 
 
-def true_mesh(scene: Scene, options: ObjectOptions) -> Mesh:
-    """The true object, meshed as distilled ones are."""
-    field, cameras = SceneField(scene, PHASE), ring(8)
-    opacity = photographed(field, cameras, 96).opacity[:, 0].numpy()
-    return extract_mesh(field, views_of(cameras), opacity).mesh
+def true_mesh(scene: Scene) -> Mesh:
+    """The true object, meshed as distilled ones are: at the level that fits the toybox's own silhouettes."""
+    cameras = ring(8)
+    shots = [Shot(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()]
+    return extract_mesh(SceneField(scene, PHASE), views_of(cameras), photograph(shots, SIZE).alpha).mesh
 
 
 def evaluate_objects(
@@ -129,7 +130,7 @@ def evaluate_objects(
     console = Console(stderr=True)
     items: list[Judged] = []
     for scene, prompt in prompts(count, seed):
-        truth = true_mesh(scene, options)
+        truth = true_mesh(scene)
         for number in range(seeds):
             began = time.perf_counter()
             job = Job(prompt, seed + number, out / f"{len(items):03d}.glb")
