@@ -121,26 +121,34 @@ def evaluate_objects(
     seed: int,
     device: str,
 ) -> ObjectReport:
-    """Makes and measures `seeds` objects of each of `count` prompts; writes report.json and a sheet each.
+    """Makes and measures `seeds` objects of each of `count` prompts; writes a sheet of each.
 
+    report.json grows with every object, so that a run that is stopped leaves what it measured.
     Raises UserError for models, judges and devices that cannot be used, before any work.
     """
     chosen = pick_device(device)
     look, image_model = Judge.load(judge, chosen), ImageModel.load(model, chosen)
     console = Console(stderr=True)
-    items: list[Judged] = []
+    report = ObjectReport(
+        model=str(model),
+        model_sha256=load_folder(model).sha256,
+        judge_sha256=load_folder(judge).sha256,
+        options=options,
+        device=describe(chosen),
+        items=[],
+    )
     for scene, prompt in prompts(count, seed):
         truth = true_mesh(scene)
         for number in range(seeds):
             began = time.perf_counter()
-            job = Job(prompt, seed + number, out / f"{len(items):03d}.glb")
+            job = Job(prompt, seed + number, out / f"{len(report.items):03d}.glb")
             optimization = begin(job, image_model, options, bundled=True)
             for _ in optimization:
                 pass
             mesh, _, surface = finish(optimization.field, options)
             seconds = time.perf_counter() - began
             write_sheet(job.sheet, np.concatenate([eight_views(mesh), eight_views(truth)]), prompt, columns=8)
-            items.append(
+            report.items.append(
                 Judged(
                     prompt=prompt,
                     seed=job.seed,
@@ -155,19 +163,11 @@ def evaluate_objects(
                     seconds=round(seconds, 1),
                 )
             )
+            with whole(out / "report.json") as draft:
+                draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
             console.print(
-                f"{prompt}: silhouette IoU {items[-1].measures.silhouette_iou:.2f}, {seconds:.0f} s"
+                f"{prompt}: silhouette IoU {report.items[-1].measures.silhouette_iou:.2f}, {seconds:.0f} s"
             )
-    report = ObjectReport(
-        model=str(model),
-        model_sha256=load_folder(model).sha256,
-        judge_sha256=load_folder(judge).sha256,
-        options=options,
-        device=describe(chosen),
-        items=items,
-    )
-    with whole(out / "report.json") as draft:
-        draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     Console().print(report.table())
     return report
 
