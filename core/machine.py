@@ -30,9 +30,12 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether products of bfloat16 are much faster than those of float32: CUDA, and CPUs with AMX."""
+    """Whether products of bfloat16 are much faster than those of float32.
+
+    So they are with CUDA, and on CPUs with AMX or AVX-512's bfloat16.
+    """
     if device.type == "cpu":
-        return "amx_bf16" in _cpu_flags()
+        return not _cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
     return device.type == "cuda"
 
 
