@@ -34,7 +34,9 @@ class ClassifierGuidance(Guidance):
     Raises ValueError where denoiser and classifier are of different noise schedules.
     """
 
-    def __init__(self, denoiser: Guidable, classifier: Classifies, labels: Tensor, scale: float = 1.0) -> None:
+    def __init__(
+        self, denoiser: Guidable, classifier: Classifies, labels: Tensor, scale: float = 1.0
+    ) -> None:
         check_schedules_agree(denoiser, classifier.schedule, "classifier")
         super().__init__(denoiser)
         self.classifier = classifier
@@ -42,7 +44,7 @@ class ClassifierGuidance(Guidance):
         self.scale = scale
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch B; the classifier forwards and backwards, through which no gradient flows.
+        """One network call of batch B; the classifier forwards and backwards, which no gradient passes.
 
         Raises ValueError when there are neither 1 nor B labels.
         """
