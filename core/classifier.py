@@ -33,7 +33,8 @@ class ClassifierConfig(TrunkConfig):
     noise_schedule: dict[str, Any] = {"name": "cosine"}
 
     @model_validator(mode="after")
-    def _fits_the_stride(self) -> ClassifierConfig:
+    def _fits(self) -> ClassifierConfig:
+        self._check_heads(self.widths[-1])  # of the pooling
         if self.size % self.stride:
             raise ValueError(f"size {self.size} is not a multiple of {self.stride}")
         return self

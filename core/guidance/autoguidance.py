@@ -13,8 +13,8 @@ class Autoguidance(Guidance):
     Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself", section 4.
 
     weak: the same kind of model, told the same condition, but smaller or trained for less time: it errs where
-    the model errs, only more, and the extrapolation undoes both. Needs no unconditional branch and, unlike
-    classifier-free guidance, takes nothing from the variety of the results.
+    the model errs, only more, and the extrapolation undoes both. Needs no unconditional branch and
+    costs less of the variety of the results than classifier-free guidance.
     scale: w of the paper; 1 means no guidance.
 
     Raises ValueError where the two are of different noise schedules.

@@ -1,8 +1,8 @@
 """What all guidance has in common.
 
-It is made of two halves, as a `Denoiser` is: `predict` extrapolates, which must happen before anything is
-clipped, and `clipped` limits the result. Calling it does both. A guidance uses the `predict` of what it wraps
-and leaves `clipped` to it: the limit applies once, after all guidance, however deep it nests.
+A guidance has two halves, as a `Denoiser` is: `predict` extrapolates, which must happen before anything is
+clipped, and `clipped` limits the result. Calling it does both. It uses the `predict` of what it wraps and
+leaves `clipped` to it: the limit applies once, after all guidance, however deep it nests.
 """
 
 from abc import ABC, abstractmethod
@@ -31,8 +31,10 @@ class Guidable(Denoises, Protocol):
 
 
 class Guidance(ABC):
-    """A `Guidable` around another one. Of predictions that are combined, what is not x0 and eps, such as a
-    learned variance, is that of the condition (as DeepFloyd IF has it)."""
+    """A `Guidable` around another one.
+
+    A learned variance is not extrapolated: that of the condition's own prediction goes on, as in DeepFloyd IF.
+    """
 
     def __init__(self, denoiser: Guidable) -> None:
         self.denoiser = denoiser

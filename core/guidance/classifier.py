@@ -44,7 +44,7 @@ class ClassifierGuidance(Guidance):
         self.scale = scale
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch B; the classifier forwards and backwards, which no gradient passes.
+        """One network call of batch B; the classifier forwards and backwards, itself without a gradient.
 
         Raises ValueError when there are neither 1 nor B labels.
         """

@@ -5,6 +5,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.denoiser import Prediction
 from core.guidance.base import Guidance
+from core.guidance.thresholding import DynamicThresholding
 
 
 class GuidanceInterval(Guidance):
@@ -14,17 +15,19 @@ class GuidanceInterval(Guidance):
     Quality in Diffusion Models", section 3. At high noise guidance takes from the variety of the results, at
     low noise it changes little; outside the interval its network calls are saved.
 
-    guidance: any; it acts inside the interval.
+    guidance: what acts inside the interval.
     low, high: noise levels sigma / alpha = exp(-log_snr / 2), the sigma of that paper and of EDM; the paper's
         intervals can be given as they are. 0 and infinity leave an end open.
 
-    Raises ValueError unless 0 <= low < high.
+    Raises ValueError unless 0 <= low < high; and for dynamic thresholding, which goes around the interval.
     """
 
     def __init__(self, guidance: Guidance, low: float, high: float) -> None:
         if not 0 <= low < high:
             raise ValueError(f"a guidance interval needs 0 <= low < high, not {low} and {high}")
-        super().__init__(guidance)
+        if isinstance(guidance, DynamicThresholding):
+            raise ValueError("dynamic thresholding is no guidance of its own: put it around the interval")
+        super().__init__(guidance.denoiser)
         self.guidance = guidance
         self.low, self.high = low, high
 
@@ -36,12 +39,15 @@ class GuidanceInterval(Guidance):
         level = (self.schedule.log_snr(t) / -2).exp()
         outside = ~((self.low < level) & (level <= self.high)).to(x.device)
         if outside.all():
-            return self.guidance.denoiser.predict(x, t, condition)
+            return self.denoiser.predict(x, t, condition)
         guided = self.guidance.predict(x, t, condition)
         if not outside.any():
             return guided
-        plain = self.guidance.denoiser.predict(x[outside], t[outside], condition[outside])
+        plain = self.denoiser.predict(x[outside], t[outside], condition[outside])
         rows = {name: part.clone() for name, part in guided._asdict().items() if part is not None}
         for name, part in rows.items():
             part[outside] = getattr(plain, name)
         return Prediction(**rows)
+
+    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+        return self.guidance.clipped(prediction, x, t)

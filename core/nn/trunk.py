@@ -48,13 +48,17 @@ class TrunkConfig(BaseModel):
         for width, attention in zip(self.widths, self.attention, strict=True):
             if width < 1 or width % GROUP_WIDTH:
                 raise ValueError(f"width {width} is not a positive multiple of {GROUP_WIDTH}")
-            if attention and self.heads and width % self.heads:
-                raise ValueError(f"width {width} cannot be shared by {self.heads} heads")
-            if attention and not self.heads and width % self.head_width:
-                raise ValueError(f"width {width} is not a multiple of head_width {self.head_width}")
+            if attention:
+                self._check_heads(width)
         if self.layer_scale is not None and self.block != "convnext":
             raise ValueError("layer_scale is of ConvNeXt blocks: it needs block convnext")
         return self
+
+    def _check_heads(self, width: int) -> None:
+        if self.heads and width % self.heads:
+            raise ValueError(f"width {width} cannot be shared by {self.heads} heads")
+        if not self.heads and width % self.head_width:
+            raise ValueError(f"width {width} is not a multiple of head_width {self.head_width}")
 
     @property
     def stride(self) -> int:

@@ -332,6 +332,23 @@ def test_rows_on_both_sides_of_the_interval():
         torch.testing.assert_close(part[[1, 3]], led[[1, 3]])
 
 
+def test_an_interval_within_an_interval_is_what_both_share():
+    denoiser, x, _ = setup()
+    prompt, inner = condition(2, 5, 1), interval_of(denoiser)
+    outer = GuidanceInterval(inner, 1.0, 50.0)
+    for step, guided in ((300, False), (600, True), (900, False), (998, False)):  # 0.5, 1.4, 6.4, 640
+        t = torch.full((2,), step)
+        denoiser.network.calls.clear()
+        result = outer(x, t, prompt)
+        assert [len(call[0]) for call in denoiser.network.calls] == [4 if guided else 2]
+        torch.testing.assert_close(result, (inner.guidance if guided else denoiser)(x, t, prompt))
+
+
+def test_thresholding_belongs_around_an_interval():
+    with pytest.raises(ValueError, match="around the interval"):
+        GuidanceInterval(DynamicThresholding(interval_of(setup()[0])), 0.2, 5.0)
+
+
 @pytest.mark.parametrize("levels", [(5.0, 0.2), (-1.0, 2.0), (1.0, 1.0), (float("nan"), 1.0)])
 def test_intervals_that_are_none(levels):
     denoiser, _, _ = setup()
