@@ -33,7 +33,7 @@ class Guidable(Denoises, Protocol):
 class Guidance(ABC):
     """A `Guidable` around another one.
 
-    A learned variance is not extrapolated: that of the condition's own prediction goes on, as in DeepFloyd IF.
+    A learned variance is not extrapolated: the condition's own goes on, as in DeepFloyd IF.
     """
 
     def __init__(self, denoiser: Guidable) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from core.nn.attention import MultiHeadAttention
 
-Elementwise = Callable[[Tensor], Tensor]
+TensorMap = Callable[[Tensor], Tensor]
 Layer = TypeVar("Layer", bound=nn.Module)
 
 GROUP_WIDTH = 8  # channels of a normalisation group; 32 groups at width 256
@@ -33,7 +33,7 @@ class AdaptiveGroupNorm(nn.Module):
     Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 3.1 (AdaGN).
     """
 
-    def __init__(self, width: int, embedding_width: int, activation: Elementwise = F.silu):
+    def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
         super().__init__()
         self.norm = group_norm(width)
         self.modulation = nn.Linear(embedding_width, 2 * width)
@@ -51,7 +51,7 @@ class AdaptiveLayerNorm(nn.Module):
     AdaLN of Peebles and Xie 2023, "Scalable Diffusion Models with Transformers", section 3.2.
     """
 
-    def __init__(self, width: int, embedding_width: int, activation: Elementwise = F.silu):
+    def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(embedding_width, 2 * width)
@@ -88,8 +88,8 @@ class ResidualBlock(nn.Module):
         width: int,
         embedding_width: int,
         dropout: float = 0.0,
-        activation: Elementwise = F.silu,
-        resample: Elementwise | None = None,
+        activation: TensorMap = F.silu,
+        resample: TensorMap | None = None,
     ):
         super().__init__()
         self.in_norm = group_norm(in_width)
@@ -125,7 +125,7 @@ class ConvNeXtBlock(nn.Module):
         width: int,
         embedding_width: int,
         dropout: float = 0.0,
-        activation: Elementwise = F.silu,
+        activation: TensorMap = F.silu,
         layer_scale: float | None = None,
     ):
         """activation: of the embedding; that between the pointwise layers is always GELU."""

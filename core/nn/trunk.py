@@ -10,8 +10,8 @@ from core.nn.blocks import (
     GROUP_WIDTH,
     ConvNeXtBlock,
     Downsample,
-    Elementwise,
     ResidualBlock,
+    TensorMap,
     Upsample,
     double,
     halve,
@@ -76,7 +76,7 @@ class TrunkConfig(BaseModel):
         return 4 * self.widths[0]
 
     @property
-    def nonlinearity(self) -> Elementwise:
+    def nonlinearity(self) -> TensorMap:
         """The activation as a function."""
         return F.silu if self.activation == "silu" else F.gelu
 
@@ -99,7 +99,7 @@ class TrunkConfig(BaseModel):
         """A fresh layer from a width to that of the next finer level; see `resampled`."""
         return self._resampling(coarse, fine, double) or Upsample(coarse, fine)
 
-    def _resampling(self, in_width: int, width: int, resample: Elementwise) -> ResidualBlock | None:
+    def _resampling(self, in_width: int, width: int, resample: TensorMap) -> ResidualBlock | None:
         if self.resampling == "convolution":
             return None
         return ResidualBlock(in_width, width, self.embedding_width, self.dropout, self.nonlinearity, resample)
