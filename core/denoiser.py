@@ -14,6 +14,7 @@ class Prediction(NamedTuple):
 
     x0: Tensor
     eps: Tensor
+    variance_fraction: Tensor | None = None
 
 
 class Denoises(Protocol):

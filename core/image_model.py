@@ -43,6 +43,9 @@ class ImageModelConfig(BaseModel):
     parameterization: Parameterization = Parameterization.V
     clip: float | None = Field(default=1.0, gt=0, description="limit of the predicted x0, see Denoiser")
     first_stage: AutoencoderConfig | None = None
+    unconditional: bool = Field(
+        default=True, description="trained with text dropped too: the empty prompt says nothing"
+    )
 
     @field_validator("noise_schedule")
     @classmethod
@@ -71,6 +74,14 @@ class ImageModelConfig(BaseModel):
     def shape(self) -> tuple[int, int, int]:
         """(C,h,w) of what the network denoises: the pixels of an image, or its latents."""
         return self.first_stage.latent_shape if self.first_stage else (3, self.size, self.size)
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """Raises UserError where guidance would lead away from an empty prompt that was never learned."""
+        if scale != 1 and not self.unconditional and not negative.strip():
+            raise UserError(
+                "This model was never trained without text, so that guidance has nothing to lead away from: "
+                "give a negative prompt, or a guidance scale of 1."
+            )
 
     def denoiser(self) -> Denoiser:
         """A denoiser with a fresh network."""
@@ -128,6 +139,7 @@ class ImageModel:
 
         Raises UserError for empty prompts and impossible steps, guidance or seeds.
         """
+        self.config.check_guidance(guidance, negative)
         generators = generators_of(prompts, seeds)
         noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
         said = attributes(len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow)

@@ -29,7 +29,12 @@ def teacher_of(model: ImageModel, prompt: str, options: ObjectOptions, seed: int
 
     The model is frozen. Its denoiser is guided in every stage by the stage's scale; where the camera is said
     in words, by views of the prompt instead of the text of the scenery.
+
+    Raises UserError where guidance cannot lead away from the negative; see `ImageModelConfig`.
     """
+    always = options.loss in ("csd", "ism") or options.camera == "words"  # guided at every scale
+    for stage in options.stages:
+        model.config.check_guidance(0.0 if always else stage.guidance, options.negative)
     frozen = model.denoiser.requires_grad_(False)
     negative = model.encode([options.negative])
     space = space_of(model.first_stage)

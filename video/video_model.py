@@ -116,6 +116,7 @@ class VideoModel:
 
         Raises UserError for empty prompts and impossible frames, steps, guidance, share or seeds.
         """
+        self.config.image.check_guidance(guidance, negative)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
         share = self.config.noise_share if noise_share is None else noise_share

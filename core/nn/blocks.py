@@ -1,9 +1,16 @@
-"""Blocks of the U-Net: adaptive group norm, residual and transformer blocks, resampling."""
+"""Blocks of the U-Net: adaptive norms, residual, ConvNeXt and transformer blocks, resampling."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn.attention import MultiHeadAttention
+
+TensorMap = Callable[[Tensor], Tensor]
+Layer = TypeVar("Layer", bound=nn.Module)
 
 GROUP_WIDTH = 8  # channels of a normalisation group; 32 groups at width 256
 
@@ -13,7 +20,7 @@ def group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(width // GROUP_WIDTH, width)
 
 
-def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
+def zero_init(layer: Layer) -> Layer:
     """The layer with all its parameters at zero: a residual branch that ends in it starts as nothing."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -26,37 +33,121 @@ class AdaptiveGroupNorm(nn.Module):
     Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 3.1 (AdaGN).
     """
 
-    def __init__(self, width: int, embedding_width: int):
+    def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
         super().__init__()
         self.norm = group_norm(width)
         self.modulation = nn.Linear(embedding_width, 2 * width)
+        self.activation = activation
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x: (B,C,H,W); embedding: (B,E). Returns a tensor like x."""
-        scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        scale, shift = self.modulation(self.activation(embedding))[:, :, None, None].chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
+
+
+class AdaptiveLayerNorm(nn.Module):
+    """LayerNorm(x) (1 + scale) + shift over the channels of each position, read off an embedding.
+
+    AdaLN of Peebles and Xie 2023, "Scalable Diffusion Models with Transformers", section 3.2.
+    """
+
+    def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(embedding_width, 2 * width)
+        self.activation = activation
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B,H,W,C), channels last; embedding: (B,E). Returns a tensor like x."""
+        scale, shift = self.modulation(self.activation(embedding))[:, None, None].chunk(2, dim=-1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+def halve(x: Tensor) -> Tensor:
+    """Half the resolution by averaging squares of 2x2: (B,C,H,W) -> (B,C,H/2,W/2)."""
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    """Twice the resolution by repeating every pixel: (B,C,H,W) -> (B,C,2H,2W)."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class ResidualBlock(nn.Module):
     """Norm, SiLU, conv, AdaGN, SiLU, dropout, conv, added to the input; the last convolution starts at zero.
 
     Dhariwal and Nichol 2021, section 3.
+
+    resample: `halve` or `double` make it the block of BigGAN (Brock et al. 2019, figure 15; Song et al. 2021)
+        that resamples both branches, the inner one between its first activation and convolution.
     """
 
-    def __init__(self, in_width: int, width: int, embedding_width: int, dropout: float = 0.0):
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        embedding_width: int,
+        dropout: float = 0.0,
+        activation: TensorMap = F.silu,
+        resample: TensorMap | None = None,
+    ):
         super().__init__()
         self.in_norm = group_norm(in_width)
         self.in_conv = nn.Conv2d(in_width, width, 3, padding=1)
-        self.out_norm = AdaptiveGroupNorm(width, embedding_width)
+        self.out_norm = AdaptiveGroupNorm(width, embedding_width, activation)
         self.dropout = nn.Dropout(dropout)
         self.out_conv = zero_init(nn.Conv2d(width, width, 3, padding=1))
         self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
+        self.activation = activation
+        self.resample = resample
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W), or of the resampled size."""
+        h = self.activation(self.in_norm(x))
+        if self.resample is not None:
+            x, h = self.resample(x), self.resample(h)
+        h = self.out_norm(self.in_conv(h), embedding)
+        return self.skip(x) + self.out_conv(self.dropout(self.activation(h)))
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise 7x7, AdaLN, pointwise to four times the width, GELU, dropout, pointwise back, residual.
+
+    Liu et al. 2022, "A ConvNet for the 2020s", section 2.6, its layer norm made adaptive.
+
+    layer_scale: what the gain of each channel of the inner branch starts at (Touvron et al. 2021, "Going
+        Deeper with Image Transformers"; 1e-6 in ConvNeXt). None for no gain: the last layer starts at zero.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        embedding_width: int,
+        dropout: float = 0.0,
+        activation: TensorMap = F.silu,
+        layer_scale: float | None = None,
+    ):
+        """activation: of the embedding; that between the pointwise layers is always GELU."""
+        super().__init__()
+        self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = AdaptiveLayerNorm(width, embedding_width, activation)
+        self.expand = nn.Linear(width, 4 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.contract = nn.Linear(4 * width, width)
+        self.gain = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
+        if self.gain is None:
+            zero_init(self.contract)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W)."""
-        h = self.in_conv(F.silu(self.in_norm(x)))
-        h = self.out_conv(self.dropout(F.silu(self.out_norm(h, embedding))))
-        return self.skip(x) + h
+        x = self.skip(x)
+        h = self.norm(self.depthwise(x).permute(0, 2, 3, 1), embedding)
+        h = self.contract(self.dropout(F.gelu(self.expand(h))))
+        if self.gain is not None:
+            h = self.gain * h
+        return x + h.permute(0, 3, 1, 2)
 
 
 class FeedForward(nn.Module):
@@ -101,10 +192,25 @@ class TransformerBlock(nn.Module):
         return h.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-class SpatialBlock(nn.Module):
-    """A residual block and, where `transformer` is given, the transformer block after it."""
+class SelfAttentionBlock(nn.Module):
+    """Residual pre-norm self-attention over positions, without any text (Dhariwal and Nichol 2021)."""
 
-    def __init__(self, residual: ResidualBlock, transformer: TransformerBlock | None):
+    def __init__(self, width: int, head_width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = MultiHeadAttention(width, head_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B,C,H,W). Returns a tensor like x."""
+        h = x.flatten(2).transpose(1, 2)
+        h = h + self.attention(self.norm(h))
+        return h.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class SpatialBlock(nn.Module):
+    """A residual or ConvNeXt block and, where `transformer` is given, the transformer block after it."""
+
+    def __init__(self, residual: ResidualBlock | ConvNeXtBlock, transformer: TransformerBlock | None):
         super().__init__()
         self.residual = residual
         self.transformer = transformer

@@ -5,66 +5,25 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from core.attributes import WIDTH as ATTRIBUTE_WIDTH
 from core.condition import Condition
-from core.nn.blocks import (
-    GROUP_WIDTH,
-    Downsample,
-    ResidualBlock,
-    SpatialBlock,
-    TransformerBlock,
-    Upsample,
-    group_norm,
-    zero_init,
-)
+from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
 from core.nn.embeddings import ConditionEmbedding
+from core.nn.trunk import TrunkConfig, resampled
 
 AfterBlock = Callable[[int, Tensor, Tensor], Tensor]
 """(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> what goes on, like the output."""
 
 
-class UNetConfig(BaseModel):
-    """The shape of a U-Net. The per-level tuples run from the finest resolution to the coarsest."""
+class UNetConfig(TrunkConfig):
+    """The shape of a U-Net."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    in_channels: int = Field(default=3, ge=1)
-    patch: int = Field(default=4, ge=1, description="side in pixels of the square that becomes one position")
-    widths: tuple[int, ...] = Field(default=(96, 192, 192), min_length=1)
-    blocks: tuple[int, ...] = Field(default=(1, 1, 1), description="blocks a level, down as well as up")
-    attention: tuple[bool, ...] = Field(default=(False, True, True), description="transformers at the level")
-    head_width: int = Field(default=32, ge=8)
     feed_forward: int = Field(default=2, ge=0, description="hidden width over width; 0 for no feed-forward")
     context_width: int = Field(default=384, ge=1)
     attribute_width: int = Field(default=ATTRIBUTE_WIDTH, ge=1)
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-
-    @model_validator(mode="after")
-    def _levels_agree(self) -> "UNetConfig":
-        for name in ("blocks", "attention"):
-            if len(getattr(self, name)) != len(self.widths):
-                raise ValueError(f"{name} must have one entry a level: {len(self.widths)}, as widths has")
-        if min(self.blocks, default=1) < 1:
-            raise ValueError("blocks must be at least 1 at every level")
-        for width, attention in zip(self.widths, self.attention, strict=True):
-            if width < 1 or width % GROUP_WIDTH:
-                raise ValueError(f"width {width} is not a positive multiple of {GROUP_WIDTH}")
-            if attention and width % self.head_width:
-                raise ValueError(f"width {width} is not a multiple of head_width {self.head_width}")
-        return self
-
-    @property
-    def stride(self) -> int:
-        """Pixels, the sides of an image must be multiples of."""
-        return self.patch * 2 ** (len(self.widths) - 1)
-
-    @property
-    def embedding_width(self) -> int:
-        """Channels of the embedding of timestep, pooled text and attributes."""
-        return 4 * self.widths[0]
 
 
 class UNet(nn.Module):
@@ -77,37 +36,36 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
-        widths, patch_channels = config.widths, config.in_channels * config.patch**2
+        self.activation = config.nonlinearity
+        widths = config.widths
 
         def block(level: int, in_width: int) -> SpatialBlock:
-            width = widths[level]
             transformer = None
             if config.attention[level]:
                 transformer = TransformerBlock(
-                    width, config.head_width, config.context_width, config.feed_forward
+                    widths[level], config.head_width_at(level), config.context_width, config.feed_forward
                 )
-            residual = ResidualBlock(in_width, width, config.embedding_width, config.dropout)
-            return SpatialBlock(residual, transformer)
+            return SpatialBlock(config.block_at(level, in_width), transformer)
 
         levels = range(len(widths))
         self.embedding = ConditionEmbedding(
             widths[0], config.embedding_width, config.context_width, config.attribute_width
         )
         self.context_norm = nn.LayerNorm(config.context_width)
-        self.stem = nn.Conv2d(patch_channels, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(config.patch_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.ModuleList(block(level, widths[level]) for _ in range(config.blocks[level]))
             for level in levels
         )
-        self.downsample = nn.ModuleList(Downsample(fine, coarse) for fine, coarse in pairwise(widths))
+        self.downsample = nn.ModuleList(config.downsample(fine, coarse) for fine, coarse in pairwise(widths))
         self.middle = block(levels[-1], widths[-1])
         self.up = nn.ModuleList(
             nn.ModuleList(block(level, 2 * widths[level]) for _ in range(config.blocks[level]))
             for level in levels
         )
-        self.upsample = nn.ModuleList(Upsample(coarse, fine) for fine, coarse in pairwise(widths))
+        self.upsample = nn.ModuleList(config.upsample(coarse, fine) for fine, coarse in pairwise(widths))
         self.out_norm = group_norm(widths[0])
-        self.out = zero_init(nn.Conv2d(widths[0], patch_channels, 3, padding=1))
+        self.out = zero_init(nn.Conv2d(widths[0], config.patch_channels, 3, padding=1))
 
     @property
     def block_widths(self) -> list[int]:
@@ -156,7 +114,7 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             if level > 0:
-                h = self.downsample[level - 1](h)
+                h = resampled(self.downsample[level - 1], h, embedding)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = run(block, h)
                 skips.append(h)
@@ -165,8 +123,8 @@ class UNet(nn.Module):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = run(block, torch.cat([h, skips.pop()], dim=1))
             if level > 0:
-                h = self.upsample[level - 1](h)
-        return F.pixel_shuffle(self.out(F.silu(self.out_norm(h))), self.config.patch)
+                h = resampled(self.upsample[level - 1], h, embedding)
+        return F.pixel_shuffle(self.out(self.activation(self.out_norm(h))), self.config.patch)
 
     def _check(self, x: Tensor, t: Tensor, condition: Condition) -> None:
         config, batch = self.config, t.shape[0]

@@ -1,7 +1,7 @@
 """Training the image model: its preset and its task."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from core.denoiser import Denoiser
@@ -22,6 +22,15 @@ class ImagePreset(BaseModel):
     clip_frames: bool = Field(default=False, description="learn the frames of clips too, as images")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _says_whether_text_was_dropped(self) -> "ImagePreset":
+        if self.model.unconditional != (self.dropout.text > 0):
+            raise ValueError(
+                f"dropout.text is {self.dropout.text:g}, so model.unconditional must be "
+                f"{str(self.dropout.text > 0).lower()}"
+            )
+        return self
 
 
 class ImageTask:

@@ -185,7 +185,8 @@ class ISM(ScoreDistillation):
     def direction(
         self, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        schedule, away = self.guidance.schedule, alongside(self.guidance.negative, condition)
+        schedule = self.guidance.schedule
+        away = alongside(self.guidance.negative, condition, self.guidance.unsaid)
         s = (t - max(1, round(self.interval * schedule.timesteps))).clamp(min=0)
         for here, there in pairwise(s * i // self.inversion_steps for i in range(self.inversion_steps + 1)):
             predicted = self.guidance.denoiser(x, here, away)

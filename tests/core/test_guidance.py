@@ -1,12 +1,22 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from core.attributes import WIDTH
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH
 from core.condition import Condition
-from core.denoiser import Denoiser
-from core.guidance import ClassifierFreeGuidance, PerpNeg, perpendicular
+from core.denoiser import Denoiser, Prediction
+from core.guidance import (
+    Autoguidance,
+    ClassifierFreeGuidance,
+    ClassifierGuidance,
+    DynamicThresholding,
+    GuidanceInterval,
+    PerpNeg,
+    perpendicular,
+)
 from core.parameterization import Parameterization
+from core.samplers import ddim, ddpm
 from core.schedule import NoiseSchedule
 
 
@@ -75,6 +85,25 @@ def test_both_halves_are_told_the_prompts_attributes():
     asked = denoiser.network.calls[0][2]
     assert torch.equal(asked.attributes, torch.cat([prompt.attributes] * 2))
     assert not torch.equal(asked.tokens[0], asked.tokens[2])
+
+
+@pytest.mark.parametrize("frames", [None, 5])
+def test_chosen_attributes_are_left_unsaid_in_the_negative(frames):
+    denoiser, x, t = setup(frames)
+    prompt, negative = condition(2, 5, 1, frames), condition(1, 3, 2)
+    before = prompt.attributes.clone()
+    guided = ClassifierFreeGuidance(denoiser, 4.0, negative, unsaid=(CAMERA, PHASE))(x, t, prompt)
+    away, towards = denoiser.network.calls[0][2].attributes.chunk(2)
+    assert torch.equal(towards, before) and torch.equal(prompt.attributes, before)
+    assert torch.equal(away[..., SHADOW], before[..., SHADOW])
+    assert not away[..., CAMERA].any() and not away[..., PHASE].any()
+
+    said = before.clone()
+    said[..., :8] = 0
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    uncond = denoiser(x, t, Condition(negative.tokens.expand(2, -1, -1), mask, said)).eps
+    cond = denoiser(x, t, prompt).eps
+    torch.testing.assert_close(guided.eps, uncond + 4.0 * (cond - uncond), rtol=1e-4, atol=1e-5)
 
 
 def test_clip_holds_after_extrapolation_and_is_applied_once():
@@ -174,3 +203,272 @@ def test_perp_neg_weights_that_do_not_fit():
         perp_neg(weights=((1.0,),))
     with pytest.raises(ValueError, match="length 3 for a batch of 2"):
         perp_neg(weights=((1.0,) * 3,) * 2)(x, t, condition(2, 5, 1))
+
+
+def test_autoguidance_extrapolates_from_the_weak_model():
+    denoiser, x, t = setup(parameterization=Parameterization.V)
+    weak = denoiser.around(Painter())
+    prompt = condition(2, 5, 1)
+    guided = Autoguidance(denoiser, weak, 2.5)(x, t, prompt)
+    expected = -1.5 * weak(x, t, prompt).eps + 2.5 * denoiser(x, t, prompt).eps
+    torch.testing.assert_close(guided.eps, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-5)
+
+
+def guided_noise(denoiser, guided, t):
+    """x_t again, of x0 and eps that belong together."""
+    return denoiser.schedule.add_noise(guided.x0, guided.eps, t)
+
+
+class Deaf(nn.Module):
+    """Hears another condition than the one it is told."""
+
+    def __init__(self, network, instead):
+        super().__init__()
+        self.network, self.instead = network, instead
+
+    def forward(self, x, t, condition):
+        return self.network(x, t, self.instead)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_autoguidance_by_the_unconditional_model_is_classifier_free_guidance(clip):
+    denoiser, x, t = setup(clip=clip)
+    prompt, negative = condition(2, 5, 1), condition(2, 3, 2)
+    uncond = Condition(negative.tokens, negative.mask, prompt.attributes)
+    weak = denoiser.around(Deaf(denoiser.network, uncond))
+    torch.testing.assert_close(
+        Autoguidance(denoiser, weak, 4.0)(x, t, prompt),
+        ClassifierFreeGuidance(denoiser, 4.0, negative)(x, t, prompt),
+    )
+
+
+def test_autoguidance_of_scale_one_spares_the_weak_model():
+    denoiser, x, t = setup()
+    weak = denoiser.around(Recorder())
+    guided = Autoguidance(denoiser, weak, 1.0)(x, t, condition(2, 5, 1))
+    assert not weak.network.calls and torch.equal(guided.eps, denoiser(x, t, condition(2, 5, 1)).eps)
+    other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
+    with pytest.raises(ValueError, match="weak model is of NoiseSchedule.linear"):
+        Autoguidance(denoiser, other, 2.0)
+
+
+class Thrice(nn.Module):
+    """3 x."""
+
+    def forward(self, x, t, condition):
+        return 3 * x
+
+
+@pytest.mark.parametrize("frames", [None, 5])
+@pytest.mark.parametrize("percentile", [0.5, 0.9, 0.995, 1.0])
+def test_dynamic_thresholding_is_numpys_percentile(frames, percentile):
+    """The first row reaches beyond 1, the second stays within: only the first is scaled."""
+    denoiser, x, t = setup(frames, parameterization=Parameterization.X0, clip=1.0)
+    x[1] *= 0.05
+    denoiser.network = Thrice()
+    prompt = condition(2, 5, 1, frames)
+    limited = DynamicThresholding(denoiser, percentile)(x, t, prompt)
+    x0 = denoiser.predict(x, t, prompt).x0.double().numpy()
+    for row in range(2):
+        limit = max(1.0, np.percentile(np.abs(x0[row]), 100 * percentile))
+        assert (limit > 1) == (row == 0)
+        expected = np.clip(x0[row], -limit, limit) / limit
+        np.testing.assert_allclose(limited.x0[row].numpy(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(guided_noise(denoiser, limited, t), x, rtol=1e-4, atol=1e-5)
+
+
+def test_dynamic_thresholding_takes_the_place_of_the_clip_inside_guidance_and_outside():
+    """Either way it applies once, to the guided x0; the denoiser's own clip would leave nothing to scale."""
+    denoiser, x, t = setup(clip=1.0)
+    prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
+    free = ClassifierFreeGuidance(denoiser, 9.0, negative).predict(x, t, prompt).x0
+    inside = ClassifierFreeGuidance(DynamicThresholding(denoiser, 0.8), 9.0, negative)(x, t, prompt)
+    outside = DynamicThresholding(ClassifierFreeGuidance(denoiser, 9.0, negative), 0.8)(x, t, prompt)
+    for row in range(2):
+        limit = max(1.0, np.percentile(free[row].abs().numpy(), 80))
+        expected = (free[row] / limit).clamp(-1, 1)
+        torch.testing.assert_close(inside.x0[row], expected)
+        torch.testing.assert_close(outside.x0[row], expected)
+    with pytest.raises(ValueError, match="percentile"):
+        DynamicThresholding(denoiser, 99.5)
+
+
+LEVELS = 0.2, 5.0
+
+
+def interval_of(denoiser, **options):
+    return GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2), **options), *LEVELS)
+
+
+def test_outside_the_interval_the_denoiser_is_asked_alone():
+    """Which timesteps are inside is worked out from the formula of the cosine schedule."""
+    denoiser, x, _ = setup(clip=1.0)
+    prompt, guidance = condition(2, 5, 1), interval_of(denoiser)
+    plain, guided = denoiser, guidance.guidance
+    f = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+    level = np.sqrt(f[0] / f[1:] - 1)
+    inside = (level > LEVELS[0]) & (level <= LEVELS[1])
+    seen = set()
+    for step in (0, 50, 110, 120, 300, 860, 880, 998):
+        t = torch.full((2,), step)
+        denoiser.network.calls.clear()
+        result = guidance(x, t, prompt)
+        assert [len(call[0]) for call in denoiser.network.calls] == [4 if inside[step] else 2]
+        torch.testing.assert_close(result, (guided if inside[step] else plain)(x, t, prompt))
+        seen.add(bool(inside[step]))
+    assert seen == {True, False}
+
+
+def test_rows_on_both_sides_of_the_interval():
+    denoiser, _, _ = setup()
+    x = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(9))
+    t = torch.tensor([10, 500, 990, 400])
+    prompt, guidance = condition(4, 5, 1), interval_of(denoiser)
+    result = guidance(x, t, prompt)
+    plain, guided = denoiser(x, t, prompt), guidance.guidance(x, t, prompt)
+    for part, unguided, led in zip(result[:2], plain[:2], guided[:2], strict=True):
+        torch.testing.assert_close(part[[0, 2]], unguided[[0, 2]])
+        torch.testing.assert_close(part[[1, 3]], led[[1, 3]])
+
+
+def test_an_interval_within_an_interval_is_what_both_share():
+    denoiser, x, _ = setup()
+    prompt, inner = condition(2, 5, 1), interval_of(denoiser)
+    outer = GuidanceInterval(inner, 1.0, 50.0)
+    for step, guided in ((300, False), (600, True), (900, False), (998, False)):  # 0.5, 1.4, 6.4, 640
+        t = torch.full((2,), step)
+        denoiser.network.calls.clear()
+        result = outer(x, t, prompt)
+        assert [len(call[0]) for call in denoiser.network.calls] == [4 if guided else 2]
+        torch.testing.assert_close(result, (inner.guidance if guided else denoiser)(x, t, prompt))
+
+
+def test_thresholding_belongs_around_an_interval():
+    with pytest.raises(ValueError, match="around the interval"):
+        GuidanceInterval(DynamicThresholding(interval_of(setup()[0])), 0.2, 5.0)
+
+
+@pytest.mark.parametrize("levels", [(5.0, 0.2), (-1.0, 2.0), (1.0, 1.0), (float("nan"), 1.0)])
+def test_intervals_that_are_none(levels):
+    denoiser, _, _ = setup()
+    with pytest.raises(ValueError, match="interval"):
+        GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2)), *levels)
+
+
+class Quadratic:
+    """log p(y | x) by two logits, sums of x and of x^2, with a schedule."""
+
+    schedule = NoiseSchedule.cosine()
+    calls = 0
+
+    def __call__(self, x, t):
+        self.calls += 1
+        return torch.stack([x.flatten(1).sum(1), 0.3 * x.square().flatten(1).sum(1)], dim=1)
+
+
+def test_classifier_guidance_is_its_formula():
+    denoiser, x, t = setup()
+    prompt = condition(2, 5, 1)
+    guidance = ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1]), 3.0)
+    with torch.no_grad():
+        guided = guidance(x, t, prompt)
+    logits = torch.stack([x.flatten(1).sum(1), 0.3 * x.square().flatten(1).sum(1)], dim=1)
+    p = logits.softmax(1)[:, :, None, None, None]
+    slopes = torch.stack([torch.ones_like(x), 0.6 * x], dim=1)
+    gradient = slopes[[0, 1], [0, 1]] - (p * slopes).sum(1)
+    sigma = guidance.schedule.sigma(t, x)
+    expected = denoiser(x, t, prompt).eps - 3.0 * sigma * gradient
+    torch.testing.assert_close(guided.eps, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-3)
+    assert not guided.eps.requires_grad
+
+
+def test_classifier_guidance_refuses_what_does_not_fit():
+    denoiser, x, t = setup()
+    with pytest.raises(ValueError, match="labels \\(3,\\) for a batch of 2"):
+        ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1, 1]))(x, t, condition(2, 5, 1))
+    linear = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
+    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
+        ClassifierGuidance(linear, Quadratic(), torch.tensor([0]))
+
+
+def test_no_signal_leaves_a_classifier_nothing_to_say():
+    """At alpha = 0 x0 would take an infinite step: the guidance stays out."""
+    table = torch.linspace(1, 0, 11, dtype=torch.float64)[1:]
+    schedule = NoiseSchedule("linear", table, (1 - table**2).sqrt(), {})
+    classifier = Quadratic()
+    classifier.schedule = schedule
+    denoiser = Denoiser(Recorder(), schedule, Parameterization.X0)
+    x, t, prompt = torch.randn(2, 3, 4, 4), torch.tensor([9, 9]), condition(2, 5, 1)
+    guided = ClassifierGuidance(denoiser, classifier, torch.tensor([0]), 3.0)(x, t, prompt)
+    torch.testing.assert_close(guided, denoiser(x, t, prompt))
+
+
+class Certain(Denoiser):
+    """Says of each row's variance what the attributes of its condition sum to."""
+
+    def predict(self, x, t, condition):
+        said = condition.attributes.sum(1).view(-1, 1, 1, 1) + condition.tokens.sum((1, 2)).view(-1, 1, 1, 1)
+        return super().predict(x, t, condition)._replace(variance_fraction=said.expand_as(x))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda d: ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2)),
+        lambda d: ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2), rescale=0.5),
+        lambda d: PerpNeg(d, 4.0, condition(1, 3, 2), [condition(1, 3, 3)], torch.ones(1, 1)),
+        lambda d: Autoguidance(d, Denoiser(Recorder(), d.schedule, Parameterization.EPS), 2.0),
+        lambda d: ClassifierGuidance(d, Quadratic(), torch.tensor([0])),
+        lambda d: DynamicThresholding(ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2))),
+        lambda d: GuidanceInterval(ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2)), 0.2, 1.0),
+    ],
+)
+def test_the_learned_variance_is_that_of_the_condition(around):
+    denoiser = Certain(Recorder(), NoiseSchedule.cosine(), Parameterization.EPS)
+    _, x, t = setup()
+    prompt = condition(2, 5, 1)
+    expected = denoiser.predict(x, t, prompt).variance_fraction
+    torch.testing.assert_close(around(denoiser)(x, t, prompt).variance_fraction, expected)
+    assert Prediction(x, x).variance_fraction is None
+
+
+def nested(denoiser, prompt):
+    """An interval around classifier-free guidance, all of it led by a classifier and thresholded."""
+    text = GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2)), 0.2, 5.0)
+    return DynamicThresholding(ClassifierGuidance(text, Quadratic(), torch.tensor([1]), 0.01), 0.9)
+
+
+@pytest.mark.parametrize("sampler", [ddim, ddpm])
+def test_guidance_nests_and_goes_through_a_sampler(sampler):
+    denoiser, x, _ = setup(clip=1.0)
+    prompt = condition(2, 5, 1)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    guidance = nested(denoiser, prompt)
+    states = list(sampler(guidance, x, prompt, steps=12, generators=generators))
+    level = [(-NoiseSchedule.cosine().log_snr(state.t) / 2).exp().item() for state in states]
+    batches = [4 if 0.2 < here <= 5.0 else 2 for here in level]
+    assert [len(call[0]) for call in denoiser.network.calls] == batches and set(batches) == {2, 4}
+    assert all(state.x0.abs().max() <= 1 for state in states)
+
+    t = torch.tensor([400, 400])
+    outer = ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2)).predict(x, t, prompt)
+    expected = ClassifierGuidance(denoiser, Quadratic(), torch.tensor([1]), 0.01)
+    step = expected.predict(x, t, prompt).x0 - denoiser.predict(x, t, prompt).x0
+    free = outer.x0 + step
+    for row, x0 in enumerate(guidance(x, t, prompt).x0):
+        limit = max(1.0, np.percentile(free[row].abs().numpy(), 90))
+        torch.testing.assert_close(x0, free[row].clamp(-limit, limit) / limit, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_leads_alike_inside_classifier_free_guidance_and_outside():
+    """Both branches take the same step at the same x_t, which extrapolation between them keeps."""
+    denoiser, x, t = setup()
+    prompt, negative, label = condition(2, 5, 1), condition(1, 3, 2), torch.tensor([1])
+    led = ClassifierGuidance(denoiser, Quadratic(), label, 0.5)
+    inside = GuidanceInterval(ClassifierFreeGuidance(led, 4.0, negative), 0.0, float("inf"))
+    outside = ClassifierGuidance(ClassifierFreeGuidance(denoiser, 4.0, negative), Quadratic(), label, 0.5)
+    torch.testing.assert_close(inside(x, t, prompt), outside(x, t, prompt), rtol=1e-4, atol=1e-4)
+    unguided = GuidanceInterval(ClassifierFreeGuidance(led, 4.0, negative), 1e3, float("inf"))
+    torch.testing.assert_close(unguided(x, t, prompt), led(x, t, prompt))

@@ -77,6 +77,15 @@ def test_what_is_said_reaches_the_network_in_both_halves_of_guidance(text: TextE
         assert row[SHADOW].tolist() == [0.0, 1.0]
 
 
+def test_a_model_never_trained_without_text_is_guided_by_a_negative_prompt_only(text: TextEncoder) -> None:
+    model = random_model(text)
+    model.config = TINY.model_copy(update={"unconditional": False})
+    with pytest.raises(UserError, match="never trained without text.* a guidance scale of 1"):
+        model.sample(["a fox"], steps=1, guidance=3.0)
+    assert model.sample(["a fox"], steps=1, guidance=1.0).shape == (1, 3, 16, 16)
+    assert model.sample(["a fox"], steps=1, guidance=3.0, negative="a bear").shape == (1, 3, 16, 16)
+
+
 def test_encode_says_nothing_unless_told(text: TextEncoder) -> None:
     model = random_model(text)
     assert not model.encode(["a fox", "a panda"]).attributes.any()

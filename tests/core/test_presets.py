@@ -86,6 +86,15 @@ def test_wrong_schedules_and_networks_are_named(tmp_path: Path) -> None:
         load_preset(write(tmp_path, "model: {network: {widths: [32]}}"), ImagePreset)
 
 
+@pytest.mark.parametrize(("drop", "said"), [("0", "true"), ("0.1", "false")])
+def test_a_model_says_truly_whether_it_learned_without_text(tmp_path: Path, drop: str, said: str) -> None:
+    text = f"dropout: {{text: {drop}}}\nmodel: {{unconditional: {said}}}\n"
+    with pytest.raises(UserError, match=rf"dropout.text is {drop}, so model.unconditional must be"):
+        load_preset(write(tmp_path, text), ImagePreset)
+    preset = load_preset(write(tmp_path, "dropout: {text: 0}\nmodel: {unconditional: false}"), ImagePreset)
+    assert not preset.model.unconditional
+
+
 def test_torch_is_not_imported() -> None:
     code = "import sys, core.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -6,19 +6,24 @@ from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
 from core.condition import Condition
+from core.nn.attention import MultiHeadAttention
 from core.nn.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(widths=(32, 64), blocks=(1, 2), attention=(True, True), context_width=24)
 
 
-@pytest.fixture(scope="module")
-def unet():
+def filled(options):
     """A small network none of whose layers is zero."""
     torch.manual_seed(0)
-    network = UNet(SMALL).eval()
+    network = UNet(SMALL.model_copy(update=options)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return network
+
+
+@pytest.fixture(scope="module")
+def unet():
+    return filled({})
 
 
 def inputs(batch=2, size=32, seed=1):
@@ -147,11 +152,59 @@ def test_the_default_network_is_small():
     assert 0.6e9 < counter.get_total_flops() < 0.8e9
 
 
-def test_it_compiles_without_graph_breaks(unet):
+VARIANTS = [
+    {"resampling": "residual"},
+    {"block": "convnext"},
+    {"block": "convnext", "layer_scale": 1e-6, "resampling": "residual", "activation": "gelu", "heads": 4},
+]
+
+
+@pytest.mark.parametrize("options", [{}, VARIANTS[-1]])
+def test_it_compiles_without_graph_breaks(options):
     torch._dynamo.reset()
-    compiled = torch.compile(unet, backend="eager", fullgraph=True)
+    network = filled(options)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(*inputs()), unet(*inputs()))
+        torch.testing.assert_close(compiled(*inputs()), network(*inputs()))
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_other_blocks_carry_image_timestep_and_text(options):
+    """Every parameter takes part, frames fold as in the default network, and a fresh one returns zeros."""
+    x, t, condition = inputs()
+    assert UNet(SMALL.model_copy(update=options))(x, t, condition).count_nonzero() == 0
+    network = filled(options)
+    network(x, t, condition).square().mean().backward()
+    assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    with torch.no_grad():
+        folded = network(torch.cat([x, x]), t, condition)
+        apart = network(torch.cat([x, x]), t.repeat_interleave(2), condition.repeat_interleave(2))
+    torch.testing.assert_close(folded, apart, atol=1e-4, rtol=1e-4)
+
+
+def test_residual_resampling_goes_from_level_to_level():
+    network = filled({"resampling": "residual"})
+    x, t, condition = inputs()
+    seen = []
+    for layer in (network.downsample[0], network.upsample[0]):
+        layer.register_forward_hook(lambda module, given, out: seen.append((given[0].shape, out.shape)))
+    network(x, t, condition)
+    assert [tuple(shape) for pair in seen for shape in pair] == [
+        (2, 32, 8, 8),
+        (2, 64, 4, 4),
+        (2, 64, 4, 4),
+        (2, 32, 8, 8),
+    ]
+
+
+@torch.no_grad()
+def test_heads_are_counted_in_place_of_their_width():
+    """Heads share the width of each level: (32, 64) in 4 heads of 8 and of 16, which changes the result."""
+    network = filled({"heads": 4})
+    attentions = [m for m in network.modules() if isinstance(m, MultiHeadAttention)]
+    assert {m.query.out_features // m.head_width for m in attentions} == {4}
+    assert {m.head_width for m in attentions} == {8, 16}
+    assert not torch.equal(network(*inputs()), filled({})(*inputs()))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +215,9 @@ def test_it_compiles_without_graph_breaks(unet):
         ({"widths": (32,)}, "one entry a level"),
         ({"blocks": (0, 1)}, "at least 1"),
         ({"attention": (True,)}, "one entry a level"),
+        ({"heads": 5}, "shared by 5 heads"),
+        ({"layer_scale": 1e-6}, "needs block convnext"),
+        ({"activation": "relu"}, "activation"),
         ({"patches": 4}, "patches"),
     ],
 )

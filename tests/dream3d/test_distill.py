@@ -1,10 +1,12 @@
 """The mechanics of the distillations on a tiny network of random weights; the theory is in tests/oracles."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from core.attributes import WIDTH
+from core.attributes import CAMERA, WIDTH
 from core.autoencoder import Autoencoder, AutoencoderConfig
 from core.condition import Condition
 from core.denoiser import Denoiser
@@ -264,3 +266,18 @@ def test_losses_without_state_take_none(pixels):
 def test_settings_that_cannot_be(pixels, wrong):
     with pytest.raises(ValueError):
         wrong(guided(pixels))
+
+
+def test_ism_leaves_unsaid_what_guidance_does(pixels, monkeypatch):
+    """The inversion hears what the negative branch hears: here no camera."""
+    told_camera, predict = [], type(pixels).predict
+
+    def listen(self, x, t, heard):
+        told_camera.extend(bool(row.any()) for row in heard.attributes[:, CAMERA])
+        return predict(self, x, t, heard)
+
+    monkeypatch.setattr(type(pixels), "predict", listen)
+    guidance = ClassifierFreeGuidance(pixels, 5.0, condition(1, seed=6), unsaid=(CAMERA,))
+    said = replace(condition(), attributes=torch.ones(BATCH, WIDTH))
+    ISM(guidance, TIMES, inversion_steps=2)(renders(), said, 0.5, random())
+    assert told_camera == [False] * 3 * BATCH + [False] * BATCH + [True] * BATCH

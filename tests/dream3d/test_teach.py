@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from core.errors import UserError
 from core.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0
@@ -66,3 +67,16 @@ def test_in_words_the_network_hears_the_side_and_no_number(
     next(iter(itertools.islice(run, 1)))
     assert heard and not any(condition.attributes[:, :5].any() for condition in heard)
     assert len({tuple(row.flatten().tolist()[:50]) for row in heard[0].tokens}) > 2
+
+
+@pytest.mark.parametrize(
+    ("chosen", "scale"), [({"loss": "sds"}, 3.0), ({"loss": "csd"}, 1.0), ({"camera": "words"}, 1.0)]
+)
+def test_a_model_never_trained_without_text_needs_a_negative(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], scale: float
+) -> None:
+    monkeypatch.setattr(model, "config", model.config.model_copy(update={"unconditional": False}))
+    with pytest.raises(UserError, match="never trained without text"):
+        teacher_of(model, "a fox", options(**chosen).changed(guidance=scale), seed=0)
+    teacher_of(model, "a fox", options(**chosen, negative="a bear").changed(guidance=scale), seed=0)
+    teacher_of(model, "a fox", options(loss="sds").changed(guidance=1.0), seed=0)

@@ -161,3 +161,13 @@ def test_damaged_configs_are_refused(trained: VideoModel, tmp_path: Path) -> Non
 def test_impossible_requests(trained: VideoModel, settings: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         trained.sample(["a fox"], **settings)
+
+
+def test_a_model_never_trained_without_text_needs_a_negative(
+    trained: VideoModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = trained.config.image.model_copy(update={"unconditional": False})
+    monkeypatch.setattr(trained, "config", trained.config.model_copy(update={"image": image}))
+    with pytest.raises(UserError, match="never trained without text"):
+        trained.sample(["a fox"], frames=1, steps=1)
+    assert trained.sample(["a fox"], frames=1, steps=1, negative="a bear").shape[2] == 1

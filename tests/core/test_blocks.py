@@ -1,0 +1,177 @@
+"""The blocks of the U-Net against diffusers, PyTorch's own attention, and plain NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+
+from core.nn.attention import MultiHeadAttention
+from core.nn.blocks import (
+    GROUP_WIDTH,
+    AdaptiveLayerNorm,
+    ConvNeXtBlock,
+    ResidualBlock,
+    SelfAttentionBlock,
+    double,
+    halve,
+)
+
+EMBEDDING = 24
+
+
+def randomised(module):
+    """The module with every parameter away from what it starts at, so that none can hide."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return module.eval()
+
+
+def inputs(width, batch=2, side=6):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(batch, width, side, side, generator=generator)
+    return x, torch.randn(batch, EMBEDDING, generator=generator)
+
+
+NAMES = {
+    "norm1": "in_norm",
+    "conv1": "in_conv",
+    "time_emb_proj": "out_norm.modulation",
+    "norm2": "out_norm.norm",
+    "conv2": "out_conv",
+    "conv_shortcut": "skip",
+}
+
+
+@pytest.mark.parametrize("widths", [(16, 16), (16, 32)])
+@pytest.mark.parametrize("resample", [None, halve, double])
+@pytest.mark.parametrize("kernel", ["sde_vp", None])
+@pytest.mark.parametrize("activation", [F.silu, F.gelu])
+@torch.no_grad()
+def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activation):
+    """AdaGN's scale and shift, and BigGAN's resampling, as guided-diffusion has them in diffusers' form."""
+    in_width, width = widths
+    ours = randomised(ResidualBlock(in_width, width, EMBEDDING, activation=activation, resample=resample))
+    theirs = ResnetBlock2D(
+        in_channels=in_width,
+        out_channels=width,
+        temb_channels=EMBEDDING,
+        groups=in_width // GROUP_WIDTH,
+        groups_out=width // GROUP_WIDTH,
+        eps=1e-5,
+        non_linearity=activation.__name__,
+        time_embedding_norm="scale_shift",
+        kernel=kernel,
+        down=resample is halve,
+        up=resample is double,
+    ).eval()
+    for their_name, our_name in NAMES.items():
+        if (part := getattr(theirs, their_name)) is not None:
+            part.load_state_dict(ours.get_submodule(our_name).state_dict())
+    x, embedding = inputs(in_width)
+    out = ours(x, embedding)
+    side = {None: 6, halve: 3, double: 12}[resample]
+    assert out.shape == (2, width, side, side)
+    torch.testing.assert_close(out, theirs(x, embedding), rtol=1e-5, atol=1e-5)
+
+
+def convnext_by_hand(block, x, embedding):
+    """The block position by position, in float64, from the text of the papers."""
+    p = {name: value.double().numpy() for name, value in block.state_dict().items()}
+    x, embedding = x.double().numpy(), embedding.double().numpy()
+    if "skip.weight" in p:
+        x = np.einsum("oi,bihw->bohw", p["skip.weight"][:, :, 0, 0], x) + p["skip.bias"][:, None, None]
+    batch, width, height, breadth = x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (3, 3), (3, 3)))
+    activated = embedding / (1 + np.exp(-embedding))
+    modulation = activated @ p["norm.modulation.weight"].T + p["norm.modulation.bias"]
+    erf = np.vectorize(math.erf)
+    out = x.copy()
+    for b in range(batch):
+        scale, shift = modulation[b, :width], modulation[b, width:]
+        for i in range(height):
+            for j in range(breadth):
+                window = padded[b, :, i : i + 7, j : j + 7]
+                h = (window * p["depthwise.weight"][:, 0]).sum((1, 2)) + p["depthwise.bias"]
+                h = (h - h.mean()) / np.sqrt(h.var() + 1e-5) * (1 + scale) + shift
+                h = p["expand.weight"] @ h + p["expand.bias"]
+                h = h * 0.5 * (1 + erf(h / math.sqrt(2)))
+                h = p["contract.weight"] @ h + p["contract.bias"]
+                out[b, :, i, j] += h * p.get("gain", 1.0)
+    return out
+
+
+@pytest.mark.parametrize("layer_scale", [None, 1e-6])
+@pytest.mark.parametrize("in_width", [16, 24])
+@torch.no_grad()
+def test_convnext_block_is_its_formula(in_width, layer_scale):
+    block = randomised(ConvNeXtBlock(in_width, 16, EMBEDDING, layer_scale=layer_scale))
+    x, embedding = inputs(in_width)
+    expected = convnext_by_hand(block, x, embedding)
+    np.testing.assert_allclose(block(x, embedding).numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_convnext_block_starts_as_almost_nothing():
+    x, embedding = inputs(16)
+    assert torch.equal(ConvNeXtBlock(16, 16, EMBEDDING)(x, embedding), x)
+    scaled = ConvNeXtBlock(16, 16, EMBEDDING, layer_scale=1e-6)
+    change = (scaled(x, embedding) - x).abs().max()
+    assert 0 < change < 1e-5
+    assert scaled.gain is not None and torch.equal(scaled.gain, torch.full((16,), 1e-6))
+
+
+@torch.no_grad()
+def test_adaptive_layer_norm_without_modulation_is_layer_norm():
+    norm = AdaptiveLayerNorm(16, EMBEDDING)
+    nn.init.zeros_(norm.modulation.weight)
+    nn.init.zeros_(norm.modulation.bias)
+    x, embedding = inputs(16)
+    x = 5 + 3 * x.permute(0, 2, 3, 1)
+    torch.testing.assert_close(norm(x, embedding), nn.LayerNorm(16, elementwise_affine=False)(x))
+
+
+def torch_attention(layer, width, heads, context_width):
+    """PyTorch's multi-head attention with the weights of ours."""
+    theirs = nn.MultiheadAttention(width, heads, kdim=context_width, vdim=context_width, batch_first=True)
+    query, (key, value) = layer.query.weight, layer.key_value.weight.chunk(2)
+    if context_width == width:
+        theirs.in_proj_weight.copy_(torch.cat([query, key, value]))
+    else:
+        for name, weight in (("q", query), ("k", key), ("v", value)):
+            getattr(theirs, f"{name}_proj_weight").copy_(weight)
+    nn.init.zeros_(theirs.in_proj_bias)
+    theirs.out_proj.load_state_dict(layer.out.state_dict())
+    return theirs.eval()
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6])
+@pytest.mark.parametrize("context_width", [None, 20])
+@torch.no_grad()
+def test_attention_of_so_many_heads_is_that_of_torch(heads, context_width):
+    layer = randomised(MultiHeadAttention(24, 24 // heads, context_width))
+    theirs = torch_attention(layer, 24, heads, context_width or 24)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 24, generator=generator)
+    context = x if context_width is None else torch.randn(2, 7, context_width, generator=generator)
+    mask = torch.arange(context.shape[1]) < torch.tensor([[5], [2]])
+    expected, _ = theirs(x, context, context, key_padding_mask=~mask, need_weights=False)
+    given = None if context_width is None else context
+    torch.testing.assert_close(layer(x, given, mask=mask), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_self_attention_block_is_pre_norm_attention_over_positions():
+    block = randomised(SelfAttentionBlock(24, 8))
+    x, _ = inputs(24, side=3)
+    h = x.permute(0, 2, 3, 1).reshape(2, 9, 24)
+    normed = F.layer_norm(h, (24,), block.norm.weight, block.norm.bias)
+    theirs = torch_attention(block.attention, 24, 3, 24)
+    h = h + theirs(normed, normed, normed, need_weights=False)[0]
+    expected = h.reshape(2, 3, 3, 24).permute(0, 3, 1, 2)
+    torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-5)
