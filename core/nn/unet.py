@@ -32,6 +32,7 @@ class UNetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     in_channels: int = Field(default=3, ge=1)
+    out_channels: int | None = Field(default=None, ge=1, description="in_channels unless given")
     patch: int = Field(default=4, ge=1, description="side in pixels of the square that becomes one position")
     widths: tuple[int, ...] = Field(default=(96, 192, 192), min_length=1)
     blocks: tuple[int, ...] = Field(default=(1, 1, 1), description="blocks a level, down as well as up")
@@ -78,6 +79,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths, patch_channels = config.widths, config.in_channels * config.patch**2
+        out_channels = (config.out_channels or config.in_channels) * config.patch**2
 
         def block(level: int, in_width: int) -> SpatialBlock:
             width = widths[level]
@@ -107,7 +109,7 @@ class UNet(nn.Module):
         )
         self.upsample = nn.ModuleList(Upsample(coarse, fine) for fine, coarse in pairwise(widths))
         self.out_norm = group_norm(widths[0])
-        self.out = zero_init(nn.Conv2d(widths[0], patch_channels, 3, padding=1))
+        self.out = zero_init(nn.Conv2d(widths[0], out_channels, 3, padding=1))
 
     @property
     def block_widths(self) -> list[int]:
@@ -129,7 +131,7 @@ class UNet(nn.Module):
             after_block: called after every spatial block; what it returns goes on in the block's place.
 
         Returns:
-            A tensor like x.
+            A tensor like x, but of `out_channels`.
 
         Raises:
             ValueError: the shapes do not fit the configuration or each other.
