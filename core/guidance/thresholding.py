@@ -1,0 +1,38 @@
+"""Dynamic thresholding: a limit of x0 that follows each picture."""
+
+import torch
+from torch import Tensor
+
+from core.condition import Condition
+from core.denoiser import Prediction
+from core.guidance.base import Guidable, Guidance
+from core.parameterization import Parameterization
+
+
+class DynamicThresholding(Guidance):
+    """x0 = clip(x0, -s, s) / s, s the percentile of |x0| over all of a sample, at least 1.
+
+    Saharia et al. 2022 (Imagen), section 2.3. For models of pixels in [-1, 1], in place of the denoiser's
+    clip: at large scales a fixed limit saturates most of the picture, this one pushes saturated pixels
+    inwards. It wraps a denoiser or guidance around one and applies once, after all guidance, either way.
+
+    percentile: p in (0, 1], the share of values that are within s.
+    """
+
+    def __init__(self, denoiser: Guidable, percentile: float = 0.995) -> None:
+        if not 0 < percentile <= 1:
+            raise ValueError(f"the percentile must be above 0 and at most 1, not {percentile}")
+        super().__init__(denoiser)
+        self.percentile = percentile
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        return self.denoiser.predict(x, t, condition)
+
+    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+        """The prediction with thresholded x0 and eps = (x - alpha x0) / sigma."""
+        # Row by row: torch.quantile takes at most 2^24 values.
+        quantiles = [row.abs().flatten().float().quantile(self.percentile) for row in prediction.x0]
+        limit = torch.stack(quantiles).clamp(min=1).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+        x0 = prediction.x0.clamp(-limit, limit) / limit
+        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        return prediction._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))
