@@ -1,4 +1,4 @@
-"""The probability flow's trace and what the bits per dimension depend on; against known data, see the oracles."""
+"""The probability flow's trace, and what bits per dimension depend on; of known data, see tests/oracles."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Bits per dimension of data whose density and optimal denoiser are known: N(mu, s^2) and a mixture of two."""
+"""Bits per dimension of data whose density and best denoiser are known: a Gaussian, and a mixture of two."""
 
 import math
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import nn
 
@@ -24,7 +23,7 @@ MIXTURE = (0.3, 0.7), (-1.2, 1.0), (0.3, 0.5)
 
 
 class Optimal(nn.Module):
-    """E[x0 | x_t], and the fraction that gives the reverse step its exact variance, of a mixture of Gaussians."""
+    """E[x0 | x_t] of a mixture of Gaussians, value by value."""
 
     def __init__(self, schedule, mixture):
         super().__init__()
@@ -32,7 +31,7 @@ class Optimal(nn.Module):
         self.weights, self.means, self.deviations = torch.tensor(mixture, dtype=torch.float64)
 
     def moments(self, x, t):
-        """Mean and variance of x0 given x_t, value by value: a mixture of the components' posteriors."""
+        """Mean and variance of x0 given x_t, a mixture of the components' posteriors."""
         x = x[..., None]
         alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
         total = alpha**2 * self.deviations**2 + sigma**2
@@ -48,7 +47,7 @@ class Optimal(nn.Module):
 
 
 class WithVariance(Optimal):
-    """The same, with the variance of the reverse step: what the posterior's mean inherits from x0, and its own."""
+    """And the reverse step's exact variance: the posterior's own, and what its mean inherits from x0."""
 
     def forward(self, x, t, condition):
         x0, spread = self.moments(x, t)
@@ -131,9 +130,7 @@ def test_variational_bound_with_the_exact_variance(mixture, monkeypatch):
     """For Gaussian data the reverse steps are Gaussians, and the bound is the entropy; else nearly so."""
     monkeypatch.setattr("core.likelihood.noise_like", quantiles)
     schedule, x = even_log_snr(), sample(mixture)
-    denoiser = Denoiser(
-        WithVariance(schedule, mixture), schedule, Parameterization.X0, learned_variance=True
-    )
+    denoiser = Denoiser(WithVariance(schedule, mixture), schedule, Parameterization.X0, learned_variance=True)
     bound = variational_bound(denoiser, x, nothing(), generators=generators(), levels=None)
     assert bound.total.mean().item() == pytest.approx(entropy(mixture), rel=0.01)
     assert 0 < bound.prior.max() < 1e-3  # SNR e^-9 at the end
@@ -141,15 +138,13 @@ def test_variational_bound_with_the_exact_variance(mixture, monkeypatch):
 
 @pytest.mark.parametrize("levels", [256, 32])
 def test_discrete_data(levels):
-    """Bits of the levels of N(0.1, 0.2^2), by its distribution function; dequantised they cost a little more."""
+    """Bits of the levels of N(0.1, 0.2^2), by its distribution function."""
     mixture, width = ((1.0,), (0.1,), (0.2,)), 2 / (levels - 1)
     x = ((sample(mixture, (2, 1, 50, 80)) + 1) / width).round() * width - 1
     probability = cdf(x.numpy() + width / 2, mixture) - cdf(x.numpy() - width / 2, mixture)
     expected = -np.log2(probability).reshape(2, -1).mean(1)
     schedule = even_log_snr()
-    denoiser = Denoiser(
-        WithVariance(schedule, mixture), schedule, Parameterization.X0, learned_variance=True
-    )
+    denoiser = Denoiser(WithVariance(schedule, mixture), schedule, Parameterization.X0, learned_variance=True)
     arguments = denoiser, x, nothing()
     bound = variational_bound(*arguments, generators=generators(), levels=levels)
     flow = flow_likelihood(*arguments, generators=generators(), levels=levels, steps=50)

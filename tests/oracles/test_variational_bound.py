@@ -228,7 +228,10 @@ def test_discretised_gaussian(mean, levels):
     ).numpy()
     assert np.isfinite(ours).all()
     np.testing.assert_allclose(np.exp(ours).sum(axis=0), 1, rtol=1e-9)
-    edges = np.append(-np.inf, (x[1:] + x[:-1]) / 2)[:, None], np.append((x[1:] + x[:-1]) / 2, np.inf)[:, None]
+    edges = (
+        np.append(-np.inf, (x[1:] + x[:-1]) / 2)[:, None],
+        np.append((x[1:] + x[:-1]) / 2, np.inf)[:, None],
+    )
     expected = np.diff(norm.cdf(edges, mean, deviation), axis=0)[0]
     upper_tail = -np.diff(norm.sf(edges, mean, deviation), axis=0)[0]  # keeps its digits right of the mean
     expected = np.where(x[:, None] > mean, upper_tail, expected)
