@@ -108,7 +108,8 @@ def reverse_log_variance(
     fraction: v, a tensor like x_t, or a number for a variance that was not learned: 0 is the posterior's
         ("fixed small"), 1 the step's beta ("fixed large").
     like: x_t; t, previous: (B,) integers, s = `previous` (t - 1 unless given); beta and beta~ are those of
-        the step from t to s. beta~ towards clean data is clipped as `NoiseSchedule.posterior` has it.
+        the step from t to s. beta~ towards clean data is clipped as `NoiseSchedule.posterior` has it; beta
+        is not, though DDPM's own code clips its fixed large variance there likewise.
     """
     previous = t - 1 if previous is None else previous
     small = schedule.posterior(like, like, t, previous)[2]
