@@ -68,7 +68,9 @@ class FlowLikelihood(NamedTuple):
     """What the probability flow says of data."""
 
     bits_per_dim: Tensor  # (B,)
-    latent: Tensor  # (B,...) where the flow carries the data: standard normal if the model is right
+    latent: (
+        Tensor  # (B,...) where the flow carries the data; if the model is right N(0, alpha_T^2 + sigma_T^2)
+    )
 
 
 def flow_likelihood(
@@ -130,9 +132,10 @@ def flow_likelihood(
         if on_step:
             on_step(following)
 
-    alpha = schedule.alpha(path[-1]).item()
+    alpha, sigma = schedule.alpha(path[-1]).item(), schedule.sigma(path[-1]).item()
     latent, dims = alpha * y, x0[0].numel()
-    arrived = gaussian_log_density(latent, latent.new_zeros(()), latent.new_zeros(())).flatten(1).sum(1)
+    log_variance = latent.new_tensor(2 * math.log(math.hypot(alpha, sigma)))
+    arrived = gaussian_log_density(latent, latent.new_zeros(()), log_variance).flatten(1).sum(1)
     log_density = arrived + dims * math.log(alpha) - change
     bits = -log_density / (dims * math.log(2))
     return FlowLikelihood(bits if levels is None else bits - math.log2(_bin_width(levels)), latent)

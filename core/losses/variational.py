@@ -98,11 +98,14 @@ def reverse_step_bits(
 
 
 def prior_bits(schedule: NoiseSchedule, x0: Tensor) -> Tensor:
-    """L_T = KL(q(x_T | x0) || N(0, I)), (B,) bits per dimension. Not trained; near 0 for a good schedule."""
+    """L_T = KL(q(x_T | x0) || p(x_T)), (B,) bits per dimension. Not trained; near 0 for a good schedule.
+
+    p(x_T) = N(0, alpha_T^2 + sigma_T^2), which is N(0, 1) where variance is preserved.
+    """
     last = torch.full((len(x0),), schedule.timesteps - 1, device=x0.device)
-    log_variance = 2 * schedule.sigma(last, x0).log()
-    nothing = torch.zeros_like(x0)
-    return bits_per_dim(gaussian_kl(schedule.alpha(last, x0) * x0, log_variance, nothing, nothing))
+    alpha, sigma = schedule.alpha(last, x0), schedule.sigma(last, x0)
+    prior = (alpha.square() + sigma.square()).log()
+    return bits_per_dim(gaussian_kl(alpha * x0, 2 * sigma.log(), torch.zeros_like(x0), prior))
 
 
 def bits_per_dim(nats: Tensor) -> Tensor:
