@@ -68,9 +68,7 @@ class FlowLikelihood(NamedTuple):
     """What the probability flow says of data."""
 
     bits_per_dim: Tensor  # (B,)
-    latent: (
-        Tensor  # (B,...) where the flow carries the data; if the model is right N(0, alpha_T^2 + sigma_T^2)
-    )
+    latent: Tensor  # (B,...) where the flow ends: N(0, alpha_T^2 + sigma_T^2) if the model is right
 
 
 def flow_likelihood(
