@@ -42,6 +42,7 @@ class ImageModelConfig(BaseModel):
     noise_schedule: dict[str, Any] = {"name": "cosine"}
     parameterization: Parameterization = Parameterization.V
     clip: float | None = Field(default=1.0, gt=0, description="limit of the predicted x0, see Denoiser")
+    learned_variance: bool = Field(default=False, description="network.out_channels is then doubled")
     first_stage: AutoencoderConfig | None = None
     unconditional: bool = Field(
         default=True, description="trained with text dropped too: the empty prompt says nothing"
@@ -64,6 +65,12 @@ class ImageModelConfig(BaseModel):
             raise ValueError("clip must be null with a first_stage: latents have no limits")
         if self.network.in_channels != channels:
             raise ValueError(f"network.in_channels must be {channels}, not {self.network.in_channels}")
+        outputs = self.network.out_channels or channels
+        if outputs != channels * (2 if self.learned_variance else 1):
+            raise ValueError(
+                f"network.out_channels must be {2 * channels} with learned_variance and {channels} without, "
+                f"not {outputs}"
+            )
         if side % self.network.stride:
             raise ValueError(
                 f"the network takes sides that are multiples of {self.network.stride}, not {side}"
@@ -86,7 +93,8 @@ class ImageModelConfig(BaseModel):
     def denoiser(self) -> Denoiser:
         """A denoiser with a fresh network."""
         schedule = NoiseSchedule.from_dict(self.noise_schedule)
-        return Denoiser(UNet(self.network), schedule, self.parameterization, self.clip)
+        network = UNet(self.network)
+        return Denoiser(network, schedule, self.parameterization, self.clip, self.learned_variance)
 
 
 class ImageModel:

@@ -59,7 +59,7 @@ def image(
     kinds = ["images", "clips"] if recipe.clip_frames else ["images"]
     pictures = runs.shards(data, kinds, accelerator, stage)
     examples = ImageData(pictures, runs.captions(data, accelerator), recipe.dropout)
-    task = ImageTask(examples, recipe.snr_gamma)
+    task = ImageTask(examples, recipe)
     torch.manual_seed(recipe.training.seed)
     denoiser = recipe.model.denoiser()
     if init and start:

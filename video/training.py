@@ -124,7 +124,7 @@ class VideoTask:
                 torch.randint(len(self.images), (len(index) * self.clips.frames,))
             )
             t = stratified_timesteps(len(images), timesteps, images.device)
-            of_images = Denoiser(FrameByFrame(denoiser.network), denoiser.schedule, denoiser.parameterization)
+            of_images = denoiser.around(FrameByFrame(denoiser.network))
             loss = simple_loss(of_images, images, t, condition, torch.randn_like(images))
             return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
         clips, condition = self.clips.batch(index)

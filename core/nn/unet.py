@@ -21,6 +21,7 @@ AfterBlock = Callable[[int, Tensor, Tensor], Tensor]
 class UNetConfig(TrunkConfig):
     """The shape of a U-Net."""
 
+    out_channels: int | None = Field(default=None, ge=1, description="in_channels unless given")
     feed_forward: int = Field(default=2, ge=0, description="hidden width over width; 0 for no feed-forward")
     context_width: int = Field(default=384, ge=1)
     attribute_width: int = Field(default=ATTRIBUTE_WIDTH, ge=1)
@@ -65,7 +66,8 @@ class UNet(nn.Module):
         )
         self.upsample = nn.ModuleList(config.upsample(coarse, fine) for fine, coarse in pairwise(widths))
         self.out_norm = group_norm(widths[0])
-        self.out = zero_init(nn.Conv2d(widths[0], config.patch_channels, 3, padding=1))
+        out_channels = (config.out_channels or config.in_channels) * config.patch**2
+        self.out = zero_init(nn.Conv2d(widths[0], out_channels, 3, padding=1))
 
     @property
     def block_widths(self) -> list[int]:
@@ -87,7 +89,7 @@ class UNet(nn.Module):
             after_block: called after every spatial block; what it returns goes on in the block's place.
 
         Returns:
-            A tensor like x.
+            A tensor like x, but of `out_channels`.
 
         Raises:
             ValueError: the shapes do not fit the configuration or each other.

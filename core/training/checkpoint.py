@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,14 +14,30 @@ from core.errors import UserError
 from core.files import whole
 
 FILE = "checkpoint.safetensors"
-NETWORK, AVERAGE, OPTIMIZER = "network/", "ema/", "optimizer/"
+NETWORK, AVERAGE, OPTIMIZER, TASK = "network/", "ema/", "optimizer/", "task/"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A task that remembers something from step to step."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor], /) -> None: ...
 
 
 def save(
-    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, progress: dict[str, Any]
+    folder: Path,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: Optimizer,
+    progress: dict[str, Any],
+    task: object = None,
 ) -> None:
-    """Writes all that a run needs to go on. progress: counters, as JSON."""
+    """Writes all that a run needs to go on. progress: counters, as JSON; task: stored where `Stateful`."""
     tensors = _prefixed(NETWORK, network.state_dict()) | _prefixed(AVERAGE, average.state_dict())
+    if isinstance(task, Stateful):
+        tensors |= _prefixed(TASK, task.state_dict())
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{OPTIMIZER}{name}/{key}"] = value
@@ -30,7 +46,9 @@ def save(
         save_file(stored, draft, {"progress": json.dumps(progress)})
 
 
-def load(folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def load(
+    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, task: object = None
+) -> dict[str, Any]:
     """Restores what `save` wrote, exactly; returns the progress. Raises UserError when it does not fit."""
     tensors, progress = _read(folder)
     try:
@@ -50,6 +68,8 @@ def load(folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimi
         }
     state = {number: moment for number, moment in moments.items() if moment}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if isinstance(task, Stateful):
+        task.load_state_dict(_without(TASK, tensors))
     return progress
 
 

@@ -1,15 +1,20 @@
 """Training the image model: its preset and its task."""
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from core.condition import Condition
 from core.denoiser import Denoiser
 from core.image_model import ImageModelConfig
-from core.losses import clipped_snr_weight, simple_loss
+from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
 from core.training.config import TrainingConfig
 from core.training.data import Dropout, ImageData
-from core.training.trainer import stratified_timesteps
+from core.training.timesteps import ImportanceTimesteps, TimestepSampler, UniformTimesteps
+
+Objective = Literal["simple", "hybrid", "vlb"]
 
 
 class ImagePreset(BaseModel):
@@ -20,7 +25,15 @@ class ImagePreset(BaseModel):
     model: ImageModelConfig = ImageModelConfig()
     dropout: Dropout = Dropout()
     clip_frames: bool = Field(default=False, description="learn the frames of clips too, as images")
-    snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
+    objective: Objective = Field(default="simple", description="see core.losses")
+    snr_weight: Literal["clipped", "min"] = Field(
+        default="clipped", description="of the simple loss: core.losses.clipped_snr_weight or min_snr_weight"
+    )
+    snr_gamma: float = Field(default=200.0, gt=0, description="of the snr_weight")
+    vlb_weight: float = Field(default=1e-3, gt=0, description="lambda of the hybrid loss")
+    timestep_sampler: Literal["uniform", "importance"] = Field(
+        default="uniform", description="see core.training.timesteps"
+    )
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
@@ -32,19 +45,51 @@ class ImagePreset(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _variance_is_trained(self) -> "ImagePreset":
+        if self.objective == "hybrid" and not self.model.learned_variance:
+            raise ValueError("the hybrid objective needs model.learned_variance, for all else is simple")
+        if self.objective == "simple" and self.model.learned_variance:
+            raise ValueError("model.learned_variance needs the objective hybrid or vlb: simple leaves it be")
+        return self
+
 
 class ImageTask:
-    """Denoising of single images at uniform timesteps."""
+    """Denoising of single images. preset: its model's noise schedule, and all that concerns the loss."""
 
-    def __init__(self, data: ImageData, snr_gamma: float = 200.0) -> None:
-        self.data, self.snr_gamma = data, snr_gamma
+    def __init__(self, data: ImageData, preset: ImagePreset | None = None) -> None:
+        self.data, self.preset = data, preset or ImagePreset()
+        timesteps = self.preset.model.noise_schedule["timesteps"]
+        importance = self.preset.timestep_sampler == "importance"
+        self.timesteps: TimestepSampler = (ImportanceTimesteps if importance else UniformTimesteps)(timesteps)
 
     def __len__(self) -> int:
         return len(self.data)
 
     def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU -> weighted simple loss of each image, (B,)."""
+        """index: (B,) on the CPU -> weighted loss of each image, (B,)."""
         images, condition = self.data.batch(index)
-        t = stratified_timesteps(len(images), denoiser.schedule.timesteps, images.device)
-        loss = simple_loss(denoiser, images, t, condition, torch.randn_like(images))
-        return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
+        t, weight = self.timesteps.draw(len(images), images.device)
+        loss = self._objective(denoiser, images, t, condition, torch.randn_like(images))
+        self.timesteps.update(t, loss.detach())
+        return weight * loss
+
+    def _objective(
+        self, denoiser: Denoiser, images: Tensor, t: Tensor, condition: Condition, noise: Tensor
+    ) -> Tensor:
+        preset, arguments = self.preset, (denoiser, images, t, condition, noise)
+        levels = None if preset.model.first_stage else 256  # latents are continuous
+        if preset.objective == "vlb":
+            return vlb_loss(*arguments, levels=levels)
+        snr_weight = min_snr_weight if preset.snr_weight == "min" else clipped_snr_weight
+        weight = snr_weight(denoiser, t, preset.snr_gamma)
+        if preset.objective == "simple":
+            return weight * simple_loss(*arguments)
+        return hybrid_loss(*arguments, simple_weight=weight, vlb_weight=preset.vlb_weight, levels=levels)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the run has learned about its timesteps."""
+        return self.timesteps.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.timesteps.load_state_dict(state)

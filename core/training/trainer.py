@@ -46,7 +46,7 @@ class Trainable(Protocol):
 
 
 class Task(Protocol):
-    """What is learned: examples, and their loss."""
+    """What is learned: examples, and their loss. One that is `checkpoint.Stateful` is stored with the run."""
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -122,7 +122,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(rate), betas=config.betas, fused=True)
         self.step, self.seconds = 0, 0.0
         if checkpoint.exists(self.folder):
-            progress = checkpoint.load(self.folder, self.network, self.ema.network, self.optimizer)
+            progress = checkpoint.load(self.folder, self.network, self.ema.network, self.optimizer, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.accelerator.is_main_process:
                 self._cut_log()
@@ -159,7 +159,8 @@ class Trainer:
         """Writes the checkpoint (main process only)."""
         if self.accelerator.is_main_process:
             progress = {"step": self.step, "seconds": self.seconds}
-            checkpoint.save(self.folder, self.network, self.ema.network, self.optimizer, progress)
+            average = self.ema.network
+            checkpoint.save(self.folder, self.network, average, self.optimizer, progress, self.task)
 
     def learning_rate(self, step: int, done: float) -> float:
         """Of step 0, 1, ...: linear warm-up, constant, then linear to 0 over the last `decay` of the run."""

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.denoiser import Denoiser, reverse_log_variance
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
 
@@ -68,3 +68,62 @@ def test_it_is_differentiable_in_x_and_holds_the_networks_weights():
 def test_a_clip_must_be_positive():
     with pytest.raises(ValueError, match="positive"):
         Denoiser(Constant(0.3), NoiseSchedule.linear(), Parameterization.EPS, clip=0.0)
+
+
+class Same(nn.Module):
+    def forward(self, x, t, condition):
+        return x
+
+
+class Channels(nn.Module):
+    """x in its first half, and what it holds in the second."""
+
+    def __init__(self, second):
+        super().__init__()
+        self.second = second
+
+    def forward(self, x, t, condition):
+        return torch.cat([x, torch.full_like(x, self.second)], dim=1)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 4), (3, 2, 5, 4, 4)])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_learned_variance_is_the_second_half_of_the_output(shape, clip):
+    x, t, schedule = noisy(shape), torch.tensor([10, 400, 800]), NoiseSchedule.cosine()
+    plain = Denoiser(Same(), schedule, Parameterization.V, clip)
+    for second, fraction in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0)):
+        learned = Denoiser(Channels(second), schedule, Parameterization.V, clip, learned_variance=True)
+        prediction = learned.around(learned.network)(x, t, nothing(3))
+        assert torch.equal(prediction.x0, plain(x, t, nothing(3)).x0)
+        assert torch.equal(prediction.eps, plain(x, t, nothing(3)).eps)
+        assert torch.equal(prediction.variance_fraction, torch.full(shape, fraction))
+    assert plain(x, t, nothing(3)).variance_fraction is None
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_network_of_other_channels_is_refused(learned):
+    network = Constant(0.3) if learned else Channels(0.0)
+    denoiser = Denoiser(network, NoiseSchedule.linear(), Parameterization.V, learned_variance=learned)
+    wanted, found = (4, 2) if learned else (2, 4)
+    with pytest.raises(ValueError, match=f"must put out {wanted} channels, not {found}"):
+        denoiser(noisy(), torch.tensor([0, 1, 2]), nothing(3))
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_learned_variance_goes_from_the_posteriors_to_beta(steps):
+    """Nichol & Dhariwal 2021, equation 15, in betas; over several timesteps those of the step taken."""
+    schedule, x = NoiseSchedule.linear(), noisy().double()
+    betas = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
+    abar = torch.cumprod(1 - betas, dim=0)
+    t = torch.tensor([7, 400, 999])
+    beta = 1 - abar[t] / abar[t - steps]
+    small = beta * (1 - abar[t - steps]) / (1 - abar[t])
+    for fraction in (0.0, 0.25, 1.0):
+        expected = (fraction * beta.log() + (1 - fraction) * small.log()).view(3, 1, 1, 1)
+        for v in (fraction, torch.full_like(x, fraction)):
+            ours = reverse_log_variance(schedule, v, x, t, t - steps)
+            torch.testing.assert_close(ours.expand_as(x), expected.expand_as(x), rtol=1e-9, atol=0)
+    # towards clean data the posterior's variance is 0; that of the step before takes its place
+    ends = [reverse_log_variance(schedule, v, x, torch.tensor([0, 0, 0]))[0].item() for v in (0.0, 1.0)]
+    before = betas[1] * (1 - abar[0]) / (1 - abar[1])
+    assert ends == pytest.approx([before.log().item(), betas[0].log().item()], rel=1e-9)

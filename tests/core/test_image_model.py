@@ -158,3 +158,30 @@ def test_a_config_of_another_network_is_refused(text: TextEncoder, tmp_path: Pat
 def test_impossible_requests(text: TextEncoder, prompts: list[str], settings: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         random_model(text).sample(prompts, **settings)
+
+
+LEARNED = {"learned_variance": True, "network": TINY.network.model_copy(update={"out_channels": 6})}
+
+
+def test_a_model_with_learned_variance_is_saved_and_samples_with_guidance(
+    text: TextEncoder, tmp_path: Path
+) -> None:
+    config = ImageModelConfig(**(dict(TINY) | LEARNED))
+    torch.manual_seed(0)
+    denoiser = config.denoiser()
+    for parameter in denoiser.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    ImageModel(config, denoiser, text).save(tmp_path / "model")
+    model = ImageModel.load(tmp_path / "model")
+    assert model.config == config and model.denoiser.learned_variance
+    images = model.sample(["a fox"], steps=2, guidance=3.0)
+    assert images.shape == (1, 3, 16, 16) and images.isfinite().all()
+    x = torch.randn(1, 3, 16, 16)
+    fraction = model.denoiser(x, torch.tensor([500]), model.encode(["a fox"])).variance_fraction
+    assert fraction is not None and fraction.shape == x.shape
+
+
+@pytest.mark.parametrize("key", LEARNED)
+def test_learned_variance_and_the_networks_channels_must_agree(key: str) -> None:
+    with pytest.raises(ValueError, match="out_channels must be 6 with learned_variance and 3 without"):
+        ImageModelConfig(**(dict(TINY) | {key: LEARNED[key]}))

@@ -4,7 +4,7 @@ from torch import nn
 
 from core.condition import Condition
 from core.denoiser import Denoiser
-from core.losses import clip_loss, clipped_snr_weight, simple_loss
+from core.losses import clip_loss, clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
 
@@ -75,3 +75,51 @@ def test_clipped_snr_weight_is_one_error_of_x0_in_every_parameterization():
         own = {"x0": 1.0, "eps": snr, "v": 1 / schedule.sigma(t).square()}[parameterization.value]
         x0_weight = clipped_snr_weight(denoiser, t, gamma=5.0) * own
         torch.testing.assert_close(x0_weight.double(), (snr + 1).clamp(max=6.0), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_min_snr_weight_is_that_of_the_paper(name):
+    """Hang et al. 2023, section 3.4, for each kind of network, from alpha and sigma."""
+    schedule = getattr(NoiseSchedule, name)()
+    t = torch.arange(1000)
+    snr = (schedule.alpha(t) / schedule.sigma(t)).square()
+    least = torch.minimum(snr, torch.full_like(snr, 5.0))
+    expected = {"x0": least, "eps": least / snr, "v": least / (snr + 1)}
+    for kind, weight in expected.items():
+        denoiser = Denoiser(torch.nn.Identity(), schedule, Parameterization(kind))
+        ours = min_snr_weight(denoiser, t, gamma=5.0)
+        torch.testing.assert_close(ours.double(), weight, rtol=1e-6, atol=0)
+
+
+class Flow:
+    """The velocity noise - x0 along the straight line between them."""
+
+    def target(self, x0, eps, alpha, sigma):
+        return eps - x0
+
+
+def test_weights_follow_any_parameterization():
+    """On x_t = (1 - s) x0 + s eps an error d of x0 is one of d / s in the velocity."""
+    s = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    denoiser = Denoiser(torch.nn.Identity(), NoiseSchedule("line", 1 - s, s, {}), Parameterization.V)
+    denoiser.parameterization = Flow()
+    snr = ((1 - s) / s).square()
+    for ours, x0_weight in (
+        (min_snr_weight(denoiser, torch.arange(3), 5.0), snr.clamp(max=5.0)),
+        (clipped_snr_weight(denoiser, torch.arange(3), 5.0), (snr + 1).clamp(max=6.0)),
+    ):
+        torch.testing.assert_close(ours.double(), x0_weight * s.square(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 5, 4, 4)])
+def test_hybrid_loss_without_its_bound_is_the_simple_loss(shape):
+    x0, noise, t, nothing = batch(shape)
+    denoiser = Denoiser(Zero(), NoiseSchedule.cosine(), Parameterization.V)
+    arguments = denoiser, x0.clamp(-1, 1), t, nothing, noise
+    torch.testing.assert_close(hybrid_loss(*arguments, vlb_weight=0.0), simple_loss(*arguments))
+    # a fixed variance learns nothing from the bound: it adds to the loss and not to the gradient
+    gradients = []
+    for weight in (0.0, 1.0):
+        loss = hybrid_loss(*arguments, vlb_weight=weight).sum()
+        gradients.append(torch.autograd.grad(loss, denoiser.network.bias)[0])
+    assert torch.equal(*gradients) and gradients[0] != 0

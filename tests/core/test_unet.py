@@ -239,3 +239,19 @@ def test_inputs_that_do_not_fit_are_refused(unet):
     ]:
         with pytest.raises(ValueError, match=message):
             unet(*arguments)
+
+
+def test_it_may_put_out_other_channels_than_it_takes():
+    """As with a learned variance; the first of equal weights make the same image."""
+    torch.manual_seed(0)
+    plain = UNet(SMALL).eval()
+    torch.nn.init.normal_(plain.out.weight)
+    double = UNet(SMALL.model_copy(update={"out_channels": 6})).eval()
+    weights = plain.state_dict()
+    weights |= {f"out.{name}": torch.cat([weights[f"out.{name}"]] * 2) for name in ("weight", "bias")}
+    double.load_state_dict(weights)
+    x, t, condition = inputs()
+    with torch.no_grad():
+        expected = plain(x, t, condition)
+        assert expected.any()
+        torch.testing.assert_close(double(x, t, condition), torch.cat([expected] * 2, dim=1))

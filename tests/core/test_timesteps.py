@@ -1,0 +1,81 @@
+"""Which timesteps are trained, and what their weights make of it."""
+
+import pytest
+import torch
+
+from core.training.timesteps import ImportanceTimesteps, UniformTimesteps
+
+CPU = torch.device("cpu")
+COSTS = torch.linspace(0.5, 20, 25, dtype=torch.float64)  # of each timestep
+
+
+def taught(costs=COSTS, history=10):
+    """A sampler that has seen as many losses as it remembers, around the costs, of every timestep."""
+    generator = torch.Generator().manual_seed(1)
+    sampler = ImportanceTimesteps(len(costs))
+    for _ in range(history):
+        noise = 0.8 + 0.4 * torch.rand(len(costs), generator=generator).double()
+        sampler.update(torch.arange(len(costs)), costs * noise)
+    return sampler
+
+
+def test_uniform_timesteps_are_stratified_and_weigh_the_same():
+    torch.manual_seed(0)
+    t, weight = UniformTimesteps(1000).draw(10, CPU)
+    assert torch.equal((t // 100).sort().values, torch.arange(10))
+    assert torch.equal(weight, torch.ones(10))
+
+
+def test_importance_begins_uniform_until_all_timesteps_are_known():
+    sampler = taught(history=9)
+    sampler.update(torch.arange(24), COSTS[:24])
+    assert torch.equal(sampler.probabilities(), torch.full((25,), 1 / 25, dtype=torch.float64))
+    sampler.update(torch.tensor([24]), COSTS[24:])
+    assert sampler.probabilities()[24] > 1.5 / 25
+
+
+def test_importance_is_the_root_of_the_mean_square_of_the_last_ten():
+    sampler = ImportanceTimesteps(2, uniform=0.1)
+    for loss in range(1, 14):
+        sampler.update(torch.tensor([0, 1]), torch.tensor([float(loss), 2.0]))
+    root = torch.tensor([torch.arange(4, 14).double().square().mean().sqrt(), 2.0], dtype=torch.float64)
+    torch.testing.assert_close(sampler.probabilities(), 0.9 * root / root.sum() + 0.1 / 2)
+
+
+def test_importance_prefers_what_costs_and_its_weights_undo_that():
+    """The weighted mean of any quantity is its uniform mean; of the costs themselves it hardly varies."""
+    sampler, count = taught(), 50_000
+    torch.manual_seed(0)
+    t, weight = sampler.draw(count, CPU)
+    drawn = torch.bincount(t, minlength=25) / count
+    torch.testing.assert_close(
+        drawn.double(), sampler.probabilities(), rtol=0, atol=5 * (0.08 / count) ** 0.5
+    )
+    assert drawn[20:].sum() > 5 * drawn[:5].sum()
+
+    for quantity in (COSTS, COSTS.flip(0), torch.ones(25, dtype=torch.float64)):
+        weighted = weight * quantity[t]
+        error = weighted.std() / count**0.5
+        assert (weighted.mean() - quantity.mean()).abs() < 4 * error
+    uniform = COSTS[torch.randint(25, (count,))]
+    assert (weight * COSTS[t]).std() < uniform.std() / 5
+
+
+def test_without_any_loss_it_stays_uniform():
+    sampler = taught(torch.zeros(25, dtype=torch.float64))
+    assert torch.equal(sampler.probabilities(), torch.full((25,), 1 / 25, dtype=torch.float64))
+
+
+def test_its_state_goes_on_to_the_same_draws():
+    sampler, other = taught(), ImportanceTimesteps(25)
+    other.load_state_dict(sampler.state_dict())
+    sampler.update(torch.tensor([3]), torch.tensor([1000.0]))  # leaves the copy as it was
+    assert not torch.equal(sampler.probabilities(), other.probabilities())
+    other.update(torch.tensor([3]), torch.tensor([1000.0]))
+    draws = []
+    for each in (sampler, other):
+        torch.manual_seed(0)
+        draws.append(each.draw(8, CPU))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*draws, strict=True))
+    with pytest.raises(ValueError, match="expected"):
+        ImportanceTimesteps(24).load_state_dict(sampler.state_dict())
