@@ -12,7 +12,7 @@ from core.samplers import ddim, ddpm, noise_like
 from core.schedule import NoiseSchedule
 
 BATCH, SHAPE = 3, (3, 4, 4)
-EPS, X0, V = Parameterization
+EPS, X0, V, FLOW = Parameterization
 PREDICTION = {EPS: "epsilon", X0: "sample", V: "v_prediction"}
 BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 
