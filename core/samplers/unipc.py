@@ -36,8 +36,8 @@ def unipc(
     """UniPC (Zhao et al. 2023, algorithms 5-8, in data prediction), deterministic, one network call a step.
 
     A predictor of `order` (1 to 3) goes to the next level; the prediction made there corrects the arrival, to
-    one order more, before the next step starts. The first steps, and the last where they lead to clean data,
-    have lower order.
+    one order more, before the next step starts. The first and the last steps have lower order, as in the
+    authors' code.
 
     variant: B(h) = -h ("bh1") or exp(-h) - 1 ("bh2", the paper's choice for guided sampling).
     The other arguments and errors are those of `ddim`.
@@ -51,8 +51,7 @@ def unipc(
     first = 1 if path[0].alpha == 0 else 0
     predictors, correctors = [], []
     for i in range(len(path) - 1):
-        left = len(path) - 1 - i if path[-1].sigma == 0 else order
-        now = max(1, min(order, i + 1 - first, left))
+        now = max(1, min(order, i + 1 - first, len(path) - 1 - i))
         points = [path[i - k] for k in range(now)]
         predictors.append(_rule(points, path[i + 1], variant, corrects=False))
         correctable = path[i].alpha > 0 and path[i + 1].sigma > 0
