@@ -109,7 +109,7 @@ def test_heun_with_churn_is_edms_algorithm_2():
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "flow"])
 def test_churn_is_the_same_on_any_schedule(name):
-    """x / alpha depends on sigma / alpha alone, and so agrees with that of the variance-exploding schedule."""
+    """x / alpha depends on sigma / alpha alone, and so agrees with the variance-exploding one's."""
     log_snr = torch.linspace(-5.0, 6.0, 13, dtype=torch.float64)
     ended = []
     for schedule in (NoiseSchedule.karras(), getattr(NoiseSchedule, name)()):
