@@ -5,7 +5,9 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from core.condition import Condition
+from core.errors import UserError
 from core.parameterization import Parameterization
+from core.process import Process
 from core.schedule import NoiseSchedule
 
 
@@ -37,6 +39,8 @@ class Denoiser(nn.Module):
         the parameterized quantity first, then 2 v - 1, as in guided-diffusion.
     clip: limits the predicted x0 to [-clip, clip] and makes eps agree with it (1.0 for pixels, None for
         latents).
+
+    Raises UserError where the parameterization makes no sense on the schedule: see `check_agreement`.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Denoiser(nn.Module):
         super().__init__()
         if clip is not None and clip <= 0:
             raise ValueError(f"clip must be positive, not {clip}")
+        check_agreement(schedule, Parameterization(parameterization))
         self.network = network
         self.schedule = schedule
         self.parameterization = Parameterization(parameterization)
@@ -116,3 +121,22 @@ def reverse_log_variance(
     beta = schedule.step_beta(t, previous).log()
     large = beta.reshape(-1, *[1] * (like.ndim - 1)).to(small)
     return small + fraction * (large - small)
+
+
+def check_agreement(schedule: NoiseSchedule, parameterization: Parameterization) -> None:
+    """Raises UserError for V unless variance is preserved, for FLOW unless the schedule is a rectified flow,
+    and for EPS where no signal is left at the last timestep: there the noise says nothing of the data."""
+    needs = {
+        Parameterization.V: Process.VARIANCE_PRESERVING,
+        Parameterization.FLOW: Process.RECTIFIED_FLOW,
+    }.get(parameterization, schedule.process)
+    if schedule.process is not needs:
+        raise UserError(
+            f"The parameterization {parameterization.value!r} is for {needs.value} schedules, "
+            f"and {schedule.name!r} is {schedule.process.value}."
+        )
+    if parameterization is Parameterization.EPS and schedule.alpha(schedule.timesteps - 1) == 0:
+        raise UserError(
+            f"The noise schedule {schedule.name!r} has no signal at its last timestep, where eps cannot tell "
+            "the data: train with the parameterization v, x0 or flow."
+        )

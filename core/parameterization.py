@@ -1,4 +1,4 @@
-"""What a network's output means: pure conversions between eps, x0 and v."""
+"""What a network's output means: pure conversions between eps, x0, v and flow."""
 
 from enum import Enum
 
@@ -10,6 +10,7 @@ class Parameterization(str, Enum):
 
     EPS: the noise (Ho et al. 2020). X0: the clean data.
     V: alpha eps - sigma x_0 (Salimans & Ho 2022, appendix D), for alpha^2 + sigma^2 = 1.
+    FLOW: the velocity eps - x_0 of rectified flow (Liu et al. 2022), for alpha + sigma = 1.
 
     In every method the tensors are (B,...), alpha and sigma broadcastable to them. Where a quantity cannot be
     known, the division shows it: EPS says nothing of x_0 at alpha = 0, X0 nothing of eps at sigma = 0.
@@ -18,6 +19,7 @@ class Parameterization(str, Enum):
     EPS = "eps"
     X0 = "x0"
     V = "v"
+    FLOW = "flow"
 
     def to_x0(self, output: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The clean data that the output stands for."""
@@ -28,6 +30,8 @@ class Parameterization(str, Enum):
                 return output
             case Parameterization.V:
                 return alpha * xt - sigma * output
+            case Parameterization.FLOW:
+                return xt - sigma * output
 
     def to_eps(self, output: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The noise that the output stands for."""
@@ -38,6 +42,8 @@ class Parameterization(str, Enum):
                 return (xt - alpha * output) / sigma
             case Parameterization.V:
                 return sigma * xt + alpha * output
+            case Parameterization.FLOW:
+                return xt + alpha * output
 
     def target(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """The output of a perfect network."""
@@ -48,3 +54,5 @@ class Parameterization(str, Enum):
                 return x0
             case Parameterization.V:
                 return alpha * eps - sigma * x0
+            case Parameterization.FLOW:
+                return eps - x0

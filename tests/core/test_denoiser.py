@@ -4,8 +4,11 @@ from torch import nn
 
 from core.condition import Condition
 from core.denoiser import Denoiser, reverse_log_variance
+from core.errors import UserError
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
+
+PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
 
 
 class Constant(nn.Module):
@@ -25,7 +28,7 @@ def noisy(shape=(3, 2, 4, 4)):
     return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("parameterization", list(Parameterization))
+@pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
 @pytest.mark.parametrize("clip", [None, 0.5])
 @pytest.mark.parametrize("shape", [(3, 2, 4, 4), (3, 2, 5, 4, 4)])
 def test_x0_and_eps_always_explain_x(parameterization, clip, shape):
@@ -34,6 +37,42 @@ def test_x0_and_eps_always_explain_x(parameterization, clip, shape):
     torch.testing.assert_close(schedule.add_noise(prediction.x0, prediction.eps, t), x)
     if clip:
         assert prediction.x0.abs().max() <= clip
+
+
+@pytest.mark.parametrize(
+    ("schedule", "parameterization"),
+    [
+        (NoiseSchedule.flow(shift=3.0), Parameterization.FLOW),
+        (NoiseSchedule.flow(), Parameterization.X0),
+        (NoiseSchedule.karras(), Parameterization.EPS),
+        (NoiseSchedule.karras(), Parameterization.X0),
+        (NoiseSchedule.scaled_linear().zero_terminal_snr(), Parameterization.V),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_so_do_they_on_other_processes_up_to_where_no_signal_is_left(schedule, parameterization, clip):
+    x, t = noisy().double(), torch.tensor([0, 400, 999])
+    prediction = Denoiser(Constant(0.3), schedule, parameterization, clip)(x, t, nothing(3))
+    assert prediction.x0.isfinite().all() and prediction.eps.isfinite().all()
+    torch.testing.assert_close(schedule.add_noise(prediction.x0, prediction.eps, t), x)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "parameterization", "named"),
+    [
+        (NoiseSchedule.flow(), "v", "variance preserving"),
+        (NoiseSchedule.karras(), "v", "variance preserving"),
+        (NoiseSchedule.cosine(), "flow", "rectified flow"),
+        (NoiseSchedule.karras(), "flow", "rectified flow"),
+        (NoiseSchedule.flow(), "eps", "no signal"),
+        (NoiseSchedule.linear().zero_terminal_snr(), "eps", "no signal"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(schedule, parameterization, named):
+    with pytest.raises(UserError, match=named) as caught:
+        Denoiser(Constant(0.3), schedule, parameterization)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
 def test_clip_changes_only_what_exceeds_it():

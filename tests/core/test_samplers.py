@@ -3,13 +3,14 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.denoiser import Denoiser, Prediction
 from core.errors import UserError
 from core.parameterization import Parameterization
-from core.samplers import ddim, ddpm, noise_like
+from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
 from core.schedule import NoiseSchedule
 
 SHAPE = (3, 8, 8)
+COSINE = NoiseSchedule.cosine()
 
 
 class Squash(nn.Module):
@@ -23,8 +24,24 @@ class Squash(nn.Module):
         return torch.tanh(self.gain * x) + condition.tokens[:, 0, :1, None, None]
 
 
-def denoiser():
-    return Denoiser(Squash(), NoiseSchedule.cosine(), Parameterization.V)
+def denoiser(schedule=COSINE, parameterization=Parameterization.V):
+    return Denoiser(Squash(), schedule, parameterization)
+
+
+FLOW = NoiseSchedule.flow(shift=3.0), Parameterization.FLOW
+ZERO_SNR = NoiseSchedule.scaled_linear().zero_terminal_snr(), Parameterization.V
+
+
+class WithVariance:
+    """A denoiser that also says where between beta~ and beta the variance is."""
+
+    def __init__(self, fraction):
+        self.inner, self.fraction = denoiser(), fraction
+        self.schedule = self.inner.schedule
+
+    def __call__(self, x, t, condition):
+        x0, eps = self.inner(x, t, condition)[:2]
+        return Prediction(x0, eps, torch.full_like(x, self.fraction))
 
 
 def conditions(batch):
@@ -32,13 +49,15 @@ def conditions(batch):
     return Condition(tokens, torch.ones(batch, 1, dtype=torch.bool), torch.zeros(batch, 10))
 
 
-def sample(sampler, seeds, rows=None, **settings):
+def sample(sampler, seeds, rows=None, model=None, **settings):
     """The last x for these seeds; sample i is told condition row rows[i]."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     x = noise_like((len(seeds), *SHAPE), generators)
     rows = list(range(len(seeds))) if rows is None else rows
     told = conditions(8)[torch.tensor(rows)]
-    *_, state = sampler(denoiser(), x, told, generators=generators, **settings)
+    if sampler in (ddim, ddpm, heun):
+        settings["generators"] = generators
+    *_, state = sampler(model or denoiser(), x, told, **settings)
     return state.x
 
 
@@ -49,8 +68,18 @@ SAMPLERS = pytest.mark.parametrize(
         (ddim, {"steps": 12, "eta": 1.0}),
         (ddpm, {"steps": 12}),
         (ddpm, {"steps": 12, "variance": "fixed_large"}),
+        (ddpm, {"steps": 12, "variance": "learned", "model": WithVariance(0.3)}),
+        (ddim_inversion, {"steps": 12}),
+        (dpm_solver, {"steps": 12}),
+        (unipc, {"steps": 12}),
+        (heun, {"steps": 12}),
+        (heun, {"steps": 12, "s_churn": 3.0}),
+        (euler, {"steps": 12, "model": denoiser(*FLOW)}),
     ],
-    ids=["ddim", "ddim eta 1", "ddpm small", "ddpm large"],
+    ids=[
+        *("ddim", "ddim eta 1", "ddpm small", "ddpm large", "ddpm learned", "ddim inversion"),
+        *("dpm solver", "unipc", "heun", "heun with churn", "euler"),
+    ],
 )
 
 
@@ -88,6 +117,88 @@ def test_states_tell_progress_and_the_last_is_the_guess_itself():
     assert model.network.asked == [[s.t] * 2 for s in states]
     assert torch.equal(states[-1].x, states[-1].x0)
     assert not torch.equal(states[0].x, states[0].x0)
+
+
+@SAMPLERS
+def test_every_sampler_tells_progress(sampler, settings):
+    settings = dict(settings)
+    model = settings.pop("model", denoiser())
+    if sampler in (ddim, ddpm, heun):
+        settings["generators"] = [torch.Generator(), torch.Generator()]
+    states = list(sampler(model, torch.zeros(2, *SHAPE), conditions(2), **settings))
+    assert [(state.step, state.steps) for state in states] == [(i + 1, 12) for i in range(12)]
+    assert sampler is ddim_inversion or torch.equal(states[-1].x, states[-1].x0)
+    assert all(state.x.dtype == state.x0.dtype == torch.float32 for state in states)
+
+
+@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
+@pytest.mark.parametrize("model", [FLOW, ZERO_SNR], ids=["flow", "zero snr"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_sampling_starts_where_no_signal_is_left(sampler, model, steps):
+    """What x is there does not matter to the mean: with sigma_t = 1, x_t is the noise."""
+    x = sample(sampler, [1, 2], model=denoiser(*model), steps=steps)
+    assert x.isfinite().all() and x.abs().max() < 20
+
+
+@pytest.mark.parametrize("variant", ["bh1", "bh2"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_unipc_of_any_order_starts_and_ends_finite(order, variant):
+    for model in (FLOW, ZERO_SNR):
+        for steps in (1, 2, 3, 10):
+            settings = {"steps": steps, "order": order, "variant": variant}
+            assert sample(unipc, [1], model=denoiser(*model), **settings).isfinite().all()
+
+
+@pytest.mark.parametrize(("fraction", "variance"), [(0.0, "fixed_small"), (1.0, "fixed_large")])
+def test_learned_variance_lies_between_the_fixed_ones(fraction, variance):
+    learned = sample(ddpm, [1, 2], model=WithVariance(fraction), steps=10, variance="learned")
+    torch.testing.assert_close(learned, sample(ddpm, [1, 2], steps=10, variance=variance))
+
+
+def test_network_calls():
+    """One a step, but for Heun's second, and each iteration of inversion; fractional times as they are."""
+    told, x = conditions(1), torch.zeros(1, *SHAPE)
+    for sampler, settings, calls in (
+        (ddim, {}, 5),
+        (dpm_solver, {}, 5),
+        (unipc, {}, 5),
+        (heun, {}, 9),
+        (ddim_inversion, {"iterations": 3}, 15),
+    ):
+        model = denoiser()
+        list(sampler(model, x, told, steps=5, **settings))
+        assert len(model.network.asked) == calls
+    model = denoiser()
+    timesteps = model.schedule.spaced(4, "karras")
+    states = list(ddim(model, x, told, timesteps=timesteps))
+    assert [t for (t,) in model.network.asked] == timesteps == [state.t for state in states]
+    assert not all(float(t).is_integer() for t in timesteps)
+
+
+class Broken(nn.Module):
+    """Not finite from a timestep on."""
+
+    def __init__(self, value, below):
+        super().__init__()
+        self.value, self.below = value, below
+
+    def forward(self, x, t, condition):
+        x = x.clone()
+        x[-1, 0, 0, 0] = self.value if t[0] < self.below else 0.0
+        return x
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
+def test_a_network_that_is_not_finite_is_named_with_its_step(sampler, value):
+    model = Denoiser(Broken(value, below=500), NoiseSchedule.cosine(), Parameterization.V)
+    settings = {"generators": [torch.Generator()] * 2} if sampler is ddpm else {}
+    done = 0
+    with pytest.raises(UserError, match=r"not finite at step \d of 10 \(timestep [45]99\)"):
+        for state in sampler(model, torch.zeros(2, *SHAPE), conditions(2), steps=10, **settings):
+            done = state.step
+    # Heun asks at the level it arrives at, one step before the others.
+    assert done == (4 if sampler is heun else 5)
 
 
 def test_the_caller_may_stop_early_and_keeps_gradient_mode():
@@ -141,6 +252,34 @@ def test_impossible_settings_are_refused_before_the_first_step(settings):
     assert str(caught.value).endswith(".") and model.network.asked == []
 
 
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [
+        (heun, {"steps": 5, "s_churn": -1.0}),
+        (heun, {"steps": 5, "s_noise": 0.0}),
+        (heun, {"steps": 5, "s_tmin": 2.0, "s_tmax": 1.0}),
+        (unipc, {"steps": 5, "order": 4}),
+        (unipc, {"steps": 5, "variant": "bh3"}),
+        (euler, {"steps": 5}),
+        (ddim_inversion, {"steps": 5, "iterations": 0}),
+        (ddim_inversion, {"timesteps": [20, 10]}),
+        (ddim_inversion, {"timesteps": [10, 1000]}),
+        (ddim_inversion, {"timesteps": [10, 20], "start": 10}),
+        *(
+            (sampler, settings)
+            for sampler in (ddpm, dpm_solver, unipc, heun)
+            for settings in ({"steps": 1001}, {"timesteps": [10, 20]}, {"timesteps": [999.5]})
+        ),
+        (dpm_solver, {"timesteps": [10.5, float("nan")]}),
+    ],
+)
+def test_so_are_those_of_the_other_samplers(sampler, settings):
+    model = denoiser()
+    with pytest.raises(UserError) as caught:
+        sampler(model, torch.zeros(1, *SHAPE), conditions(1), **settings)
+    assert str(caught.value).endswith(".") and model.network.asked == []
+
+
 def test_misuse_is_refused_before_the_first_step():
     model, x, told = denoiser(), torch.zeros(2, *SHAPE), conditions(2)
     with pytest.raises(ValueError, match="2 generators"):
@@ -149,5 +288,9 @@ def test_misuse_is_refused_before_the_first_step():
         ddpm(model, x, told, steps=5, generators=[torch.Generator()])
     with pytest.raises(ValueError, match="either"):
         ddim(model, x, told)
+    with pytest.raises(ValueError, match="2 generators"):
+        heun(model, x, told, steps=5, s_churn=1.0)
     with pytest.raises(UserError, match="fixed_small"):
-        ddpm(model, x, told, steps=5, variance="learned", generators=[torch.Generator()] * 2)  # type: ignore[arg-type]
+        ddpm(model, x, told, steps=5, variance="guessed", generators=[torch.Generator()] * 2)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="Learned variance"):
+        next(ddpm(model, x, told, steps=5, variance="learned", generators=[torch.Generator()] * 2))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler, HeunDiscreteScheduler
 from torch import nn
 
 from core.condition import Condition
@@ -12,9 +12,9 @@ from core.samplers import ddim, ddpm, noise_like
 from core.schedule import NoiseSchedule
 
 BATCH, SHAPE = 3, (3, 4, 4)
-EPS, X0, V = Parameterization
+EPS, X0, V, _ = Parameterization
 PREDICTION = {EPS: "epsilon", X0: "sample", V: "v_prediction"}
-BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
+BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2", "scaled_linear": "scaled_linear"}
 
 
 class Network(nn.Module):
@@ -57,8 +57,45 @@ def test_tables(name, timesteps):
     torch.testing.assert_close(ours.sigma(t) ** 2, 1 - theirs, rtol=2e-4, atol=2e-7)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 10, 40, 50, 333, 1000])
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+def test_table_of_stable_diffusion():
+    settings = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    theirs = DDPMScheduler(**settings).alphas_cumprod.double()
+    t = torch.arange(1000)
+    torch.testing.assert_close(NoiseSchedule.scaled_linear().alpha(t) ** 2, theirs, rtol=2e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear"])
+def test_table_of_zero_terminal_snr(name):
+    settings = {"beta_schedule": BETAS[name], "beta_start": 0.0001, "beta_end": 0.02}
+    theirs = DDIMScheduler(**settings, rescale_betas_zero_snr=True).alphas_cumprod.double()
+    ours = getattr(NoiseSchedule, name)(start=0.0001, end=0.02).zero_terminal_snr()
+    t = torch.arange(1000)
+    torch.testing.assert_close(ours.alpha(t) ** 2, theirs, rtol=1e-3, atol=2e-7)
+    assert ours.alpha(999) == theirs[999] == 0
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
+def test_table_of_flow(shift):
+    """diffusers lists them from the noisiest on."""
+    theirs = FlowMatchEulerDiscreteScheduler(shift=shift).sigmas.double().flip(0)
+    ours = NoiseSchedule.flow(shift=shift)
+    torch.testing.assert_close(ours.sigma(torch.arange(1000)), theirs, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("steps", [2, 10, 37])
+def test_karras_levels(steps):
+    """Levels and fractional timesteps."""
+    scheduler = HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, use_karras_sigmas=True)
+    scheduler.set_timesteps(steps)
+    schedule = NoiseSchedule.linear()
+    ours = torch.tensor(schedule.spaced(steps, "karras"), dtype=torch.float64)
+    sigmas, timesteps = scheduler.sigmas[:-1:2].double(), scheduler.timesteps[::2].double()
+    torch.testing.assert_close((-schedule.log_snr(ours) / 2).exp(), sigmas, rtol=1e-3, atol=0)
+    torch.testing.assert_close(ours, timesteps, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 10, 40, 50, 333, 1000])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 def test_spacing(steps, spacing):
     scheduler = DDIMScheduler(timestep_spacing=spacing)
     scheduler.set_timesteps(steps)

@@ -1,0 +1,63 @@
+"""Which of T timesteps a sampler visits in K steps, descending; and the noise levels of Karras et al."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+
+Spacing = Literal["trailing", "leading", "linspace", "quadratic", "karras"]
+
+
+def spaced(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
+    """K of T integer timesteps, 1 <= K <= T, by any spacing but "karras", which needs the noise levels (see
+    `NoiseSchedule.spaced`). Raises UserError for an unknown spacing."""
+    match spacing:
+        case "trailing":
+            return trailing(timesteps, steps)
+        case "leading":
+            return leading(timesteps, steps)
+        case "linspace":
+            return linspace(timesteps, steps)
+        case "quadratic":
+            return quadratic(timesteps, steps)
+    raise UserError(f"Unknown spacing {spacing!r}: expected one of {', '.join(get_args(Spacing))}.")
+
+
+def trailing(timesteps: int, steps: int) -> list[int]:
+    """Evenly spaced from T - 1 down (Lin et al. 2023, "Common Diffusion Noise Schedules", table 2)."""
+    return [round(timesteps - i * timesteps / steps) - 1 for i in range(steps)]
+
+
+def leading(timesteps: int, steps: int) -> list[int]:
+    """Multiples of T // K down to 0: misses the noisiest timesteps; diffusers' default (same table)."""
+    return [i * (timesteps // steps) for i in reversed(range(steps))]
+
+
+def linspace(timesteps: int, steps: int) -> list[int]:
+    """Evenly spaced from T - 1 to 0, both included (same table)."""
+    last = timesteps - 1
+    return [last] if steps == 1 else [round(i * last / (steps - 1)) for i in reversed(range(steps))]
+
+
+def quadratic(timesteps: int, steps: int) -> list[int]:
+    """Squares of even spaces, denser towards clean data (Song et al. 2020, "DDIM", appendix D.2), from T - 1
+    to 0. Where squares would fall on one timestep, the noisier ones move on by one."""
+    last = timesteps - 1
+    if steps == 1:
+        return [last]
+    ascending = [0]
+    for i in range(1, steps):
+        ascending.append(max(round(last * (i / (steps - 1)) ** 2), ascending[-1] + 1))
+    return ascending[::-1]
+
+
+def karras_sigmas(low: float, high: float, steps: int, rho: float = 7.0) -> Tensor:
+    """(K,) float64 noise-to-signal ratios from high down to low, evenly spaced in sigma^(1/rho) (Karras et
+    al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", equation 5)."""
+    ends = torch.tensor([high, low], dtype=torch.float64) ** (1 / rho)
+    sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
+    # Powers and roots leave the last digits wrong: the ends are the levels that were asked for.
+    sigmas[-1], sigmas[0] = low, high
+    return sigmas
