@@ -7,6 +7,7 @@ picture's statistics, which change as things move.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from itertools import pairwise
@@ -157,6 +158,11 @@ class Autoencoder(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_deviation.copy_(deviation)
 
+    def freeze_latents(self) -> None:
+        """Leaves gradients to the decoder alone: training keeps latents, and the fingerprint, as they are."""
+        self.requires_grad_(False)
+        self.decoder.requires_grad_(True)
+
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits of all that decides an image's latents, to half precision."""
@@ -170,6 +176,14 @@ class Autoencoder(nn.Module):
         """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
         config = {"autoencoder": self.config.model_dump(mode="json"), "training": dict(notes or {})}
         save_folder(folder, config, self.state_dict())
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder holds an autoencoder by itself, by its config; not whether it is whole."""
+        try:
+            return "autoencoder" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            return False
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> Autoencoder:

@@ -28,14 +28,21 @@ Preset = TypeVar("Preset", bound=BaseModel)
 
 
 def recipe(
-    run: Path, kind: str, preset: str | None, schema: type[Preset], resume: bool, default: str | None = None
+    run: Path,
+    kind: str,
+    preset: str | None,
+    schema: type[Preset],
+    resume: bool,
+    default: str | None = None,
+    **changes: object,
 ) -> Preset:
     """The preset of the run in this folder, or the named one, which then becomes the run's.
 
     default: the preset where none is named, "bundled-" and the kind unless given.
+    changes: valid values of keys of the named preset, said otherwise than by it.
     Raises UserError when there is a run and it is not to be resumed, or it has another kind or preset.
     """
-    named = load_preset(preset or default or f"bundled-{kind}", schema)
+    named = load_preset(preset or default or f"bundled-{kind}", schema).model_copy(update=changes)
     if not (run / PRESET).is_file():
         writable_folder(run)
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
@@ -99,6 +106,21 @@ def image_model(folder: Path) -> "ImageModel":
     return ImageModel(
         config, filled(config, average, folder), first_stage=kept_first_stage(folder, config, None)
     )
+
+
+def first_stage(folder: Path) -> "Autoencoder":
+    """The autoencoder of its own folder, or inside an image model's, a video model's, or a run's of these.
+
+    Raises UserError when there is none.
+    """
+    from core.autoencoder import Autoencoder
+
+    if Autoencoder.is_at(folder):
+        return Autoencoder.load(folder)
+    found = video_start(folder).first_stage
+    if not found:
+        raise UserError(f"The model in {folder} works on pixels: it has no first stage.")
+    return found
 
 
 def video_start(folder: Path) -> "ImageModel | VideoModel":

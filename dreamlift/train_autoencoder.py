@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from core.errors import UserError
 from dreamlift import runs
 from dreamlift.train import Data, Minutes, PresetName, Resume, Run, Steps
 
@@ -13,6 +14,16 @@ def train_autoencoder_command(
     data: Data,
     run: Run,
     out: Annotated[Path, typer.Option(help="Folder of the autoencoder: config.json, model.safetensors.")],
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="An autoencoder to go on from: its folder, or a model's that has one as first stage."
+        ),
+    ] = None,
+    decoder_only: Annotated[
+        bool,
+        typer.Option("--decoder-only", help="Train the decoder of --init; its latents stay what they are."),
+    ] = False,
     preset: PresetName = None,
     minutes: Minutes = None,
     steps: Steps = None,
@@ -27,15 +38,32 @@ def train_autoencoder_command(
     from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, Bare, finished
     from core.training.config import Budget
     from core.training.trainer import Trainer, make_accelerator
+    from core.weights import fill
 
     budget = Budget(steps, minutes)
     writable_folder(out)
-    recipe = runs.recipe(run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64")
+    going_on = checkpoint.exists(run)
+    start = runs.first_stage(init) if init and not going_on else None
+    changes = {"decoder_only": True} if decoder_only else {}
+    recipe = runs.recipe(
+        run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", **changes
+    )
+    if decoder_only and not recipe.decoder_only:
+        raise UserError(f"The run in {run} trains the encoder too: leave out --decoder-only.")
+    if recipe.decoder_only and not (start or going_on):
+        raise UserError("Training the decoder only needs a trained autoencoder: name its folder with --init.")
+    if start and start.config != recipe.model:
+        raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     (images,) = runs.shards(data, ["images"], accelerator)
     task = AutoencoderTask(images, recipe)
     torch.manual_seed(recipe.training.seed)
-    trainer = Trainer(Bare(Autoencoder(recipe.model)), task, recipe.training, run, accelerator)
+    autoencoder = Autoencoder(recipe.model)
+    if init and start:
+        fill(autoencoder, start.state_dict(), init)
+    if recipe.decoder_only:
+        autoencoder.freeze_latents()
+    trainer = Trainer(Bare(autoencoder), task, recipe.training, run, accelerator)
     spent = trainer.run(budget)
     runs.say(spent, run)
     if spent and accelerator.is_main_process:
@@ -58,3 +86,30 @@ def encode_command(
     autoencoder = Autoencoder.load(first_stage)
     found = runs.shards(data, ["images", "clips"] if clips else ["images"], make_accelerator(), autoencoder)
     print(f"{data}: latents of {', '.join(str(len(part)) for part in found)} ({autoencoder.fingerprint})")
+
+
+def swap_decoder_command(
+    model: Annotated[Path, typer.Option(help="Folder of an image or video model on latents.")],
+    first_stage: Annotated[Path, typer.Option(help="Folder of the autoencoder whose decoder it gets.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new model: config.json, model.safetensors.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a video model: folder of an image model whose weights need not be stored again."
+        ),
+    ] = None,
+) -> None:
+    """Writes a model whose pictures are drawn by a decoder trained on with --decoder-only."""
+    from core.image_model import ImageModel
+
+    found, given = runs.video_start(model), runs.first_stage(first_stage)
+    if not found.first_stage or found.first_stage.fingerprint != given.fingerprint:
+        raise UserError(f"The autoencoder in {first_stage} makes other latents than the model in {model}.")
+    found.first_stage = given
+    if isinstance(found, ImageModel):
+        if base:
+            raise UserError("--base is for video models: an image model rests on no other.")
+        found.save(out)
+    else:
+        found.save(out, base)
+    print(f"{out}: {model} with the decoder of {first_stage}")

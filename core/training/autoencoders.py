@@ -25,6 +25,9 @@ class AutoencoderPreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: AutoencoderConfig = AutoencoderConfig()
+    decoder_only: bool = Field(
+        default=False, description="train a trained autoencoder's decoder on; latents stay what they are"
+    )
     latent_noise: float = Field(
         default=0.15, ge=0, description="typical deviation of the noise on normalised latents, see the task"
     )
@@ -107,6 +110,7 @@ def finished(
 ) -> tuple[Autoencoder, dict[str, float]]:
     """The autoencoder with its trained weights and the statistics of its latents, and its quality in dB.
 
+    Where only the decoder was trained, the statistics stay those it began with.
     weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio of the mean
     squared error over all images held back: of whole images ("psnr"), of their figures, and of images drawn
     from latents with noise of deviation `latent_noise`.
@@ -115,8 +119,9 @@ def finished(
     autoencoder = Autoencoder(preset.model)
     fill(autoencoder, weights, folder)
     autoencoder = autoencoder.to(device).eval().requires_grad_(False)
-    spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
-    autoencoder.fit_statistics(images.pixels(index) for index in spread.split(BATCH))
+    if not preset.decoder_only:
+        spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
+        autoencoder.fit_statistics(images.pixels(index) for index in spread.split(BATCH))
 
     generator = torch.Generator().manual_seed(0)
     errors = torch.zeros(3, dtype=torch.float64)

@@ -225,6 +225,32 @@ def test_it_learns_a_few_pictures_of_the_toybox(tmp_path: Path) -> None:
     assert quality["psnr_figure"] < quality["psnr"] and quality["psnr_noised"] < quality["psnr"]
 
 
+def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: Path) -> None:
+    preset = AutoencoderPreset(
+        model=TINY,
+        decoder_only=True,
+        latent_noise=0.01,
+        held_back=4,
+        training=TrainingConfig(batch_size=6, learning_rate=4e-3, warmup_steps=10, compile=False),
+    )
+    data = toybox_shard(tmp_path, 16, 16)
+    autoencoder = random_autoencoder()  # what it says of pictures is no art, but a decoder can read it
+    autoencoder.fit_statistics([data.pixels(torch.arange(4))])
+    kept = data.pixels(torch.arange(12, 16))
+    latents, quality = autoencoder.latents(kept), psnr(autoencoder, kept)
+    fingerprint = autoencoder.fingerprint
+    before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
+
+    autoencoder.freeze_latents()
+    task = AutoencoderTask(data, preset)
+    Trainer(Bare(autoencoder), task, preset.training, tmp_path / "run").run(Budget(steps=60))
+    trained, figures = finished(task, checkpoint.read_average(tmp_path / "run"), tmp_path)
+    assert figures["psnr"] > quality + 3
+    assert trained.fingerprint == fingerprint and torch.equal(trained.latents(kept), latents)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith("decoder."), name
+
+
 def psnr(autoencoder: Autoencoder, truth: Tensor) -> float:
     """dB, of bytes, whose peak is 255."""
     drawn = autoencoder.decode(autoencoder.latents(truth)).clamp(-1, 1)
