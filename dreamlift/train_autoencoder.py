@@ -71,7 +71,8 @@ def train_autoencoder_command(
         samples = trainer.step * recipe.training.batch_size
         notes = {"images": len(task), "held_back": recipe.held_back, "samples": samples}
         autoencoder.save(out, {**notes, "seconds": round(trainer.seconds), **quality})
-        print(f"{out}: " + ", ".join(f"{name} {value:.2f} dB" for name, value in quality.items()))
+        said = (f"{name} {value:.2f}{' dB' * name.startswith('psnr')}" for name, value in quality.items())
+        print(f"{out}: " + ", ".join(said))
 
 
 def encode_command(

@@ -178,6 +178,30 @@ def test_decoders_that_cannot_be_trained_or_swapped(
         swap_decoder_command(tmp_path / "image", decoder, out, base=tmp_path / "image")
 
 
+def test_a_codebook_from_images_to_a_model_that_draws(data: Path, tmp_path: Path) -> None:
+    coded = STAGE | {"bottleneck": "vq", "codes": 8}
+    tiny = preset(tmp_path, model=coded, held_back=3)
+    for name, pauses in (("whole", [3]), ("resumed", [2, 3])):
+        paths = {"data": data, "run": tmp_path / name / "run", "out": tmp_path / name / "model"}
+        for steps in pauses:
+            train_autoencoder_command(**paths, preset=tiny, steps=steps, resume=True)
+    stage = tmp_path / "whole" / "model"
+    files = [tmp_path / name / "model" / "model.safetensors" for name in ("whole", "resumed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    notes = json.loads((stage / "config.json").read_text())["training"]
+    assert 1 <= notes["perplexity"] <= 8
+
+    paths = {"data": data, "run": tmp_path / "decoder" / "run", "out": tmp_path / "decoder" / "model"}
+    train_autoencoder_command(**paths, init=stage, decoder_only=True, preset=tiny, steps=2)
+    assert Autoencoder.load(paths["out"]).fingerprint == Autoencoder.load(stage).fingerprint
+
+    tiny = preset(tmp_path, model=MODEL | {"first_stage": coded})
+    train.image(data, tmp_path / "image", preset=tiny, steps=2, first_stage=stage)
+    train.export(tmp_path / "image", tmp_path / "model")
+    swap_decoder_command(tmp_path / "model", paths["out"], tmp_path / "swapped")
+    assert ImageModel.load(tmp_path / "swapped").sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
+
+
 def test_first_stages_that_are_missing_or_do_not_fit(data: Path, stage: Path, tmp_path: Path) -> None:
     tiny = preset(tmp_path, model=MODEL)
     with pytest.raises(UserError, match="works on latents: name .* with --first-stage"):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.autoencoder import Autoencoder, AutoencoderConfig
+from core.bottleneck import Coded, Gaussian, perplexity
 from core.errors import UserError
 from core.training.config import TrainingConfig
 from core.training.data import Shards
@@ -34,6 +35,9 @@ class AutoencoderPreset(BaseModel):
     figure_weight: float = Field(default=3.0, ge=0, description="of a figure's pixel beyond a backdrop's 1")
     edge_weight: float = Field(default=0.5, ge=0, description="of the L1 error of differences of neighbours")
     kl_weight: float = Field(default=1e-5, ge=0, description="of the divergence, nats a value of the image")
+    commitment: float = Field(
+        default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
+    )
     held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the PSNR")
     training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=1e-3)
 
@@ -72,10 +76,16 @@ class AutoencoderTask:
         """index: (B,) on the CPU -> loss of each image, (B,)."""
         preset, images = self.preset, self.images.pixels(index)
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
-        drawn, gaussian = model.network(images, noise)
+        drawn, encoded = model.network(images, noise)
         weight = 1 + preset.figure_weight * figure(images).float()
         error = weighted_l1(drawn.float() - images, weight, preset.edge_weight)
-        return error + preset.kl_weight * gaussian.divergence().float() / images[0].numel()
+        return error + self._restraint(encoded, images[0].numel())
+
+    def _restraint(self, encoded: Gaussian | Coded, values: int) -> Tensor:
+        """What the bottleneck asks of latents, weighted, (B,). values: of an image."""
+        if isinstance(encoded, Coded):
+            return self.preset.commitment * encoded.commitment()
+        return self.preset.kl_weight * encoded.divergence().float() / values
 
 
 def figure(images: Tensor) -> Tensor:
@@ -108,12 +118,12 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 def finished(
     task: AutoencoderTask, weights: Mapping[str, Tensor], folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Autoencoder, dict[str, float]]:
-    """The autoencoder with its trained weights and the statistics of its latents, and its quality in dB.
+    """The autoencoder with its trained weights and the statistics of its latents, and its quality.
 
     Where only the decoder was trained, the statistics stay those it began with.
-    weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio of the mean
-    squared error over all images held back: of whole images ("psnr"), of their figures, and of images drawn
-    from latents with noise of deviation `latent_noise`.
+    weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio, dB, of the
+    mean squared error over all images held back: of whole images ("psnr"), of their figures, and of images
+    drawn from latents with noise of deviation `latent_noise`; of a codebook also its "perplexity" there.
     """
     images, preset, trained = task.images, task.preset, len(task)
     autoencoder = Autoencoder(preset.model)
@@ -140,4 +150,10 @@ def finished(
             counts[row] += values.numel()
     decibels = 10 * (4 * counts / errors).log10()  # the range is 2, its square 4
     names = ("psnr", "psnr_figure", "psnr_noised")
-    return autoencoder, {name: round(value, 2) for name, value in zip(names, decibels.tolist(), strict=True)}
+    quality = {name: round(value, 2) for name, value in zip(names, decibels.tolist(), strict=True)}
+    if preset.model.codes:
+        kept = torch.arange(trained, len(images)).split(BATCH)
+        coded = (autoencoder.encode(images.pixels(index)) for index in kept)
+        indices = (part.index for part in coded if isinstance(part, Coded))
+        quality["perplexity"] = round(perplexity(indices, preset.model.codes), 2)
+    return autoencoder, quality
