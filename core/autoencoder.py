@@ -130,6 +130,11 @@ class Autoencoder(nn.Module):
         noised = drawn + noise[:, None, None, None] * deviation * torch.randn_like(drawn)
         return self.decoder(self.bottleneck.restrict(noised)), encoded
 
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the decoder's last layer, where an adversary's weight is taken."""
+        return self.decoder[-2].weight  # pyright: ignore[reportReturnType]
+
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:
         """Sets shift and scale so that `latents` of all these images have zero mean and unit deviation.

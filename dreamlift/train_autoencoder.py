@@ -35,6 +35,7 @@ def train_autoencoder_command(
     from core.autoencoder import Autoencoder
     from core.files import writable_folder
     from core.training import checkpoint
+    from core.training.adversary import Adversary
     from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, Bare, finished
     from core.training.config import Budget
     from core.training.trainer import Trainer, make_accelerator
@@ -56,14 +57,15 @@ def train_autoencoder_command(
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     (images,) = runs.shards(data, ["images"], accelerator)
-    task = AutoencoderTask(images, recipe)
     torch.manual_seed(recipe.training.seed)
     autoencoder = Autoencoder(recipe.model)
     if init and start:
         fill(autoencoder, start.state_dict(), init)
     if recipe.decoder_only:
         autoencoder.freeze_latents()
-    trainer = Trainer(Bare(autoencoder), task, recipe.training, run, accelerator)
+    adversary = recipe.adversary and Adversary(recipe.adversary, autoencoder.last_layer, accelerator)
+    task = AutoencoderTask(images, recipe, adversary)
+    trainer = Trainer(Bare(autoencoder), task, recipe.training, run, accelerator, beside=adversary)
     spent = trainer.run(budget)
     runs.say(spent, run)
     if spent and accelerator.is_main_process:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from core.autoencoder import Autoencoder, AutoencoderConfig
 from core.bottleneck import Coded, Gaussian, perplexity
 from core.errors import UserError
+from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
 from core.weights import fill
@@ -38,8 +39,15 @@ class AutoencoderPreset(BaseModel):
     commitment: float = Field(
         default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
     )
+    adversary: AdversaryConfig | None = None
     held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the PSNR")
     training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=1e-3)
+
+    @model_validator(mode="after")
+    def _can_go_backwards_twice(self) -> "AutoencoderPreset":
+        if self.adversary and self.training.compile:
+            raise ValueError("training.compile must be false with an adversary, whose weight needs gradients")
+        return self
 
 
 @dataclass(frozen=True)
@@ -60,14 +68,16 @@ class AutoencoderTask:
     2025, "Diffusion Transformers with Representation Autoencoders", section 4).
     """
 
-    def __init__(self, images: Shards, preset: AutoencoderPreset) -> None:
-        """Raises UserError when the images have another size or are no more than what is held back."""
+    def __init__(self, images: Shards, preset: AutoencoderPreset, adversary: Adversary | None = None) -> None:
+        """adversary: the preset's, which the trainer must know too.
+
+        Raises UserError when the images have another size or are no more than what is held back."""
         side = images.tables[0].shape[-1]
         if side != preset.model.size:
             raise UserError(f"The images are {side} pixels wide, the autoencoder takes {preset.model.size}.")
         if len(images) <= preset.held_back:
             raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
-        self.images, self.preset = images, preset
+        self.images, self.preset, self.adversary = images, preset, adversary
 
     def __len__(self) -> int:
         return len(self.images) - self.preset.held_back
@@ -78,8 +88,12 @@ class AutoencoderTask:
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
         drawn, encoded = model.network(images, noise)
         weight = 1 + preset.figure_weight * figure(images).float()
-        error = weighted_l1(drawn.float() - images, weight, preset.edge_weight)
-        return error + self._restraint(encoded, images[0].numel())
+        drawn = drawn.float()
+        reconstruction = weighted_l1(drawn - images, weight, preset.edge_weight)
+        loss = reconstruction + self._restraint(encoded, images[0].numel())
+        if self.adversary and self.adversary.active:
+            loss = loss + self.adversary.loss(images, drawn, reconstruction)
+        return loss
 
     def _restraint(self, encoded: Gaussian | Coded, values: int) -> Tensor:
         """What the bottleneck asks of latents, weighted, (B,). values: of an image."""
