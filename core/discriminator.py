@@ -4,12 +4,14 @@ Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Netw
 al. 2021, "Taming Transformers for High-Resolution Image Synthesis" (VQGAN), section 3.1.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from core.nn.blocks import GROUP_WIDTH, group_norm
+from core.nn.blocks import group_norm, in_groups
 
 GREATEST_WEIGHT = 1e4  # of an adversary that hardly moves the decoder
 
@@ -19,16 +21,9 @@ class DiscriminatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(
+    widths: Annotated[tuple[int, ...], AfterValidator(in_groups)] = Field(
         default=(32, 64, 128), min_length=1, max_length=5, description="channels; a level halves the side"
     )
-
-    @field_validator("widths")
-    @classmethod
-    def _in_groups(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if min(widths) < 1 or any(width % GROUP_WIDTH for width in widths):
-            raise ValueError(f"widths must be multiples of {GROUP_WIDTH}, as groups are normalised")
-        return widths
 
 
 class Discriminator(nn.Module):

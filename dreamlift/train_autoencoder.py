@@ -1,4 +1,4 @@
-"""`dreamlift train autoencoder` and `dreamlift train encode`: the first stage of models on latents."""
+"""The commands of the first stage of models on latents: it, the features it is judged by, and its use."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,10 @@ def train_autoencoder_command(
         bool,
         typer.Option("--decoder-only", help="Train the decoder of --init; its latents stay what they are."),
     ] = False,
+    perceptual: Annotated[
+        Path | None,
+        typer.Option(help="For a preset with a perceptual_weight: the folder of the features."),
+    ] = None,
     preset: PresetName = None,
     minutes: Minutes = None,
     steps: Steps = None,
@@ -36,9 +40,9 @@ def train_autoencoder_command(
     from core.files import writable_folder
     from core.training import checkpoint
     from core.training.adversary import Adversary
-    from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, Bare, finished
+    from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, finished
     from core.training.config import Budget
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.trainer import Bare, Trainer, make_accelerator
     from core.weights import fill
 
     budget = Budget(steps, minutes)
@@ -56,6 +60,7 @@ def train_autoencoder_command(
     if start and start.config != recipe.model:
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
+    distance = runs.perceptual_distance(run, recipe.perceptual_weight, perceptual)
     (images,) = runs.shards(data, ["images"], accelerator)
     torch.manual_seed(recipe.training.seed)
     autoencoder = Autoencoder(recipe.model)
@@ -64,7 +69,7 @@ def train_autoencoder_command(
     if recipe.decoder_only:
         autoencoder.freeze_latents()
     adversary = recipe.adversary and Adversary(recipe.adversary, autoencoder.last_layer, accelerator)
-    task = AutoencoderTask(images, recipe, adversary)
+    task = AutoencoderTask(images, recipe, distance and distance.to(accelerator.device), adversary)
     trainer = Trainer(Bare(autoencoder), task, recipe.training, run, accelerator, beside=adversary)
     spent = trainer.run(budget)
     runs.say(spent, run)
@@ -75,6 +80,41 @@ def train_autoencoder_command(
         autoencoder.save(out, {**notes, "seconds": round(trainer.seconds), **quality})
         said = (f"{name} {value:.2f}{' dB' * name.startswith('psnr')}" for name, value in quality.items())
         print(f"{out}: " + ", ".join(said))
+
+
+def train_features_command(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Folder of the features: config.json, model.safetensors.")],
+    preset: PresetName = None,
+    minutes: Minutes = None,
+    steps: Steps = None,
+    resume: Resume = False,
+) -> None:
+    """Trains the features of a perceptual distance on labelled images; at the end writes them."""
+    import torch
+
+    from core.files import writable_folder
+    from core.training import checkpoint
+    from core.training.config import Budget
+    from core.training.features import Classifier, FeaturesPreset, FeaturesTask, LabelledShards, finished
+    from core.training.trainer import Bare, Trainer, make_accelerator
+
+    budget = Budget(steps, minutes)
+    writable_folder(out)
+    recipe = runs.recipe(run, "features", preset, FeaturesPreset, resume, default="features-64")
+    accelerator = make_accelerator()
+    task = FeaturesTask(LabelledShards(data, "images", accelerator.device), recipe)
+    torch.manual_seed(recipe.training.seed)
+    classifier = Classifier(recipe.model, task.images.classes)
+    trainer = Trainer(Bare(classifier), task, recipe.training, run, accelerator)
+    spent = trainer.run(budget)
+    runs.say(spent, run)
+    if spent and accelerator.is_main_process:
+        trunk, right = finished(task, checkpoint.read_average(run), run, accelerator.device)
+        notes = {"images": len(task), "held_back": recipe.held_back, "steps": trainer.step}
+        trunk.save(out, {**notes, "accuracy": {name: round(share, 4) for name, share in right.items()}})
+        print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in right.items()))
 
 
 def encode_command(

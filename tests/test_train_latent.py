@@ -11,9 +11,16 @@ from safetensors.torch import load_file, save_file
 from core.autoencoder import Autoencoder
 from core.errors import UserError
 from core.image_model import ImageModel, decoded
+from core.perceptual import Trunk, TrunkConfig
 from core.training import checkpoint
+from core.training.features import LABELS
 from dreamlift import train
-from dreamlift.train_autoencoder import encode_command, swap_decoder_command, train_autoencoder_command
+from dreamlift.train_autoencoder import (
+    encode_command,
+    swap_decoder_command,
+    train_autoencoder_command,
+    train_features_command,
+)
 from video.video_model import VideoModel
 
 TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
@@ -34,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "elevation": torch.rand(count) * 30,
             "phase": torch.rand(count),
             "shadow": torch.zeros(count, dtype=torch.uint8),
+            **{name: torch.arange(count) % 3 for name in LABELS},
         }
         save_file(shard, folder / f"{name}-00000.safetensors")
     (folder / "captions.txt").write_text("a panda on a swing\na fox\n")
@@ -200,6 +208,34 @@ def test_a_codebook_from_images_to_a_model_that_draws(data: Path, tmp_path: Path
     train.export(tmp_path / "image", tmp_path / "model")
     swap_decoder_command(tmp_path / "model", paths["out"], tmp_path / "swapped")
     assert ImageModel.load(tmp_path / "swapped").sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
+
+
+def test_an_autoencoder_with_features_and_an_adversary(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = preset(tmp_path, model={"widths": [8, 16]}, held_back=3)
+    features, run = tmp_path / "features", tmp_path / "run"
+    train_features_command(data, tmp_path / "features-run", features, preset=small, steps=1)
+    train_features_command(data, tmp_path / "features-run", features, steps=2, resume=True)
+    assert "subject" in capsys.readouterr().out
+
+    adversary = {"network": {"widths": [8]}, "start": 0.5}
+    rich = preset(tmp_path, model=STAGE, held_back=3, perceptual_weight=0.5, adversary=adversary)
+    with pytest.raises(UserError, match="name the folder of the features"):
+        train_autoencoder_command(data, tmp_path / "missing", tmp_path / "out", preset=rich, steps=1)
+    paths = {"data": data, "run": run, "out": tmp_path / "model"}
+    train_autoencoder_command(**paths, perceptual=features, preset=rich, steps=3)
+    train_autoencoder_command(**paths, steps=4, resume=True)  # the run keeps the features
+    assert Autoencoder.load(tmp_path / "model").config.size == 16
+
+    Trunk(TrunkConfig(widths=(8, 16))).save(tmp_path / "other")
+    with pytest.raises(UserError, match="begun with other features"):
+        train_autoencoder_command(**paths, perceptual=tmp_path / "other", steps=5, resume=True)
+    plain = preset(tmp_path, model=STAGE, held_back=3)
+    with pytest.raises(UserError, match="has no perceptual_weight"):
+        train_autoencoder_command(
+            data, tmp_path / "plain", tmp_path / "out", perceptual=features, preset=plain, steps=1
+        )
 
 
 def test_first_stages_that_are_missing_or_do_not_fit(data: Path, stage: Path, tmp_path: Path) -> None:

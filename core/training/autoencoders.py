@@ -1,20 +1,21 @@
 """Training the autoencoder: its preset, its task, and what follows the last step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.autoencoder import Autoencoder, AutoencoderConfig
 from core.bottleneck import Coded, Gaussian, perplexity
 from core.errors import UserError
+from core.perceptual import PerceptualDistance
 from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
+from core.training.trainer import Bare
 from core.weights import fill
 
 UNLIKE = 0.1  # of the range [-1, 1]: how far from the backdrop a pixel belongs to the figure
@@ -39,6 +40,9 @@ class AutoencoderPreset(BaseModel):
     commitment: float = Field(
         default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
     )
+    perceptual_weight: float = Field(
+        default=0.0, ge=0, description="of the perceptual distance, which needs a trunk: train features"
+    )
     adversary: AdversaryConfig | None = None
     held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the PSNR")
     training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=1e-3)
@@ -50,16 +54,6 @@ class AutoencoderPreset(BaseModel):
         return self
 
 
-@dataclass(frozen=True)
-class Bare:
-    """A network with nothing around it, for the trainer."""
-
-    network: nn.Module
-
-    def around(self, network: nn.Module) -> "Bare":
-        return Bare(network)
-
-
 class AutoencoderTask:
     """Reconstruction of images from noised latents.
 
@@ -68,16 +62,26 @@ class AutoencoderTask:
     2025, "Diffusion Transformers with Representation Autoencoders", section 4).
     """
 
-    def __init__(self, images: Shards, preset: AutoencoderPreset, adversary: Adversary | None = None) -> None:
-        """adversary: the preset's, which the trainer must know too.
+    def __init__(
+        self,
+        images: Shards,
+        preset: AutoencoderPreset,
+        perceptual: PerceptualDistance | None = None,
+        adversary: Adversary | None = None,
+    ) -> None:
+        """perceptual, adversary: where the preset has them; the trainer must know the adversary too.
 
-        Raises UserError when the images have another size or are no more than what is held back."""
+        Raises UserError when the images have another size or are no more than what is held back.
+        """
+        if bool(perceptual) != bool(preset.perceptual_weight) or bool(adversary) != bool(preset.adversary):
+            raise ValueError("the perceptual distance or the adversary is not that of the preset")
         side = images.tables[0].shape[-1]
         if side != preset.model.size:
             raise UserError(f"The images are {side} pixels wide, the autoencoder takes {preset.model.size}.")
         if len(images) <= preset.held_back:
             raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
-        self.images, self.preset, self.adversary = images, preset, adversary
+        self.images, self.preset = images, preset
+        self.perceptual, self.adversary = perceptual, adversary
 
     def __len__(self) -> int:
         return len(self.images) - self.preset.held_back
@@ -90,6 +94,8 @@ class AutoencoderTask:
         weight = 1 + preset.figure_weight * figure(images).float()
         drawn = drawn.float()
         reconstruction = weighted_l1(drawn - images, weight, preset.edge_weight)
+        if self.perceptual:
+            reconstruction = reconstruction + preset.perceptual_weight * self.perceptual(drawn, images)
         loss = reconstruction + self._restraint(encoded, images[0].numel())
         if self.adversary and self.adversary.active:
             loss = loss + self.adversary.loss(images, drawn, reconstruction)

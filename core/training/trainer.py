@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -43,6 +44,16 @@ class Trainable(Protocol):
     def around(self, network: nn.Module, /) -> "Trainable":
         """The same around another network: the trained one, prepared for several processes."""
         ...
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A network with nothing around it, for the trainer."""
+
+    network: nn.Module
+
+    def around(self, network: nn.Module) -> "Bare":
+        return Bare(network)
 
 
 class Task(Protocol):

@@ -23,10 +23,10 @@ from core.discriminator import (
 from core.errors import UserError
 from core.training import checkpoint
 from core.training.adversary import Adversary, AdversaryConfig
-from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, Bare
+from core.training.autoencoders import AutoencoderPreset, AutoencoderTask
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Trainer
+from core.training.trainer import Bare, Trainer
 
 SMALL = AdversaryConfig(network=DiscriminatorConfig(widths=(8, 16)), start=0.4)
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
@@ -122,7 +122,7 @@ def make(
     torch.manual_seed(0)
     autoencoder, accelerator = Autoencoder(TINY), Accelerator(cpu=True)
     beside = adversary and Adversary(adversary, autoencoder.last_layer, accelerator)
-    task = Interrupted(Shards(data, "images"), preset, beside)
+    task = Interrupted(Shards(data, "images"), preset, adversary=beside)
     task.call = interrupted
     return Trainer(Bare(autoencoder), task, training, folder, accelerator, beside=beside)
 
@@ -151,18 +151,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path
 
 
 def test_until_it_starts_a_run_is_as_if_there_were_no_adversary(data: Path, tmp_path: Path) -> None:
-    first = {}
+    weights = {}
     for name, adversary in (("with", SMALL), ("without", None)):
         run = make(tmp_path / name, data, adversary, interrupted=4)
         run.run(Budget(steps=10))
-        first[name] = run.network.state_dict()
+        weights[name] = run.network.state_dict()
         resumed = make(tmp_path / name, data, adversary)
         resumed.run(Budget(steps=10))
-        first[f"{name} later"] = resumed.network.state_dict()
-    for name, value in first["without"].items():
-        assert torch.equal(first["with"][name], value), name
+        weights[f"{name} later"] = resumed.network.state_dict()
+    for name, value in weights["without"].items():
+        assert torch.equal(weights["with"][name], value), name
     assert not torch.equal(
-        first["with later"]["decoder.0.weight"], first["without later"]["decoder.0.weight"]
+        weights["with later"]["decoder.0.weight"], weights["without later"]["decoder.0.weight"]
     )
     with pytest.raises(UserError, match="is of another network"):
         make(tmp_path / "without", data)

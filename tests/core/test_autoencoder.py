@@ -20,14 +20,13 @@ from core.training import checkpoint
 from core.training.autoencoders import (
     AutoencoderPreset,
     AutoencoderTask,
-    Bare,
     figure,
     finished,
     weighted_l1,
 )
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Trainer
+from core.training.trainer import Bare, Trainer
 
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 F8 = AutoencoderConfig(
