@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from core.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig, Gaussian
+from core.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig
+from core.bottleneck import Gaussian, VectorQuantizer
 from core.errors import UserError
 from core.machine import flop_counter
 from core.presets import load_preset
@@ -26,6 +27,7 @@ from core.training.autoencoders import (
 )
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
+from core.training.features import FeaturesPreset
 from core.training.trainer import Bare, Trainer
 
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
@@ -265,6 +267,13 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
         AutoencoderTask(data, AutoencoderPreset(model=TINY, held_back=2))
 
 
-def test_bundled_preset() -> None:
-    preset = load_preset("autoencoder-64", AutoencoderPreset)
+def test_bundled_presets() -> None:
+    preset, sharp, coded = (
+        load_preset(name, AutoencoderPreset)
+        for name in ("autoencoder-64", "decoder-64-sharp", "autoencoder-64-vq")
+    )
     assert preset.model.downscale == 4 and preset.model.latent_shape == (12, 16, 16)
+    assert not (preset.decoder_only or preset.perceptual_weight or preset.adversary)
+    assert sharp.model == preset.model and sharp.decoder_only and sharp.perceptual_weight and sharp.adversary
+    assert isinstance(Autoencoder(coded.model).bottleneck, VectorQuantizer)
+    assert load_preset("features-64", FeaturesPreset).model.widths == (16, 32, 64, 128)
