@@ -1,8 +1,7 @@
 """What lies between encoder and decoder: a normal distribution of each latent (KL), or a codebook (VQ).
 
 Rombach et al. 2022, section 3.1: a slight penalty towards N(0, I), or vector quantisation, which the decoder
-absorbs. Either way diffusion works on continuous latents, and errors of a sampler smaller than half the way
-to the next code vanish in a codebook.
+absorbs. Either way diffusion works on continuous latents; a codebook makes a sampler's small errors good.
 """
 
 from __future__ import annotations
@@ -106,11 +105,8 @@ class VectorQuantizer(nn.Module):
     def _index(self, latents: Tensor) -> Tensor:
         """(B,C,h,w) -> (B,h,w), the nearest code."""
         with torch.autocast(latents.device.type, enabled=False):
-            return (
-                torch.cdist(latents.float().movedim(1, -1).flatten(0, -2), self.codes)
-                .argmin(1)
-                .view(len(latents), *latents.shape[2:])
-            )
+            distances = torch.cdist(latents.float().movedim(1, -1).flatten(0, -2), self.codes)
+        return distances.argmin(1).view(len(latents), *latents.shape[2:])
 
     @torch.no_grad()
     def _follow(self, vectors: Tensor, index: Tensor) -> None:

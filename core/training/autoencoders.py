@@ -50,7 +50,7 @@ class AutoencoderPreset(BaseModel):
     @model_validator(mode="after")
     def _can_go_backwards_twice(self) -> "AutoencoderPreset":
         if self.adversary and self.training.compile:
-            raise ValueError("training.compile must be false with an adversary, whose weight needs gradients")
+            raise ValueError("training.compile must be false with an adversary, whose weight goes backwards")
         return self
 
 
