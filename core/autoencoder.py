@@ -1,4 +1,4 @@
-"""The latent stage: a light KL autoencoder, so that diffusion works on a small grid and the decoder draws.
+"""The latent stage: a light autoencoder, so that diffusion works on a small grid and the decoder draws.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1 and appendix
 G. Without attention and without normalisation layers: those would tie every pixel's colour to the whole
@@ -7,17 +7,19 @@ picture's statistics, which change as things move.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from core.bottleneck import Coded, Gaussian, NormalBottleneck, VectorQuantizer
 from core.nn.blocks import Downsample, Upsample, zero_init
 from core.presets import checked
 from core.weights import CONFIG, fill, load_folder, save_folder
@@ -39,6 +41,8 @@ class AutoencoderConfig(BaseModel):
     widths: tuple[int, ...] = Field(default=(32, 96), min_length=2, max_length=3)
     encoder_blocks: tuple[int, ...] = Field(default=(1, 1), description="residual blocks a level")
     decoder_blocks: tuple[int, ...] = Field(default=(2, 2), description="residual blocks a level")
+    bottleneck: Literal["kl", "vq"] = Field(default="kl", description="see core.bottleneck")
+    codes: int | None = Field(default=None, ge=2, description="of the codebook of vq, which needs it")
 
     @model_validator(mode="after")
     def _agree(self) -> AutoencoderConfig:
@@ -49,6 +53,8 @@ class AutoencoderConfig(BaseModel):
             raise ValueError("widths and blocks must be at least 1 at every level")
         if self.size % self.downscale:
             raise ValueError(f"size {self.size} is not a multiple of the downscale {self.downscale}")
+        if (self.bottleneck == "vq") != (self.codes is not None):
+            raise ValueError("codes must be given for the bottleneck vq, and for no other")
         return self
 
     @property
@@ -61,22 +67,6 @@ class AutoencoderConfig(BaseModel):
         """(C,h,w) of the latents of one image."""
         side = self.size // self.downscale
         return self.latent_channels, side, side
-
-
-class Gaussian(NamedTuple):
-    """What the encoder says of an image: a normal distribution of each latent. Both (B,C,h,w)."""
-
-    mean: Tensor
-    log_variance: Tensor
-
-    def sample(self) -> Tensor:
-        """One draw, differentiable in both (the reparameterization trick)."""
-        return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
-
-    def divergence(self) -> Tensor:
-        """KL(self || N(0, I)) in nats, (B,): the sum over all latents of an image."""
-        nats = 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
-        return nats.flatten(1).sum(1)
 
 
 class Autoencoder(nn.Module):
@@ -92,13 +82,18 @@ class Autoencoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = _encoder(config)
+        self.bottleneck = (
+            VectorQuantizer(config.latent_channels, config.codes)
+            if config.codes
+            else NormalBottleneck(config.latent_channels)
+        )
+        self.encoder = _encoder(config, self.bottleneck.inputs)
         self.decoder = _decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels, 1, 1))
         self.register_buffer("latent_deviation", torch.ones(config.latent_channels, 1, 1))
 
-    def encode(self, images: Tensor) -> Gaussian:
-        """The distribution of the latents, as the encoder has it: neither shifted nor scaled.
+    def encode(self, images: Tensor) -> Gaussian | Coded:
+        """The latents as the encoder has them, neither shifted nor scaled; which type, says the bottleneck.
 
         Raises ValueError for images that are not (B,3,H,W) with sides that are multiples of f.
         """
@@ -108,8 +103,7 @@ class Autoencoder(nn.Module):
                 f"images must be (B,3,H,W) with sides that are multiples of {factor}, "
                 f"not {tuple(images.shape)}"
             )
-        mean, log_variance = self.encoder(images).chunk(2, dim=1)
-        return Gaussian(mean, log_variance.clamp(-30, 20))
+        return self.bottleneck(self.encoder(images))
 
     def latents(self, images: Tensor) -> Tensor:
         """The latents that diffusion works on: (mean - latent_mean) / latent_deviation."""
@@ -121,20 +115,25 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"latents must be (B,{self.config.latent_channels},h,w), not {tuple(latents.shape)}"
             )
-        return self.decoder(latents * self.latent_deviation + self.latent_mean)
+        return self.decoder(self.bottleneck.restrict(latents * self.latent_deviation + self.latent_mean))
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian]:
-        """For training: reconstructions from noised draws, and the distributions they were drawn from.
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian | Coded]:
+        """For training: reconstructions from noised latents, and what `encode` says of them without noise.
 
         noise: (B,) deviation of the noise added to each image's latents, in units of their channel's present
             deviation over the batch. That is no part of the gradient: else latents would shrink or grow
             instead of becoming robust.
         """
-        gaussian = self.encode(images)
-        deviation = gaussian.mean.detach().std(dim=(0, 2, 3), keepdim=True)
-        drawn = gaussian.sample()
+        encoded = self.encode(images)
+        deviation = encoded.mean.detach().std(dim=(0, 2, 3), keepdim=True)
+        drawn = encoded.sample()
         noised = drawn + noise[:, None, None, None] * deviation * torch.randn_like(drawn)
-        return self.decoder(noised), gaussian
+        return self.decoder(self.bottleneck.restrict(noised)), encoded
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The weight of the decoder's last layer, where an adversary's weight is taken."""
+        return self.decoder[-2].weight  # pyright: ignore[reportReturnType]
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[Tensor]) -> None:
@@ -157,10 +156,17 @@ class Autoencoder(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_deviation.copy_(deviation)
 
+    def freeze_latents(self) -> None:
+        """Leaves gradients to the decoder alone: training keeps latents, and the fingerprint, as they are."""
+        self.requires_grad_(False)
+        self.decoder.requires_grad_(True)
+
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits of all that decides an image's latents, to half precision."""
-        digest = sha256(self.config.model_dump_json().encode())
+        # Without a codebook, the config as it was before there were any: models keep their fingerprints.
+        config = self.config.model_dump_json(exclude=None if self.config.codes else {"bottleneck", "codes"})
+        digest = sha256(config.encode())
         for name, value in sorted(self.state_dict().items()):
             if not name.startswith("decoder."):
                 digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
@@ -170,6 +176,14 @@ class Autoencoder(nn.Module):
         """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
         config = {"autoencoder": self.config.model_dump(mode="json"), "training": dict(notes or {})}
         save_folder(folder, config, self.state_dict())
+
+    @staticmethod
+    def is_at(folder: Path) -> bool:
+        """Whether a folder holds an autoencoder by itself, by its config; not whether it is whole."""
+        try:
+            return "autoencoder" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            return False
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> Autoencoder:
@@ -196,14 +210,17 @@ class ResidualConvolutions(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
-def _encoder(config: AutoencoderConfig) -> nn.Sequential:
-    """Space to depth, then at every level residual blocks and a strided convolution to the next."""
+def _encoder(config: AutoencoderConfig, channels: int) -> nn.Sequential:
+    """Space to depth, then at every level residual blocks and a strided convolution to the next.
+
+    channels: of the output.
+    """
     fine, coarse = config.widths[0], config.widths[-1]
     layers = [nn.PixelUnshuffle(SQUARE), nn.Conv2d(3 * SQUARE**2, fine, 3, padding=1)]
     layers += [ResidualConvolutions(fine) for _ in range(config.encoder_blocks[0])]
     for (finer, width), blocks in zip(pairwise(config.widths), config.encoder_blocks[1:], strict=True):
         layers += [Downsample(finer, width), *(ResidualConvolutions(width) for _ in range(blocks))]
-    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(coarse, 2 * config.latent_channels, 3, padding=1))
+    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(coarse, channels, 3, padding=1))
 
 
 def _decoder(config: AutoencoderConfig) -> nn.Sequential:

@@ -7,7 +7,12 @@ from dreamlift import evaluate, train
 from dreamlift.doctor import doctor
 from dreamlift.judge_command import train_judge_command
 from dreamlift.toybox import toybox
-from dreamlift.train_autoencoder import encode_command, train_autoencoder_command
+from dreamlift.train_autoencoder import (
+    encode_command,
+    swap_decoder_command,
+    train_autoencoder_command,
+    train_features_command,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -20,7 +25,9 @@ app.command()(toybox)
 app.command()(doctor)
 train.app.command("judge")(train_judge_command)
 train.app.command("autoencoder")(train_autoencoder_command)
+train.app.command("features")(train_features_command)
 train.app.command("encode")(encode_command)
+train.app.command("swap-decoder")(swap_decoder_command)
 
 
 def main() -> None:

@@ -16,26 +16,35 @@ if TYPE_CHECKING:
 
     from core.autoencoder import Autoencoder
     from core.image_model import ImageModel, ImageModelConfig
+    from core.perceptual import PerceptualDistance
     from core.training.data import Captions, Shards
     from video.training import VideoPreset
     from video.video_model import VideoModel
 
 PRESET = "preset.json"  # in the folder of a run: what it trains, and the preset in full
 MODEL = "model.json"  # in the folder of a video run: the model's config
+TRUNK = "perceptual"  # in the folder of an autoencoder's run: the trunk of its perceptual distance
 FIRST_STAGE = "first_stage"  # in the folder of a run on latents: the autoencoder's folder
 
 Preset = TypeVar("Preset", bound=BaseModel)
 
 
 def recipe(
-    run: Path, kind: str, preset: str | None, schema: type[Preset], resume: bool, default: str | None = None
+    run: Path,
+    kind: str,
+    preset: str | None,
+    schema: type[Preset],
+    resume: bool,
+    default: str | None = None,
+    **changes: object,
 ) -> Preset:
     """The preset of the run in this folder, or the named one, which then becomes the run's.
 
     default: the preset where none is named, "bundled-" and the kind unless given.
+    changes: valid values of keys of the named preset, said otherwise than by it.
     Raises UserError when there is a run and it is not to be resumed, or it has another kind or preset.
     """
-    named = load_preset(preset or default or f"bundled-{kind}", schema)
+    named = load_preset(preset or default or f"bundled-{kind}", schema).model_copy(update=changes)
     if not (run / PRESET).is_file():
         writable_folder(run)
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
@@ -101,6 +110,21 @@ def image_model(folder: Path) -> "ImageModel":
     )
 
 
+def first_stage(folder: Path) -> "Autoencoder":
+    """The autoencoder of its own folder, or inside an image model's, a video model's, or a run's of these.
+
+    Raises UserError when there is none.
+    """
+    from core.autoencoder import Autoencoder
+
+    if Autoencoder.is_at(folder):
+        return Autoencoder.load(folder)
+    found = video_start(folder).first_stage
+    if not found:
+        raise UserError(f"The model in {folder} works on pixels: it has no first stage.")
+    return found
+
+
 def video_start(folder: Path) -> "ImageModel | VideoModel":
     """What video training begins with: the video model of a model's folder, or what `image_model` finds."""
     from video.video_model import VideoModel
@@ -156,6 +180,32 @@ def kept_first_stage(
     if not folder.is_dir():
         found.save(folder)
     return found
+
+
+def perceptual_distance(run: Path, weight: float, given: Path | None) -> "PerceptualDistance | None":
+    """The perceptual distance of an autoencoder's run that weighs it so, None where that is 0.
+
+    given: the folder of its trunk, which the run then keeps in its own.
+    Raises UserError when there is none, or it is another than the run's.
+    """
+    from core.perceptual import PerceptualDistance, Trunk
+    from core.weights import load_folder
+
+    if not weight:
+        if given:
+            raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
+        return None
+    folder = run / TRUNK
+    if not folder.is_dir():
+        if not given:
+            raise UserError(
+                "This preset has a perceptual_weight: name the folder of the features, which "
+                "dreamlift train features makes, with --perceptual."
+            )
+        Trunk.load(given).save(folder)
+    elif given and load_folder(given).sha256 != load_folder(folder).sha256:
+        raise UserError(f"The run in {run} was begun with other features.")
+    return PerceptualDistance(Trunk.load(folder))
 
 
 def shards(

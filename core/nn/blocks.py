@@ -20,6 +20,13 @@ def group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(width // GROUP_WIDTH, width)
 
 
+def in_groups(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """The widths. Raises ValueError unless each can be normalised by `group_norm`."""
+    if min(widths) < 1 or any(width % GROUP_WIDTH for width in widths):
+        raise ValueError(f"widths must be multiples of {GROUP_WIDTH}")
+    return widths
+
+
 def zero_init(layer: Layer) -> Layer:
     """The layer with all its parameters at zero: a residual branch that ends in it starts as nothing."""
     for parameter in layer.parameters():

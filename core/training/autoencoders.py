@@ -1,18 +1,21 @@
 """Training the autoencoder: its preset, its task, and what follows the last step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 from core.autoencoder import Autoencoder, AutoencoderConfig
+from core.bottleneck import Coded, Gaussian, perplexity
 from core.errors import UserError
+from core.perceptual import PerceptualDistance
+from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
+from core.training.trainer import Bare
 from core.weights import fill
 
 UNLIKE = 0.1  # of the range [-1, 1]: how far from the backdrop a pixel belongs to the figure
@@ -25,24 +28,30 @@ class AutoencoderPreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: AutoencoderConfig = AutoencoderConfig()
+    decoder_only: bool = Field(
+        default=False, description="train a trained autoencoder's decoder on; latents stay what they are"
+    )
     latent_noise: float = Field(
         default=0.15, ge=0, description="typical deviation of the noise on normalised latents, see the task"
     )
     figure_weight: float = Field(default=3.0, ge=0, description="of a figure's pixel beyond a backdrop's 1")
     edge_weight: float = Field(default=0.5, ge=0, description="of the L1 error of differences of neighbours")
     kl_weight: float = Field(default=1e-5, ge=0, description="of the divergence, nats a value of the image")
+    commitment: float = Field(
+        default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
+    )
+    perceptual_weight: float = Field(
+        default=0.0, ge=0, description="of the perceptual distance, which needs a trunk: train features"
+    )
+    adversary: AdversaryConfig | None = None
     held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the PSNR")
     training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=1e-3)
 
-
-@dataclass(frozen=True)
-class Bare:
-    """A network with nothing around it, for the trainer."""
-
-    network: nn.Module
-
-    def around(self, network: nn.Module) -> "Bare":
-        return Bare(network)
+    @model_validator(mode="after")
+    def _can_go_backwards_twice(self) -> "AutoencoderPreset":
+        if self.adversary and self.training.compile:
+            raise ValueError("training.compile must be false with an adversary, whose weight goes backwards")
+        return self
 
 
 class AutoencoderTask:
@@ -53,14 +62,26 @@ class AutoencoderTask:
     2025, "Diffusion Transformers with Representation Autoencoders", section 4).
     """
 
-    def __init__(self, images: Shards, preset: AutoencoderPreset) -> None:
-        """Raises UserError when the images have another size or are no more than what is held back."""
+    def __init__(
+        self,
+        images: Shards,
+        preset: AutoencoderPreset,
+        perceptual: PerceptualDistance | None = None,
+        adversary: Adversary | None = None,
+    ) -> None:
+        """perceptual, adversary: where the preset has them; the trainer must know the adversary too.
+
+        Raises UserError when the images have another size or are no more than what is held back.
+        """
+        if bool(perceptual) != bool(preset.perceptual_weight) or bool(adversary) != bool(preset.adversary):
+            raise ValueError("the perceptual distance or the adversary is not that of the preset")
         side = images.tables[0].shape[-1]
         if side != preset.model.size:
             raise UserError(f"The images are {side} pixels wide, the autoencoder takes {preset.model.size}.")
         if len(images) <= preset.held_back:
             raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
         self.images, self.preset = images, preset
+        self.perceptual, self.adversary = perceptual, adversary
 
     def __len__(self) -> int:
         return len(self.images) - self.preset.held_back
@@ -69,10 +90,22 @@ class AutoencoderTask:
         """index: (B,) on the CPU -> loss of each image, (B,)."""
         preset, images = self.preset, self.images.pixels(index)
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
-        drawn, gaussian = model.network(images, noise)
+        drawn, encoded = model.network(images, noise)
         weight = 1 + preset.figure_weight * figure(images).float()
-        error = weighted_l1(drawn.float() - images, weight, preset.edge_weight)
-        return error + preset.kl_weight * gaussian.divergence().float() / images[0].numel()
+        drawn = drawn.float()
+        reconstruction = weighted_l1(drawn - images, weight, preset.edge_weight)
+        if self.perceptual:
+            reconstruction = reconstruction + preset.perceptual_weight * self.perceptual(drawn, images)
+        loss = reconstruction + self._restraint(encoded, images[0].numel())
+        if self.adversary and self.adversary.active:
+            loss = loss + self.adversary.loss(images, drawn, reconstruction)
+        return loss
+
+    def _restraint(self, encoded: Gaussian | Coded, values: int) -> Tensor:
+        """What the bottleneck asks of latents, weighted, (B,). values: of an image."""
+        if isinstance(encoded, Coded):
+            return self.preset.commitment * encoded.commitment()
+        return self.preset.kl_weight * encoded.divergence().float() / values
 
 
 def figure(images: Tensor) -> Tensor:
@@ -105,18 +138,20 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 def finished(
     task: AutoencoderTask, weights: Mapping[str, Tensor], folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Autoencoder, dict[str, float]]:
-    """The autoencoder with its trained weights and the statistics of its latents, and its quality in dB.
+    """The autoencoder with its trained weights and the statistics of its latents, and its quality.
 
-    weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio of the mean
-    squared error over all images held back: of whole images ("psnr"), of their figures, and of images drawn
-    from latents with noise of deviation `latent_noise`.
+    Where only the decoder was trained, the statistics stay those it began with.
+    weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio, dB, of the
+    mean squared error over all images held back: of whole images ("psnr"), of their figures, and of images
+    drawn from latents with noise of deviation `latent_noise`; of a codebook also its "perplexity" there.
     """
     images, preset, trained = task.images, task.preset, len(task)
     autoencoder = Autoencoder(preset.model)
     fill(autoencoder, weights, folder)
     autoencoder = autoencoder.to(device).eval().requires_grad_(False)
-    spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
-    autoencoder.fit_statistics(images.pixels(index) for index in spread.split(BATCH))
+    if not preset.decoder_only:
+        spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
+        autoencoder.fit_statistics(images.pixels(index) for index in spread.split(BATCH))
 
     generator = torch.Generator().manual_seed(0)
     errors = torch.zeros(3, dtype=torch.float64)
@@ -135,4 +170,10 @@ def finished(
             counts[row] += values.numel()
     decibels = 10 * (4 * counts / errors).log10()  # the range is 2, its square 4
     names = ("psnr", "psnr_figure", "psnr_noised")
-    return autoencoder, {name: round(value, 2) for name, value in zip(names, decibels.tolist(), strict=True)}
+    quality = {name: round(value, 2) for name, value in zip(names, decibels.tolist(), strict=True)}
+    if preset.model.codes:
+        kept = torch.arange(trained, len(images)).split(BATCH)
+        coded = (autoencoder.encode(images.pixels(index)) for index in kept)
+        indices = (part.index for part in coded if isinstance(part, Coded))
+        quality["perplexity"] = round(perplexity(indices, preset.model.codes), 2)
+    return autoencoder, quality

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.files import whole
 
 FILE = "checkpoint.safetensors"
-NETWORK, AVERAGE, OPTIMIZER, TASK = "network/", "ema/", "optimizer/", "task/"
+NETWORK, AVERAGE, OPTIMIZER, BESIDE, TASK = "network/", "ema/", "optimizer/", "beside/", "task/"
 
 
 @runtime_checkable
@@ -26,36 +26,69 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Tensor], /) -> None: ...
 
 
+class Learner(Protocol):
+    """A network and the optimizer of its parameters."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+
 def save(
     folder: Path,
-    network: nn.Module,
+    learner: Learner,
     average: nn.Module,
-    optimizer: Optimizer,
     progress: dict[str, Any],
+    beside: Learner | None = None,
     task: object = None,
 ) -> None:
-    """Writes all that a run needs to go on. progress: counters, as JSON; task: stored where `Stateful`."""
-    tensors = _prefixed(NETWORK, network.state_dict()) | _prefixed(AVERAGE, average.state_dict())
+    """Writes all that a run needs to go on.
+
+    progress: counters, as JSON; beside: what else learns; task: stored where it is `Stateful`.
+    """
+    tensors = _state(learner) | _prefixed(AVERAGE, average.state_dict())
+    if beside:
+        tensors |= _prefixed(BESIDE, _state(beside))
     if isinstance(task, Stateful):
         tensors |= _prefixed(TASK, task.state_dict())
-    for name, parameter in network.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{OPTIMIZER}{name}/{key}"] = value
     with whole(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
         save_file(stored, draft, {"progress": json.dumps(progress)})
 
 
 def load(
-    folder: Path, network: nn.Module, average: nn.Module, optimizer: Optimizer, task: object = None
+    folder: Path, learner: Learner, average: nn.Module, beside: Learner | None = None, task: object = None
 ) -> dict[str, Any]:
     """Restores what `save` wrote, exactly; returns the progress. Raises UserError when it does not fit."""
     tensors, progress = _read(folder)
     try:
-        network.load_state_dict(_without(NETWORK, tensors))
         average.load_state_dict(_without(AVERAGE, tensors))
+        _restore(learner, tensors)
+        if beside:
+            _restore(beside, _without(BESIDE, tensors))
+        if isinstance(task, Stateful):
+            task.load_state_dict(_without(TASK, tensors))
     except RuntimeError as error:
         raise UserError(f"The checkpoint {folder / FILE} is of another network than the run's.") from error
+    return progress
+
+
+def _state(learner: Learner) -> dict[str, Tensor]:
+    """The weights, and what the optimizer knows of each parameter, by its name."""
+    moments = {
+        f"{name}/{key}": value
+        for name, parameter in learner.network.named_parameters()
+        for key, value in learner.optimizer.state.get(parameter, {}).items()
+    }
+    return _prefixed(NETWORK, learner.network.state_dict()) | _prefixed(OPTIMIZER, moments)
+
+
+def _restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
+    """Restores what `_state` gave. Raises RuntimeError when the weights do not fit."""
+    network, optimizer = learner.network, learner.optimizer
+    network.load_state_dict(_without(NETWORK, tensors))
     names = {parameter: name for name, parameter in network.named_parameters()}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
@@ -68,9 +101,6 @@ def load(
         }
     state = {number: moment for number, moment in moments.items() if moment}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    if isinstance(task, Stateful):
-        task.load_state_dict(_without(TASK, tensors))
-    return progress
 
 
 def exists(folder: Path) -> bool:

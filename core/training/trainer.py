@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -45,6 +46,16 @@ class Trainable(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A network with nothing around it, for the trainer."""
+
+    network: nn.Module
+
+    def around(self, network: nn.Module) -> "Bare":
+        return Bare(network)
+
+
 class Task(Protocol):
     """What is learned: examples, and their loss. One that is `checkpoint.Stateful` is stored with the run."""
 
@@ -57,6 +68,18 @@ class Task(Protocol):
 
         model: of the kind the trainer was given; index: (B,) on the CPU, which examples.
         """
+        ...
+
+
+class Beside(checkpoint.Learner, Protocol):
+    """What a task itself trains within `loss`, beside the network: an adversary.
+
+    The trainer sets its learning rate, the run's times the "factor" of each group of its optimizer's, and
+    keeps its state in the checkpoint.
+    """
+
+    def begin(self, done: float, /) -> None:
+        """Called before every step. done: share of the run that is over, in [0, 1)."""
         ...
 
 
@@ -91,6 +114,7 @@ class Trainer:
     folder: of the run; holds `checkpoint.safetensors` and `log.jsonl` (a line each `log_steps`: step,
         samples, seconds, lr, loss, norm of the gradient).
     rate: parameter name -> factor on the learning rate; 1 for all unless given.
+    beside: what the task trains itself, if anything.
 
     With a checkpoint in the folder the run goes on from there. Raises UserError when there are fewer examples
     than a batch, or the batch cannot be shared by the processes.
@@ -104,8 +128,10 @@ class Trainer:
         folder: Path,
         accelerator: Accelerator | None = None,
         rate: Callable[[str], float] = lambda name: 1.0,
+        beside: Beside | None = None,
     ) -> None:
         self.task, self.config, self.folder = task, config, writable_folder(folder)
+        self.beside = beside
         self.accelerator = accelerator or make_accelerator()
         self.device = self.accelerator.device
         if len(task) < config.batch_size:
@@ -122,7 +148,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(rate), betas=config.betas, fused=True)
         self.step, self.seconds = 0, 0.0
         if checkpoint.exists(self.folder):
-            progress = checkpoint.load(self.folder, self.network, self.ema.network, self.optimizer, task)
+            progress = checkpoint.load(self.folder, self, self.ema.network, self.beside, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.accelerator.is_main_process:
                 self._cut_log()
@@ -159,8 +185,7 @@ class Trainer:
         """Writes the checkpoint (main process only)."""
         if self.accelerator.is_main_process:
             progress = {"step": self.step, "seconds": self.seconds}
-            average = self.ema.network
-            checkpoint.save(self.folder, self.network, average, self.optimizer, progress, self.task)
+            checkpoint.save(self.folder, self, self.ema.network, progress, self.beside, self.task)
 
     def learning_rate(self, step: int, done: float) -> float:
         """Of step 0, 1, ...: linear warm-up, constant, then linear to 0 over the last `decay` of the run."""
@@ -175,7 +200,11 @@ class Trainer:
         share = config.batch_size // self.accelerator.num_processes
         index = examples(len(self.task), config.batch_size, config.seed, self.step)
         torch.manual_seed(hashed(config.seed, self.step, rank))
-        for group in self.optimizer.param_groups:
+        groups = self.optimizer.param_groups
+        if self.beside:
+            self.beside.begin(done)
+            groups = groups + self.beside.optimizer.param_groups
+        for group in groups:
             group["lr"] = self.learning_rate(self.step, done) * group["factor"]
         with self._arithmetic():
             loss = self.task.loss(self.model, index[rank * share : (rank + 1) * share]).mean()

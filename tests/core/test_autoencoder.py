@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from core.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig, Gaussian
+from core.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig
+from core.bottleneck import Gaussian, VectorQuantizer
 from core.errors import UserError
 from core.machine import flop_counter
 from core.presets import load_preset
@@ -20,14 +21,14 @@ from core.training import checkpoint
 from core.training.autoencoders import (
     AutoencoderPreset,
     AutoencoderTask,
-    Bare,
     figure,
     finished,
     weighted_l1,
 )
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Trainer
+from core.training.features import FeaturesPreset
+from core.training.trainer import Bare, Trainer
 
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 F8 = AutoencoderConfig(
@@ -225,6 +226,32 @@ def test_it_learns_a_few_pictures_of_the_toybox(tmp_path: Path) -> None:
     assert quality["psnr_figure"] < quality["psnr"] and quality["psnr_noised"] < quality["psnr"]
 
 
+def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: Path) -> None:
+    preset = AutoencoderPreset(
+        model=TINY,
+        decoder_only=True,
+        latent_noise=0.01,
+        held_back=4,
+        training=TrainingConfig(batch_size=6, learning_rate=4e-3, warmup_steps=10, compile=False),
+    )
+    data = toybox_shard(tmp_path, 16, 16)
+    autoencoder = random_autoencoder()  # what it says of pictures is no art, but a decoder can read it
+    autoencoder.fit_statistics([data.pixels(torch.arange(4))])
+    kept = data.pixels(torch.arange(12, 16))
+    latents, quality = autoencoder.latents(kept), psnr(autoencoder, kept)
+    fingerprint = autoencoder.fingerprint
+    before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
+
+    autoencoder.freeze_latents()
+    task = AutoencoderTask(data, preset)
+    Trainer(Bare(autoencoder), task, preset.training, tmp_path / "run").run(Budget(steps=60))
+    trained, figures = finished(task, checkpoint.read_average(tmp_path / "run"), tmp_path)
+    assert figures["psnr"] > quality + 3
+    assert trained.fingerprint == fingerprint and torch.equal(trained.latents(kept), latents)
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith("decoder."), name
+
+
 def psnr(autoencoder: Autoencoder, truth: Tensor) -> float:
     """dB, of bytes, whose peak is 255."""
     drawn = autoencoder.decode(autoencoder.latents(truth)).clamp(-1, 1)
@@ -240,6 +267,13 @@ def test_data_that_do_not_fit(tmp_path: Path) -> None:
         AutoencoderTask(data, AutoencoderPreset(model=TINY, held_back=2))
 
 
-def test_bundled_preset() -> None:
-    preset = load_preset("autoencoder-64", AutoencoderPreset)
+def test_bundled_presets() -> None:
+    preset, sharp, coded = (
+        load_preset(name, AutoencoderPreset)
+        for name in ("autoencoder-64", "decoder-64-sharp", "autoencoder-64-vq")
+    )
     assert preset.model.downscale == 4 and preset.model.latent_shape == (12, 16, 16)
+    assert not (preset.decoder_only or preset.perceptual_weight or preset.adversary)
+    assert sharp.model == preset.model and sharp.decoder_only and sharp.perceptual_weight and sharp.adversary
+    assert isinstance(Autoencoder(coded.model).bottleneck, VectorQuantizer)
+    assert load_preset("features-64", FeaturesPreset).model.widths == (16, 32, 64, 128)
