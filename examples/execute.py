@@ -24,6 +24,7 @@ def run(notebook: dict[str, Any]) -> None:
     names = {"__name__": "__main__"}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(cells, start=1):
+        print(f"\rcell {count} of {len(cells)}", end="", file=sys.stderr, flush=True)
         printed = io.StringIO()
         with redirect_stdout(printed):
             exec(compile("".join(cell["source"]), f"cell {count}", "exec"), names)
@@ -32,6 +33,7 @@ def run(notebook: dict[str, Any]) -> None:
         cell["execution_count"] = count
         cell["outputs"] = text + [_display(_png(number)) for number in plt.get_fignums()]
         plt.close("all")
+    print(file=sys.stderr)
 
 
 def _png(number: int) -> bytes:
