@@ -37,7 +37,7 @@ def test_it_runs_and_shows_what_is_committed(notebook: Path, tmp_path: Path) -> 
     copy.write_text(json.dumps(cells), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "execute.py"), str(copy)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FAST": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "FAST": "1"},
         capture_output=True,
         text=True,
         timeout=900,
