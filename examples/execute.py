@@ -6,21 +6,20 @@ python examples/execute.py examples/1_ddpm.ipynb ...        FAST=1 for a try on 
 import base64
 import io
 import json
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-os.environ["MPLBACKEND"] = "agg"
-import matplotlib.pyplot as plt  # noqa: E402
-from PIL import Image  # noqa: E402
+import matplotlib.pyplot as plt
+from PIL import Image
 
 COLOURS = 128  # of a figure's palette: a third of the size, and no eye sees it
 
 
 def run(notebook: dict[str, Any]) -> None:
     """Runs the code cells in order, as one program, and puts their outputs in place of the old ones."""
+    plt.switch_backend("agg")
     names = {"__name__": "__main__"}
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     for count, cell in enumerate(cells, start=1):

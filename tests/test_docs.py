@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ ROWS = [
 LINK = re.compile(r"\[(.+?)\]\(\.\./(.+?)\)")
 
 
+@cache
 def defined(file: str) -> set[str]:
     """Functions, classes and methods of a file, these as Class.method."""
     names = set()
@@ -28,6 +30,7 @@ def defined(file: str) -> set[str]:
     return names
 
 
+@cache
 def headings(notebook: str) -> list[str]:
     cells = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
     lines = [line for cell in cells if cell["cell_type"] == "markdown" for line in cell["source"]]
