@@ -58,7 +58,7 @@ def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 
         direction = directions[kind.slot[pair] % (tiles * tiles), ray]
         normal = kind.normal(pair, direction * kind.depth[pair, ray][:, None])  # in camera axes
         view = -normalize(direction, dim=-1)
-        colour[kind.slot[pair], ray] = _shade(kind.colour[pair], normal, view, light)
+        colour[kind.slot[pair], ray] = shade(kind.colour[pair], normal, view, light)
 
     def image(values: Tensor) -> Tensor:
         channels = values.shape[-1]
@@ -72,8 +72,12 @@ def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 
     return Picture(smooth, avg_pool2d(hit, supersampling), depth, shadow)
 
 
-def _shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
-    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly."""
+def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
+    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly.
+
+    albedo: (M,3) in [0,1]; normal, view (towards the eye), light (towards the lamp): (M,3) or (3,), unit, in
+    axes of one kind. Returns (M,3) in [0,1].
+    """
     facing = (normal * view).sum(-1, keepdim=True).clamp(0, 1)
     diffuse = ((normal * light).sum(-1, keepdim=True) * 0.6 + 0.4).clamp(0, 1)
     half = normalize(light + view, dim=-1)
