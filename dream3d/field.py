@@ -80,7 +80,7 @@ class Field(nn.Module):
         return (ahead - behind) / (2 * step)
 
     def broad_ascent(self, points: Tensor) -> Tensor:
-        """`ascent` of a field without its finest detail, for light to fall on; `ascent` itself unless defined."""
+        """`ascent` without the field's finest detail, for light to fall on; the same unless defined."""
         return self.ascent(points)
 
 
@@ -186,7 +186,7 @@ class VoxelField(Field):
     def broad_ascent(self, points: Tensor) -> Tensor:
         """The slope of how opaque cells are, blurred.
 
-        The raw density tells inside from outside, but once it has saturated its slope is noise on either side.
+        The raw density tells inside from outside, but once it has saturated its slope is noise on both sides.
         """
         cell = (self.high - self.low).mean() / (self.resolution - 1)
         opaque = 1 - (-ACTIVATIONS[self.activation](self.grid[:, :1]) * cell).exp()

@@ -47,15 +47,15 @@ class Weights(BaseModel):
 class Lighting(BaseModel):
     """When the object is lit instead of shown in its own colours.
 
-    By the light of the model's pictures, where that is known (`Scenery.light`), and in a share of the iterations
-    by a lamp instead (DreamFusion, section 3.1).
+    By the light of the model's pictures, where that is known (`Scenery.light`), and in a share of the
+    iterations by a lamp instead (DreamFusion, section 3.1).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, by a lamp")
     textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without colour")
-    after: float = Field(default=0.2, ge=0, le=1, description="share of the run that is not lit, at first: until there is a surface")
+    after: float = Field(default=0.2, ge=0, le=1, description="first share of the run, without a surface")
 
 
 class ObjectOptions(BaseModel):

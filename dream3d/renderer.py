@@ -218,4 +218,3 @@ def _march(
     hit = wanted.any(-1).nonzero()[:, 0]
     slot = wanted[hit].flatten().nonzero()[:, 0]
     return hit, slot, t[hit].flatten()[slot]
-

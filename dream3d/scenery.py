@@ -24,8 +24,8 @@ class Scenery:
     texts: of length N, one text for each background.
     paint: (index, size) -> picture (3,size,size) in [0,1].
     learned: what of it is optimized with the object, if anything is.
-    light: of the model's pictures, for the cameras that look; None where it is not known, and the object's own
-        colours must stand for how it looks.
+    light: of the model's pictures, for the cameras that look; None where it is not known, and the object's
+        own colours must stand for how it looks.
 
     Distilling before several plain backgrounds keeps the object from borrowing its colours from one, and what
     is empty from being filled with it.
@@ -51,8 +51,8 @@ class Scenery:
 class ToyboxLight:
     """The light of the toybox, which goes with the camera. A `Light`.
 
-    Without it what is bright from one side and dark from the other could only be fog; with it brightness tells
-    which way a surface faces, as shapes of one colour have nothing else to tell by.
+    Without it what is bright from one side and dark from the other could only be fog; with it brightness
+    tells which way a surface faces, as shapes of one colour have nothing else to tell by.
     """
 
     def __init__(self, cameras: Cameras) -> None:
