@@ -13,7 +13,7 @@ def train_judge_command(
     out: Annotated[Path, typer.Option(help="Folder of the judge: config.json, model.safetensors.")],
     steps: Annotated[
         int, typer.Option(help="Train so many steps of images, and half as many of clips.")
-    ] = 4000,
+    ] = 8000,
     minutes: Annotated[
         float | None, typer.Option(help="Train so long; with --steps, the first to come.")
     ] = None,
