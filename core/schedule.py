@@ -309,8 +309,9 @@ def _shaped(values: Tensor, like: Tensor | None) -> Tensor:
 def _scales_at(
     schedule: NoiseSchedule, t: float, dtype: torch.dtype, device: torch.device, ndim: int
 ) -> tuple[Tensor, Tensor]:
-    like = torch.empty([1] * ndim, dtype=dtype, device=device)
-    return schedule.alpha(t, like), schedule.sigma(t, like)
+    with torch.inference_mode(False):  # they will serve other calls, which may need gradients
+        like = torch.empty([1] * ndim, dtype=dtype, device=device)
+        return schedule.alpha(t, like), schedule.sigma(t, like)
 
 
 def _check_timesteps(timesteps: int) -> None:
