@@ -1,4 +1,4 @@
-"""The world of the orderings: sklearn's handwritten digits, networks small enough for one thread, and a judge."""
+"""The world of the orderings: sklearn's handwritten digits, networks small enough for it, and a judge."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.attributes import WIDTH
-from core.classifier import NoisyClassifier
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.denoiser import Denoiser, Denoises
 from core.nn.embeddings import timestep_embedding
+from core.samplers import ddim, noise_like
 from core.schedule import NoiseSchedule
-from core.training.ema import EMA
 from core.training.trainer import examples, stratified_timesteps
 
 CLASSES = 10
@@ -67,9 +66,7 @@ class Perceptron(nn.Module):
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.told = nn.Linear(CLASSES, width, bias=False)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
-            )
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(blocks)
         )
         self.out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs))
@@ -134,7 +131,9 @@ class Judge(nn.Module):
         return (self(data.images).argmax(1) == data.labels).double().mean().item()
 
 
-def train(network: nn.Module, loss: Callable[[Tensor], Tensor], size: int, steps: int, batch: int = BATCH) -> None:
+def train(
+    network: nn.Module, loss: Callable[[Tensor], Tensor], size: int, steps: int, batch: int = BATCH
+) -> None:
     """Adam, with a rate that falls to nothing, on `loss(index (batch,))`, a number; size: of the data."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -163,3 +162,12 @@ def train_denoiser(
 
     train(denoiser.network, of, len(data.labels), steps, batch)
     return denoiser.eval().requires_grad_(False)
+
+
+def drawn(
+    denoiser: Denoises, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
+) -> Tensor:
+    """(B,C,H,W) samples of the classes (B,) by DDIM, not clamped; sample i is that of seed + i."""
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(labels))]
+    *_, last = ddim(denoiser, noise_like((len(labels), *shape), generators), said(labels), steps=steps)
+    return last.x

@@ -2,9 +2,9 @@
 
     python -m benchmarks.sampling_overhead [--steps 50] [--repeats 100] [--out overhead.json]
 
-All three take the same tiny network down as many steps, on one thread, in one run, in turns: whatever else the
-machine does meets all alike. Overhead is a loop's time less that of its network calls, over the steps.
-Preparing a loop (the noise levels, `set_timesteps`, sigmas) is not part of it. Ours checks every prediction for
+All three take the same tiny network down as many steps, on one thread, in one run, in turns. Overhead is a
+loop's processor time less that of its network calls, over the steps: what other work takes is not in it.
+Preparing a loop (noise levels, `set_timesteps`, sigmas) is not part of it. Ours checks every prediction for
 being finite and yields a state a step; the others do neither.
 
 k-diffusion is left out unless it can be imported: of its many dependencies the samplers need torchdiffeq,
@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.report import machine, write_json
+from benchmarks.report import write_json
 from core.attributes import attributes
 from core.condition import Condition
 from core.denoiser import Denoiser
@@ -91,7 +91,7 @@ def diffusers_loop(network: Network, name: str, settings: dict, steps: int, **st
     """The loop that diffusers' documentation writes around a scheduler."""
     scheduler = getattr(diffusers, name)(**settings)
     scheduler.set_timesteps(steps)
-    start = torch.randn(SHAPE) * scheduler.init_noise_sigma if hasattr(scheduler, "init_noise_sigma") else torch.randn(SHAPE)
+    start = torch.randn(SHAPE) * getattr(scheduler, "init_noise_sigma", 1.0)
     scaled = hasattr(scheduler, "scale_model_input")
 
     @torch.no_grad()
@@ -137,7 +137,6 @@ def cases(package: ModuleType | None) -> dict[str, Case]:
     seeds = {"generators": [torch.Generator().manual_seed(i) for i in range(SHAPE[0])]}
     seed = {"generator": torch.Generator().manual_seed(0)}
     theirs = partial(diffusers_loop, network)
-    heun_settings = {**SETTINGS}
     k = None if package is None else partial(k_diffusion_loop, package, network)
     return {
         "DDIM": Case(
@@ -155,12 +154,10 @@ def cases(package: ModuleType | None) -> dict[str, Case]:
             partial(theirs, "DPMSolverMultistepScheduler", SETTINGS),
             k and partial(k, "sample_dpmpp_2m"),
         ),
-        "UniPC": Case(
-            partial(ours, unipc, denoiser), partial(theirs, "UniPCMultistepScheduler", SETTINGS)
-        ),
+        "UniPC": Case(partial(ours, unipc, denoiser), partial(theirs, "UniPCMultistepScheduler", SETTINGS)),
         "Heun": Case(
             partial(ours, heun, denoiser),
-            partial(theirs, "HeunDiscreteScheduler", heun_settings),
+            partial(theirs, "HeunDiscreteScheduler", SETTINGS),
             k and partial(k, "sample_heun"),
             second_order=True,
         ),
@@ -211,12 +208,12 @@ def measure(case: Case, steps: int, repeats: int) -> dict[str, Overhead]:
 def table(measured: dict[str, dict[str, Overhead]]) -> Table:
     shown = Table(title="Overhead in microseconds a step, best (median)")
     shown.add_column("sampler")
-    for library in ("ours", "diffusers", "k_diffusion"):
+    for library in Case._fields[:3]:
         shown.add_column(library, justify="right")
     for name, by_library in measured.items():
         cells = [
-            f"{by_library[library].best:.1f} ({by_library[library].median:.1f})" if library in by_library else "-"
-            for library in ("ours", "diffusers", "k_diffusion")
+            f"{found.best:.1f} ({found.median:.1f})" if (found := by_library.get(library)) else "-"
+            for library in Case._fields[:3]
         ]
         shown.add_row(name, *cells)
     return shown
@@ -229,13 +226,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    package = k_diffusion_samplers()
-    measured = {
-        name: measure(case, given.steps, given.repeats) for name, case in cases(package).items()
-    }
+    if (package := k_diffusion_samplers()) is None:
+        print("k-diffusion is left out: it, or what its samplers import, is not installed.")
+    measured = {name: measure(case, given.steps, given.repeats) for name, case in cases(package).items()}
     Console().print(table(measured))
-    if package is None:
-        print("k-diffusion is not installed, or what its samplers import is not.")
     if given.out:
         figures = {name: {k: v._asdict() for k, v in row.items()} for name, row in measured.items()}
         write_json(given.out, {"steps": given.steps, "microseconds a step": figures})
