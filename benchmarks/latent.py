@@ -24,6 +24,7 @@ from core.schedule import NoiseSchedule
 
 SIZE = 32  # side of the enlarged digits
 BATCH = 32
+PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 200, 200, 300  # of training
 PART, PARTS = 50, 10  # samples drawn at a time, and how often; all are judged
 
 
@@ -65,8 +66,11 @@ def denoiser(channels: int, clip: float | None) -> Denoiser:
     return Denoiser(UNet(config), NoiseSchedule.cosine(), Parameterization.V, clip)
 
 
-def compare(data: Digits, judge: Judge, seed: int, pixel_steps: int) -> dict[str, Figures]:
-    """Both models on as much training: the latent one's includes its first stage."""
+def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, Figures]:
+    """Both models. The pixel one gets more training, counted in products, than the other and its first stage.
+
+    effort: multiplies all steps of training.
+    """
     real = judge.features(data.images)
 
     def figures(
@@ -84,13 +88,13 @@ def compare(data: Digits, judge: Judge, seed: int, pixel_steps: int) -> dict[str
     torch.manual_seed(seed)
     with flop_counter() as spent:
         pixels = denoiser(3, clip=1.0)
-        train_denoiser(pixels, simple_loss, data, pixel_steps, BATCH)
+        train_denoiser(pixels, simple_loss, data, round(effort * PIXEL_STEPS), BATCH)
     found = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, spent.get_total_flops())}
 
     torch.manual_seed(seed)
     with flop_counter() as spent:
-        first = autoencoder(data, 2 * pixel_steps)
+        first = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
         latents = Digits(torch.cat([first.latents(part) for part in data.images.split(BATCH)]), data.labels)
         model = denoiser(4, clip=None)
-        train_denoiser(model, simple_loss, latents, 4 * pixel_steps, BATCH)
+        train_denoiser(model, simple_loss, latents, round(effort * LATENT_STEPS), BATCH)
     return found | {"latents": figures(model, (4, 8, 8), first.decode, spent.get_total_flops())}

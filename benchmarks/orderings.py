@@ -59,8 +59,7 @@ from core.schedule import NoiseSchedule
 from core.training.trainer import stratified_timesteps
 
 TIMESTEPS = 100
-STEPS = 600  # of training a denoiser of digits
-PIXEL_STEPS = 150  # of training the U-Net on pixels
+STEPS = 800  # of training a denoiser of digits
 SCALES = {"classifier-free": (1.0, 2.0, 4.0, 8.0), "classifier": (0.0, 1.0, 3.0, 10.0)}
 
 
@@ -180,7 +179,7 @@ def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
 
 def latents(lab: Lab) -> tuple[dict, list[Claim]]:
     known = lab.known.enlarged(latent.SIZE)
-    found = latent.compare(known, Judge.trained(known), lab.seed, round(lab.effort * PIXEL_STEPS))
+    found = latent.compare(known, Judge.trained(known), lab.seed, lab.effort)
     saved = {
         field: 1 - getattr(found["latents"], field) / getattr(found["pixels"], field)
         for field in latent.Figures._fields

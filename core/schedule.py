@@ -192,7 +192,7 @@ class NoiseSchedule:
         return _shaped(self._rows(t)[1], like)
 
     def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`alpha` and `sigma` at t (B,), broadcastable to `like`, in one look-up.
+        """`alpha` and `sigma` at t (B,), broadcastable to `like`; not to be written to.
 
         Samplers ask for one timestep of the whole batch, expanded; it is looked up once for all of them.
         """
