@@ -113,7 +113,8 @@ def k_diffusion_samplers() -> ModuleType | None:
     package.__path__ = list(found.submodule_search_locations or [])
     sys.modules["k_diffusion"] = package
     try:
-        import_module("k_diffusion.sampling"), import_module("k_diffusion.external")
+        for module in ("sampling", "external"):
+            import_module(f"k_diffusion.{module}")
     except (ImportError, RuntimeError):
         return None
     return package
@@ -189,8 +190,13 @@ def seconds(loop: Loop) -> float:
 def measure(case: Case, steps: int, repeats: int) -> dict[str, Overhead]:
     """Each library's overhead. Best and median over the repeats, each less the network's own."""
     calls = 2 * steps - 1 if case.second_order else steps
-    loops: dict[str, Prepare] = {"network": lambda _: network_calls(calls)}
-    loops |= {name: loop for name, loop in case._asdict().items() if callable(loop)}
+    loops: dict[str, Prepare] = {
+        "network": lambda _: network_calls(calls),
+        "ours": case.ours,
+        "diffusers": case.diffusers,
+    }
+    if case.k_diffusion:
+        loops["k_diffusion"] = case.k_diffusion
     times: dict[str, list[float]] = {name: [] for name in loops}
     gc.disable()
     for _ in range(repeats):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -69,7 +68,11 @@ def walk(
 
 def ask(denoiser: Denoises, x: Tensor, condition: Condition, level: Level, i: int, steps: int) -> Prediction:
     """The prediction at a level. Raises UserError, naming step i + 1, when it is not finite."""
-    prediction = denoiser(x, timestep(level.t, len(x), x.device), condition)
+    fractional = torch.float32 if x.device.type == "mps" else torch.float64
+    dtype = torch.long if isinstance(level.t, int) else fractional
+    # Expanded, by which the schedule knows it for one timestep and looks it up once: see `scales`.
+    t = torch.tensor(level.t, dtype=dtype, device=x.device).expand(len(x))
+    prediction = denoiser(x, t, condition)
     # One number tells of all: a sum is finite only if every term is.
     if not math.isfinite(prediction.x0.sum(dtype=torch.float32).item()):
         raise UserError(
@@ -77,16 +80,6 @@ def ask(denoiser: Denoises, x: Tensor, condition: Condition, level: Level, i: in
             "weights are broken, or its numbers overflow in this precision."
         )
     return prediction
-
-
-@lru_cache(maxsize=4096, typed=True)
-def timestep(t: float, batch: int, device: torch.device) -> Tensor:
-    """(batch,) times t, int64 where t is an int. Expanded, by which a schedule knows it for one timestep."""
-    fractional = torch.float32 if device.type == "mps" else torch.float64
-    with torch.inference_mode(False):  # it will serve other calls, which may need gradients
-        return torch.tensor(t, dtype=torch.long if isinstance(t, int) else fractional, device=device).expand(
-            batch
-        )
 
 
 def descent(
