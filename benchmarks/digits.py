@@ -21,6 +21,7 @@ CLASSES = 10
 LEVELS = 17  # of grey in the data, 0 to 16
 TESTED = 297  # digits that no model is trained on
 BATCH = 128
+JUDGE_STEPS = 600  # of training the judge
 
 
 class Digits(NamedTuple):
@@ -123,7 +124,7 @@ class Judge(nn.Module):
             images = images + 0.1 * torch.randn_like(images)
             return F.cross_entropy(judge(images), data.labels[index])
 
-        train(judge, loss, len(data.labels), 600)
+        train(judge, loss, len(data.labels), JUDGE_STEPS)
         return judge.eval().requires_grad_(False)
 
     def accuracy(self, data: Digits) -> float:

@@ -59,6 +59,7 @@ from core.schedule import NoiseSchedule
 from core.training.trainer import stratified_timesteps
 
 TIMESTEPS = 100
+SAMPLES = 1000  # whose precision and recall are measured
 STEPS = 800  # of training a denoiser of digits
 SCALES = {"classifier-free": (1.0, 1.25, 1.5, 2.0, 3.0), "classifier": (0.0, 0.5, 1.0, 2.0, 4.0)}
 
@@ -139,10 +140,10 @@ def objective(lab: Lab) -> tuple[dict, list[Claim]]:
     return bits, [Claim("hybrid over simple, bits/dim", bits["simple"] - bits["hybrid"], 0.05)]
 
 
-def guidance(lab: Lab, count: int = 1000) -> tuple[dict, list[Claim]]:
+def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
     judge = Judge.trained(lab.known)
     real = judge.features(lab.known.images)
-    labels = torch.arange(count) % CLASSES
+    labels = torch.arange(SAMPLES) % CLASSES
     unsaid = said(torch.tensor([-1]))
 
     def measured(guided: Denoises) -> PrecisionRecall:

@@ -57,6 +57,8 @@ Prepare = Callable[[int], Loop]
 
 
 class Case(NamedTuple):
+    """A sampler in each library that has it."""
+
     ours: Prepare
     diffusers: Prepare
     k_diffusion: Prepare | None = None

@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks.digits import said
+from benchmarks import digits, latent, orderings
+from benchmarks.digits import LEVELS, Digits, said
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
-from benchmarks.orderings import traded
+from benchmarks.orderings import ORDERINGS, Lab, table, traded
+from benchmarks.sampling_overhead import cases, measure
 
 
 def normal(count, width, seed):
@@ -89,3 +91,27 @@ def test_a_class_is_said_or_left_unsaid():
     condition = said(torch.tensor([2, -1]))
     assert condition.tokens[0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     assert not condition.tokens[1].any() and condition.mask.all() and not condition.attributes.any()
+
+
+def noise_of_17_greys(count):
+    grey = torch.randint(LEVELS, (count, 1, 8, 8), generator=torch.Generator().manual_seed(count))
+    return Digits(grey / 8 - 1, torch.arange(count) % 10)
+
+
+@pytest.mark.parametrize("name", ORDERINGS)
+def test_every_ordering_comes_to_a_verdict(name, monkeypatch):
+    """After next to no training, on nonsense; which verdict is the benchmark's own business."""
+    for module, constant in ((digits, "JUDGE_STEPS"), (latent, "PARTS"), (orderings, "SAMPLES")):
+        monkeypatch.setattr(module, constant, 20 if constant == "SAMPLES" else 1)
+    lab = Lab(0, 0.004, noise_of_17_greys(140), noise_of_17_greys(12))
+    figures, claims = ORDERINGS[name](lab)
+    assert figures and claims
+    assert all(np.isfinite(claim.margin) for claim in claims)
+    assert table({0: claims}).row_count == len(claims)
+
+
+def test_overhead_is_measured_of_every_sampler():
+    for name, case in cases(None).items():
+        measured = measure(case, steps=3, repeats=1)
+        assert list(measured) == ["ours", "diffusers"], name
+        assert all(np.isfinite(overhead).all() for overhead in measured.values())
