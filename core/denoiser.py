@@ -89,7 +89,7 @@ class Denoiser(nn.Module):
 
     def interpret(self, output: Tensor, variance_fraction: Tensor | None, x: Tensor, t: Tensor) -> Prediction:
         """What `output` says of x."""
-        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        alpha, sigma = self.schedule.scales(t, x)
         return Prediction(
             self.parameterization.to_x0(output, x, alpha, sigma),
             self.parameterization.to_eps(output, x, alpha, sigma),
@@ -101,7 +101,7 @@ class Denoiser(nn.Module):
         if self.clip is None:
             return prediction
         x0 = prediction.x0.clamp(-self.clip, self.clip)
-        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        alpha, sigma = self.schedule.scales(t, x)
         return prediction._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))
 
 

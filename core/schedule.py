@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -190,6 +191,16 @@ class NoiseSchedule:
         """Noise scale at t, in the form of `alpha`."""
         return _shaped(self._rows(t)[1], like)
 
+    def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """`alpha` and `sigma` at t (B,), broadcastable to `like`; not to be written to.
+
+        Samplers ask for one timestep of the whole batch, expanded; it is looked up once for all of them.
+        """
+        if t.device.type == "cpu" and t.stride(0) == 0:
+            return _scales_at(self, t.tolist()[0], like.dtype, like.device, like.ndim)
+        alpha, sigma = self._rows(t)
+        return _shaped(alpha, like), _shaped(sigma, like)
+
     def log_snr(self, t: Tensor | float) -> Tensor:
         """log(alpha^2 / sigma^2) in natural units, float64, the shape of t. Infinite for clean data, minus
         infinite where no signal is left."""
@@ -292,6 +303,15 @@ def _shaped(values: Tensor, like: Tensor | None) -> Tensor:
     if like is None:
         return values
     return values.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype).to(like.device)
+
+
+@lru_cache(maxsize=4096)
+def _scales_at(
+    schedule: NoiseSchedule, t: float, dtype: torch.dtype, device: torch.device, ndim: int
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # they will serve other calls, which may need gradients
+        like = torch.empty([1] * ndim, dtype=dtype, device=device)
+        return schedule.alpha(t, like), schedule.sigma(t, like)
 
 
 def _check_timesteps(timesteps: int) -> None:

@@ -19,6 +19,7 @@ LOW: Corner = (TARGET[0] - HALF_SIDE, TARGET[1] - HALF_SIDE, TARGET[2] - HALF_SI
 HIGH: Corner = (TARGET[0] + HALF_SIDE, TARGET[1] + HALF_SIDE, TARGET[2] + HALF_SIDE)
 
 SOFTPLUS_SCALE = 25.0  # raw density 1 is then opacity 0.73 across a cell of a 64^3 grid of the default box
+BLURS = 2  # of three cells each, where a broad slope is wanted
 EXP_LIMIT = 8.0  # density 2981: opaque within 2 mm of a figure of 2 m; beyond, gradients are zero anyway
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -78,10 +79,17 @@ class Field(nn.Module):
         ahead, behind = self.density(around.reshape(-1, 3)).reshape(-1, 2, 3).unbind(1)
         return (ahead - behind) / (2 * step)
 
+    def broad_ascent(self, points: Tensor) -> Tensor:
+        """`ascent` without the field's finest detail, for light to fall on; the same unless defined."""
+        return self.ascent(points)
 
-def normals(field: Field, points: Tensor) -> Tensor:
-    """Unit normals (M,3) in world axes, against the gradient of the density; zero where that is flat."""
-    return -F.normalize(field.ascent(points), dim=-1)
+
+def normals(field: Field, points: Tensor, broad: bool = False) -> Tensor:
+    """Unit normals (M,3) in world axes, against the gradient of the density; zero where that is flat.
+
+    broad: against `Field.broad_ascent` instead.
+    """
+    return -F.normalize(field.broad_ascent(points) if broad else field.ascent(points), dim=-1)
 
 
 @dataclass(frozen=True)
@@ -173,8 +181,23 @@ class VoxelField(Field):
         Activations are monotonous, so raw density rises in the density's direction; and one interpolation of
         three channels costs half of six evaluations.
         """
+        return self._slope(self.grid[0, 0], points)
+
+    def broad_ascent(self, points: Tensor) -> Tensor:
+        """The slope of how opaque cells are, blurred.
+
+        The raw density tells inside from outside, but once it has saturated its slope is noise on both sides.
+        """
+        cell = (self.high - self.low).mean() / (self.resolution - 1)
+        opaque = 1 - (-ACTIVATIONS[self.activation](self.grid[:, :1]) * cell).exp()
+        for _ in range(BLURS):
+            opaque = F.avg_pool3d(opaque, 3, stride=1, padding=1, count_include_pad=False)
+        return self._slope(opaque[0, 0], points)
+
+    def _slope(self, values: Tensor, points: Tensor) -> Tensor:
+        """values: (Z,Y,X) at the vertices. Returns (M,3)."""
         spacing = ((self.high - self.low) / (self.resolution - 1)).tolist()
-        z, y, x = torch.gradient(self.grid[0, 0], spacing=spacing[::-1])
+        z, y, x = torch.gradient(values, spacing=spacing[::-1])
         return self._interpolate(torch.stack([x, y, z])[None], points).T
 
     @torch.no_grad()

@@ -88,7 +88,14 @@ def faces_seen(optimization: Optimization, model: ImageModel) -> int | None:
     stage = optimization.options.stages[-1]
     backdrop = optimization.scenery.paint(0, stage.size)
     with torch.no_grad():
-        seen = render(optimization.field, cameras, stage.size, stage.samples, backdrop.expand(4, -1, -1, -1))
+        seen = render(
+            optimization.field,
+            cameras,
+            stage.size,
+            stage.samples,
+            backdrop.expand(4, -1, -1, -1),
+            shading=optimization.scenery.lit(cameras),
+        )
     preferred = monitors.preferred_views(
         model.denoiser,
         space_of(model.first_stage),

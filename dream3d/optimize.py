@@ -20,7 +20,7 @@ from dream3d.distill import Distillation, Distilled
 from dream3d.field import Field, VoxelField
 from dream3d.occupancy import OccupancyGrid
 from dream3d.options import ObjectOptions, Stage
-from dream3d.renderer import Render, Shading, render
+from dream3d.renderer import Light, Render, Shading, render
 from dream3d.scenery import Scenery
 from dream3d.views import camera_condition
 
@@ -115,7 +115,7 @@ class Optimization:
             drawn = self.orbit.sample(options.views, self.generator, evenly=True)
             self.cameras = Cameras(drawn.azimuth, drawn.elevation)
             self.chosen = self.scenery.choose(self.generator)
-            self.shading = self._light()
+            self.shading = self._lamp()
         cameras, device = self.cameras, self.field.low.device
         weights = options.weights
         seen = render(
@@ -126,7 +126,7 @@ class Optimization:
             self.scenery.paint(self.chosen, stage.size).expand(len(cameras), -1, -1, -1),
             generator=self.generator,
             occupancy=self.occupancy,
-            shading=self.shading,
+            shading=self.shading or self._light(cameras),
             with_normals=weights.orientation > 0,
         )
         condition = camera_condition(
@@ -149,9 +149,12 @@ class Optimization:
                 lambda: regularize.smoothness(self.field, samples, self.generator),
             ),
             "distortion": (weights.distortion, lambda: regularize.distortion(samples)),
+            "hollowness": (weights.hollowness, lambda: regularize.hollowness(self.field, self.generator)),
         }
         losses |= {name: weight * penalty() for name, (weight, penalty) in penalties.items() if weight}
         self.optimizer.zero_grad()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.iteration += 1
@@ -160,8 +163,12 @@ class Optimization:
         numbers = {name: loss.item() for name, loss in losses.items()}
         return State(self.iteration, options.iterations, seen, cameras, self.chosen, distilled, numbers)
 
-    def _light(self) -> Shading | None:
-        """A lamp for these cameras, or none."""
+    def _light(self, cameras: Cameras) -> Light | None:
+        """The scenery's for these cameras, once there is a surface for it to fall on."""
+        return None if self.progress < self.options.lighting.after else self.scenery.lit(cameras)
+
+    def _lamp(self) -> Shading | None:
+        """DreamFusion's lamp for these cameras, or none: the light is the scenery's."""
         lighting = self.options.lighting
         if self.cameras is None or not lighting.share or self.progress < lighting.after:
             return None
@@ -175,6 +182,12 @@ class Optimization:
     def progress(self) -> float:
         """Share of the iterations that is done."""
         return self.iteration / self.options.iterations
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next iteration: constant, then linear to 0 over the last `decay` of the run."""
+        decay = self.options.decay
+        return self.options.learning_rate * (min(1.0, (1 - self.progress) / decay) if decay else 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that the next iteration depends on, by names whose part before "/" says of what."""

@@ -41,19 +41,21 @@ class Weights(BaseModel):
     orientation: float = Field(default=0.0, ge=0)
     smoothness: float = Field(default=0.0, ge=0)
     distortion: float = Field(default=0.0, ge=0)
+    hollowness: float = Field(default=0.0, ge=0)
 
 
 class Lighting(BaseModel):
-    """When the object is lit by a lamp instead of shown in its own colours (DreamFusion, section 3.1).
+    """When the object is lit instead of shown in its own colours.
 
-    Never, unless told: the bundled model's pictures have their light in their colours.
+    By the light of the model's pictures, where that is known (`Scenery.light`), and in a share of the
+    iterations by a lamp instead (DreamFusion, section 3.1).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, lit")
+    share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, by a lamp")
     textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without colour")
-    after: float = Field(default=0.2, ge=0, le=1, description="share of the run that is not lit, at first")
+    after: float = Field(default=0.2, ge=0, le=1, description="first share of the run, without a surface")
 
 
 class ObjectOptions(BaseModel):
@@ -70,6 +72,7 @@ class ObjectOptions(BaseModel):
     loss: Loss = "x0"
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
+    decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
     camera: Camera = Field("input", description="how the model is told from where it looks")
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
     weights: Weights = Weights()

@@ -7,6 +7,9 @@ from dream3d.field import Field, normals
 from dream3d.renderer import Render, Samples
 
 FLOOR = 0.01  # under the root of the opacity penalty, so that its slope at 0 is finite
+HARDLY = 0.01  # of a pixel: most samples of a ray are in front of the surface or behind it
+POINTS = 8192  # where hollowness is looked for
+CELLS = 32  # along the box's longest side: a piece of that size counts as full once it is opaque
 SHIFT = 0.01  # of the point that a normal is compared with, world units
 
 
@@ -36,12 +39,26 @@ def orientation(samples: Samples) -> Tensor:
 def smoothness(field: Field, samples: Samples, generator: torch.Generator) -> Tensor:
     """Mean over rays of sum w |n(x) - n(x + e)|^2 / 4, e a small random shift: no bumps (RegNeRF's spirit).
 
-    Normals are the field's; weights are constants. In [0, 1].
+    Normals are the field's; weights are constants, and samples that hardly show are left out. In [0, 1].
     """
-    shift = SHIFT * torch.randn(samples.point.shape, generator=generator, device=generator.device)
-    here, there = normals(field, torch.cat([samples.point, samples.point + shift.to(samples.point)])).chunk(2)
+    shown = samples.weight.detach() > HARDLY
+    point, weight = samples.point[shown], samples.weight.detach()[shown]
+    shift = SHIFT * torch.randn(point.shape, generator=generator, device=generator.device)
+    here, there = normals(field, torch.cat([point, point + shift.to(point)])).chunk(2)
     apart = (here - there).square().sum(-1) / 4
-    return (samples.weight.detach() * apart).sum() / _rays(samples)
+    return (weight * apart).sum() / _rays(samples)
+
+
+def hollowness(field: Field, generator: torch.Generator) -> Tensor:
+    """Mean of exp(-density side / 32) over points drawn in the box: what no view contradicts is full.
+
+    Pictures of one colour do not tell a bulge from a dent; with this the visual hull is what they mean
+    (Laurentini 1994, "The visual hull concept for silhouette-based image understanding"). In [0, 1].
+    """
+    low, high = field.bounds
+    share = torch.rand(POINTS, 3, generator=generator, device=generator.device).to(low)
+    cell = (high - low).max() / CELLS
+    return (-field.density(low + share * (high - low)) * cell).exp().mean()
 
 
 def distortion(samples: Samples) -> Tensor:

@@ -8,7 +8,7 @@ times the opacity of its own interval: the same as nerfacc's `render_weight_from
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -46,9 +46,20 @@ class Render(NamedTuple):
     samples: Samples
 
 
+class Light(Protocol):
+    """What the light makes of the samples' own colours."""
+
+    def __call__(
+        self, colour: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
+    ) -> Tensor:
+        """colour: (M,3) in [0,1], the samples' own; normal, direction: (M,3) unit, world axes, the direction
+        away from the eye; point: (M,3) world; camera: (M,) which one looks. Returns (M,3)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Shading:
-    """Lambertian light from one point for each camera, on every sample.
+    """Lambertian light from one point for each camera, on every sample. A `Light`.
 
     colour * (ambient + diffuse max(0, normal . to_light)): Poole et al. 2022, "DreamFusion", section 3.1,
     with the intensities of appendix A.
@@ -61,6 +72,14 @@ class Shading:
     ambient: float = 0.1
     diffuse: float = 0.9
     textureless: bool = False
+
+    def __call__(
+        self, colour: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
+    ) -> Tensor:
+        """As `Light`."""
+        to_light = normalize(self.lights.to(point)[camera] - point, dim=-1)
+        light = self.ambient + self.diffuse * (normal * to_light).sum(-1, keepdim=True).clamp(min=0)
+        return light.expand_as(colour) if self.textureless else colour * light
 
 
 def render_weights(thickness: Tensor) -> Tensor:
@@ -85,7 +104,7 @@ def render(
     *,
     generator: torch.Generator | None = None,
     occupancy: OccupancyGrid | None = None,
-    shading: Shading | None = None,
+    shading: Light | None = None,
     with_normals: bool = False,
     early_stop: float = 1e-4,
 ) -> Render:
@@ -96,7 +115,7 @@ def render(
     background: colour in [0,1], (3,), (N,3) or (N,3,size,size).
     occupancy: samples in its empty cells count as density 0 and are not evaluated.
     shading: None shows the field's own colours ("albedo").
-    with_normals: whether to give normals also where shading has no need of them.
+    with_normals: whether to give normals; shading has its own, broader ones.
     early_stop: samples that less than this share of light would reach are left out, for which the densities
         are asked for once more beforehand; 0 evaluates all.
 
@@ -105,7 +124,7 @@ def render(
     if size < 1 or samples < 1:
         raise ValueError(f"nothing to render with {size} pixels and {samples} samples")
     count, device = len(cameras), field.low.device
-    if shading is not None and shading.lights.shape != (count, 3):
+    if isinstance(shading, Shading) and shading.lights.shape != (count, 3):
         raise ValueError(f"{count} cameras need as many lights, not {tuple(shading.lights.shape)}")
     backdrop = _backdrop(background.to(field.low), count, size)
 
@@ -127,9 +146,9 @@ def render(
         delta, direction = deltas[ray], directions[ray]
 
     density, colour = field(point)
-    normal = normals(field, point) if with_normals or shading is not None else None
-    if shading is not None and normal is not None:
-        colour = _shade(colour, normal, point, shading, ray // size**2)
+    normal = normals(field, point) if with_normals else None
+    if shading is not None:
+        colour = shading(colour, normals(field, point, broad=True), point, direction, ray // size**2)
     thickness = _dense(density * delta, slot, (len(hit), samples))
     weight = render_weights(thickness).flatten()[slot]
 
@@ -199,9 +218,3 @@ def _march(
     hit = wanted.any(-1).nonzero()[:, 0]
     slot = wanted[hit].flatten().nonzero()[:, 0]
     return hit, slot, t[hit].flatten()[slot]
-
-
-def _shade(colour: Tensor, normal: Tensor, point: Tensor, shading: Shading, camera: Tensor) -> Tensor:
-    to_light = normalize(shading.lights.to(point)[camera] - point, dim=-1)
-    light = shading.ambient + shading.diffuse * (normal * to_light).sum(-1, keepdim=True).clamp(min=0)
-    return light.expand_as(colour) if shading.textureless else colour * light

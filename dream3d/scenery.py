@@ -1,4 +1,4 @@
-"""What stands behind the object in each step, and the sentence that says so."""
+"""What stands behind the object in each step, the sentence that says so, and the light on the object."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from core.condition import Condition
 from core.toybox.backdrops import BACKDROPS
+from core.toybox.render import LIGHT, shade
+from dream3d.camera import Cameras
 from dream3d.field import Background
+from dream3d.renderer import Light
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +24,8 @@ class Scenery:
     texts: of length N, one text for each background.
     paint: (index, size) -> picture (3,size,size) in [0,1].
     learned: what of it is optimized with the object, if anything is.
+    light: of the model's pictures, for the cameras that look; None where it is not known, and the object's
+        own colours must stand for how it looks.
 
     Distilling before several plain backgrounds keeps the object from borrowing its colours from one, and what
     is empty from being filled with it.
@@ -28,13 +34,36 @@ class Scenery:
     texts: Condition
     paint: Callable[[int, int], Tensor]
     learned: nn.Module = field(default_factory=nn.Identity)
+    light: Callable[[Cameras], Light] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def lit(self, cameras: Cameras) -> Light | None:
+        """The light in which these cameras' pictures are taken, where it is known."""
+        return self.light(cameras) if self.light else None
+
     def choose(self, generator: torch.Generator) -> int:
         """The index of one, each as likely."""
         return int(torch.randint(len(self), (), generator=generator, device=generator.device))
+
+
+class ToyboxLight:
+    """The light of the toybox, which goes with the camera. A `Light`.
+
+    Without it what is bright from one side and dark from the other could only be fog; with it brightness
+    tells which way a surface faces, as shapes of one colour have nothing else to tell by.
+    """
+
+    def __init__(self, cameras: Cameras) -> None:
+        _, axes = cameras.axes()
+        self.towards = normalize(axes @ torch.tensor(LIGHT, device=axes.device), dim=-1)  # (N,3)
+
+    def __call__(
+        self, colour: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
+    ) -> Tensor:
+        """As `Light`."""
+        return shade(colour, normal, -direction, self.towards.to(point)[camera])
 
 
 def plain_backdrops(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Scenery:
@@ -50,7 +79,7 @@ def plain_backdrops(prompt: str, encode: Callable[[Sequence[str]], Condition]) -
     def paint(index: int, size: int) -> Tensor:
         return places[index].paint(torch.zeros(1), size)[0]
 
-    return Scenery(encode(texts), paint)
+    return Scenery(encode(texts), paint, light=ToyboxLight)
 
 
 def learned_colour(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Scenery:

@@ -203,9 +203,8 @@ def _level(found: tuple[Findings, Findings], name: str, unit: str, rows: Tensor 
 def _write_sheet(request: Request, name: str, pictures: Tensor) -> None:
     """pictures: (3,N,H,W) in [-1, 1]."""
     pairs = "held-out" if request.held_out else "trained"
-    write_sheet(
-        request.out / f"{name}.png", to_frames(pictures.numpy()), f"{request.model}, {pairs} pairs: {name}"
-    )
+    title = f"{request.model.name} model, {pairs} pairs: {name}"
+    write_sheet(request.out / f"{name}.png", to_frames(pictures.numpy()), title)
 
 
 def _publish(report: Report, request: Request) -> Report:

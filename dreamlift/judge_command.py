@@ -8,12 +8,12 @@ import typer
 
 def train_judge_command(
     data: Annotated[
-        Path, typer.Option(help="Folder of prepared shards, images and clips, of a seed of their own.")
+        Path, typer.Option(help="Folder of prepared shards of all three kinds, of a seed of their own.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the judge: config.json, model.safetensors.")],
     steps: Annotated[
         int, typer.Option(help="Train so many steps of images, and half as many of clips.")
-    ] = 4000,
+    ] = 8000,
     minutes: Annotated[
         float | None, typer.Option(help="Train so long; with --steps, the first to come.")
     ] = None,
@@ -31,7 +31,9 @@ def train_judge_command(
     budget = Budget(steps, minutes)
     chosen = pick_device(device)
     writable_folder(out)
-    images, clips = (LabelledShards(data, kind, chosen) for kind in ("images", "clips"))
+    images, textureless, clips = (
+        LabelledShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
+    )
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         bars = {
@@ -44,9 +46,10 @@ def train_judge_command(
                 progress.start_task(bars[part])
             progress.update(bars[part], completed=done)
 
-        judge, right = train_judge(images, clips, budget, seed=seed, on_progress=show)
+        judge, right = train_judge(images, textureless, clips, budget, seed=seed, on_progress=show)
     notes = {
         "images": images.trained,
+        "textureless": textureless.trained,
         "clips": clips.trained,
         "steps": steps,
         "minutes": minutes,

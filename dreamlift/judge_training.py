@@ -13,7 +13,7 @@ from core.training.data import Shards
 from core.training.trainer import Budget, examples
 from dreamlift.judge import LABELS, Judge, JudgeConfig, view_labels
 
-BATCH, CLIP_BATCH = 64, 64
+BATCH, TEXTURELESS_BATCH, CLIP_BATCH = 64, 16, 64
 RATE, CLIP_RATE = 2e-3, 1e-3
 WARM = 0.03  # share of the run in which the rate grows
 IMAGE_SHARE = 0.75  # of the time
@@ -43,30 +43,34 @@ class LabelledShards(Shards):
 
 def train_judge(
     images: LabelledShards,
+    textureless: LabelledShards,
     clips: LabelledShards,
     budget: Budget,
     config: JudgeConfig | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda what, done: None,
 ) -> tuple[Judge, dict[str, float]]:
-    """The judge, in evaluation mode, and its accuracy on the last `KEPT` of the data, by head.
+    """The judge, in evaluation mode, and its `accuracy` on the last `KEPT` of the data.
 
+    Every step of the images has textureless ones among them, so that shapes are known by themselves.
     The budget's minutes go to images and clips by `IMAGE_SHARE`; its steps are the images', and half as many
     the clips'.
     Raises UserError when there is too little data for a batch.
     """
-    if images.trained < BATCH or clips.trained < CLIP_BATCH:
-        raise UserError(
-            f"{len(images)} images and {len(clips)} clips are too few: the judge needs at least "
-            f"{BATCH + KEPT_AT_LEAST} and {CLIP_BATCH + KEPT_AT_LEAST}."
-        )
+    batches = ((images, BATCH), (textureless, TEXTURELESS_BATCH), (clips, CLIP_BATCH))
+    if any(shards.trained < batch for shards, batch in batches):
+        counts = "{} images, {} textureless ones and {} clips"
+        have = counts.format(*(len(shards) for shards, _ in batches))
+        need = counts.format(*(batch + KEPT_AT_LEAST for _, batch in batches))
+        raise UserError(f"{have} are too few: the judge needs at least {need}.")
     torch.manual_seed(seed)
     judge = Judge(config or JudgeConfig()).to(images.device)
 
     def image_loss(step: int) -> Tensor:
-        index = examples(images.trained, BATCH, seed, step)
-        labels = images.labels(index)
-        seen = disturbed(images.pixels(index))
+        drawn = [(shards, examples(shards.trained, batch, seed, step)) for shards, batch in batches[:2]]
+        both = [shards.labels(index) for shards, index in drawn]
+        labels = {name: torch.cat([rows[name] for rows in both]) for name in WEIGHTS}
+        seen = disturbed(torch.cat([shards.pixels(index) for shards, index in drawn]))
         said = judge(seen.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
         return torch.stack(
             [weight * _loss(said[name], labels[name]) for name, weight in WEIGHTS.items()]
@@ -99,17 +103,24 @@ def train_judge(
     part = Budget(budget.steps and -(-budget.steps // 2), left)
     _descend(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
     judge.eval()
-    return judge, accuracy(judge, images, clips)
+    return judge, accuracy(judge, images, textureless, clips)
 
 
 @torch.no_grad()
-def accuracy(judge: Judge, images: LabelledShards, clips: LabelledShards) -> dict[str, float]:
-    """Share of right answers on the data kept from training, by head; "motion" is the action of clips."""
-    right: dict[str, list[Tensor]] = {name: [] for name in (*LABELS, "motion")}
-    for index in torch.arange(images.trained, len(images)).split(256):
-        labels = images.labels(index)
-        for name, logits in judge(images.pixels(index)).items():
-            right[name].append((logits.argmax(1) == labels[name])[labels[name] >= 0])
+def accuracy(
+    judge: Judge, images: LabelledShards, textureless: LabelledShards, clips: LabelledShards
+) -> dict[str, float]:
+    """Share of right answers on the data kept from training, by head.
+
+    "subject, textureless" and "action, textureless" are those of grey images, "motion" the action of clips.
+    """
+    bare = {f"{name}, textureless": name for name in ("subject", "action")}
+    right: dict[str, list[Tensor]] = {name: [] for name in (*LABELS, *bare, "motion")}
+    for shards, heads in ((images, {name: name for name in LABELS}), (textureless, bare)):
+        for index in torch.arange(shards.trained, len(shards)).split(256):
+            labels, said = shards.labels(index), judge(shards.pixels(index))
+            for key, name in heads.items():
+                right[key].append((said[name].argmax(1) == labels[name])[labels[name] >= 0])
     for index in torch.arange(clips.trained, len(clips)).split(16):
         action = clips.columns["action"][index.to(clips.device)]
         right["motion"].append((judge.clip_action(_frames(clips, index)).argmax(1) == action)[action >= 0])

@@ -12,6 +12,7 @@ from core.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from core.toybox.dataset import Plan
     from core.toybox.scenes import Scene
     from core.toybox.shots import Shot
 
@@ -22,7 +23,7 @@ SIZES = (64, 512)  # px
 SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where nothing else is asked for)"
 # Which options each of the three uses, beside --out.
 USED = {
-    SHARDS: {"images", "clips", "seed", "held_out", "all_pairs", "processes", "device"},
+    SHARDS: {"images", "clips", "textureless", "seed", "held_out", "all_pairs", "processes", "device"},
     SCENE: {"subject", "action", "colour", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
@@ -43,6 +44,7 @@ def toybox(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     images: Annotated[int, _shards("So many images, in whole shards.")] = 0,
     clips: Annotated[int, _shards("So many clips of 16 frames, in whole shards.")] = 0,
+    textureless: Annotated[int, _shards("So many images in plain grey, from which the judge learns.")] = 0,
     seed: Annotated[int, _shards("The same seed gives the same shards.")] = 0,
     held_out: Annotated[bool, _shards("Only pairs that are kept from training.", "--held-out")] = False,
     all_pairs: Annotated[bool, _shards("Pairs that are kept from training as well.", "--all")] = False,
@@ -68,7 +70,7 @@ def toybox(
         ),
     ] = None,
 ) -> None:
-    """Renders the toybox: training shards (--images, --clips), one scene (--subject), or contact sheets.
+    """Renders the toybox: training shards (--images, ...), one scene (--subject), or contact sheets.
 
     A scene becomes NAME.png, its first moment, and its loop as NAME.gif and NAME.mp4. --alpha adds the
     mask, NAME-alpha.png, and the loop's masks, .npy; --depth the depth, NAME-depth.png (16 bit, thousandths
@@ -78,7 +80,9 @@ def toybox(
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    job = SHARDS if given & {"images", "clips"} else SCENE if given & {"subject", "company"} else SHEETS
+    job = SCENE if given & {"subject", "company"} else SHEETS
+    if given & {"images", "clips", "textureless"}:
+        job = SHARDS
     idle = sorted(given - USED[job] - {"out"})
     if idle:
         flags = {"held_out": "--held-out", "all_pairs": "--all"}
@@ -90,7 +94,9 @@ def toybox(
         if held_out and all_pairs:
             raise UserError("--held-out and --all clash: give one of them.")
         held = True if held_out else None if all_pairs else False
-        _prepare(out, images, clips, seed, held, processes, device)
+        from core.toybox.dataset import Plan
+
+        _prepare(Plan(out, images, clips, seed, held, textureless=textureless), processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, colour, backdrop, company)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:
@@ -106,21 +112,19 @@ def toybox(
         _draw_sheets(out, sheet)
 
 
-def _prepare(
-    out: Path, images: int, clips: int, seed: int, held: bool | None, processes: int | None, device: str
-) -> None:
+def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from core.machine import pick_device
-    from core.toybox.dataset import Plan, prepare
+    from core.toybox.dataset import prepare
 
-    if min(images, clips) < 0 or images + clips == 0:
-        raise UserError("--images and --clips: give at least one, and none below zero.")
-    if seed < 0:
-        raise UserError(f"--seed cannot be {seed}: a seed is a whole number from 0 on.")
+    counts = plan.images, plan.clips, plan.textureless
+    if min(counts) < 0 or not any(counts):
+        raise UserError("--images, --clips and --textureless: give at least one, and none below zero.")
+    if plan.seed < 0:
+        raise UserError(f"--seed cannot be {plan.seed}: a seed is a whole number from 0 on.")
     if processes is not None and processes < 1:
         raise UserError(f"--processes cannot be {processes}: there must be at least one.")
-    plan = Plan(out, images, clips, seed, held)
     workers = processes or os.cpu_count() or 1
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
@@ -131,9 +135,9 @@ def _prepare(
                     progress.reset(task, description="shards", total=shards, completed=done)
                 progress.update(task, completed=done)
     except KeyboardInterrupt:
-        print(f"{out}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"{plan.out}: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
-    print(f"{out}: {len(plan.jobs())} shards")
+    print(f"{plan.out}: {len(plan.jobs())} shards")
 
 
 def _draw_sheets(out: Path, name: str | None) -> None:

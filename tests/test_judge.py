@@ -19,6 +19,7 @@ from dreamlift.judge_training import LabelledShards, disturbed, mixed, train_jud
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = JudgeConfig(size=16, widths=(8, 16), motion_width=16, dropout=0.0)
 FRAMES, SIDE = 16, 16
+KNOWN = {*LABELS, "subject, textureless", "action, textureless", "motion"}
 
 
 def tiny_judge() -> Judge:
@@ -34,7 +35,10 @@ def disc(x: Tensor, size: int = SIDE) -> Tensor:
 
 
 def write_shards(folder: Path) -> None:
-    """Images whose red, green and blue are subject, action and colour; loops whose speed is the action."""
+    """Images whose red, green and blue are subject, action and colour; loops whose speed is the action.
+
+    Textureless ones are grey: the quarters' brightness is subject, action, background and azimuth.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def rows(count: int) -> dict[str, Tensor]:
@@ -59,6 +63,19 @@ def write_shards(folder: Path) -> None:
     moment = start + (1 + clips["action"][:, None]) * torch.arange(FRAMES) / FRAMES
     loops = disc(SIDE / 2 + 5 * torch.sin(2 * torch.pi * moment).flatten()).unflatten(0, (128, FRAMES))
     save_file({**clips, "pixels": loops.byte()}, folder / "clips-00000.safetensors")
+
+    bare = rows(200)
+    pixels = torch.randint(0, 40, (200, 1, SIDE, SIDE), generator=generator).repeat(1, 3, 1, 1)
+    for quarter, name in enumerate(("subject", "action", "background", "azimuth")):
+        down, across = (slice(SIDE // 2 * i, SIDE // 2 * (i + 1)) for i in divmod(quarter, 2))
+        pixels[:, :, down, across] += 180 * (bare[name] > 0)[:, None, None, None]
+    bare["colour"] = torch.full((200,), -1)
+    save_file({**bare, "pixels": pixels.byte()}, folder / "textureless-00000.safetensors")
+
+
+def read_shards(folder: Path) -> tuple[LabelledShards, LabelledShards, LabelledShards]:
+    images, textureless, clips = (LabelledShards(folder, k) for k in ("images", "textureless", "clips"))
+    return images, textureless, clips
 
 
 def test_the_judge_is_small_and_cheap(tmp_path: Path) -> None:
@@ -95,10 +112,9 @@ def test_where_a_loop_begins_does_not_matter() -> None:
 
 def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Path) -> None:
     write_shards(tmp_path)
-    images, clips = LabelledShards(tmp_path, "images"), LabelledShards(tmp_path, "clips")
-    judge, right = train_judge(images, clips, Budget(steps=500), TINY)
-    assert right.keys() == {*LABELS, "motion"}
-    assert min(right[name] for name in LABELS) > 0.9, right
+    judge, right = train_judge(*read_shards(tmp_path), Budget(steps=800), TINY)
+    assert right.keys() == KNOWN
+    assert min(right[name] for name in KNOWN - {"motion"}) > 0.9, right
     assert right["motion"] > 0.85, right
     stills = disc(torch.linspace(3, 12, 8)).div(127.5).sub(1)[:, :, None].expand(-1, -1, FRAMES, -1, -1)
     with torch.no_grad():
@@ -148,10 +164,14 @@ def test_a_judge_of_another_toybox_is_refused(tmp_path: Path, monkeypatch: pytes
 
 def test_too_little_data_and_missing_labels_are_refused(tmp_path: Path) -> None:
     write_shards(tmp_path)
-    images, clips = LabelledShards(tmp_path, "images"), LabelledShards(tmp_path, "clips")
-    clips.tables, clips.starts = [clips.tables[0][:40]], torch.tensor([0, 40])
-    with pytest.raises(UserError, match="400 images and 40 clips are too few"):
-        train_judge(images, clips, Budget(steps=1), TINY)
+    for few, message in (
+        (1, "400 images, 40 textureless ones and 128 clips are too few"),
+        (2, "400 images, 200 textureless ones and 40 clips are too few"),
+    ):
+        shards = read_shards(tmp_path)
+        shards[few].tables, shards[few].starts = [shards[few].tables[0][:40]], torch.tensor([0, 40])
+        with pytest.raises(UserError, match=message):
+            train_judge(*shards, Budget(steps=1), TINY)
     save_file({"pixels": torch.zeros(1, 3, SIDE, SIDE).byte()}, tmp_path / "images-00000.safetensors")
     with pytest.raises(UserError, match="has no 'caption'"):
         LabelledShards(tmp_path, "images")
@@ -165,7 +185,8 @@ def test_the_command_trains_for_its_time_and_leaves_a_judge_with_its_accuracy(
     assert result.returncode == 0, result.stderr
     Judge.load(tmp_path / "judge")
     notes = json.loads((tmp_path / "judge/config.json").read_text())["training"]
-    assert notes["minutes"] == 0.03 and notes["accuracy"].keys() == {*LABELS, "motion"}
+    assert notes["minutes"] == 0.03 and notes["accuracy"].keys() == KNOWN
+    assert (notes["images"], notes["textureless"], notes["clips"]) == (368, 168, 96)
     assert f"motion {notes['accuracy']['motion']:.1%}" in result.stdout
 
 

@@ -4,10 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
+from core.toybox.camera import Camera
+from core.toybox.scenes import named_scene, paint
+from dream3d.extract import MeshOptions, extract_mesh
+from dream3d.finish import ELEVATION, ring, views_of
 from dream3d.mesh import Mesh
-from dreamlift.object_measures import _aligned, chamfer, measure, solid, volume_iou
+from dream3d.truth import SceneField
+from dreamlift.object_measures import _aligned, chamfer, measure, pictures_for_a_judge, solid, volume_iou
 
 
 def ball(radius: float = 0.6, centre=(0, 1, 0)) -> trimesh.Trimesh:
@@ -57,3 +63,19 @@ def test_alignment_undoes_a_similarity() -> None:
     moved = truth.copy().apply_translation((0, -1, 0)).apply_scale(0.9).apply_translation((0.06, 1.0, 0.05))
     aligned = _aligned(painted(moved), painted(truth))
     assert np.abs(np.asarray(aligned.bounds) - truth.bounds).max() < 0.03
+
+
+def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> None:
+    scene = named_scene("bear", "holding a balloon", backdrop="on a light blue background")
+    azimuth = torch.tensor([-90.0, -45.0, 0.0, 45.0, 90.0])
+    camera, shadow = Camera(azimuth, torch.full((5,), ELEVATION)), torch.zeros(5, dtype=torch.bool)
+    seen, picture = paint([scene], torch.zeros(5), camera, shadow, textureless=True)
+    coloured, _ = paint([scene], torch.zeros(5), camera, shadow)
+
+    coarse = MeshOptions(resolution=80, levels=3, texture=64)
+    mesh, _ = extract_mesh(SceneField(scene), views_of(ring(1)), picture.alpha[2], coarse)
+    shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
+    inside = picture.alpha[:, 0] == 1
+    apart, apart_in_colour = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, coloured))
+    assert apart < 0.015 and apart_in_colour > 0.1
+    assert (shown - seen).abs().mean() < 0.03  # the backdrop's shade and the outlines too

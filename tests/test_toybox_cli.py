@@ -77,14 +77,16 @@ def test_sizes_and_company(call: Callable[..., str], tmp_path: Path) -> None:
 
 def test_shards(call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", 16)
-    printed = call("--images", 30, "--clips", 1, "--processes", 1, "--seed", 5, "--held-out")
-    assert "3/3" in printed and f"{tmp_path}: 3 shards" in printed.replace("\n", "")
-    assert load_file(tmp_path / "images-00001.safetensors")["pixels"].shape == (16, 3, 64, 64)
+    kinds = ("--images", 30, "--clips", 1, "--textureless", 3)
+    printed = call(*kinds, "--processes", 1, "--seed", 5, "--held-out")
+    assert "4/4" in printed and f"{tmp_path}: 4 shards" in printed.replace("\n", "")
+    for name in ("images-00001", "textureless-00000"):
+        assert load_file(tmp_path / f"{name}.safetensors")["pixels"].shape == (16, 3, 64, 64)
     plan = dataset.Plan(tmp_path, 30, 1, 5, True)
     lines = (tmp_path / "captions.txt").read_text().splitlines()
     assert lines == [line for job in plan.jobs() for line in plan.records(*job)[1]]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    call("--images", 30, "--clips", 1, "--processes", 1, "--seed", 5, "--held-out")
+    call(*kinds, "--processes", 1, "--seed", 5, "--held-out")
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
 
@@ -117,6 +119,8 @@ def test_a_sheet(call: Callable[..., str], tmp_path: Path) -> None:
         (["--subject", "fox", "--held-out"], "--held-out: has no effect beside --subject"),
         (["--alpha", "--no-shadow"], "--alpha, --shadow: has no effect here"),
         (["--images", "9", "--held-out", "--all"], "--held-out and --all clash"),
+        (["--images", "9", "--textureless", "-1"], "give at least one, and none below zero"),
+        (["--subject", "fox", "--textureless", "9"], "--subject: has no effect beside --images"),
         (["--images", "-1"], "give at least one, and none below zero"),
         (["--images", "9", "--seed", "-1"], "--seed cannot be -1"),
         (["--images", "9", "--processes", "0"], "--processes cannot be 0"),

@@ -52,7 +52,7 @@ class ClassifierGuidance(Guidance):
             raise ValueError(f"labels {tuple(self.labels.shape)} for a batch of {len(x)}")
         plain = self.denoiser.predict(x, t, condition)
         step = self.scale * self.gradient(x, t)
-        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        alpha, sigma = self.schedule.scales(t, x)
         # At alpha = 0 x_t is noise alone: it says nothing of y, and p(y | x_t) is flat.
         inverse_snr = torch.where(alpha > 0, sigma / alpha, 0.0)
         return plain._replace(

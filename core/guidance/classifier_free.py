@@ -63,5 +63,5 @@ class ClassifierFreeGuidance(Guidance):
     def _rescaled(self, guided: Prediction, cond: Tensor, x: Tensor, t: Tensor) -> Prediction:
         ratio = cond.flatten(1).std(1) / guided.x0.flatten(1).std(1)
         x0 = guided.x0 * (1 - self.rescale + self.rescale * ratio).view(-1, *[1] * (x.ndim - 1))
-        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        alpha, sigma = self.schedule.scales(t, x)
         return guided._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))

@@ -34,5 +34,5 @@ class DynamicThresholding(Guidance):
         quantiles = [row.abs().flatten().float().quantile(self.percentile) for row in prediction.x0]
         limit = torch.stack(quantiles).clamp(min=1).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
         x0 = prediction.x0.clamp(-limit, limit) / limit
-        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        alpha, sigma = self.schedule.scales(t, x)
         return prediction._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))

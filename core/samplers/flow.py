@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises
+from core.denoiser import Denoises, Prediction
 from core.errors import UserError
 from core.process import Process
-from core.samplers.ddim import ddim
-from core.samplers.walk import State
+from core.samplers.walk import State, descent, walk
 
 
 def euler(
@@ -23,11 +23,16 @@ def euler(
 ) -> Iterator[State]:
     """dx / dsigma = eps - x0 by Euler's method: x_s = x_t + (sigma_s - sigma_t) (eps - x0) (Liu et al. 2022).
 
-    With x_t = (1 - sigma_t) x0 + sigma_t eps that is (1 - sigma_s) x0 + sigma_s eps: DDIM without noise, and
-    computed as such. Arguments and errors are those of `ddim`; raises UserError for any other schedule.
+    That leads straight from x_t towards x0, sigma_s / sigma_t of the distance being left; it is DDIM without
+    noise. Arguments and errors are those of `ddim`; raises UserError for any other schedule.
     """
     if denoiser.schedule.process is not Process.RECTIFIED_FLOW:
         raise UserError(
             f"Euler's method for flows needs a flow schedule, not {denoiser.schedule.name!r}: use ddim there."
         )
-    return ddim(denoiser, x, condition, steps=steps, timesteps=timesteps, end=end)
+    path = descent(denoiser.schedule, steps, timesteps, end)
+
+    def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
+        return torch.lerp(prediction.x0, x, path[i + 1].sigma / path[i].sigma)
+
+    return walk(denoiser, x, condition, path, move)

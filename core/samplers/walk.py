@@ -70,10 +70,11 @@ def ask(denoiser: Denoises, x: Tensor, condition: Condition, level: Level, i: in
     """The prediction at a level. Raises UserError, naming step i + 1, when it is not finite."""
     fractional = torch.float32 if x.device.type == "mps" else torch.float64
     dtype = torch.long if isinstance(level.t, int) else fractional
-    t = torch.full((len(x),), level.t, dtype=dtype, device=x.device)
+    # Expanded, by which the schedule knows it for one timestep and looks it up once: see `scales`.
+    t = torch.tensor(level.t, dtype=dtype, device=x.device).expand(len(x))
     prediction = denoiser(x, t, condition)
-    # One number tells of all: a mean is finite only if every term is.
-    if not math.isfinite(prediction.x0.mean()):
+    # One number tells of all: a sum is finite only if every term is.
+    if not math.isfinite(prediction.x0.sum(dtype=torch.float32).item()):
         raise UserError(
             f"The network's output is not finite at step {i + 1} of {steps} (timestep {level.t:g}): its "
             "weights are broken, or its numbers overflow in this precision."

@@ -1,8 +1,9 @@
 """Prepared shards of the toybox: what training reads. Layout in docs/architecture.md.
 
 A record is a scene with one caption; for images it is seen at several moments from several sides, for clips
-along one loop from one side. Everything follows from the seed, shard by shard, so an interrupted preparation
-goes on.
+along one loop from one side. Textureless images are records of their own, in grey (see `render`), for the
+judge alone: they have neither shadow nor caption. Everything follows from the seed, shard by shard, so an
+interrupted preparation goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from core.toybox.camera import Camera
 from core.toybox.captions import caption
 from core.toybox.scenes import Scene, paint, random_scene
 
+KINDS = ("images", "clips", "textureless")  # their order seeds them
 FRAMES = 16  # of a loop
 VIEWS = 8  # of an image record
 SHARD = 4096  # pictures
@@ -41,23 +43,23 @@ class Plan:
     seed: int = 0
     held: bool | None = False
     size: int = 64
+    textureless: int = 0
 
     def jobs(self) -> list[tuple[str, int]]:
-        """Kind ("images" or "clips") and number of every shard."""
-        clip_shard = SHARD // FRAMES
-        kinds = (("images", -(-self.images // SHARD)), ("clips", -(-self.clips // clip_shard)))
-        return [(kind, shard) for kind, count in kinds for shard in range(count)]
+        """Kind (of `KINDS`) and number of every shard."""
+        pictures = {"images": self.images, "clips": self.clips * FRAMES, "textureless": self.textureless}
+        return [(kind, shard) for kind in KINDS for shard in range(-(-pictures[kind] // SHARD))]
 
     def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
         """Scenes and captions of one shard, and the generator that goes on to draw its cameras."""
-        rng = np.random.default_rng([self.seed, kind == "clips", shard])
-        count = SHARD // (VIEWS if kind == "images" else FRAMES)
+        rng = np.random.default_rng([self.seed, KINDS.index(kind), shard])
+        count = SHARD // (FRAMES if kind == "clips" else VIEWS)
         showpieces = SHOWPIECE_SHARE if self.held is False else 0.0
         scenes = [random_scene(rng, self.held, showpieces) for _ in range(count)]
         return scenes, [caption(scene, rng) for scene in scenes], rng
 
     def first_caption(self, kind: str, shard: int) -> int:
-        """Line of captions.txt where a shard's captions begin; all images' come before all clips'."""
+        """Line of captions.txt where a captioned shard's begin; all images' come before all clips'."""
         image_shards = -(-self.images // SHARD)
         if kind == "images":
             return shard * (SHARD // VIEWS)
@@ -77,13 +79,13 @@ def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
 def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict[str, Tensor]:
     """The tensors of one shard, by the names of docs/architecture.md."""
     scenes, _, rng = plan.records(kind, shard)
-    clips = kind == "clips"
+    clips, textureless = kind == "clips", kind == "textureless"
     views = 1 if clips else VIEWS  # cameras of a scene
     spread = FRAMES if clips else 1  # pictures of a camera
     count = len(scenes) * views
     azimuth, elevation = draw_cameras(rng, count)
     phase = rng.random(count).astype(np.float32)
-    shadow = rng.random(count) < 0.6
+    shadow = (rng.random(count) < 0.6) & (not textureless)
     moments = (phase[:, None] + np.arange(FRAMES) / FRAMES) % 1.0 if clips else phase
     moments = torch.from_numpy(moments.reshape(-1).astype(np.float32))
     camera = Camera(*(torch.from_numpy(np.repeat(angle, spread)) for angle in (azimuth, elevation)))
@@ -92,24 +94,27 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
     for i in range(0, len(scenes), chunk):
         rows = slice(i * views * spread, (i + chunk) * views * spread)
         orbit = Camera(camera.azimuth[rows], camera.elevation[rows])
-        colour, _ = paint(scenes[i : i + chunk], moments[rows], orbit, dark[rows], plan.size, device=device)
+        part = scenes[i : i + chunk], moments[rows], orbit, dark[rows]
+        colour, _ = paint(*part, plan.size, device=device, textureless=textureless)
         pictures.append((colour * 255).round().clamp(0, 255).byte().cpu())
     pixels = torch.cat(pictures)
     first = plan.first_caption(kind, shard)
     labels = {
-        "caption": range(first, first + len(scenes)),
+        "caption": list(range(first, first + len(scenes))),
         "subject": [-1 if s.company else s.subject for s in scenes],
         "action": [-1 if s.company else s.action for s in scenes],
         "colour": [s.colour if s.act.coloured or s.company else -1 for s in scenes],
         "background": [s.backdrop for s in scenes],
     }
+    if textureless:
+        labels["caption"] = labels["colour"] = [-1] * len(scenes)
     return {
         "pixels": pixels.reshape(-1, FRAMES, *pixels.shape[1:]) if clips else pixels,
         "azimuth": torch.from_numpy(azimuth),
         "elevation": torch.from_numpy(elevation),
         "phase": torch.from_numpy(phase),
         "shadow": torch.from_numpy(shadow.astype(np.uint8)),
-        **{name: torch.tensor(list(v)).repeat_interleave(views) for name, v in labels.items()},
+        **{name: torch.tensor(v).repeat_interleave(views) for name, v in labels.items()},
     }
 
 
@@ -132,7 +137,8 @@ def _write_captions(plan: Plan) -> None:
     Raises UserError when the folder's captions are of another plan: its shards count lines differently.
     """
     file = writable_folder(plan.out) / CAPTIONS
-    lines = [line for kind, shard in plan.jobs() for line in plan.records(kind, shard)[1]]
+    captioned = [job for job in plan.jobs() if job[0] != "textureless"]
+    lines = [line for job in captioned for line in plan.records(*job)[1]]
     text = "".join(line + "\n" for line in lines)
     there = file.read_text(encoding="utf-8") if file.exists() else ""
     if not (text.startswith(there) or there.startswith(text)):

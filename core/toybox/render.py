@@ -14,6 +14,9 @@ from core.toybox.hits import TILE, BallHits, ConeHits, CubeHits, Screen
 from core.toybox.solids import Solids
 
 LIGHT = (-0.45, 0.75, 0.55)  # towards the light, in camera axes (right, up, back): it goes with the camera
+# Without texture: the grey and the light that a mesh's shape is judged by (`photograph` in dream3d.preview).
+GREY = 200 / 255
+GREY_LIGHT, GREY_AMBIENT, GREY_BRIGHTEST = (-0.45, 0.6, 0.66), 0.6, 1.05
 
 
 class Picture(NamedTuple):
@@ -25,10 +28,13 @@ class Picture(NamedTuple):
     shadow: Tensor  # (N,1,H,W) in [0,1], how much of the ground seen there lies in the figure's soft shadow
 
 
-def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 2) -> Picture:
+def render(
+    solids: Solids, camera: Camera, size: int = 64, supersampling: int = 2, textureless: bool = False
+) -> Picture:
     """Pictures of all frames of `solids`, one camera each, `size` pixels square.
 
     Every pixel averages supersampling**2 rays; its depth is the nearest of theirs.
+    textureless: all in one grey under a light, so that only the shape is seen.
     Raises ValueError unless `size` is a multiple of 8 and there is one camera for each frame.
     """
     if size < TILE or size % TILE:
@@ -58,7 +64,8 @@ def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 
         direction = directions[kind.slot[pair] % (tiles * tiles), ray]
         normal = kind.normal(pair, direction * kind.depth[pair, ray][:, None])  # in camera axes
         view = -normalize(direction, dim=-1)
-        colour[kind.slot[pair], ray] = _shade(kind.colour[pair], normal, view, light)
+        lit = _grey(normal) if textureless else shade(kind.colour[pair], normal, view, light)
+        colour[kind.slot[pair], ray] = lit
 
     def image(values: Tensor) -> Tensor:
         channels = values.shape[-1]
@@ -72,14 +79,25 @@ def render(solids: Solids, camera: Camera, size: int = 64, supersampling: int = 
     return Picture(smooth, avg_pool2d(hit, supersampling), depth, shadow)
 
 
-def _shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
-    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly."""
+def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
+    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly.
+
+    albedo: (M,3) in [0,1]; normal, view (towards the eye), light (towards the lamp): (M,3) or (3,), unit, in
+    axes of one kind. Returns (M,3) in [0,1].
+    """
     facing = (normal * view).sum(-1, keepdim=True).clamp(0, 1)
     diffuse = ((normal * light).sum(-1, keepdim=True) * 0.6 + 0.4).clamp(0, 1)
     half = normalize(light + view, dim=-1)
     gloss = (normal * half).sum(-1, keepdim=True).clamp(0, 1) ** 24
     rim = (facing * 2.2).clamp(0, 1)
     return (albedo * (0.5 + 0.58 * diffuse) * (0.45 + 0.55 * rim) + 0.12 * gloss).clamp(0, 1)
+
+
+def _grey(normal: Tensor) -> Tensor:
+    """Lambertian, in [0,1]: normals (P,3) in camera axes -> (P,1), the same in every channel."""
+    light = normalize(torch.tensor(GREY_LIGHT, device=normal.device), dim=0)
+    facing = (normal * light).sum(-1, keepdim=True).clamp(min=0)
+    return GREY * (GREY_AMBIENT + (GREY_BRIGHTEST - GREY_AMBIENT) * facing).clamp(max=1)
 
 
 def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse: int = 4) -> Tensor:

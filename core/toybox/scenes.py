@@ -112,16 +112,18 @@ def paint(
     size: int = 64,
     supersampling: int = 2,
     device: torch.device | str = "cpu",
+    textureless: bool = False,
 ) -> tuple[Tensor, Picture]:
     """Pictures of several scenes at once, the same number of frames each.
 
     phase, camera and shadow (bool) are given for all frames, (len(scenes) * n,), the first scene's first.
+    textureless: figures and props in one grey, as in `render`; the backdrop is as ever.
     Returns colour over the backdrop (N,3,size,size) in [0,1] and the bare picture with alpha and depth.
     """
     each = len(phase) // len(scenes)
     moments = phase.cpu().numpy().reshape(len(scenes), each)
     solids = Solids.cat([scene.solids(p) for scene, p in zip(scenes, moments, strict=True)]).to(device)
-    picture = render(solids, camera.to(device), size, supersampling)
+    picture = render(solids, camera.to(device), size, supersampling, textureless)
     ground = torch.cat(
         [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(each), strict=True)]
     )

@@ -146,7 +146,7 @@ def as_images(stored: Tensor) -> Tensor:
 
 
 class Shards:
-    """The shards of one kind: "images" with pixels (N,3,H,W), or "clips" with (N,F,3,H,W), uint8.
+    """The shards of one kind: "images" and such with pixels uint8 (N,3,H,W), "clips" with (N,F,3,H,W).
 
     On the CPU pixels stay memory-mapped files; on another device they are copied there, whole.
     latents: fingerprint of the autoencoder by which `core.training.latents.encode_shards` encoded them; then

@@ -5,6 +5,7 @@ from torch import nn
 from core.condition import Condition
 from core.denoiser import Denoiser, Prediction
 from core.errors import UserError
+from core.guidance import ClassifierGuidance
 from core.parameterization import Parameterization
 from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
 from core.schedule import NoiseSchedule
@@ -153,6 +154,25 @@ def test_unipc_of_any_order_starts_and_ends_finite(order, variant):
 def test_learned_variance_lies_between_the_fixed_ones(fraction, variance):
     learned = sample(ddpm, [1, 2], model=WithVariance(fraction), steps=10, variance="learned")
     torch.testing.assert_close(learned, sample(ddpm, [1, 2], steps=10, variance=variance))
+
+
+def test_sampling_in_inference_mode_leaves_nothing_that_gradients_stumble_over():
+    guided = ClassifierGuidance(denoiser(), Brightness(), torch.tensor([0]), 2.0)
+    x, told = torch.ones(1, *SHAPE), conditions(1)
+    with torch.inference_mode():
+        *_, unguided = ddim(guided.denoiser, x, told, steps=3)
+    *_, state = ddim(guided, x, told, steps=3)
+    assert state.x.isfinite().all() and not torch.equal(state.x, unguided.x)
+
+
+class Brightness(nn.Module):
+    """A classifier: dark or bright. The timesteps take part in its gradient."""
+
+    schedule = COSINE
+
+    def forward(self, x, t):
+        bright = (x * (1 + t / 1000).to(x).view(-1, 1, 1, 1)).mean(dim=(1, 2, 3))
+        return torch.stack([-bright, bright], dim=1)
 
 
 def test_network_calls():

@@ -192,3 +192,37 @@ def test_a_timestep_outside_the_table_is_refused():
     for t in (-2, 10, -1.5, 9.5, float("nan")):
         with pytest.raises(IndexError):
             schedule.alpha(t)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("t", [7, 12.25])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scales_are_alpha_and_sigma_however_t_is_stored(schedule, t, dtype):
+    like = torch.zeros(3, 2, 4, 4, dtype=dtype)
+    copied, expanded = torch.full((3,), t), torch.tensor(t).expand(3)
+    alpha, sigma = schedule.alpha(copied, like), schedule.sigma(copied, like)
+    for asked in (copied, expanded, expanded):
+        for found, expected in zip(schedule.scales(asked, like), (alpha, sigma), strict=True):
+            assert found.dtype == dtype and torch.equal(found.expand_as(alpha), expected)
+    mixed = torch.tensor([3, 9, 30])
+    assert torch.equal(schedule.scales(mixed, like)[0], schedule.alpha(mixed, like))
+
+
+def test_one_timestep_is_not_taken_for_another():
+    """Of another schedule, type or number of dimensions."""
+    t = torch.tensor(5).expand(2)
+    for schedule in (NoiseSchedule.linear(), NoiseSchedule.cosine(), NoiseSchedule.linear(64)):
+        for like in (torch.zeros(2, 3), torch.zeros(2, 3, 4).double()):
+            alpha, sigma = schedule.scales(t, like)
+            assert alpha.ndim == like.ndim and alpha.dtype == sigma.dtype == like.dtype
+            assert alpha.item() == schedule.alpha(5).to(like.dtype)
+
+
+def test_scales_found_in_inference_mode_serve_gradients_later():
+    schedule, x = NoiseSchedule.cosine(), torch.ones(2, 3, requires_grad=True)
+    t = torch.tensor(5).expand(2)
+    with torch.inference_mode():
+        schedule.scales(t, x)
+    alpha, _ = schedule.scales(t, x)
+    (alpha * x.square()).sum().backward()
+    assert torch.equal(x.grad, 2 * alpha.expand_as(x))

@@ -1,5 +1,6 @@
 """Prepared shards: their layout, that they follow from their seed, and that a stopped preparation goes on."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -89,16 +90,46 @@ def test_frame_i_of_a_clip_is_at_its_phase_plus_i_sixteenths(tmp_path: Path) -> 
             assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase may move an outline
 
 
-def test_each_image_is_its_scene_from_its_camera_at_its_phase(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, images=32, seed=6)
-    shard = render_shard(plan, "images", 0)
-    scenes, _, _ = plan.records("images", 0)
+@pytest.mark.parametrize("kind", ["images", "textureless"])
+def test_each_image_is_its_scene_from_its_camera_at_its_phase(kind: str, tmp_path: Path) -> None:
+    plan = Plan(tmp_path, images=32, textureless=32, seed=6)
+    shard = render_shard(plan, kind, 0)
+    scenes, _, _ = plan.records(kind, 0)
     for row in (0, 9, 31):
         camera = Camera(shard["azimuth"][row : row + 1], shard["elevation"][row : row + 1])
         shadow = shard["shadow"][row : row + 1].bool()
-        expected, _ = paint([scenes[row // VIEWS]], shard["phase"][row : row + 1], camera, shadow)
+        phase, bare = shard["phase"][row : row + 1], kind == "textureless"
+        expected, _ = paint([scenes[row // VIEWS]], phase, camera, shadow, textureless=bare)
         apart = (expected[0] * 255).round() - shard["pixels"][row].float()
         assert (apart.abs() > 2).float().mean() < 0.002
+
+
+def test_textureless_images_are_scenes_of_their_own_with_neither_colour_nor_shadow_nor_caption(
+    tmp_path: Path,
+) -> None:
+    plain, more = (Plan(tmp_path / name, images=32, clips=2, seed=7) for name in ("plain", "more"))
+    run(plain)
+    more = replace(more, textureless=64)
+    assert run(more) == [(i, 4) for i in range(5)]
+    for path in plain.out.iterdir():
+        assert path.read_bytes() == (more.out / path.name).read_bytes()
+
+    for number in (0, 1):
+        shard = load_file(more.path("textureless", number))
+        scenes, _, _ = more.records("textureless", number)
+        assert scenes != more.records("images", number)[0]
+        assert shard["pixels"].shape == (SHARD, 3, 64, 64) and len(shard) == 10
+        for name in ("subject", "action"):
+            of_scenes = [-1 if scene.company else getattr(scene, name) for scene in scenes]
+            assert shard[name].tolist() == [label for label in of_scenes for _ in range(VIEWS)]
+        assert shard["background"].tolist() == [scene.backdrop for scene in scenes for _ in range(VIEWS)]
+        for name in ("caption", "colour"):
+            assert shard[name].shape == (SHARD,) and shard[name].dtype == torch.int64
+            assert (shard[name] == -1).all()
+        assert not shard["shadow"].any()
+        # The middle of a figure is grey wherever a plain backdrop is not seen there.
+        middle = shard["pixels"][:, :, 28:36, 28:36].float()
+        assert ((middle.amax(1) - middle.amin(1)) < 1.5).float().mean() > 0.5
 
 
 def test_a_seed_is_a_world(tmp_path: Path) -> None:

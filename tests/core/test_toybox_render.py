@@ -164,6 +164,27 @@ def test_the_shadow_lies_on_the_ground_away_from_the_light() -> None:
     assert high.sum() < shadow.sum()  # most of it has left the picture
 
 
+def test_without_texture_a_ball_is_grey_under_a_light_over_the_left_shoulder() -> None:
+    azimuth, size = 75.0, 64  # the light goes with the camera
+    placed = balls(((0, 1, 0), RED), radius=0.8)
+    seen = render(placed, camera(azimuth), size, 1, textureless=True)
+    coloured = render(placed, camera(azimuth), size, 1)
+    assert torch.equal(seen.alpha, coloured.alpha) and torch.equal(seen.depth, coloured.depth)
+
+    # In camera axes: rays (x, y, -1) from the eye meet the ball about (0, 0, -7) first at the nearer root.
+    at = ((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(math.radians(10))
+    ray = np.stack([*np.meshgrid(at, -at), np.full((size, size), -1.0)], -1)
+    square, slope = (ray**2).sum(-1), 7.0  # ray . centre
+    root = slope**2 - square * (49 - 0.8**2)
+    hit = root > 1e-3
+    depth = (slope - np.sqrt(root.clip(0))) / square
+    normal = (ray * depth[..., None] - (0, 0, -7)) / 0.8
+    light = np.array([-0.45, 0.6, 0.66]) / np.linalg.norm([-0.45, 0.6, 0.66])
+    grey = 200 / 255 * (0.6 + 0.45 * (normal @ light).clip(0)).clip(0, 1)
+    for channel in seen.colour[0].numpy():
+        np.testing.assert_allclose(channel[hit], grey[hit], atol=2e-3)
+
+
 @pytest.mark.parametrize("size", [0, 60, 100])
 def test_sizes_that_do_not_tile_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 8"):

@@ -55,6 +55,17 @@ def test_a_linear_field_is_exact_everywhere() -> None:
     torch.testing.assert_close(normals(field, where), against, atol=1e-4, rtol=0)
 
 
+def test_broad_normals_of_a_noisy_ball_are_its_radii() -> None:
+    field = VoxelField(48, blob=Blob(40.0, 0.6))
+    with torch.no_grad():
+        field.grid[:, :1] += 3 * torch.randn(field.grid[:, :1].shape, generator=seeded())
+    radii = F.normalize(torch.randn(500, 3, generator=seeded(1)), dim=-1)
+    shell = CENTRE + 0.6 * radii
+    broad, sharp = ((normals(field, shell, broad=b) * radii).sum(-1) for b in (True, False))
+    assert broad.mean() > 0.97 and broad.min() > 0.8
+    assert 1 - sharp.mean() > 3 * (1 - broad.mean())
+
+
 @pytest.mark.parametrize("make", [VoxelField, HashField])
 @pytest.mark.parametrize("activation", ["softplus", "exp"])
 def test_a_field_starts_as_a_grey_blob(make: type[VoxelField | HashField], activation: str) -> None:

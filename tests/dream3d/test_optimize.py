@@ -102,9 +102,9 @@ def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
     run = begin(options(60, lighting={"share": 0.75, "textureless": 0.5, "after": 0.5}), 32)
     run.cameras = Cameras(torch.zeros(2), torch.zeros(2))
     run.iteration = 29
-    assert [run._light() for _ in range(20)] == [None] * 20
+    assert [run._lamp() for _ in range(20)] == [None] * 20
     run.iteration = 30
-    drawn = [run._light() for _ in range(400)]
+    drawn = [run._lamp() for _ in range(400)]
     lit = [shading for shading in drawn if shading]
     assert len(lit) / 400 == pytest.approx(0.75, abs=0.08)
     assert sum(shading.textureless for shading in lit) / len(lit) == pytest.approx(0.5, abs=0.1)

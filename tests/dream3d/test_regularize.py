@@ -77,6 +77,19 @@ def test_a_ball_is_smoother_than_noise() -> None:
     assert even < 1e-3 < 20 * even + 1e-3 < uneven
 
 
+def test_hollowness_of_a_box_half_filled() -> None:
+    class Half(Field):
+        def forward(self, points):
+            full = (points[:, 0] < TARGET[0]).float()
+            return FieldValues(1e4 * full, torch.full_like(points, 0.5))
+
+    measured = regularize.hollowness(Half(), torch.Generator().manual_seed(0)).item()
+    assert measured == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(regularize.POINTS))
+    thin = VoxelField(4, blob=None)  # density 25 log 2 everywhere, in a box of side 2.5
+    expected = math.exp(-25 * math.log(2) * 2.5 / 32)
+    assert regularize.hollowness(thin, torch.Generator()).item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_regularisers_reach_the_field() -> None:
     field = VoxelField(12)
     picture = seen(field, with_normals=True)
@@ -85,6 +98,7 @@ def test_regularisers_reach_the_field() -> None:
         regularize.entropy(picture),
         regularize.distortion(picture.samples),
         regularize.orientation(picture.samples),
+        regularize.hollowness(field, torch.Generator().manual_seed(0)),
         regularize.smoothness(field, picture.samples, torch.Generator().manual_seed(0)),
     )
     for loss in losses:

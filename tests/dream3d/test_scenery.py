@@ -4,8 +4,15 @@ import torch
 
 from core.attributes import WIDTH
 from core.condition import Condition
+from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
-from dream3d.scenery import learned_colour, plain_backdrops
+from core.toybox.camera import Camera
+from core.toybox.scenes import Scene, index_of, paint
+from core.toybox.subjects import SUBJECTS
+from dream3d.camera import Cameras
+from dream3d.renderer import render
+from dream3d.scenery import ToyboxLight, learned_colour, plain_backdrops
+from dream3d.truth import SceneField
 
 
 class Encoder:
@@ -48,3 +55,22 @@ def test_a_learned_colour_starts_grey_and_follows_its_gradient() -> None:
         (scenery.paint(0, 4) - target).square().sum().backward()
         optimizer.step()
     assert (scenery.paint(0, 4) - target).abs().max() < 0.05
+
+
+def test_true_objects_in_its_light_look_as_the_toybox_paints_them() -> None:
+    plain = next(index for index, place in enumerate(BACKDROPS) if place.plain)
+    scene = Scene(index_of(SUBJECTS, "golden retriever"), index_of(ACTIONS, "sitting"), 0, plain)
+    azimuth, elevation = torch.tensor([20.0, 160.0, 250.0]), torch.tensor([5.0, 15.0, 30.0])
+    cameras = Cameras(azimuth, elevation)
+    nothing = torch.zeros(3, dtype=torch.bool)
+    painted, truth = paint([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
+    inside = (truth.alpha > 0.999).expand_as(painted)
+
+    def apart(light: ToyboxLight | None) -> float:
+        field, backdrop = SceneField(scene), torch.ones(3)
+        with torch.no_grad():
+            seen = render(field, cameras, 48, 160, backdrop, shading=light, early_stop=0).colour
+        return (seen - painted)[inside].abs().mean().item()
+
+    lit, bare = apart(ToyboxLight(cameras)), apart(None)
+    assert lit < 0.06 and lit < bare / 2

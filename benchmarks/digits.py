@@ -1,0 +1,174 @@
+"""The world of the orderings: sklearn's handwritten digits, networks small enough for it, and a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.attributes import WIDTH
+from core.condition import Condition
+from core.denoiser import Denoiser, Denoises
+from core.nn.embeddings import timestep_embedding
+from core.samplers import ddim, noise_like
+from core.schedule import NoiseSchedule
+from core.training.trainer import examples, stratified_timesteps
+
+CLASSES = 10
+LEVELS = 17  # of grey in the data, 0 to 16
+TESTED = 297  # digits that no model is trained on
+BATCH = 128
+JUDGE_STEPS = 600  # of training the judge
+
+
+class Digits(NamedTuple):
+    """Images (N,1,8,8) in [-1, 1] of 17 levels and their classes, int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    def enlarged(self, size: int) -> Digits:
+        """Colour images (N,3,size,size), enlarged smoothly."""
+        images = F.interpolate(self.images, size=(size, size), mode="bicubic").clamp(-1, 1)
+        return Digits(images.expand(-1, 3, -1, -1).contiguous(), self.labels)
+
+
+def digits() -> tuple[Digits, Digits]:
+    """What is trained on, and what is not: 1500 and 297 digits, in an order of our own."""
+    from sklearn.datasets import load_digits  # only what trains needs it
+
+    pixels, labels = load_digits(return_X_y=True)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = (torch.from_numpy(pixels).float() / 8 - 1).view(-1, 1, 8, 8)[order]
+    data = Digits(images, torch.from_numpy(labels).long()[order])
+    return Digits(*(part[TESTED:] for part in data)), Digits(*(part[:TESTED] for part in data))
+
+
+def said(labels: Tensor) -> Condition:
+    """The condition that tells the class, -1 for none: one token, (B,1,10), with a one at the class."""
+    tokens = F.one_hot(labels.clamp(min=0), CLASSES) * (labels >= 0)[:, None]
+    mask = torch.ones(len(labels), 1, dtype=torch.bool)
+    return Condition(tokens[:, None].float(), mask, torch.zeros(len(labels), WIDTH))
+
+
+class Perceptron(nn.Module):
+    """A residual perceptron of all pixels of a digit, which knows the timestep and, if it is told, the class.
+
+    outputs: numbers it puts out, 64 for a denoiser, 128 where the variance is learned, 10 for a classifier.
+    """
+
+    def __init__(self, outputs: int, width: int = 256, blocks: int = 3) -> None:
+        super().__init__()
+        self.width = width
+        self.stem = nn.Linear(64, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.told = nn.Linear(CLASSES, width, bias=False)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            for _ in range(blocks)
+        )
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        embedding = self.time(timestep_embedding(t, self.width))
+        if condition is not None:
+            embedding = embedding + self.told(condition.tokens[:, 0])
+        h = self.stem(x.flatten(1))
+        for block in self.blocks:
+            h = h + block(h + embedding)
+        return self.out(h)
+
+
+class ImagePerceptron(Perceptron):
+    """A `Perceptron` whose output is (B,channels,8,8)."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__(64 * channels)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        return super().forward(x, t, condition).view(len(x), -1, 8, 8)
+
+
+class NoisyPerceptron(Perceptron):
+    """A classifier of noisy digits, for classifier guidance."""
+
+    def __init__(self, schedule: NoiseSchedule) -> None:
+        super().__init__(CLASSES)
+        self.schedule = schedule
+
+
+class Judge(nn.Module):
+    """A classifier of clean images; its last hidden layer, (B,32), is the space they are compared in."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Flatten(), nn.Linear(values, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()
+        )
+        self.out = nn.Linear(32, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.out(self.features(images))
+
+    @classmethod
+    def trained(cls, data: Digits) -> Judge:
+        """The same one at every call."""
+        torch.manual_seed(0)
+        judge = cls(data.images[0].numel())
+
+        def loss(index: Tensor) -> Tensor:
+            images = data.images[index]
+            images = images + 0.1 * torch.randn_like(images)
+            return F.cross_entropy(judge(images), data.labels[index])
+
+        train(judge, loss, len(data.labels), JUDGE_STEPS)
+        return judge.eval().requires_grad_(False)
+
+    def accuracy(self, data: Digits) -> float:
+        """The share of images whose class it knows."""
+        return (self(data.images).argmax(1) == data.labels).double().mean().item()
+
+
+def train(
+    network: nn.Module, loss: Callable[[Tensor], Tensor], size: int, steps: int, batch: int = BATCH
+) -> None:
+    """Adam, with a rate that falls to nothing, on `loss(index (batch,))`, a number; size: of the data."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss(examples(size, batch, 0, step)).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        falling.step()
+
+
+Loss = Callable[[Denoiser, Tensor, Tensor, Condition, Tensor], Tensor]
+"""As `core.losses.simple_loss`."""
+
+
+def train_denoiser(
+    denoiser: Denoiser, loss: Loss, data: Digits, steps: int, batch: int = BATCH, unsaid: float = 0.1
+) -> Denoiser:
+    """The denoiser, trained on the data; in a share of `unsaid` samples without the class."""
+
+    def of(index: Tensor) -> Tensor:
+        x0, labels = data.images[index], data.labels[index]
+        labels = torch.where(torch.rand(len(labels)) < unsaid, -1, labels)
+        t = stratified_timesteps(len(x0), denoiser.schedule.timesteps, x0.device)
+        return loss(denoiser, x0, t, said(labels), torch.randn_like(x0)).mean()
+
+    train(denoiser.network, of, len(data.labels), steps, batch)
+    return denoiser.eval().requires_grad_(False)
+
+
+def drawn(
+    denoiser: Denoises, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
+) -> Tensor:
+    """(B,C,H,W) samples of the classes (B,) by DDIM, not clamped; sample i is that of seed + i."""
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(labels))]
+    *_, last = ddim(denoiser, noise_like((len(labels), *shape), generators), said(labels), steps=steps)
+    return last.x

@@ -1,0 +1,100 @@
+"""The latent ordering: of two models with the same layers, that on latents samples faster, as good."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.digits import CLASSES, Digits, Judge, drawn, train, train_denoiser
+from benchmarks.measures import frechet_distance
+from core.attributes import WIDTH
+from core.autoencoder import Autoencoder, AutoencoderConfig
+from core.bottleneck import Gaussian
+from core.denoiser import Denoiser
+from core.losses import simple_loss
+from core.machine import flop_counter
+from core.nn.unet import UNet, UNetConfig
+from core.parameterization import Parameterization
+from core.schedule import NoiseSchedule
+
+SIZE = 32  # side of the enlarged digits
+BATCH = 32
+PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 200, 200, 300  # of training
+PART, PARTS = 50, 10  # samples drawn at a time, and how often; all are judged
+
+
+class Figures(NamedTuple):
+    """Of one model. Training is counted in products, so that it is the same on every machine."""
+
+    distance: float  # Frechet distance of samples from what was trained on
+    milliseconds: float  # of processor time, a sample, decoding included
+    training_gflop: float
+
+
+def autoencoder(data: Digits, steps: int) -> Autoencoder:
+    """A light first stage with latents (4,8,8), trained to give back the data."""
+    model = Autoencoder(AutoencoderConfig(size=SIZE, latent_channels=4, widths=(16, 32)))
+
+    def loss(index: Tensor) -> Tensor:
+        images = data.images[index]
+        noise = 0.1 * torch.randn(len(images)).abs()
+        given_back, encoded = model(images, noise)
+        assert isinstance(encoded, Gaussian)
+        return F.mse_loss(given_back, images) + 1e-6 * encoded.divergence().mean()
+
+    train(model, loss, len(data.labels), steps, BATCH)
+    model.eval().requires_grad_(False).fit_statistics(data.images.split(BATCH))
+    return model
+
+
+def denoiser(channels: int, clip: float | None) -> Denoiser:
+    """The U-Net that both models have, but for the channels it reads and puts out."""
+    config = UNetConfig(
+        in_channels=channels,
+        patch=1,
+        widths=(16, 32),
+        blocks=(1, 1),
+        attention=(False, False),
+        context_width=CLASSES,
+        attribute_width=WIDTH,
+    )
+    return Denoiser(UNet(config), NoiseSchedule.cosine(), Parameterization.V, clip)
+
+
+def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, Figures]:
+    """Both models. The pixel one gets more training, counted in products, than the other and its first stage.
+
+    effort: multiplies all steps of training.
+    """
+    real = judge.features(data.images)
+
+    def figures(
+        model: Denoiser, shape: tuple[int, int, int], decode: Callable[[Tensor], Tensor], flops: float
+    ) -> Figures:
+        best, samples = float("inf"), []
+        for part in range(PARTS):
+            start = time.thread_time()
+            x = drawn(model, shape, torch.arange(PART) % CLASSES, seed=part * PART)
+            samples.append(decode(x).clamp(-1, 1))
+            best = min(best, time.thread_time() - start)
+        distance = frechet_distance(real, judge.features(torch.cat(samples)))
+        return Figures(distance, best / PART * 1e3, flops / 1e9)
+
+    torch.manual_seed(seed)
+    with flop_counter() as spent:
+        pixels = denoiser(3, clip=1.0)
+        train_denoiser(pixels, simple_loss, data, round(effort * PIXEL_STEPS), BATCH)
+    found = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, spent.get_total_flops())}
+
+    torch.manual_seed(seed)
+    with flop_counter() as spent:
+        first = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
+        latents = Digits(torch.cat([first.latents(part) for part in data.images.split(BATCH)]), data.labels)
+        model = denoiser(4, clip=None)
+        train_denoiser(model, simple_loss, latents, round(effort * LATENT_STEPS), BATCH)
+    return found | {"latents": figures(model, (4, 8, 8), first.decode, spent.get_total_flops())}

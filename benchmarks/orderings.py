@@ -1,0 +1,278 @@
+"""What the papers claim, asked of tiny models trained here and now; exit code 1 where a claim does not hold.
+
+    python -m benchmarks.orderings [--seeds 0 1 2] [--only schedule ...] [--effort 1] [--out folder]
+
+Every model learns sklearn's digits on one thread. The claims, each with the least margin by which it must
+hold for every seed:
+
+    schedule      the cosine schedule finds test digits likelier than the linear one does, after as many steps
+                  (Nichol & Dhariwal 2021, table 1)
+    objective     the hybrid objective, and the variance it learns, find them likelier than the simple
+                  objective does with the better of both fixed variances (same table)
+    guidance      more guidance, by a classifier or without, gives more precision and less recall (Dhariwal &
+                  Nichol 2021, figure 4; Ho & Salimans 2022; measured as in Kynkaanniemi et al. 2019)
+    latents       a U-Net samples at least 4 times as fast on latents as it does on pixels, and as well, after
+                  no more training (Rombach et al. 2022, figures 6 and 7)
+
+effort: multiplies all training steps; the margins are meant for 1 and more.
+out: where orderings.json and, with matplotlib, orderings.png are written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks import latent
+from benchmarks.digits import (
+    CLASSES,
+    LEVELS,
+    Digits,
+    ImagePerceptron,
+    Judge,
+    NoisyPerceptron,
+    digits,
+    drawn,
+    said,
+    train,
+    train_denoiser,
+)
+from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
+from benchmarks.report import write_json
+from core.denoiser import Denoiser, Denoises
+from core.guidance import ClassifierFreeGuidance, ClassifierGuidance
+from core.likelihood import variational_bound
+from core.losses import hybrid_loss, simple_loss
+from core.parameterization import Parameterization
+from core.schedule import NoiseSchedule
+from core.training.trainer import stratified_timesteps
+
+TIMESTEPS = 100
+SAMPLES = 1000  # whose precision and recall are measured
+STEPS = 800  # of training a denoiser of digits
+SCALES = {"classifier-free": (1.0, 1.25, 1.5, 2.0, 3.0), "classifier": (0.0, 0.5, 1.0, 2.0, 4.0)}
+
+
+class Claim(NamedTuple):
+    """A margin that must be at least so much; both in the units that `what` names."""
+
+    what: str
+    margin: float
+    least: float
+
+    @property
+    def holds(self) -> bool:
+        return self.margin >= self.least
+
+
+class Lab:
+    """The models of one seed, each trained when it is first asked for."""
+
+    def __init__(self, seed: int, effort: float, known: Digits, unseen: Digits) -> None:
+        self.seed, self.effort = seed, effort
+        self.known, self.unseen = known, unseen
+
+    def _denoiser(self, schedule: NoiseSchedule, learned_variance: bool = False) -> Denoiser:
+        torch.manual_seed(self.seed)
+        network = ImagePerceptron(2 if learned_variance else 1)
+        denoiser = Denoiser(network, schedule, Parameterization.EPS, 1.0, learned_variance)
+        loss = partial(hybrid_loss, levels=LEVELS) if learned_variance else simple_loss
+        return train_denoiser(denoiser, loss, self.known, round(self.effort * STEPS))
+
+    @cached_property
+    def linear(self) -> Denoiser:
+        """Betas are scaled with T, as improved-diffusion scales them: the last timestep is noise at any T."""
+        scale = 1000 / TIMESTEPS
+        return self._denoiser(NoiseSchedule.linear(TIMESTEPS, 1e-4 * scale, 0.02 * scale))
+
+    @cached_property
+    def cosine(self) -> Denoiser:
+        return self._denoiser(NoiseSchedule.cosine(TIMESTEPS))
+
+    @cached_property
+    def hybrid(self) -> Denoiser:
+        return self._denoiser(NoiseSchedule.cosine(TIMESTEPS), learned_variance=True)
+
+    @cached_property
+    def classifier(self) -> NoisyPerceptron:
+        torch.manual_seed(self.seed)
+        classifier, data = NoisyPerceptron(NoiseSchedule.cosine(TIMESTEPS)), self.known
+
+        def loss(index: Tensor) -> Tensor:
+            x0 = data.images[index]
+            t = stratified_timesteps(len(x0), TIMESTEPS, x0.device)
+            noised = classifier.schedule.add_noise(x0, torch.randn_like(x0), t)
+            return F.cross_entropy(classifier(noised, t), data.labels[index])
+
+        train(classifier, loss, len(data.labels), round(self.effort * STEPS / 3))
+        return classifier.eval().requires_grad_(False)
+
+    def bits(self, denoiser: Denoiser) -> float:
+        """Bits per dimension of the unseen digits, with the better fixed variance where none is learned."""
+        x0, told = self.unseen.images, said(self.unseen.labels)
+
+        def total(fixed: float) -> float:
+            generators = [torch.Generator().manual_seed(i) for i in range(len(x0))]
+            bound = variational_bound(denoiser, x0, told, generators=generators, levels=LEVELS, fixed=fixed)
+            return bound.total.mean().item()
+
+        return total(0.0) if denoiser.learned_variance else min(total(0.0), total(1.0))
+
+
+def schedule(lab: Lab) -> tuple[dict, list[Claim]]:
+    bits = {"linear": lab.bits(lab.linear), "cosine": lab.bits(lab.cosine)}
+    return bits, [Claim("cosine over linear, bits/dim", bits["linear"] - bits["cosine"], 0.02)]
+
+
+def objective(lab: Lab) -> tuple[dict, list[Claim]]:
+    bits = {"simple": lab.bits(lab.cosine), "hybrid": lab.bits(lab.hybrid)}
+    return bits, [Claim("hybrid over simple, bits/dim", bits["simple"] - bits["hybrid"], 0.05)]
+
+
+def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
+    judge = Judge.trained(lab.known)
+    real = judge.features(lab.known.images)
+    labels = torch.arange(SAMPLES) % CLASSES
+    unsaid = said(torch.tensor([-1]))
+
+    def measured(guided: Denoises) -> PrecisionRecall:
+        return precision_recall(real, judge.features(drawn(guided, (1, 8, 8), labels).clamp(-1, 1)))
+
+    curves = {
+        "classifier-free": [
+            measured(ClassifierFreeGuidance(lab.cosine, scale, unsaid)) for scale in SCALES["classifier-free"]
+        ],
+        "classifier": [
+            measured(ClassifierGuidance(lab.cosine, lab.classifier, labels, scale))
+            for scale in SCALES["classifier"]
+        ],
+    }
+    figures = {
+        name: [{"scale": scale, **point._asdict()} for scale, point in zip(SCALES[name], curve, strict=True)]
+        for name, curve in curves.items()
+    }
+    return figures, [claim for name, curve in curves.items() for claim in traded(name, curve)]
+
+
+def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
+    """That precision rises and recall falls from each scale to the next, and by how much in all."""
+    rises = [after.precision - before.precision for before, after in zip(curve, curve[1:], strict=False)]
+    falls = [before.recall - after.recall for before, after in zip(curve, curve[1:], strict=False)]
+    return [
+        Claim(f"{name}: precision, least rise", min(rises), -0.01),
+        Claim(f"{name}: precision, rise in all", sum(rises), 0.1),
+        Claim(f"{name}: recall, least fall", min(falls), -0.01),
+        Claim(f"{name}: recall, fall in all", sum(falls), 0.1),
+    ]
+
+
+def latents(lab: Lab) -> tuple[dict, list[Claim]]:
+    known, unseen = lab.known.enlarged(latent.SIZE), lab.unseen.enlarged(latent.SIZE)
+    judge = Judge.trained(known)
+    found = latent.compare(known, judge, lab.seed, lab.effort)
+    floor = frechet_distance(judge.features(known.images), judge.features(unseen.images))
+    saved = {
+        field: 1 - getattr(found["latents"], field) / getattr(found["pixels"], field)
+        for field in latent.Figures._fields
+    }
+    figures = {name: model._asdict() for name, model in found.items()}
+    return {**figures, "distance of test digits": floor}, [
+        Claim("latents: times as fast", 1 / (1 - saved["milliseconds"]), 4.0),
+        Claim("latents: share of the distance saved", saved["distance"], 0.0),
+        Claim("latents: share of the training saved", saved["training_gflop"], 0.0),
+    ]
+
+
+ORDERINGS: Mapping[str, Callable[[Lab], tuple[dict, list[Claim]]]] = {
+    "latents": latents,
+    "schedule": schedule,
+    "objective": objective,
+    "guidance": guidance,
+}
+
+
+def table(claims: Mapping[int, Sequence[Claim]]) -> Table:
+    """A row a claim, a column a seed."""
+    shown = Table("claim", "at least", *(f"seed {seed}" for seed in claims), title="Margins")
+    for row in zip(*claims.values(), strict=True):
+        margins = (
+            f"{claim.margin:.3f}" if claim.holds else f"[red]{claim.margin:.3f}[/red]" for claim in row
+        )
+        shown.add_row(row[0].what, f"{row[0].least:g}", *margins)
+    return shown
+
+
+def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
+    """Bars and curves of all seeds, as png."""
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    bits, trade, distance = figure.subplots(1, 3)
+    for number, found in enumerate(figures.values()):
+        spot = 0.25 * number
+        pairs = [*found.get("schedule", {}).items(), *found.get("objective", {}).items()]
+        names = [name for name, _ in pairs]
+        bits.bar([i + spot for i in range(len(pairs))], [value for _, value in pairs], 0.2)
+        bits.set_xticks(range(len(pairs)), names)
+        for name, curve in found.get("guidance", {}).items():
+            trade.plot(
+                [point["recall"] for point in curve],
+                [point["precision"] for point in curve],
+                "o-" if name == "classifier" else "s--",
+                label=None if number else name,
+            )
+        if "latents" in found:
+            for name, marker in (("pixels", "o"), ("latents", "s")):
+                model, label = found["latents"][name], None if number else name
+                distance.loglog(model["milliseconds"], model["distance"], marker, label=label)
+            distance.axhline(found["latents"]["distance of test digits"], linewidth=0.5)
+    bits.set(title="Bits per dimension of test digits", ylabel="bits/dim")
+    trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
+    distance.set(title="On pixels and on latents", xlabel="ms a sample", ylabel="Frechet distance")
+    for axes in (trade, distance):
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(ORDERINGS), default=list(ORDERINGS))
+    parser.add_argument("--effort", type=float, default=1.0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.out:
+        given.out.mkdir(parents=True, exist_ok=True)
+    known, unseen = digits()
+    figures, claims, start = {}, {}, time.process_time()
+    for seed in given.seeds:
+        lab = Lab(seed, given.effort, known, unseen)
+        figures[seed], claims[seed] = {}, []
+        for name in given.only:
+            figures[seed][name], held = ORDERINGS[name](lab)
+            claims[seed] += held
+            for claim in held:
+                print(f"seed {seed}: {claim.what} {claim.margin:.3f}, at least {claim.least:g}", flush=True)
+        if given.out:  # after every seed: a run that is stopped leaves what it found
+            write_json(given.out / "orderings.json", {"effort": given.effort, "figures": figures})
+    Console().print(table(claims))
+    print(f"{time.process_time() - start:.0f} s of processor time")
+    if given.out:
+        draw(given.out / "orderings.png", figures)
+    sys.exit(0 if all(claim.holds for held in claims.values() for claim in held) else 1)
+
+
+if __name__ == "__main__":
+    main()

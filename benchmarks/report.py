@@ -1,0 +1,40 @@
+"""What every benchmark writes beside its figures: where and when they were measured."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.files import whole
+from core.machine import describe, versions
+
+
+def machine() -> dict[str, Any]:
+    """The machine, how busy it was at the time, the versions of what ran, and the date."""
+    return {
+        "machine": describe(torch.device("cpu")),
+        "processor": _processor(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "versions": versions(),
+        "date": date.today().isoformat(),
+    }
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """The figures and `machine()`, as one JSON object."""
+    with whole(path) as unfinished:
+        unfinished.write_text(json.dumps({**machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    """The model of the processor, as Linux names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")

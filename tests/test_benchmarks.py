@@ -1,0 +1,117 @@
+"""The measures behind the orderings of benchmarks/, and what is read off them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from benchmarks import digits, latent, orderings
+from benchmarks.digits import LEVELS, Digits, said
+from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
+from benchmarks.orderings import ORDERINGS, Lab, table, traded
+from benchmarks.sampling_overhead import cases, measure
+
+
+def normal(count, width, seed):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def whitened(count, width, seed):
+    """Rows of zero mean and unit covariance, exactly."""
+    rows = normal(count, width, seed)
+    rows = rows - rows.mean(0)
+    return rows @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(rows.T))).T
+
+
+def test_frechet_distance_of_known_moments():
+    """Of N(m, diag a^2) and N(n, diag b^2) it is |m - n|^2 + |a - b|^2."""
+    a, b = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([0.3, 2.5, 1.0]).double()
+    features, others = whitened(50, 3, 0) * a + 4, whitened(80, 3, 1) * b
+    expected = 3 * 4**2 + (a - b).square().sum().item()
+    assert frechet_distance(features, others) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(others, features) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(features.float(), features.float()) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_distance_against_scipys_matrix_root():
+    features = normal(200, 8, 0) @ normal(8, 8, 1)
+    others = normal(150, 8, 2) @ normal(8, 8, 3) + 0.5
+    s, r = np.cov(features.numpy(), rowvar=False), np.cov(others.numpy(), rowvar=False)
+    apart = np.square(features.mean(0).numpy() - others.mean(0).numpy()).sum()
+    expected = apart + np.trace(s + r - 2 * np.real(sqrtm(s @ r)))
+    assert frechet_distance(features, others) == pytest.approx(expected, rel=1e-6)
+
+
+def test_frechet_distance_where_features_are_always_nothing():
+    features = normal(50, 3, 0) * torch.tensor([1.0, 0.0, 2.0])
+    assert frechet_distance(features, features + 1) == pytest.approx(3, rel=1e-6)
+
+
+def share_among(points, others, k):
+    """Word by word, point by point."""
+    among = 0
+    for point in points:
+        for other in others:
+            radius = sorted(np.linalg.norm(others - other, axis=1))[k]
+            if np.linalg.norm(point - other) <= radius:
+                among += 1
+                break
+    return among / len(points)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_precision_and_recall_against_loops(k):
+    real, samples = normal(40, 2, 0), 0.5 * normal(30, 2, 1) + 0.7
+    found = precision_recall(real, samples, k)
+    assert found.precision == share_among(samples.numpy(), real.numpy(), k)
+    assert found.recall == share_among(real.numpy(), samples.numpy(), k)
+    assert 0 < found.recall < 1 and 0 < found.precision < 1
+
+
+def test_few_kinds_of_samples_are_precise_and_recall_little():
+    left, right = normal(60, 2, 0), normal(60, 2, 1) + 50
+    assert precision_recall(torch.cat([left, right]), left) == (1.0, 0.5)
+    assert precision_recall(left, right) == (0.0, 0.0)
+
+
+def test_a_trade_must_go_one_way():
+    steady = [PrecisionRecall(p, r) for p, r in ((0.5, 0.9), (0.7, 0.8), (0.8, 0.5))]
+    assert all(claim.holds for claim in traded("guidance", steady))
+    bent = [steady[0], PrecisionRecall(0.85, 0.4), steady[2]]
+    held = {claim.what.removeprefix("guidance: "): claim.holds for claim in traded("guidance", bent)}
+    assert held == {
+        "precision, least rise": False,
+        "precision, rise in all": True,
+        "recall, least fall": False,
+        "recall, fall in all": True,
+    }
+
+
+def test_a_class_is_said_or_left_unsaid():
+    condition = said(torch.tensor([2, -1]))
+    assert condition.tokens[0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert not condition.tokens[1].any() and condition.mask.all() and not condition.attributes.any()
+
+
+def noise_of_17_greys(count):
+    grey = torch.randint(LEVELS, (count, 1, 8, 8), generator=torch.Generator().manual_seed(count))
+    return Digits(grey / 8 - 1, torch.arange(count) % 10)
+
+
+@pytest.mark.parametrize("name", ORDERINGS)
+def test_every_ordering_comes_to_a_verdict(name, monkeypatch):
+    """After next to no training, on nonsense; which verdict is the benchmark's own business."""
+    for module, constant in ((digits, "JUDGE_STEPS"), (latent, "PARTS"), (orderings, "SAMPLES")):
+        monkeypatch.setattr(module, constant, 20 if constant == "SAMPLES" else 1)
+    lab = Lab(0, 0.004, noise_of_17_greys(140), noise_of_17_greys(12))
+    figures, claims = ORDERINGS[name](lab)
+    assert figures and claims
+    assert all(np.isfinite(claim.margin) for claim in claims)
+    assert table({0: claims}).row_count == len(claims)
+
+
+def test_overhead_is_measured_of_every_sampler():
+    for name, case in cases(None).items():
+        measured = measure(case, steps=3, repeats=1)
+        assert list(measured) == ["ours", "diffusers"], name
+        assert all(np.isfinite(overhead).all() for overhead in measured.values())
