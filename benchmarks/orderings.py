@@ -162,7 +162,8 @@ def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
         name: [{"scale": scale, **point._asdict()} for scale, point in zip(SCALES[name], curve, strict=True)]
         for name, curve in curves.items()
     }
-    return figures, [claim for name, curve in curves.items() for claim in traded(name, curve)]
+    claims = [claim for name, curve in curves.items() for claim in traded(name, curve)]
+    return {**figures, "accuracy of the judge": judge.accuracy(lab.unseen)}, claims
 
 
 def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
