@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -267,7 +268,7 @@ def main() -> None:
             write_json(given.out / "orderings.json", {"effort": given.effort, "figures": figures})
     Console().print(table(claims))
     print(f"{time.process_time() - start:.0f} s of processor time")
-    if given.out:
+    if given.out and find_spec("matplotlib"):
         draw(given.out / "orderings.png", figures)
     sys.exit(0 if all(claim.holds for held in claims.values() for claim in held) else 1)
 
