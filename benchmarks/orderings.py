@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,7 +163,8 @@ def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
         name: [{"scale": scale, **point._asdict()} for scale, point in zip(SCALES[name], curve, strict=True)]
         for name, curve in curves.items()
     }
-    return figures, [claim for name, curve in curves.items() for claim in traded(name, curve)]
+    claims = [claim for name, curve in curves.items() for claim in traded(name, curve)]
+    return {**figures, "accuracy of the judge": judge.accuracy(lab.unseen)}, claims
 
 
 def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
@@ -214,34 +216,31 @@ def table(claims: Mapping[int, Sequence[Claim]]) -> Table:
 
 
 def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
-    """Bars and curves of all seeds, as png."""
+    """All seeds in one picture, as png."""
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     bits, trade, distance = figure.subplots(1, 3)
-    for number, found in enumerate(figures.values()):
-        spot = 0.25 * number
-        pairs = [*found.get("schedule", {}).items(), *found.get("objective", {}).items()]
-        names = [name for name, _ in pairs]
-        bits.bar([i + spot for i in range(len(pairs))], [value for _, value in pairs], 0.2)
-        bits.set_xticks(range(len(pairs)), names)
-        for name, curve in found.get("guidance", {}).items():
-            trade.plot(
-                [point["recall"] for point in curve],
-                [point["precision"] for point in curve],
-                "o-" if name == "classifier" else "s--",
-                label=None if number else name,
-            )
-        if "latents" in found:
-            for name, marker in (("pixels", "o"), ("latents", "s")):
-                model, label = found["latents"][name], None if number else name
-                distance.loglog(model["milliseconds"], model["distance"], marker, label=label)
-            distance.axhline(found["latents"]["distance of test digits"], linewidth=0.5)
-    bits.set(title="Bits per dimension of test digits", ylabel="bits/dim")
+    for found in figures.values():
+        likelihoods = {**found.get("schedule", {}), **found.get("objective", {})}
+        bits.plot(list(likelihoods), list(likelihoods.values()), "o", color="tab:blue", alpha=0.6)
+        for name, colour in (("classifier", "tab:blue"), ("classifier-free", "tab:orange")):
+            curve = found.get("guidance", {}).get(name, [])
+            points = [point["recall"] for point in curve], [point["precision"] for point in curve]
+            trade.plot(*points, "o-", color=colour, alpha=0.6, label=name)
+        for name, colour in (("pixels", "tab:blue"), ("latents", "tab:orange")):
+            if model := found.get("latents", {}).get(name):
+                point = model["milliseconds"], model["distance"]
+                distance.semilogy(*point, "o", color=colour, alpha=0.6, label=name)
+        if floor := found.get("latents", {}).get("distance of test digits"):
+            distance.axhline(floor, color="grey", linewidth=0.5, label="test digits")
+    bits.set(title="Test digits", ylabel="bits per dimension")
     trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
-    distance.set(title="On pixels and on latents", xlabel="ms a sample", ylabel="Frechet distance")
+    distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance")
     for axes in (trade, distance):
-        axes.legend()
+        handles, labels = axes.get_legend_handles_labels()
+        once = dict(zip(labels, handles, strict=True))  # not once a seed
+        axes.legend(list(once.values()), list(once))
     figure.savefig(path, dpi=120)
 
 
@@ -269,7 +268,7 @@ def main() -> None:
             write_json(given.out / "orderings.json", {"effort": given.effort, "figures": figures})
     Console().print(table(claims))
     print(f"{time.process_time() - start:.0f} s of processor time")
-    if given.out:
+    if given.out and find_spec("matplotlib"):
         draw(given.out / "orderings.png", figures)
     sys.exit(0 if all(claim.holds for held in claims.values() for claim in held) else 1)
 
