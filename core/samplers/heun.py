@@ -12,6 +12,8 @@ from core.errors import UserError
 from core.samplers.walk import Level, State, ask, checked, descent, levels, noise_like
 from core.schedule import NoiseSchedule
 
+LOUD = 200.0  # sigma / alpha above which steps are first order
+
 
 def heun(
     denoiser: Denoises,
@@ -29,8 +31,10 @@ def heun(
 ) -> Iterator[State]:
     """EDM's stochastic sampler (Karras et al. 2022, algorithm 2), second order, two network calls a step.
 
-    It runs in x / alpha, whose noise level is sigma / alpha, on any schedule. Steps to clean data, and from a
-    level without signal (where x / alpha is not defined), take one call and are first order.
+    It runs in x / alpha, whose noise level is sigma / alpha, on any schedule. Steps to clean data, from a
+    level without signal (where x / alpha is not defined), and from noise levels above 200, take one call and
+    are first order: so far up steps lie too far apart for the mean of two slopes to mean anything. EDM itself
+    starts at 80; cosine schedules start at 20,000.
 
     s_churn: each step first raises the noise level by min(s_churn / steps, sqrt(2) - 1) of itself, by adding
         noise, though never above the schedule's last level; the network is then asked at a fractional time.
@@ -70,7 +74,7 @@ def _walk(
                 x = scale * x + added * noise_like(x.shape, sources).to(x)
             prediction = ask(denoiser, x, condition, t, i, steps)
             there = s.alpha * prediction.x0 + s.sigma * prediction.eps
-            if s.sigma > 0 and t.alpha > 0:
+            if s.sigma > 0 and t.alpha > 0 and _ratio(t) <= LOUD:
                 # d(x / alpha) / d(sigma / alpha) = eps
                 eps = (prediction.eps + ask(denoiser, there, condition, s, i, steps).eps) / 2
                 scale = s.alpha / t.alpha

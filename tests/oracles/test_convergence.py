@@ -68,6 +68,16 @@ def test_order(name, data, sampler, settings, expected):
     assert order(errors) == pytest.approx(expected, abs=0.1)
 
 
+def test_heun_begins_gently_where_a_cosine_schedule_does():
+    """From sigma / alpha 20,000 on, the mean of two slopes would end 77 away in five steps."""
+    known = Mixture(NoiseSchedule.cosine())
+    start = known.schedule.timesteps - 1
+    x = known.quantiles(start, COUNT)
+    for steps, limit in ((5, 0.1), (20, 0.02)):
+        drawn = last(heun(known.denoiser(), x, told(0.0, COUNT), steps=steps))
+        assert rms(drawn - known.flow(x, start, -1)) < limit
+
+
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
 @pytest.mark.parametrize("by", [2, 3])
 def test_unipc_before_its_last_steps(variant, by):
