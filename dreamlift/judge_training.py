@@ -150,8 +150,8 @@ def accuracy(
 def disturbed(images: Tensor) -> Tensor:
     """Images (B,3,H,W), or loops (B,3,F,H,W) alike in every frame, disturbed a little as samplers do.
 
-    All are moved by up to two pixels and, every other time, softened more or less; each is brighter or darker and has
-    more or less contrast, and every pixel of every frame has noise.
+    All are moved by up to two pixels and, every other time, softened more or less; each is brighter or
+    darker and has more or less contrast, and every pixel of every frame has noise.
     """
     *_, height, width = images.shape
     frames = images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
