@@ -1,9 +1,11 @@
+"""Classifier-free guidance, Perp-Neg and autoguidance against their formulas; guidance within guidance."""
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from core.attributes import CAMERA, PHASE, SHADOW, WIDTH
+from core.attributes import CAMERA, PHASE, SHADOW
 from core.condition import Condition
 from core.denoiser import Denoiser, Prediction
 from core.guidance import (
@@ -18,39 +20,16 @@ from core.guidance import (
 from core.parameterization import Parameterization
 from core.samplers import ddim, ddpm
 from core.schedule import NoiseSchedule
-
-PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
-
-
-class Recorder(nn.Module):
-    """Output depends on the real tokens, the attributes and x; remembers what it was asked."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def forward(self, x, t, condition):
-        self.calls.append((x, t, condition))
-        text = (condition.tokens.mean(2) * condition.mask).sum(1) / condition.mask.sum(1)
-        said = condition.attributes.flatten(1).sum(1)
-        return x * 0.1 + (text + said).view(-1, *[1] * (x.ndim - 1))
-
-
-def condition(batch, length, seed, frames=None):
-    generator = torch.Generator().manual_seed(seed)
-    shape = (batch, WIDTH) if frames is None else (batch, frames, WIDTH)
-    return Condition(
-        torch.randn(batch, length, 4, generator=generator),
-        torch.ones(batch, length, dtype=torch.bool),
-        torch.randn(shape, generator=generator),
-    )
-
-
-def setup(frames=None, clip=None, parameterization=Parameterization.EPS):
-    shape = (2, 3, 4, 4) if frames is None else (2, 3, frames, 4, 4)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(9))
-    denoiser = Denoiser(Recorder(), NoiseSchedule.cosine(), parameterization, clip)
-    return denoiser, x, torch.tensor([200, 700])
+from tests.core.guided import (
+    PARAMETERIZATIONS,
+    Painter,
+    Quadratic,
+    Recorder,
+    condition,
+    guided_noise,
+    perp_neg,
+    setup,
+)
 
 
 @pytest.mark.parametrize("frames", [None, 5])
@@ -151,20 +130,6 @@ def test_perpendicular_rows():
     assert torch.equal(rest[2], a[2])
 
 
-class Painter(Recorder):
-    """Draws the first token's numbers as a picture, so that texts differ in direction too."""
-
-    def forward(self, x, t, condition):
-        super().forward(x, t, condition)
-        return 0.1 * x + condition.tokens[:, 0].view(-1, 1, 4, 1)
-
-
-def perp_neg(scale=4.0, weights=((0.5, 2.0), (1.0, 0.0)), clip=None):
-    denoiser = Denoiser(Painter(), NoiseSchedule.cosine(), Parameterization.EPS, clip)
-    against = [condition(1, 3, 2), condition(2, 4, 3)]
-    return PerpNeg(denoiser, scale, condition(1, 2, 4), against, torch.tensor(weights))
-
-
 def test_perp_neg_is_its_formula_row_by_row():
     _, x, t = setup()
     prompt, guidance = condition(2, 5, 1), perp_neg()
@@ -217,11 +182,6 @@ def test_autoguidance_extrapolates_from_the_weak_model():
     torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-5)
 
 
-def guided_noise(denoiser, guided, t):
-    """x_t again, of x0 and eps that belong together."""
-    return denoiser.schedule.add_noise(guided.x0, guided.eps, t)
-
-
 class Deaf(nn.Module):
     """Hears another condition than the one it is told."""
 
@@ -253,158 +213,6 @@ def test_autoguidance_of_scale_one_spares_the_weak_model():
     other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
     with pytest.raises(ValueError, match="weak model is of NoiseSchedule.linear"):
         Autoguidance(denoiser, other, 2.0)
-
-
-class Thrice(nn.Module):
-    """3 x."""
-
-    def forward(self, x, t, condition):
-        return 3 * x
-
-
-@pytest.mark.parametrize("frames", [None, 5])
-@pytest.mark.parametrize("percentile", [0.5, 0.9, 0.995, 1.0])
-def test_dynamic_thresholding_is_numpys_percentile(frames, percentile):
-    """The first row reaches beyond 1, the second stays within: only the first is scaled."""
-    denoiser, x, t = setup(frames, parameterization=Parameterization.X0, clip=1.0)
-    x[1] *= 0.05
-    denoiser.network = Thrice()
-    prompt = condition(2, 5, 1, frames)
-    limited = DynamicThresholding(denoiser, percentile)(x, t, prompt)
-    x0 = denoiser.predict(x, t, prompt).x0.double().numpy()
-    for row in range(2):
-        limit = max(1.0, np.percentile(np.abs(x0[row]), 100 * percentile))
-        assert (limit > 1) == (row == 0)
-        expected = np.clip(x0[row], -limit, limit) / limit
-        np.testing.assert_allclose(limited.x0[row].numpy(), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(guided_noise(denoiser, limited, t), x, rtol=1e-4, atol=1e-5)
-
-
-def test_dynamic_thresholding_takes_the_place_of_the_clip_inside_guidance_and_outside():
-    """Either way it applies once, to the guided x0; the denoiser's own clip would leave nothing to scale."""
-    denoiser, x, t = setup(clip=1.0)
-    prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
-    free = ClassifierFreeGuidance(denoiser, 9.0, negative).predict(x, t, prompt).x0
-    inside = ClassifierFreeGuidance(DynamicThresholding(denoiser, 0.8), 9.0, negative)(x, t, prompt)
-    outside = DynamicThresholding(ClassifierFreeGuidance(denoiser, 9.0, negative), 0.8)(x, t, prompt)
-    for row in range(2):
-        limit = max(1.0, np.percentile(free[row].abs().numpy(), 80))
-        expected = (free[row] / limit).clamp(-1, 1)
-        torch.testing.assert_close(inside.x0[row], expected)
-        torch.testing.assert_close(outside.x0[row], expected)
-    with pytest.raises(ValueError, match="percentile"):
-        DynamicThresholding(denoiser, 99.5)
-
-
-LEVELS = 0.2, 5.0
-
-
-def interval_of(denoiser, **options):
-    return GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2), **options), *LEVELS)
-
-
-def test_outside_the_interval_the_denoiser_is_asked_alone():
-    """Which timesteps are inside is worked out from the formula of the cosine schedule."""
-    denoiser, x, _ = setup(clip=1.0)
-    prompt, guidance = condition(2, 5, 1), interval_of(denoiser)
-    plain, guided = denoiser, guidance.guidance
-    f = np.cos((np.arange(1001) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
-    level = np.sqrt(f[0] / f[1:] - 1)
-    inside = (level > LEVELS[0]) & (level <= LEVELS[1])
-    seen = set()
-    for step in (0, 50, 110, 120, 300, 860, 880, 998):
-        t = torch.full((2,), step)
-        denoiser.network.calls.clear()
-        result = guidance(x, t, prompt)
-        assert [len(call[0]) for call in denoiser.network.calls] == [4 if inside[step] else 2]
-        torch.testing.assert_close(result, (guided if inside[step] else plain)(x, t, prompt))
-        seen.add(bool(inside[step]))
-    assert seen == {True, False}
-
-
-def test_rows_on_both_sides_of_the_interval():
-    denoiser, _, _ = setup()
-    x = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(9))
-    t = torch.tensor([10, 500, 990, 400])
-    prompt, guidance = condition(4, 5, 1), interval_of(denoiser)
-    result = guidance(x, t, prompt)
-    plain, guided = denoiser(x, t, prompt), guidance.guidance(x, t, prompt)
-    for part, unguided, led in zip(result[:2], plain[:2], guided[:2], strict=True):
-        torch.testing.assert_close(part[[0, 2]], unguided[[0, 2]])
-        torch.testing.assert_close(part[[1, 3]], led[[1, 3]])
-
-
-def test_an_interval_within_an_interval_is_what_both_share():
-    denoiser, x, _ = setup()
-    prompt, inner = condition(2, 5, 1), interval_of(denoiser)
-    outer = GuidanceInterval(inner, 1.0, 50.0)
-    for step, guided in ((300, False), (600, True), (900, False), (998, False)):  # 0.5, 1.4, 6.4, 640
-        t = torch.full((2,), step)
-        denoiser.network.calls.clear()
-        result = outer(x, t, prompt)
-        assert [len(call[0]) for call in denoiser.network.calls] == [4 if guided else 2]
-        torch.testing.assert_close(result, (inner.guidance if guided else denoiser)(x, t, prompt))
-
-
-def test_thresholding_belongs_around_an_interval():
-    with pytest.raises(ValueError, match="around the interval"):
-        GuidanceInterval(DynamicThresholding(interval_of(setup()[0])), 0.2, 5.0)
-
-
-@pytest.mark.parametrize("levels", [(5.0, 0.2), (-1.0, 2.0), (1.0, 1.0), (float("nan"), 1.0)])
-def test_intervals_that_are_none(levels):
-    denoiser, _, _ = setup()
-    with pytest.raises(ValueError, match="interval"):
-        GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2)), *levels)
-
-
-class Quadratic:
-    """log p(y | x) by two logits, sums of x and of x^2, with a schedule."""
-
-    schedule = NoiseSchedule.cosine()
-    calls = 0
-
-    def __call__(self, x, t):
-        self.calls += 1
-        return torch.stack([x.flatten(1).sum(1), 0.3 * x.square().flatten(1).sum(1)], dim=1)
-
-
-def test_classifier_guidance_is_its_formula():
-    denoiser, x, t = setup()
-    prompt = condition(2, 5, 1)
-    guidance = ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1]), 3.0)
-    with torch.no_grad():
-        guided = guidance(x, t, prompt)
-    logits = torch.stack([x.flatten(1).sum(1), 0.3 * x.square().flatten(1).sum(1)], dim=1)
-    p = logits.softmax(1)[:, :, None, None, None]
-    slopes = torch.stack([torch.ones_like(x), 0.6 * x], dim=1)
-    gradient = slopes[[0, 1], [0, 1]] - (p * slopes).sum(1)
-    sigma = guidance.schedule.sigma(t, x)
-    expected = denoiser(x, t, prompt).eps - 3.0 * sigma * gradient
-    torch.testing.assert_close(guided.eps, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-3)
-    assert not guided.eps.requires_grad
-
-
-def test_classifier_guidance_refuses_what_does_not_fit():
-    denoiser, x, t = setup()
-    with pytest.raises(ValueError, match="labels \\(3,\\) for a batch of 2"):
-        ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1, 1]))(x, t, condition(2, 5, 1))
-    linear = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
-        ClassifierGuidance(linear, Quadratic(), torch.tensor([0]))
-
-
-def test_no_signal_leaves_a_classifier_nothing_to_say():
-    """At alpha = 0 x0 would take an infinite step: the guidance stays out."""
-    table = torch.linspace(1, 0, 11, dtype=torch.float64)[1:]
-    schedule = NoiseSchedule("linear", table, (1 - table**2).sqrt(), {})
-    classifier = Quadratic()
-    classifier.schedule = schedule
-    denoiser = Denoiser(Recorder(), schedule, Parameterization.X0)
-    x, t, prompt = torch.randn(2, 3, 4, 4), torch.tensor([9, 9]), condition(2, 5, 1)
-    guided = ClassifierGuidance(denoiser, classifier, torch.tensor([0]), 3.0)(x, t, prompt)
-    torch.testing.assert_close(guided, denoiser(x, t, prompt))
 
 
 class Certain(Denoiser):
