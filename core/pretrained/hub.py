@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
 from core.presets import load_preset
-from core.weights import CONFIG
+from core.weights import CONFIG, WEIGHTS
 
 INDEX = "model_index.json"
 OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
@@ -106,6 +107,16 @@ def _index(folder: Path) -> dict[str, Any]:
 def _parts(index: dict[str, Any]) -> list[str]:
     """The components that a pipeline's index names and has."""
     return [part for part, named in index.items() if isinstance(named, list) and named[0]]
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the files with the network's weights, one after another: of a pipeline's U-Net, or of our own."""
+    digest = sha256()
+    for file in sorted((folder / "unet").glob("*.safetensors")) or [folder / WEIGHTS]:
+        with file.open("rb") as data:
+            while block := data.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def parts_of(folder: Path) -> list[str]:
