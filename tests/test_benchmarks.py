@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks import digits, latent, orderings
+from benchmarks import digits, latent, orderings, real_size
 from benchmarks.digits import LEVELS, Digits, said
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
@@ -115,3 +115,14 @@ def test_overhead_is_measured_of_every_sampler():
         measured = measure(case, steps=3, repeats=1)
         assert list(measured) == ["ours", "diffusers"], name
         assert all(np.isfinite(overhead).all() for overhead in measured.values())
+
+
+def test_at_real_size_ours_and_diffusers_do_the_same(tmp_path):
+    """On the small network: what is measured of both must come to the same number."""
+    real_size.write_checkpoint(tmp_path, tiny=True)
+    place = real_size.Place(tmp_path, torch.device("cpu"), torch.float32)
+    for case in ("sample", "distil"):
+        of_each = [real_size.measure(prepare, place, 1) for prepare in real_size.CASES[case].values()]
+        assert of_each[0].result == pytest.approx(of_each[1].result, rel=1e-4)
+        assert all(m.peak > 0.1 and m.seconds > 0 for m in of_each)
+    assert real_size.measure(real_size.CASES["dream3d"]["ours"], place, 1).result != 0

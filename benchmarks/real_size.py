@@ -1,0 +1,315 @@
+"""Stable Diffusion 1.5 at its real size with random weights: memory and time a step, ours and diffusers'.
+
+    python -m benchmarks.real_size [--steps N] [--device auto] [--out real_size.json] [--tiny]
+
+The checkpoint is written once into a temporary folder (4.3 GB; --folder keeps it). Every case then runs in a
+process of its own, one after another, so that peaks do not mix: it loads the checkpoint, takes one step that
+is not counted and then N counted ones. N is 1 on a CPU, in float32, and 200 with CUDA, in bfloat16. Peaks are
+of the whole process on a CPU, its loading and its libraries included, and of PyTorch's allocations with CUDA.
+
+    sample    one DDIM step of a picture of 512 x 512, with guidance; theirs is StableDiffusionPipeline, which
+              encodes the prompt anew each time
+    distil    score distillation (SDS) of a picture of 512 x 512, with its gradient; theirs is put together
+              from the pipeline's parts, as threestudio has it
+    dream3d   a whole iteration of `dream3d` with the preset for checkpoints, one view: rendering, Perp-Neg,
+              the gradient down to the field
+
+Where two do the same, `result` is a number of what came out, to see that they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.report import write_json
+from core.machine import describe, pick_device
+
+PROMPT = "a fox holding a controller"
+GUIDANCE, T, SEED = 100.0, 500, 0
+
+Step = Callable[[], float]
+"""Does once what is measured, and says a number of what came out."""
+
+
+class Place(NamedTuple):
+    """Where and in what arithmetic a case runs."""
+
+    folder: Path
+    device: torch.device
+    dtype: torch.dtype
+
+    def noise(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(self.device)
+
+
+class Measured(NamedTuple):
+    """Of one case."""
+
+    seconds: float  # a step, the median
+    total: float  # s, all counted steps
+    steps: int
+    peak: float  # GB
+    result: float
+
+
+def write_checkpoint(folder: Path, tiny: bool) -> None:
+    """The architecture of Stable Diffusion 1.5, or one like it that is small, with random weights."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    torch.manual_seed(SEED)
+    width, groups = (8, 4) if tiny else (320, 32)
+    text = 32 if tiny else 768
+    letters = [letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
+    vocabulary: Any = {word: i for i, word in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
+    kinds: Any = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
+    widths: Any = (8, 8, 16, 16) if tiny else (128, 256, 512, 512)
+    parts: dict[str, Any] = {
+        "unet": UNet2DConditionModel(
+            sample_size=8 if tiny else 64,
+            block_out_channels=(width, 2 * width, 4 * width, 4 * width),
+            cross_attention_dim=text,
+            norm_num_groups=groups,
+        ),
+        "vae": AutoencoderKL(
+            block_out_channels=widths,
+            **kinds,
+            layers_per_block=2,
+            norm_num_groups=groups,
+        ),
+        "text_encoder": CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(vocabulary) if tiny else 49408,
+                hidden_size=text,
+                intermediate_size=4 * text,
+                num_hidden_layers=2 if tiny else 12,
+                num_attention_heads=4 if tiny else 12,
+                bos_token_id=len(vocabulary) - 2,
+                eos_token_id=len(vocabulary) - 1,
+            )
+        ),
+        "tokenizer": CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
+        "scheduler": DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        ),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+
+
+def pipeline_of(place: Place) -> Any:
+    """diffusers' pipeline, frozen and quiet."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(place.folder, dtype=place.dtype).to(place.device)
+    pipeline.set_progress_bar_config(disable=True)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.requires_grad_(False)
+    return pipeline
+
+
+def ours_of(place: Place) -> Any:
+    from core.pretrained.image_model import load_image_model
+
+    return load_image_model(place.folder, device=place.device, dtype=place.dtype)
+
+
+def ours_sample(place: Place) -> Step:
+    from core.guidance import ClassifierFreeGuidance
+
+    model = ours_of(place)
+    guided = ClassifierFreeGuidance(model.denoiser, 7.5, model.encode([""]))
+    said, noise = model.encode([PROMPT]), place.noise(1, *model.shape)
+    return lambda: next(iter(model.sampling.states(guided, noise, said, 1))).x.std().item()
+
+
+def diffusers_sample(place: Place) -> Step:
+    pipeline = pipeline_of(place)
+    side = pipeline.unet.config.sample_size
+    settings = {"num_inference_steps": 1, "guidance_scale": 7.5, "output_type": "latent"}
+    settings["latents"] = place.noise(1, 4, side, side).to(place.dtype)
+    return lambda: pipeline(PROMPT, **settings).images.float().std().item()
+
+
+def ours_distil(place: Place) -> Step:
+    from core.guidance import ClassifierFreeGuidance
+    from dream3d.distill import SDS, LinearAnnealing, space_of
+
+    model = ours_of(place)
+    guided = ClassifierFreeGuidance(model.denoiser, GUIDANCE, model.encode([""]))
+    at = (T / model.denoiser.schedule.timesteps,) * 2
+    sds = SDS(guided, LinearAnnealing(at, at), space_of(model.first_stage))
+    said, picture = model.encode([PROMPT]), torch.zeros(1, 3, model.size, model.size, device=place.device)
+    picture.requires_grad_()
+    generator = torch.Generator()
+
+    def step() -> float:
+        picture.grad = None
+        sds(picture, said, 0.0, generator.manual_seed(SEED)).loss.backward()
+        return _norm(picture.grad)
+
+    return step
+
+
+def diffusers_distil(place: Place) -> Step:
+    from dream3d.distill import LinearAnnealing
+
+    pipeline = pipeline_of(place)
+    size = pipeline.unet.config.sample_size * 8
+    picture = torch.zeros(1, 3, size, size, device=place.device).requires_grad_()
+    alphas = pipeline.scheduler.alphas_cumprod.to(place.device)
+    texts = torch.cat([pipeline.encode_prompt(text, place.device, 1, False)[0] for text in ("", PROMPT)])
+    t = torch.tensor([T], device=place.device)
+
+    def step() -> float:
+        picture.grad = None
+        generator = torch.Generator().manual_seed(SEED)
+        LinearAnnealing((0.5, 0.5), (0.5, 0.5)).draw(1, 0.0, 1000, generator)  # as ours, for the same noise
+        mean = pipeline.vae.encode(picture.to(place.dtype)).latent_dist.mean
+        x = mean * pipeline.vae.config.scaling_factor
+        with torch.no_grad():
+            eps = torch.randn(x.shape, generator=generator).to(x)
+            noised = pipeline.scheduler.add_noise(x, eps, t)
+            away, towards = pipeline.unet(
+                torch.cat([noised] * 2), t, encoder_hidden_states=texts
+            ).sample.chunk(2)
+            gradient = (1 - alphas[t]) * (away + GUIDANCE * (towards - away) - eps)
+        x.backward(gradient.to(x))
+        return _norm(picture.grad)
+
+    return step
+
+
+def ours_dream3d(place: Place) -> Step:
+    from core.presets import load_preset
+    from dream3d.generate import begin
+    from dream3d.options import Job, ObjectOptions
+
+    model = ours_of(place)
+    options = load_preset("dream3d/checkpoint", ObjectOptions).fitted(takes_camera=False, latents=True)
+    job = Job(PROMPT, SEED, Path("fox.obj"))
+    run = begin(job, model, options.model_copy(update={"views": 1}), bundled=False)
+    states = iter(run)
+    return lambda: next(states).losses["distillation"]
+
+
+def _norm(gradient: Tensor | None) -> float:
+    return gradient.norm().item() if gradient is not None else 0.0
+
+
+CASES: dict[str, dict[str, Callable[[Place], Step]]] = {
+    "sample": {"ours": ours_sample, "diffusers": diffusers_sample},
+    "distil": {"ours": ours_distil, "diffusers": diffusers_distil},
+    "dream3d": {"ours": ours_dream3d},
+}
+
+
+def measure(prepare: Callable[[Place], Step], place: Place, steps: int) -> Measured:
+    """One step to warm up, then `steps` counted ones, in this process."""
+    step = prepare(place)
+    result = step()
+    seconds = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        result = step()
+        seconds.append(time.perf_counter() - began)  # a step ends with a number, which waits for the device
+    return Measured(median(seconds), sum(seconds), steps, _peak(place.device), result)
+
+
+def _peak(device: torch.device) -> float:
+    """GB: of the whole process, or of PyTorch's allocations on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+
+
+def measured_alone(case: str, who: str, folder: Path, device: torch.device, steps: int) -> Measured:
+    """`measure` in a process of its own."""
+    asked = ["--case", case, who, "--folder", str(folder), "--device", str(device), "--steps", str(steps)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.real_size", *asked], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{case} of {who} failed with code {done.returncode}.")
+    return Measured(*json.loads(done.stdout.splitlines()[-1]))
+
+
+def table(figures: dict[str, dict[str, Measured]]) -> Table:
+    columns = Table("case", "whose", "s a step", "s in all", "peak, GB", "result")
+    for case, measured in figures.items():
+        for who, m in measured.items():
+            columns.add_row(
+                case, who, f"{m.seconds:.3g}", f"{m.total:.4g}", f"{m.peak:.2f}", f"{m.result:.6g}"
+            )
+    return columns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, help="counted steps; 1 on a CPU, 200 with CUDA unless given")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--folder", type=Path, help="where the checkpoint is, or is kept")
+    parser.add_argument("--tiny", action="store_true", help="a small network, to try the script itself")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--case", nargs=2, metavar=("CASE", "WHOSE"), help="one of them, in this process")
+    given = parser.parse_args()
+    device = pick_device(given.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    steps = given.steps or (200 if device.type == "cuda" else 1)
+    if given.case:
+        case, who = given.case
+        print(json.dumps(measure(CASES[case][who], Place(given.folder, device, dtype), steps)))
+        return
+    console = Console(stderr=True)
+    if device.type != "cuda":
+        console.print("There is no CUDA here: a few steps on the CPU, in float32.")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary) / "checkpoint"
+        if not (folder / "model_index.json").exists():
+            console.print("Writing the checkpoint ...")
+            write_checkpoint(folder, given.tiny)
+        figures: dict[str, dict[str, Measured]] = {}
+        for case, of_each in CASES.items():
+            for who in of_each:
+                console.print(f"{case}, {who} ...")
+                figures.setdefault(case, {})[who] = measured_alone(case, who, folder, device, steps)
+    console.print(table(figures))
+    if given.out:
+        stored = {case: {who: m._asdict() for who, m in each.items()} for case, each in figures.items()}
+        about = {"device": describe(device), "dtype": str(dtype).removeprefix("torch."), "tiny": given.tiny}
+        write_json(given.out, {**about, "cases": stored})
+
+
+if __name__ == "__main__":
+    main()
