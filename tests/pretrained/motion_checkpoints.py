@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
+from safetensors.torch import save_file
 
 VERSIONS = {
     "v1": {"use_motion_mid_block": False, "motion_max_seq_length": 24},
@@ -53,3 +54,16 @@ def motion_adapter(folder: Path, version: str, unet: UNet2DConditionModel) -> Pa
     """The folder of an adapter in diffusers' format."""
     adapter(version, unet).save_pretrained(folder)
     return folder
+
+
+def motion_lora(file: Path, part: str, unet: torch.nn.Module, rank: int = 2) -> Path:
+    """LoRA weights, as diffusers names them, for the attentions within "attentions" or "motion_modules"."""
+    generator = torch.Generator().manual_seed(11)
+    weights = {}
+    for name, module in unet.named_modules():
+        if f".{part}." in name and name.endswith((".to_q", ".to_v", ".to_out.0")):
+            shapes = {"down": (rank, module.in_features), "up": (module.out_features, rank)}
+            for which, shape in shapes.items():
+                weights[f"unet.{name}.lora.{which}.weight"] = torch.randn(shape, generator=generator) / 4
+    save_file(weights, file)
+    return file
