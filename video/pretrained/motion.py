@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,8 +28,8 @@ from video.windows import OverlappingWindows
 
 NONE = "none"  # in place of a motion adapter: fresh layers, every frame an image of its own
 
-# The noise that AnimateDiff's layers were trained with, which is not the image model's: from configs/inference
-# of its code, for Stable Diffusion and for SDXL's beta. (diffusers' examples take the first for both.)
+# The noise that AnimateDiff's layers were trained with, which is not the image model's: configs/inference of
+# its code, for Stable Diffusion and for SDXL's beta. (diffusers' examples take the first for both.)
 SCHEDULES = {
     STABLE_DIFFUSION: {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012},
     SDXL: {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.020},
@@ -73,13 +74,13 @@ class MotionModel:
     ) -> Tensor:
         """Clips (B,3,frames,height,width) in [-1, 1] of B prompts, by DDIM.
 
-        frames: more than the adapter sees at once are drawn in overlapping windows, each frame with noise of its
-            own.
+        frames: more than the adapter sees at once are drawn in overlapping windows, each frame with noise of
+            its own.
         guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
         seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
         size: (height, width) in pixels; that of the checkpoint's training unless given.
-        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it by
-            `ReconstructionGuidance` of scale `image_scale`, which costs as much again and more memory.
+        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it
+            by `ReconstructionGuidance` of scale `image_scale`, which costs as much again and more memory.
         on_state: called after every step; what it is told of are latents, for `decode`.
 
         Raises UserError for empty prompts and impossible frames, steps, guidance, seeds, sizes or images.
@@ -91,11 +92,13 @@ class MotionModel:
         channels, height, width = self._latent_shape(size)
         noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
         guided = ClassifierFreeGuidance(self.denoiser, guidance, self.image.encode([negative]))
+        sampling = self.sampling
         if image is not None:
             guided = ReconstructionGuidance(guided, self._first_frame(image, noise), image_scale)
-            noise = guided.begin(noise, self.sampling.timesteps(steps)[0])
+            noise = guided.begin(noise, sampling.timesteps(steps)[0])
+            sampling = replace(sampling, end=-1)  # not a little before, which would leave noise in the image
         x = noise
-        for state in self.sampling.states(guided, noise, self.image.encode(prompts), steps):
+        for state in sampling.states(guided, noise, self.image.encode(prompts), steps):
             x = state.x
             if on_state:
                 on_state(state)
@@ -146,10 +149,10 @@ def load_motion_model(
     """An image checkpoint of Stable Diffusion 1.x or SDXL lifted into time.
 
     name_or_folder, dtype, offload, slicing: as in `load_image_model`.
-    motion: a motion adapter, by hub id, folder or file, see `read_motion`; or "none": fresh layers, with which
-        every frame is what the image model draws of its noise, at the image model's own schedule.
-    lora: as in `load_image_model`, among them v3's domain adapter, which goes to the image layers; weights for
-        motion modules (AnimateDiff's camera motions) go there.
+    motion: a motion adapter, by hub id, folder or file, see `read_motion`; or "none": fresh layers, with
+        which every frame is what the image model draws of its noise, at the image model's own schedule.
+    lora: as in `load_image_model`, among them v3's domain adapter, which goes to the image layers; weights
+        for motion modules (AnimateDiff's camera motions) go there.
     overlap: frames that the windows of long clips share.
 
     Raises UserError as `load_image_model` and `read_motion` do, and when the two do not fit each other.
