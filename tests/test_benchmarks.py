@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks import digits, latent, orderings
+from benchmarks import animatediff_real, digits, latent, orderings
 from benchmarks.digits import LEVELS, Digits, said
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
@@ -115,3 +115,12 @@ def test_overhead_is_measured_of_every_sampler():
         measured = measure(case, steps=3, repeats=1)
         assert list(measured) == ["ours", "diffusers"], name
         assert all(np.isfinite(overhead).all() for overhead in measured.values())
+
+
+def test_animatediff_is_measured_on_what_both_draw_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    figures = animatediff_real.compare(tmp_path, tiny=True)
+    assert list(figures) == ["diffusers", "ours"]
+    assert figures["ours"]["difference"] < 1e-4
+    assert all(case["peak_gib"] >= case["load_gib"] > 0 < case["sample"] for case in figures.values())
