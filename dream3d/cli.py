@@ -11,12 +11,13 @@ from core import outputs
 from core.command import run
 from core.files import BUNDLED
 from core.presets import load_preset
-from dream3d.options import EXTENSIONS, Job, ObjectOptions, check_prompt
+from dream3d.options import EXTENSIONS, Job, ObjectOptions, Source, check_prompt, check_source
 
 START = time.perf_counter()
 
 MODEL = BUNDLED / "image"
 PRESETS = "dream3d"  # the folder of configs/
+STANDARD, CHECKPOINT = "standard", "checkpoint"  # presets, where none is given
 PRESETS_OWN = "the preset's"
 
 app = typer.Typer(add_completion=False)
@@ -33,7 +34,13 @@ def dream3d(
     ] = None,
     num: Annotated[int, typer.Option(help="Objects, with seeds SEED, SEED+1, ...")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same object.")] = 0,
-    preset: Annotated[str, typer.Option(help="draft, standard, fine, or a YAML file.")] = "standard",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="draft, standard, fine, checkpoint, or a YAML file.",
+            show_default="standard; checkpoint for those of the hub",
+        ),
+    ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="Steps of distillation.", show_default=PRESETS_OWN)
     ] = None,
@@ -43,12 +50,32 @@ def dream3d(
     field: Annotated[str | None, typer.Option(help="voxel or hash.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="How strongly to follow the prompt; 1: plainly.", show_default=PRESETS_OWN),
+        typer.Option(
+            help="How strongly to follow the prompt; 1: plainly.", show_default="the preset's, or the loss's"
+        ),
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What to stay away from.")] = None,
     model: Annotated[
-        Path, typer.Option(help="A folder with an image model.", show_default="the bundled one")
-    ] = MODEL,
+        str,
+        typer.Option(
+            help="An image model: a folder, or an id of the hub (Stable Diffusion, SDXL, DeepFloyd IF).",
+            show_default="the bundled one",
+        ),
+    ] = str(MODEL),
+    lora: Annotated[
+        list[str],
+        typer.Option(help="LoRA weights for a checkpoint: a file, a folder or an id, or NAME@SCALE."),
+    ] = [],  # noqa: B006
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a checkpoint's weights: float32, bfloat16 or float16.",
+            show_default="float32 on a CPU, else bfloat16",
+        ),
+    ] = None,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Keep what is not at work in the CPU's memory.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     complete: Annotated[
         bool, typer.Option(help="Say to the bundled model the colour that a prompt leaves open.")
@@ -62,13 +89,23 @@ def dream3d(
     (.html) and a record of how it was made (.json).
     """
     check_prompt(prompt)
-    path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
-    options = load_preset(path, ObjectOptions).changed(
-        iterations=iterations, loss=loss, field=field, guidance=guidance, negative=negative
-    )
+
+    def chosen(preset: str) -> ObjectOptions:
+        path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
+        return load_preset(path, ObjectOptions).changed(
+            iterations=iterations, loss=loss, field=field, guidance=guidance, negative=negative
+        )
+
+    options = chosen(preset or STANDARD)
     jobs = [Job(*planned) for planned in outputs.plan([prompt], num, seed, out, "mesh", EXTENSIONS)]
-    bundled = model == MODEL
-    if bundled:
+    source = Source(model, Path(model) == MODEL, dtype, tuple(lora), offload)
+    check_source(source, options)
+    if preset is None and not source.bundled:
+        from core.pretrained.hub import OURS, kind, located
+
+        preset = STANDARD if kind(located(model)) == OURS else CHECKPOINT
+        options = chosen(preset)
+    if source.bundled:
         from core.toybox.captions import SUBJECT_NAMES, coloured, known_subject
 
         if known_subject(prompt) is None:
@@ -89,10 +126,9 @@ def dream3d(
     generate(
         jobs,
         options,
-        model=model,
-        bundled=bundled,
+        source=source,
         device=device,
-        preset=preset,
+        preset=preset or STANDARD,
         preview=preview,
         resume=resume,
         start=START,

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.image_model import ImageModel
+from core.image_model import TextToImage
 from core.interruption import interruption
 from core.machine import describe, pick_device, versions
+from core.pretrained.hub import kind, located, weights_sha256
+from core.pretrained.image_model import load_image_model
 from core.sheet import write_sheet
-from core.weights import load_folder
 from dream3d import checkpoint, monitors
 from dream3d.distill import space_of
 from dream3d.field import HashField, VoxelField
 from dream3d.finish import finish, ring, write_object
-from dream3d.optimize import Optimization, State, enlarged
-from dream3d.options import Job, ObjectOptions
+from dream3d.lessons import resized
+from dream3d.optimize import Optimization, State
+from dream3d.options import Job, ObjectOptions, Source
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 from dream3d.renderer import render
 from dream3d.scenery import learned_colour, plain_backdrops
 from dream3d.teach import teacher_of
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
+PREVIEW_COST = 10  # times what a preview took pass before the next: decoders of large checkpoints are slow
 LOOK_EVERY = 20  # iterations between looks at the object's health
 PHASE = 0.0  # of the action's loop: a mesh stands still
 
@@ -39,15 +41,17 @@ class Watch:
     ) -> None:
         self.job, self.optimization, self.identity, self.preview = job, optimization, identity, preview
         self.shown = self.saved = time.perf_counter()
+        self.pause = PREVIEW_EVERY
         self.trouble: list[str] = []
 
     def __call__(self, state: State) -> None:
         now = time.perf_counter()
         if state.iteration % LOOK_EVERY == 0:
-            self.trouble = monitors.health(state.render).trouble
-        if self.preview and now - self.shown > PREVIEW_EVERY:
+            self.trouble = monitors.health(state.taught.render).trouble
+        if self.preview and now - self.shown > self.pause:
             write_sheet(self.job.preview, _seen_and_wanted(state), self.job.prompt)
-            self.shown = now
+            self.shown = time.perf_counter()
+            self.pause = max(PREVIEW_EVERY, PREVIEW_COST * (self.shown - now))
         if now - self.saved > SAVE_EVERY:
             checkpoint.save(self.job.checkpoint, self.optimization, self.identity)
             self.saved = now
@@ -55,13 +59,19 @@ class Watch:
 
 def _seen_and_wanted(state: State):
     """Frames (2N,H,W,3) uint8: the renders, and below them what the model would have them be."""
-    wanted = state.distilled.picture()
-    seen = enlarged(state.render.colour.detach() * 2 - 1, wanted.shape[-1])
+    wanted = state.taught.wanted()
+    seen = resized(state.taught.seen, wanted.shape[-1])
     both = torch.cat([seen, wanted]).clamp(-1, 1)
     return ((both + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def begin(job: Job, model: ImageModel, options: ObjectOptions, bundled: bool) -> Optimization:
+def identity_of(job: Job, options: ObjectOptions, source: Source) -> dict[str, object]:
+    """What a checkpoint of a run must be of, to go on with it."""
+    run = {"prompt": job.text, "seed": job.seed, "options": options.model_dump(mode="json")}
+    return run if source.bundled else {**run, "model": source.name, "lora": list(source.lora)}
+
+
+def begin(job: Job, model: TextToImage, options: ObjectOptions, bundled: bool) -> Optimization:
     """The distillation of a job, at its beginning. bundled: the model knows the toybox's backdrops."""
     torch.manual_seed(job.seed)  # the hash grid draws its start
     field = HashField() if options.field == "hash" else VoxelField(options.stages[0].grid)
@@ -71,13 +81,13 @@ def begin(job: Job, model: ImageModel, options: ObjectOptions, bundled: bool) ->
         teacher_of(model, job.text, options, job.seed),
         scenery,
         options,
-        size=model.config.size,
+        size=model.size,
         seed=job.seed,
         phase=PHASE if bundled else None,
     )
 
 
-def faces_seen(optimization: Optimization, model: ImageModel) -> int | None:
+def faces_seen(optimization: Optimization, model: TextToImage) -> int | None:
     """How many of four views around the object the model itself takes for its front; 1 is sound.
 
     None for models that are not told the camera.
@@ -99,7 +109,7 @@ def faces_seen(optimization: Optimization, model: ImageModel) -> int | None:
     preferred = monitors.preferred_views(
         model.denoiser,
         space_of(model.first_stage),
-        enlarged(seen.colour * 2 - 1, model.config.size),
+        resized(seen.colour * 2 - 1, model.size),
         optimization.scenery.texts[0],
         cameras.azimuth,
         cameras.elevation,
@@ -113,8 +123,7 @@ def generate(
     jobs: Sequence[Job],
     options: ObjectOptions,
     *,
-    model: Path,
-    bundled: bool,
+    source: Source,
     device: str,
     preset: str,
     preview: bool,
@@ -123,21 +132,24 @@ def generate(
 ) -> None:
     """Makes the objects one after another; each leaves all its files before the next begins.
 
-    model: a folder that `ImageModel.load` reads; bundled: whether it is the project's own. start:
+    options: what they leave to the model is filled in, see `ObjectOptions.fitted`. start:
     `time.perf_counter()` when the process began. Ctrl-C ends the distillation, and what there is of the
     object becomes files.
     Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any
     work.
     """
-    identities = [
-        {"prompt": job.text, "seed": job.seed, "options": options.model_dump(mode="json")} for job in jobs
-    ]
+    chosen = pick_device(device)
+    folder = located(source.name)
+    dtype = getattr(torch, source.dtype) if source.dtype else None
+    image_model = load_image_model(
+        folder, device=chosen, dtype=dtype, lora=source.lora, offload=source.offload
+    )
+    options = options.fitted(image_model.reads_attributes, image_model.first_stage is not None)
+    identities = [identity_of(job, options, source) for job in jobs]
     if resume:
         for job, identity in zip(jobs, identities, strict=True):
             checkpoint.check(job.checkpoint, identity)
-    chosen = pick_device(device)
-    image_model = ImageModel.load(model, chosen)
-    weights = load_folder(model).sha256
+    weights = weights_sha256(folder)
     load = time.perf_counter() - start
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -145,7 +157,7 @@ def generate(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for job, identity in zip(jobs, identities, strict=True):
             began = time.perf_counter()
-            optimization = begin(job, image_model, options, bundled)
+            optimization = begin(job, image_model, options, source.bundled)
             if resume:
                 checkpoint.load(job.checkpoint, optimization)
             watch = Watch(job, optimization, identity, preview)
@@ -170,8 +182,11 @@ def generate(
                 seed=job.seed,
                 options=options,
                 preset=preset,
-                model=str(model),
+                model=source.name,
                 model_sha256=weights,
+                model_kind=kind(folder),
+                dtype=str(next(image_model.denoiser.parameters()).dtype).removeprefix("torch."),
+                lora=list(source.lora),
                 device=describe(chosen),
                 versions=versions(),
                 iterations=optimization.iteration,

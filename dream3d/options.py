@@ -14,6 +14,7 @@ FieldKind = Literal["voxel", "hash"]
 Camera = Literal["input", "words", "unsaid"]
 
 
+DTYPES = ("float32", "bfloat16", "float16")
 EXTENSIONS = (".obj", ".glb", ".ply")
 
 
@@ -26,9 +27,28 @@ class Stage(BaseModel):
     size: int = Field(ge=16, le=512, description="side of the renders, pixels; enlarged for the model")
     samples: int = Field(ge=8, le=512, description="a ray")
     grid: int = Field(ge=8, le=256, description="vertices along a side of the voxel grid")
-    guidance: float = Field(ge=0, le=200, description="diffusers' scale: 1 is none")
+    guidance: float | None = Field(
+        default=None, ge=0, le=200, description="diffusers' scale: 1 is none; null: see `usual_guidance`"
+    )
     steps: int = Field(1, ge=1, le=50, description="DDIM steps to a target of the x0 loss")
-    uses: int = Field(1, ge=1, le=50, description="iterations that a target of the x0 loss serves")
+
+    @property
+    def scale(self) -> float:
+        """The guidance. Raises ValueError where it is still left to the model: see `ObjectOptions.fitted`."""
+        if self.guidance is None:
+            raise ValueError("the stage's guidance has not been filled in")
+        return self.guidance
+
+
+class Pool(BaseModel):
+    """Targets of the x0 loss that are kept and learned from in turns; see `dream3d.lessons`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(24, ge=1, le=512, description="targets")
+    every: int = Field(6, ge=1, le=1000, description="iterations from one renewal to the next")
+    taken: int = Field(12, ge=1, le=64, description="targets that an iteration learns from")
+    stride: int = Field(2, ge=1, le=8, description="it sees every so manyth pixel of them, both ways")
 
 
 class Weights(BaseModel):
@@ -64,12 +84,13 @@ class ObjectOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(ge=1, le=100000)
-    views: int = Field(4, ge=1, le=16, description="a step, evenly spaced around the object")
+    views: int = Field(4, ge=1, le=16, description="asked about at once, evenly spaced around the object")
     elevation: tuple[float, float] = Field((-5.0, 35.0), description="degrees, drawn from between")
     noise: tuple[tuple[float, float], tuple[float, float]] = Field(
         ((0.98, 0.98), (0.02, 0.5)), description="timesteps as shares of T: from this range to that"
     )
     loss: Loss = "x0"
+    pool: Pool | None = None
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
     decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
@@ -90,8 +111,14 @@ class ObjectOptions(BaseModel):
                 raise ValueError(f"{name} must be given as the lower end and the higher")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must lie between -90 and 90 degrees")
-        if self.camera == "words" and self.loss in ("csd", "ism"):
-            raise ValueError(f"the loss {self.loss} needs camera: input, for Perp-Neg has no two branches")
+        if self.pool and self.loss != "x0":
+            raise ValueError(f"the loss {self.loss} has no targets to keep: pool must be null")
+        if self.pool and (self.pool.size % self.views or self.pool.taken > self.pool.size):
+            raise ValueError("the pool's size must be a multiple of views, and taken at most the size")
+        if self.pool and self.lighting.share:
+            raise ValueError("no lamp can light the targets of a pool: lighting.share must be 0")
+        if self.pool and any(stage.size % self.pool.stride for stage in self.stages):
+            raise ValueError("every stage's size must be a multiple of the pool's stride")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self
@@ -99,10 +126,12 @@ class ObjectOptions(BaseModel):
     def changed(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
         """These options with the values that are not None. Raises UserError that names the option.
 
-        guidance: of all stages.
+        guidance: of all stages. A loss other than x0 leaves out the pool of targets.
         """
         given = {name: value for name, value in values.items() if value is not None}
         stored = self.model_dump() | given
+        if stored["loss"] != "x0":
+            stored["pool"] = None
         if guidance is not None:
             stored["stages"] = [stage | {"guidance": guidance} for stage in stored["stages"]]
             given["guidance"] = guidance
@@ -112,6 +141,48 @@ class ObjectOptions(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][-1])
             raise UserError(f"--{name} cannot be {given.get(name)!r}: {first['msg'].lower()}.") from error
+
+    def fitted(self, takes_camera: bool, latents: bool) -> ObjectOptions:
+        """What the options leave to the model: guidance where a stage says none, and the camera in words for
+        a model that takes it in no other way."""
+        usual = usual_guidance(self.loss, latents)
+        stages = [
+            s if s.guidance is not None else s.model_copy(update={"guidance": usual}) for s in self.stages
+        ]
+        camera = "words" if self.camera == "input" and not takes_camera else self.camera
+        return self.model_copy(update={"stages": tuple(stages), "camera": camera})
+
+
+def usual_guidance(loss: Loss, latents: bool) -> float:
+    """The scale that a loss is known to need, by the convention of `core.guidance.ClassifierFreeGuidance`,
+    where 1 is none (DreamFusion's omega is one less).
+
+    Score distillation alone needs far more than sampling: 100 for latents (Poole et al. 2022, and
+    Stable-DreamFusion), 20 for DeepFloyd's pixels (threestudio). VSD and ISM were made to do with 7.5.
+    """
+    if loss in ("sds", "sjc"):
+        return 100.0 if latents else 20.0
+    return 7.5
+
+
+class Source(NamedTuple):
+    """The image model that objects are distilled from, and how it is held in memory."""
+
+    name: str  # a folder, or a name or an id of the hub
+    bundled: bool = False
+    dtype: str | None = None  # of a checkpoint's weights, one of `DTYPES`; None: as fits the device
+    lora: tuple[str, ...] = ()
+    offload: bool = False
+
+
+def check_source(source: Source, options: ObjectOptions) -> None:
+    """Raises UserError for what cannot be, whatever the model is."""
+    if source.dtype not in (None, *DTYPES):
+        raise UserError(f"--dtype cannot be {source.dtype!r}: give {', '.join(DTYPES)}.")
+    if source.bundled and (source.lora or source.offload or source.dtype not in (None, "float32")):
+        raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
+    if source.offload and options.loss == "vsd":
+        raise UserError("--offload cannot be combined with --loss vsd, which trains beside the network.")
 
 
 def check_prompt(prompt: str) -> None:

@@ -27,8 +27,11 @@ class ObjectRecord(BaseModel):
     seed: int
     options: ObjectOptions
     preset: str
-    model: str  # its folder
-    model_sha256: str
+    model: str  # its folder, or the name or id of the hub that was given
+    model_sha256: str  # of the files with the network's weights
+    model_kind: str  # "dreamlift", or the class of the checkpoint's pipeline
+    dtype: str  # of the weights
+    lora: list[str]
     device: str
     versions: dict[str, str]
     iterations: int  # done; fewer than the options' where the run was stopped

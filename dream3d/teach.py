@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from core.attributes import CAMERA
 from core.denoiser import Denoiser, Denoises
 from core.guidance import ClassifierFreeGuidance
-from core.image_model import ImageModel
+from core.image_model import TextToImage
 from dream3d.distill import (
     CSD,
     ISM,
@@ -21,20 +22,22 @@ from dream3d.distill import (
 )
 from dream3d.optimize import Teacher
 from dream3d.options import ObjectOptions, Stage
-from dream3d.views import ViewGuidance, ViewTexts
+from dream3d.views import ViewGuidance, ViewTexts, ViewWords
 
 
-def teacher_of(model: ImageModel, prompt: str, options: ObjectOptions, seed: int) -> Teacher:
+def teacher_of(model: TextToImage, prompt: str, options: ObjectOptions, seed: int) -> Teacher:
     """What the stages of a run learn from an image model.
 
     The model is frozen. Its denoiser is guided in every stage by the stage's scale; where the camera is said
-    in words, by views of the prompt instead of the text of the scenery.
+    in words, by views of the prompt instead of the text of the scenery: with Perp-Neg, but for the losses
+    that need the two branches of classifier-free guidance.
 
+    options: as `ObjectOptions.fitted` gives them.
     Raises UserError where guidance cannot lead away from the negative; see `ImageModelConfig`.
     """
     always = options.loss in ("csd", "ism") or options.camera == "words"  # guided at every scale
     for stage in options.stages:
-        model.config.check_guidance(0.0 if always else stage.guidance, options.negative)
+        model.check_guidance(0.0 if always else stage.scale, options.negative)
     frozen = model.denoiser.requires_grad_(False)
     negative = model.encode([options.negative])
     space = space_of(model.first_stage)
@@ -42,11 +45,14 @@ def teacher_of(model: ImageModel, prompt: str, options: ObjectOptions, seed: int
     views = ViewTexts.of(prompt, model.encode) if options.camera == "words" else None
 
     def teach(stage: Stage) -> Distillation:
-        plain = ClassifierFreeGuidance(frozen, stage.guidance, negative, options.rescale)
-        guided: Denoises = ViewGuidance(frozen, views, stage.guidance, negative) if views else plain
+        told = ViewWords(frozen, views) if views else frozen
+        plain = ClassifierFreeGuidance(
+            told, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
+        )
+        guided: Denoises = ViewGuidance(frozen, views, stage.scale, negative) if views else plain
         match options.loss:
             case "x0":
-                return X0(guided, timesteps, space, stage.steps, stage.uses)
+                return X0(guided, timesteps, space, stage.steps)
             case "sds":
                 return SDS(guided, timesteps, space)
             case "sjc":
@@ -67,6 +73,6 @@ def taught_by(denoiser: Denoiser, options: ObjectOptions) -> Teacher:
     timesteps = LinearAnnealing(*options.noise)
 
     def teach(stage: Stage) -> Distillation:
-        return X0(denoiser, timesteps, steps=stage.steps, uses=stage.uses)
+        return X0(denoiser, timesteps, steps=stage.steps)
 
     return teach

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.attributes import CAMERA, attributes, camera
 from core.condition import Condition
 from core.denoiser import Denoiser, Prediction
-from core.guidance import PerpNeg
+from core.guidance import Guidable, Guidance, PerpNeg
 from core.schedule import NoiseSchedule
 
 VIEWS = ("front view", "side view", "back view")
@@ -68,6 +68,7 @@ class ViewTexts:
             torch.einsum("bv,vld->bld", share, self.texts.tokens),
             self.texts.mask[:1].expand(len(share), -1),
             attributes(len(share)).to(self.texts.tokens),
+            None if self.texts.pooled is None else share @ self.texts.pooled,
         )
 
     def against(self, azimuth: Tensor) -> tuple[tuple[Condition, Condition], Tensor]:
@@ -110,6 +111,28 @@ class ViewGuidance:
         towards = replace(self.texts.towards(azimuth), attributes=said)
         against, weights = self.texts.against(azimuth)
         return PerpNeg(self.denoiser, self.scale, self.negative, against, weights)(x, t, towards)
+
+
+class ViewWords(Guidance):
+    """A denoiser that is told in words what a condition says of the camera, without Perp-Neg.
+
+    Rows that say a camera have their text replaced by that of the view; others, such as a negative with
+    `unsaid=(CAMERA,)`, keep theirs. The network is not told the camera.
+    """
+
+    def __init__(self, denoiser: Guidable, texts: ViewTexts) -> None:
+        super().__init__(denoiser)
+        self.texts = texts
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        azimuth, _ = camera(condition.attributes)
+        rows = torch.where(azimuth.isnan(), len(azimuth), 0) + torch.arange(
+            len(azimuth), device=azimuth.device
+        )
+        said = condition.attributes.clone()
+        said[..., CAMERA] = 0
+        texts = Condition.cat([self.texts.towards(azimuth.nan_to_num()), condition])[rows]
+        return self.denoiser.predict(x, t, replace(texts, attributes=said))
 
 
 def _share(azimuth: Tensor) -> Tensor:

