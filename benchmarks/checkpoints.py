@@ -1,11 +1,13 @@
 """Checkpoints of random weights for measurements: the architecture of Stable Diffusion 1.5, whole or tiny."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+diffusers: Any = import_module("diffusers")  # whose names come lazily: type checkers see none
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz"
 
