@@ -19,7 +19,6 @@ from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageM
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.sampling import Sampling
 from core.samplers import noise_like
-from core.weights import fill
 from video.pretrained.inflated import InflatedUNet, fresh_config
 from video.pretrained.motion_format import MotionFile, read_motion, write_motion
 from video.pretrained.motion_layers import MotionLayers
@@ -189,7 +188,11 @@ def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLaye
     config, tensors = read_motion(path)
     # As in diffusers, the groups are those of the U-Net: files in the original format do not say.
     layers = MotionLayers(config.model_copy(update={"motion_norm_num_groups": unet.config.norm_num_groups}))
-    fill(layers, tensors, path)
+    wanted = layers.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape:
+            raise UserError(f"The weights of the motion adapter {motion} do not fit its config: see {name}.")
+    layers.load_state_dict(tensors)
     return layers, motion_sampling(image)
 
 

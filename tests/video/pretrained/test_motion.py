@@ -22,6 +22,7 @@ from tests.pretrained import checkpoints
 from tests.pretrained.motion_checkpoints import motion_adapter, motion_lora
 from tests.video.pretrained.test_motion_format import as_original
 from video.pretrained.motion import load_motion_model
+from video.pretrained.motion_format import read_motion, write_motion
 
 PROMPT, NEGATIVE = "a panda on a swing", "blurry"
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear", "steps_offset": 1}
@@ -199,8 +200,15 @@ def test_trained_layers_are_saved_for_diffusers(sd, adapters, tmp_path: Path) ->
 
 
 def test_what_does_not_fit_is_refused(sd, xl, adapters, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not fit SDXL|do not fit"):
+    with pytest.raises(UserError, match="does not fit SDXL"):
         load_motion_model(checkpoints.stable_diffusion(tmp_path / "other"), wider(tmp_path / "wider"))
+    broken = read_motion(adapters["v1"])
+    broken.tensors.pop("up_blocks.0.motion_modules.1.proj_in.bias")
+    write_motion(tmp_path / "broken", broken)
+    with pytest.raises(
+        UserError, match="do not fit its config: see up_blocks.0.motion_modules.1.proj_in.bias"
+    ):
+        load_motion_model(sd, tmp_path / "broken")
     with pytest.raises(UserError, match="are for Stable Diffusion 1.x and SDXL"):
         load_motion_model(checkpoints.deepfloyd(tmp_path / "if"), "none")
     model = load_motion_model(sd, "none")
