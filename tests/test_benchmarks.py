@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks import digits, latent, orderings, real_size
+from benchmarks import animatediff_real, digits, latent, orderings, real_size
 from benchmarks.digits import LEVELS, Digits, said
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
@@ -126,3 +126,12 @@ def test_at_real_size_ours_and_diffusers_do_the_same(tmp_path):
         assert of_each[0].result == pytest.approx(of_each[1].result, rel=1e-4)
         assert all(m.peak > 0.1 and m.seconds > 0 for m in of_each)
     assert real_size.measure(real_size.CASES["dream3d"]["ours"], place, 1).result != 0
+
+
+def test_animatediff_is_measured_on_what_both_draw_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    figures = animatediff_real.compare(tmp_path, tiny=True)
+    assert list(figures) == ["diffusers", "ours"]
+    assert figures["ours"]["difference"] < 1e-4
+    assert all(case["peak_gib"] >= case["load_gib"] > 0 < case["sample"] for case in figures.values())

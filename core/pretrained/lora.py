@@ -18,11 +18,7 @@ def add(pipeline: Any, source: str) -> None:
 
     Raises UserError where nothing is found, it does not fit the checkpoint, or peft is not installed.
     """
-    name, _, said = source.rpartition("@") if "@" in source else (source, "", "1")
-    try:
-        scale = float(said)
-    except ValueError as error:
-        raise UserError(f"--lora takes NAME or NAME@SCALE, not {source!r}.") from error
+    name, scale = split_scale(source)
     if find_spec("peft") is None:
         raise UserError("LoRA weights need the package peft: pip install peft")
     file = weights_file(name)
@@ -55,3 +51,12 @@ def weights_file(name: str) -> Path:
             f"{name} must hold one file of safetensors, and there is {found}: give a file's path."
         )
     return files[0]
+
+
+def split_scale(source: str) -> tuple[str, float]:
+    """NAME or NAME@SCALE as both. Raises UserError where the scale is no number."""
+    name, _, said = source.rpartition("@") if "@" in source else (source, "", "1")
+    try:
+        return name, float(said)
+    except ValueError as error:
+        raise UserError(f"--lora takes NAME or NAME@SCALE, not {source!r}.") from error

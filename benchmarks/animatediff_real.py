@@ -1,0 +1,206 @@
+"""AnimateDiff at the size of Stable Diffusion 1.5: ours beside diffusers' AnimateDiffPipeline, in one run.
+
+    python -m benchmarks.animatediff_real [--tiny] [--folder DIR] [--out animatediff.json]
+
+Random weights, the same for both, in `--folder` (3 GB, made where missing; a temporary one unless given).
+Every case runs in a process of its own, from the same noise, and says how long loading and sampling took and
+what memory they needed at most; what it draws is compared.
+
+On the CPU: one step of 2 frames of 512x512 in float32, with guidance. With CUDA: 16 frames, 25 steps,
+bfloat16: diffusers as it is and compiled, ours `exact` (as it is) and `fast` (compiled), each after a run
+that is not counted. Without CUDA those are left out, and it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmarks.report import write_json
+
+PROMPT = "a panda on a swing"
+GUIDANCE = 7.5
+CPU_CASES = ("diffusers", "ours")
+CUDA_CASES = ("diffusers", "diffusers compiled", "ours exact", "ours fast")
+
+
+class Size(NamedTuple):
+    """What is drawn."""
+
+    frames: int
+    side: int  # pixels
+    steps: int
+
+
+def size_of(tiny: bool, cuda: bool) -> Size:
+    side = 64 if tiny else 512
+    return Size(16, side, 25) if cuda else Size(2, side, 1)
+
+
+class Clock:
+    """Seconds since it was made at the last call: called after every step, the time that sampling took."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.seconds = 0.0
+
+    def __call__(self, *_: Any) -> Any:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds = time.perf_counter() - self.start
+        return {}  # diffusers asks what has changed
+
+
+def noise(size: Size) -> Tensor:
+    from core.samplers import noise_like
+
+    return noise_like((1, 4, size.frames, size.side // 8, size.side // 8), [torch.Generator().manual_seed(0)])
+
+
+class Ours:
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype, compiled: bool) -> None:
+        from video.pretrained.motion import load_motion_model
+
+        self.model = load_motion_model(folder / "sd", folder / "motion", device=device, dtype=dtype)
+        if compiled:
+            self.model.inflated.compile(mode="max-autotune-no-cudagraphs")
+
+    def __call__(self, size: Size) -> tuple[Tensor, float]:
+        """The clip (1,3,F,H,W) in [-1, 1], and the seconds until it was decoded."""
+        clock = Clock()
+        clip = self.model.sample(
+            [PROMPT],
+            frames=size.frames,
+            steps=size.steps,
+            guidance=GUIDANCE,
+            seeds=[0],
+            size=(size.side, size.side),
+            on_state=clock,
+        )
+        return clip, clock.seconds
+
+
+class Theirs:
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype, compiled: bool) -> None:
+        diffusers: Any = import_module("diffusers")  # whose names come lazily: type checkers see none
+        schedule = {"beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}
+        self.pipeline: Any = diffusers.AnimateDiffPipeline.from_pretrained(
+            folder / "sd",
+            motion_adapter=diffusers.MotionAdapter.from_pretrained(folder / "motion", dtype=dtype),
+            scheduler=diffusers.DDIMScheduler.from_pretrained(
+                folder / "sd", subfolder="scheduler", **schedule
+            ),
+            dtype=dtype,
+        ).to(device)
+        self.pipeline.set_progress_bar_config(disable=True)
+        if compiled:
+            self.pipeline.unet.compile(mode="max-autotune-no-cudagraphs")
+
+    def __call__(self, size: Size) -> tuple[Tensor, float]:
+        clock = Clock()
+        clip = self.pipeline(
+            PROMPT,
+            num_frames=size.frames,
+            num_inference_steps=size.steps,
+            guidance_scale=GUIDANCE,
+            height=size.side,
+            width=size.side,
+            latents=noise(size).to(self.pipeline.unet.dtype),
+            output_type="pt",
+            callback_on_step_end=clock,
+        ).frames
+        return 2 * clip.transpose(1, 2) - 1, clock.seconds
+
+
+def run_case(case: str, folder: Path, cuda: bool, tiny: bool) -> dict[str, float]:
+    """Loads, warms up, draws; leaves the clip in the folder."""
+    name, _, how = case.partition(" ")
+    device, dtype = ("cuda", torch.bfloat16) if cuda else ("cpu", torch.float32)
+    size = size_of(tiny, cuda)
+    start = time.perf_counter()
+    draw = (Ours if name == "ours" else Theirs)(folder, device, dtype, how in ("fast", "compiled"))
+    figures = {"load": time.perf_counter() - start, "load_gib": peak(cuda)}
+    draw(size._replace(steps=2) if cuda else Size(1, 64, 1))
+    start = time.perf_counter()
+    clip, sampled = draw(size)
+    total = time.perf_counter() - start
+    save_file({"clip": clip.float().cpu().contiguous()}, folder / f"{case}.safetensors")
+    return {**figures, "sample": sampled, "decode": total - sampled, "peak_gib": peak(cuda)}
+
+
+def peak(cuda: bool) -> float:
+    """GiB, so far in this process: of the GPU, else of memory."""
+    if cuda:
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def compare(folder: Path, tiny: bool) -> dict[str, dict[str, float]]:
+    """Every case by itself, and how far each clip is from the first's, relative to its greatest value."""
+    from benchmarks import checkpoints
+
+    if not (folder / "motion").is_dir():
+        checkpoints.stable_diffusion(folder / "sd", tiny)
+        checkpoints.motion_adapter(folder / "motion", tiny)
+    cuda = torch.cuda.is_available()
+    cases = CUDA_CASES if cuda else CPU_CASES
+    figures = {}
+    for case in cases:
+        command = [sys.executable, "-m", __spec__.name if __spec__ else "benchmarks.animatediff_real"]
+        command += ["--case", case, "--folder", str(folder)] + ["--tiny"] * tiny
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        figures[case] = json.loads(done.stdout.splitlines()[-1])
+        clip, first = (load_file(folder / f"{name}.safetensors")["clip"] for name in (case, cases[0]))
+        figures[case]["difference"] = ((clip - first).abs().max() / first.abs().max()).item()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--tiny", action="store_true", help="a network of few weights, to try the script")
+    parser.add_argument("--folder", type=Path, help="where the random checkpoints are, or are to be")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    if arguments.case:
+        print(json.dumps(run_case(arguments.case, arguments.folder, cuda, arguments.tiny)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        figures = compare(folder, arguments.tiny)
+    size = size_of(arguments.tiny, cuda)
+    console = Console()
+    console.print(table(figures, size))
+    if not cuda:
+        console.print("No CUDA device here: 16 frames in 25 steps, exact and fast, were left out.")
+    if arguments.out:
+        write_json(arguments.out, {"tiny": arguments.tiny, **size._asdict(), "cases": figures})
+
+
+def table(figures: dict[str, dict[str, float]], size: Size) -> Table:
+    title = f"{size.frames} frames of {size.side}x{size.side}, {size.steps} step(s)"
+    shown = Table("", "load, s", "GiB then", "sample, s", "decode, s", "GiB at most", "apart", title=title)
+    for case, of in figures.items():
+        numbers = [f"{of[key]:.2f}" for key in ("load", "load_gib", "sample", "decode", "peak_gib")]
+        shown.add_row(case, *numbers, f"{of['difference']:.1e}")
+    return shown
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pretrained checkpoints that draw clips."""
