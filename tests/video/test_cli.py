@@ -183,6 +183,7 @@ def test_previews_show_the_guess_while_it_improves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(video.generate, "PREVIEW_REST", 0)
     job = Job("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
     watch = Watch(progress, progress.add_task("", total=3), job, decode=torch.neg)
