@@ -18,6 +18,7 @@ class Condition:
     mask: (B,L) bool, True where a token is real; every row has at least one.
     attributes: (B,V), or (B,F,V) with a row for each frame of a clip; see `core.attributes`. Zeros mean
         "not said".
+    pooled: (B,P) one state for the whole text, where the model asks for it (SDXL); None elsewhere.
 
     Raises ValueError when the shapes disagree.
     """
@@ -25,6 +26,7 @@ class Condition:
     tokens: Tensor
     mask: Tensor
     attributes: Tensor
+    pooled: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 3 or self.mask.shape != self.tokens.shape[:2]:
@@ -37,13 +39,16 @@ class Condition:
                 f"attributes {tuple(self.attributes.shape)}: expected (B,V) or (B,F,V), "
                 f"B = {len(self.tokens)}"
             )
+        if self.pooled is not None and (self.pooled.ndim != 2 or len(self.pooled) != len(self.tokens)):
+            raise ValueError(f"pooled {tuple(self.pooled.shape)}: expected (B,P), B = {len(self.tokens)}")
 
     def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Condition:
-        """Moved to `device`; tokens and attributes cast to `dtype` (the mask stays bool)."""
+        """Moved to `device`; all but the mask cast to `dtype`."""
         return Condition(
             self.tokens.to(device=device, dtype=dtype),
             self.mask.to(device=device),
             self.attributes.to(device=device, dtype=dtype),
+            None if self.pooled is None else self.pooled.to(device=device, dtype=dtype),
         )
 
     def __len__(self) -> int:
@@ -55,7 +60,8 @@ class Condition:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"row {index} of {len(self)}")  # also what ends `for row in condition`
             index = slice(index % len(self), index % len(self) + 1)
-        return Condition(self.tokens[index], self.mask[index], self.attributes[index])
+        pooled = None if self.pooled is None else self.pooled[index]
+        return Condition(self.tokens[index], self.mask[index], self.attributes[index], pooled)
 
     def repeat_interleave(self, count: int) -> Condition:
         """Every row `count` times in a row: a, b -> a, a, b, b."""
@@ -63,15 +69,23 @@ class Condition:
             self.tokens.repeat_interleave(count, dim=0),
             self.mask.repeat_interleave(count, dim=0),
             self.attributes.repeat_interleave(count, dim=0),
+            None if self.pooled is None else self.pooled.repeat_interleave(count, dim=0),
         )
 
     @staticmethod
     def cat(conditions: Sequence[Condition]) -> Condition:
-        """One batch of all, in order; shorter texts are padded with masked zeros to the longest L."""
+        """One batch of all, in order; shorter texts are padded with masked zeros to the longest L.
+
+        Raises ValueError where some have a pooled state and others none.
+        """
+        pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
+        if pooled and len(pooled) != len(conditions):
+            raise ValueError(f"{len(pooled)} of {len(conditions)} conditions have a pooled state")
         length = max(condition.tokens.shape[1] for condition in conditions)
         missing = [length - condition.tokens.shape[1] for condition in conditions]
         return Condition(
             torch.cat([F.pad(c.tokens, (0, 0, 0, m)) for c, m in zip(conditions, missing, strict=True)]),
             torch.cat([F.pad(c.mask, (0, m), value=False) for c, m in zip(conditions, missing, strict=True)]),
             torch.cat([c.attributes for c in conditions]),
+            torch.cat(pooled) if pooled else None,
         )

