@@ -18,8 +18,12 @@ OnState = Callable[[State], None]
 class ClipModel(Protocol):
     """A loaded model, ready to draw."""
 
-    record: ModelRecord | CheckpointRecord
     keeps_latents: bool  # whether decoding is so costly that its input should be saved before
+
+    @property
+    def record(self) -> ModelRecord | CheckpointRecord:
+        """Which weights it has."""
+        ...
 
     def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]. on_state: called after every step, the last time before decoding."""

