@@ -3,6 +3,8 @@
 Each function fills a folder and returns it. Clips of them are some 32 pixels on a side and a few frames long.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -169,6 +171,17 @@ def modelscope(folder: Path) -> Path:
     )  # fmt: skip
     scheduler = DDIMScheduler(**STABLE_DIFFUSION_SCHEDULE)
     return _saved(TextToVideoSDPipeline(vae(), clip(tokenizer), tokenizer, network, scheduler), folder)
+
+
+VIDEO: dict[str, Callable[[Path], Path]] = {
+    "wan": wan,
+    "wan-2.2": partial(wan, expand_timesteps=True),
+    "wan-image": wan_image,
+    "ltx": ltx,
+    "cogvideox": cogvideox,
+    "cogvideox-image": partial(cogvideox, image=True, learned_positions=True),
+    "modelscope": modelscope,
+}
 
 
 def _saved(pipeline: DiffusionPipeline, folder: Path) -> Path:

@@ -99,14 +99,14 @@ REFUSED = {"motion": NO_MOTION, "azimuth": NO_CAMERA, "elevation": NO_CAMERA}
 def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
     autoencoder = _config(folder / "vae" / "config.json")
     network = _config(folder / "transformer" / "config.json")
-    with_image = "WanImageToVideoPipeline"
     text = kind == "WanPipeline"
+    # Wan 2.2's small model knows the first frame by its timestep, so that one set of weights does both.
+    both = index.get("expand_timesteps", False)
     return Family(
         title="Wan",
-        preset="wan" if text else "wan-image",
-        pipeline=kind if text else "",
-        # Wan 2.2's small model holds the first frame by its timestep, so that one set of weights does both.
-        image_pipeline=with_image if not text or index.get("expand_timesteps") else "",
+        preset="wan-2.2" if both else "wan" if text else "wan-image",
+        pipeline="WanPipeline" if text or both else "",
+        image_pipeline="WanImageToVideoPipeline" if both or not text else "",
         spatial=autoencoder.get("scale_factor_spatial", 8),
         patch=network.get("patch_size", [1, 2, 2])[1],
         stride=autoencoder.get("scale_factor_temporal", 4),
@@ -139,7 +139,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
     text = kind == "CogVideoXPipeline"
     return Family(
         title="CogVideoX",
-        preset="cogvideox" if network.get("patch_size_t") is None else "cogvideox-1.5",
+        preset="cogvideox-1.5" if network.get("patch_size_t") else "cogvideox" if text else "cogvideox-image",
         pipeline=kind if text else "",
         image_pipeline="" if text else kind,
         spatial=spatial,
