@@ -115,13 +115,13 @@ def _wan_transformer(in_channels: int, **image: int) -> WanTransformer3DModel:
     )  # fmt: skip
 
 
-def ltx(folder: Path) -> Path:
-    """LTX-Video, which takes an image or none."""
+def ltx(folder: Path, *, timestep_conditioning: bool = False) -> Path:
+    """LTX-Video, which takes an image or none; from 0.9.1 on its decoder denoises too, told a timestep."""
     torch.manual_seed(0)
     widths, layers = (8, 8, 8, 8), (1, 1, 1, 1, 1)
     autoencoder = AutoencoderKLLTXVideo(
         latent_channels=8, block_out_channels=widths, decoder_block_out_channels=widths,
-        layers_per_block=layers, decoder_layers_per_block=layers,
+        layers_per_block=layers, decoder_layers_per_block=layers, timestep_conditioning=timestep_conditioning,
     )  # fmt: skip
     transformer = LTXVideoTransformer3DModel(
         in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=12, cross_attention_dim=24,
@@ -136,8 +136,13 @@ def ltx(folder: Path) -> Path:
     return _saved(LTXPipeline(scheduler, autoencoder, t5_encoder(), tokenizer, transformer), folder)
 
 
-def cogvideox(folder: Path, *, image: bool = False, learned_positions: bool = False) -> Path:
-    """CogVideoX-2b, or a 5b-I2V with an image; learned positions hold it to one size, as that one's do."""
+def cogvideox(
+    folder: Path, *, image: bool = False, learned_positions: bool = False, patch_size_t: int | None = None
+) -> Path:
+    """CogVideoX-2b, or a 5b-I2V with an image; learned positions hold it to one size, as that one's do.
+
+    patch_size_t: latent frames of a token, 2 in CogVideoX 1.5.
+    """
     torch.manual_seed(0)
     autoencoder = AutoencoderKLCogVideoX(
         block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
@@ -145,9 +150,11 @@ def cogvideox(folder: Path, *, image: bool = False, learned_positions: bool = Fa
     )  # fmt: skip
     transformer = CogVideoXTransformer3DModel(
         num_attention_heads=4, attention_head_dim=16, in_channels=8 if image else 4, out_channels=4,
-        time_embed_dim=2, text_embed_dim=WIDTH, num_layers=2, sample_width=6, sample_height=4,
-        sample_frames=9, max_text_seq_length=226, use_rotary_positional_embeddings=learned_positions,
+        time_embed_dim=8, text_embed_dim=WIDTH, num_layers=2, sample_width=6, sample_height=4,
+        sample_frames=9, max_text_seq_length=226, patch_size_t=patch_size_t, patch_bias=patch_size_t is None,
+        use_rotary_positional_embeddings=learned_positions or patch_size_t is not None,
         use_learned_positional_embeddings=learned_positions,
+        ofs_embed_dim=8 if image and patch_size_t else None,
     )  # fmt: skip
     scheduler = CogVideoXDDIMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
@@ -178,7 +185,10 @@ VIDEO: dict[str, Callable[[Path], Path]] = {
     "wan-2.2": partial(wan, expand_timesteps=True),
     "wan-image": wan_image,
     "ltx": ltx,
+    "ltx-0.9.1": partial(ltx, timestep_conditioning=True),
     "cogvideox": cogvideox,
+    "cogvideox-1.5": partial(cogvideox, patch_size_t=2),
+    "cogvideox-1.5-image": partial(cogvideox, patch_size_t=2, image=True),
     "cogvideox-image": partial(cogvideox, image=True, learned_positions=True),
     "modelscope": modelscope,
 }

@@ -22,7 +22,8 @@ class Family:
     image_pipeline: str  # the same with an image; "" where none is taken
     spatial: int  # pixels along a side of a latent
     patch: int  # latents along a side of a token
-    stride: int  # frames are one more than a multiple of it: so many to a latent
+    stride: int  # frames of a latent; the first has one to itself
+    frame_step: int  # frames are one more than a multiple of it
     # The pipeline's own least multiple of width and height, px, where it is larger than a token.
     least: int = 8
     size: tuple[int, int] | None = None  # width and height it was trained for, where its files say so
@@ -60,11 +61,10 @@ class Family:
             raise UserError(
                 f"{self.title} draws one size only, {_by(self.size)}, not {_by((width, height))}."
             )
-        if (options.frames - 1) % self.stride:
-            near = 1 + max(1, round((options.frames - 1) / self.stride)) * self.stride
-            raise UserError(
-                f"{self.title} takes --frames of {self.stride} n + 1: {near}, not {options.frames}."
-            )
+        step = self.frame_step
+        if (options.frames - 1) % step:
+            near = 1 + max(1, round((options.frames - 1) / step)) * step
+            raise UserError(f"{self.title} takes --frames of {step} n + 1: {near}, not {options.frames}.")
 
     def resolution(self, options: ClipOptions) -> tuple[int, int]:
         """Width and height of the clip, px. Raises UserError where neither the options nor the files say."""
@@ -100,6 +100,7 @@ def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
     autoencoder = _config(folder / "vae" / "config.json")
     network = _config(folder / "transformer" / "config.json")
     text = kind == "WanPipeline"
+    stride = autoencoder.get("scale_factor_temporal", 4)
     # Wan 2.2's small model knows the first frame by its timestep, so that one set of weights does both.
     both = index.get("expand_timesteps", False)
     return Family(
@@ -109,7 +110,8 @@ def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
         image_pipeline="WanImageToVideoPipeline" if both or not text else "",
         spatial=autoencoder.get("scale_factor_spatial", 8),
         patch=network.get("patch_size", [1, 2, 2])[1],
-        stride=autoencoder.get("scale_factor_temporal", 4),
+        stride=stride,
+        frame_step=stride,
         refuses=REFUSED,
     )
 
@@ -127,6 +129,7 @@ def _ltx(folder: Path) -> Family:
         spatial=spatial,
         patch=1,
         stride=temporal,
+        frame_step=temporal,
         least=32,
         refuses=REFUSED,
     )
@@ -137,6 +140,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
     network = _config(folder / "transformer" / "config.json")
     spatial = 2 ** (len(autoencoder.get("block_out_channels", [128, 256, 256, 512])) - 1)
     text = kind == "CogVideoXPipeline"
+    stride = int(autoencoder.get("temporal_compression_ratio", 4))
     return Family(
         title="CogVideoX",
         preset="cogvideox-1.5" if network.get("patch_size_t") else "cogvideox" if text else "cogvideox-image",
@@ -144,7 +148,8 @@ def _cogvideox(folder: Path, kind: str) -> Family:
         image_pipeline="" if text else kind,
         spatial=spatial,
         patch=network.get("patch_size", 2),
-        stride=autoencoder.get("temporal_compression_ratio", 4),
+        stride=stride,
+        frame_step=2 * stride,  # it decodes latents in pairs
         size=(network.get("sample_width", 90) * spatial, network.get("sample_height", 60) * spatial),
         fixed=network.get("use_learned_positional_embeddings", False),
         refuses=REFUSED,
@@ -164,6 +169,7 @@ def _modelscope(folder: Path) -> Family:
         spatial=spatial,
         patch=1,
         stride=1,
+        frame_step=1,
         size=(side, side),
         refuses=REFUSED,
     )
