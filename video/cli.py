@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from core.command import run
+from core.errors import UserError
 from core.presets import load_preset
 from video.options import ClipOptions, Job, plan, read_prompts
 from video.source import find_source
@@ -147,6 +148,8 @@ def gen_video(
         elevation=elevation,
     )
     source.check(options)
+    if complete and not source.bundled:
+        raise UserError("--complete is for the bundled model: others draw prompts as they are.")
     jobs = plan(wanted, num, seed, out)
     if source.bundled:
         _say_what_is_unknown(wanted)
