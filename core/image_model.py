@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -25,6 +25,51 @@ from core.text import TextEncoder
 from core.weights import CONFIG, fill, load_folder, save_folder
 
 OnState = Callable[[State], None]
+
+
+class FirstStage(Protocol):
+    """What stands between images (B,3,H,W) in [-1, 1] and the latents (B,C,h,w) of a model."""
+
+    def latents(self, images: Tensor) -> Tensor:
+        """What diffusion works on, with gradient."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images of such latents; not clamped."""
+        ...
+
+
+class TextToImage(Protocol):
+    """What dream3d and video ask of an image model: ours, or a checkpoint of the hub (`core.pretrained`)."""
+
+    denoiser: Denoiser
+    device: torch.device
+
+    @property
+    def first_stage(self) -> FirstStage | None: ...
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        ...
+
+    @property
+    def reads_attributes(self) -> bool:
+        """Whether the network is told the attributes of conditions, such as the camera."""
+        ...
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """Raises UserError where guidance of that scale has nothing to lead away from."""
+        ...
+
+    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+        """The condition of B prompts and of the attributes that are said beside them."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] of what the network denoises; without gradient."""
+        ...
+
 
 FIRST_STAGE = "first_stage."  # before the names of its weights in a model's folder
 
@@ -100,6 +145,8 @@ class ImageModelConfig(BaseModel):
 class ImageModel:
     """Draws images of prompts. `denoiser` is what score distillation and the video model build on."""
 
+    reads_attributes = True
+
     def __init__(
         self,
         config: ImageModelConfig,
@@ -118,6 +165,15 @@ class ImageModel:
         self.device = next(denoiser.parameters()).device
         self.first_stage = first_stage.to(self.device).eval() if first_stage else None
         self.text = text or TextEncoder(self.device)
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        return self.config.size
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """As `ImageModelConfig.check_guidance`."""
+        self.config.check_guidance(scale, negative)
 
     def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
         """The condition of B prompts and of what else is said, `attributes(B, ...)`; nothing unless given."""
@@ -171,6 +227,8 @@ class ImageModel:
         tensors, first_stage = split_first_stage(config, stored.tensors, folder)
         return cls(config, filled(config, tensors, folder).to(device), first_stage=first_stage)
 
+    save_pretrained, from_pretrained = save, load  # by the names of the hub's libraries
+
 
 def filled(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
     """The configured denoiser with those weights, which were found in `folder`."""
@@ -199,7 +257,7 @@ def split_first_stage(
 
 
 @torch.no_grad()
-def decoded(x: Tensor, first_stage: Autoencoder | None) -> Tensor:
+def decoded(x: Tensor, first_stage: FirstStage | None) -> Tensor:
     """Images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
     if first_stage and x.ndim == 5:
         frames = first_stage.decode(x.transpose(1, 2).flatten(0, 1))
@@ -224,6 +282,12 @@ def generators_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[t
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
+def check_scale(guidance: float) -> None:
+    """Raises UserError for scales of guidance that make no sense."""
+    if not 0 <= guidance <= 100:
+        raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
+
+
 def draw(
     denoiser: Denoiser,
     noise: Tensor,
@@ -234,8 +298,7 @@ def draw(
     on_state: OnState | None = None,
 ) -> Tensor:
     """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
-    if not 0 <= guidance <= 100:
-        raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
+    check_scale(guidance)
     guided = ClassifierFreeGuidance(denoiser, guidance, negative)
     x = noise
     for state in ddim(guided, noise, condition, steps=steps):

@@ -1,5 +1,7 @@
 """Dynamic thresholding: a limit of x0 that follows each picture."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,13 +19,17 @@ class DynamicThresholding(Guidance):
     inwards. It wraps a denoiser or guidance around one and applies once, after all guidance, either way.
 
     percentile: p in (0, 1], the share of values that are within s.
+    highest: that s can be, at least 1; DeepFloyd IF has 1.5, and beyond it the rest is clipped.
     """
 
-    def __init__(self, denoiser: Guidable, percentile: float = 0.995) -> None:
+    def __init__(self, denoiser: Guidable, percentile: float = 0.995, highest: float = math.inf) -> None:
         if not 0 < percentile <= 1:
             raise ValueError(f"the percentile must be above 0 and at most 1, not {percentile}")
+        if highest < 1:
+            raise ValueError(f"the limit cannot be kept below 1, to {highest}")
         super().__init__(denoiser)
         self.percentile = percentile
+        self.highest = highest
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         return self.denoiser.predict(x, t, condition)
@@ -32,7 +38,7 @@ class DynamicThresholding(Guidance):
         """The prediction with thresholded x0 and eps = (x - alpha x0) / sigma."""
         # Row by row: torch.quantile takes at most 2^24 values.
         quantiles = [row.abs().flatten().float().quantile(self.percentile) for row in prediction.x0]
-        limit = torch.stack(quantiles).clamp(min=1).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+        limit = torch.stack(quantiles).clamp(1, self.highest).to(x.dtype).view(-1, *[1] * (x.ndim - 1))
         x0 = prediction.x0.clamp(-limit, limit) / limit
         alpha, sigma = self.schedule.scales(t, x)
         return prediction._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))

@@ -53,7 +53,7 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
     try:
         # The index first, since it says what else is needed; other repositories have none.
         index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
-        parts = [part for part, (library, _) in _parts(index).items() if library and part not in UNUSED]
+        parts = [part for part in _parts(index) if part not in UNUSED]
         wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in FILES)] if parts else FILES
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=VARIANTS))
     except GatedRepoError as error:
@@ -67,7 +67,7 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
         ) from error
     except (OSError, ValueError) as error:  # no network, offline, a partial cache, a full disk
         raise UserError(
-            f"{name} is not in the local cache and the hub cannot be reached ({_first_line(error)}): run "
+            f"{name} is not in the local cache and the hub cannot be reached ({first_line(error)}): run "
             "once with a network and without HF_HUB_OFFLINE, or give a local folder."
         ) from error
 
@@ -92,9 +92,14 @@ def _index(folder: Path) -> dict[str, Any]:
     return _json(folder / INDEX)
 
 
-def _parts(index: dict[str, Any]) -> dict[str, list[str | None]]:
-    """The components that a pipeline's index names: part -> [library, class]."""
-    return {part: named for part, named in index.items() if isinstance(named, list) and len(named) == 2}
+def _parts(index: dict[str, Any]) -> list[str]:
+    """The components that a pipeline's index names and has."""
+    return [part for part, named in index.items() if isinstance(named, list) and named[0]]
+
+
+def parts_of(folder: Path) -> list[str]:
+    """The components that a pipeline's folder has, such as "unet"; none of other folders."""
+    return _parts(_index(folder))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -110,5 +115,6 @@ def _json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What went wrong, as a part of a sentence."""
     return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__

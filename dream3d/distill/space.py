@@ -4,8 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.autoencoder import Autoencoder
-from core.image_model import decoded
+from core.image_model import FirstStage, decoded
 
 
 class Space(Protocol):
@@ -21,13 +20,13 @@ class Space(Protocol):
 
 
 class PixelSpace:
-    """Models of pixels: nothing to do. Predictions are kept in range by the denoiser's own clip."""
+    """Models of pixels: nothing to do, but that no render can follow a prediction beyond [-1, 1]."""
 
     def to_model_space(self, renders: Tensor) -> Tensor:
         return renders
 
     def from_model_space(self, x0: Tensor) -> Tensor:
-        return x0.detach()
+        return x0.detach().clamp(-1, 1)
 
 
 class LatentSpace:
@@ -36,7 +35,7 @@ class LatentSpace:
     The decoder's pictures are limited to [-1, 1], beyond which no render can follow.
     """
 
-    def __init__(self, first_stage: Autoencoder) -> None:
+    def __init__(self, first_stage: FirstStage) -> None:
         self.first_stage = first_stage
 
     def to_model_space(self, renders: Tensor) -> Tensor:
@@ -46,6 +45,6 @@ class LatentSpace:
         return decoded(x0, self.first_stage)
 
 
-def space_of(first_stage: Autoencoder | None) -> Space:
+def space_of(first_stage: FirstStage | None) -> Space:
     """The space of an image model, by its first stage: `space_of(model.first_stage)`."""
     return LatentSpace(first_stage) if first_stage else PixelSpace()

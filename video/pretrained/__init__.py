@@ -1,1 +1,1 @@
-"""Pretrained video models in diffusers' formats; diffusers and transformers are imported inside functions."""
+"""Pretrained checkpoints that draw clips. diffusers and transformers are imported inside functions."""

@@ -1,0 +1,230 @@
+"""Checkpoints of diffusers as image models: Stable Diffusion 1.x and 2.x, SDXL, DeepFloyd IF's first stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.attributes import attributes
+from core.condition import Condition
+from core.denoiser import Denoiser
+from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance
+from core.image_model import ImageModel, OnState, check_scale, decoded, generators_of
+from core.pretrained import lora as adapters
+from core.pretrained.first_stage import KLFirstStage
+from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of
+from core.pretrained.network import DiffusersUNet
+from core.pretrained.sampling import Sampling
+from core.pretrained.text import T5, Clip, TextEncoding, TwoClips
+from core.samplers import noise_like
+
+STABLE_DIFFUSION, SDXL, DEEPFLOYD = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "IFPipeline"
+
+
+class PretrainedImageModel:
+    """A checkpoint as an image model: text encoder, `denoiser`, and `first_stage` where it has latents.
+
+    denoiser: what distillation and video build on; never clipped. sampling: how its publisher samples.
+    """
+
+    reads_attributes = False
+
+    def __init__(self, pipeline: Any, device: torch.device, offload: bool = False) -> None:
+        """pipeline: of diffusers, of one of the three classes above, on the CPU.
+
+        offload: the weights stay in the CPU's memory, and those of the text encoders or of the network are on
+            the device only while they are at work.
+
+        Raises UserError for checkpoints of these classes that are no plain text-to-image model, and for
+        schedulers that `Sampling` does not know.
+        """
+        self.pipeline, self.device = pipeline, device
+        self.name = type(pipeline).__name__
+        pixels = self.name == DEEPFLOYD
+        self.first_stage = None if pixels else KLFirstStage(pipeline.vae, device)
+        self.sampling = self._sampling(pixels)
+        unet = pipeline.unet
+        channels = self.first_stage.channels if self.first_stage else 3
+        self._check(unet, channels)
+        downscale = self.first_stage.downscale if self.first_stage else 1
+        self.denoiser = Denoiser(
+            DiffusersUNet(unet, downscale),
+            self.sampling.schedule,
+            self.sampling.parameterization,
+            learned_variance=unet.config.out_channels == 2 * channels,
+        )
+        self.denoiser.eval().requires_grad_(False)
+        side = unet.config.sample_size
+        self.shape = (channels, side, side)
+        self.size = side * downscale
+        self.text = self._text_encoding()
+        self._offloaded = self._place(offload)
+
+    def _sampling(self, pixels: bool) -> Sampling:
+        config = dict(self.pipeline.scheduler.config)
+        config["_class_name"] = type(self.pipeline.scheduler).__name__
+        return Sampling.of(config, ancestral=pixels)
+
+    def _check(self, unet: Any, channels: int) -> None:
+        """Raises UserError unless the network is told of text, time and sizes alone."""
+        config = unet.config
+        if config.in_channels != channels:
+            raise UserError(
+                f"The network of this checkpoint takes {config.in_channels} channels, not {channels}: it is not "
+                "for text alone, but perhaps for inpainting or upscaling."
+            )
+        if config.time_cond_proj_dim is not None or config.class_embed_type is not None:
+            raise UserError(
+                "The network of this checkpoint is told more than text (it is distilled or takes classes): give "
+                "the checkpoint that it was made from."
+            )
+        learned = config.out_channels == 2 * channels
+        if config.out_channels != channels and not learned:
+            raise UserError(f"The network puts out {config.out_channels} channels for {channels}.")
+        if self.sampling.variance == "learned" and not learned:
+            raise UserError(
+                "The checkpoint's scheduler does not match its network: it samples with a learned variance, and "
+                "the network puts out none."
+            )
+
+    def _text_encoding(self) -> TextEncoding:
+        p = self.pipeline
+        match self.name:
+            case "StableDiffusionXLPipeline":
+                zeros = bool(p.config.get("force_zeros_for_empty_prompt", True))
+                return TwoClips(
+                    (p.tokenizer, p.tokenizer_2), (p.text_encoder, p.text_encoder_2), self.device, zeros
+                )
+            case "IFPipeline":
+                return T5(p.tokenizer, p.text_encoder, self.device)
+        return Clip(p.tokenizer, p.text_encoder, self.device)
+
+    def _place(self, offload: bool) -> Any:
+        """Puts everything where it works; the hook that takes the network off again, if there is one.
+
+        The first stage is small and always on the device: distillation needs it beside the network.
+        """
+        if self.first_stage:
+            self.pipeline.vae.to(self.device)
+        heavy = [getattr(self.pipeline, part, None) for part in ("text_encoder", "text_encoder_2", "unet")]
+        heavy = [module for module in heavy if module is not None]
+        if not offload:
+            for module in heavy:
+                module.to(self.device)
+            return None
+        from accelerate import cpu_offload_with_hook
+
+        hook = None
+        for module in heavy:
+            _, hook = cpu_offload_with_hook(module, self.device, prev_module_hook=hook)
+        return hook
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """Nothing to refuse: these models were all trained with text dropped too."""
+
+    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+        """The condition of B prompts. said: attributes, of which the network is told nothing."""
+        tokens, pooled = self.text(prompts)
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        said = attributes(len(prompts)) if said is None else said
+        return Condition(tokens, mask, said.to(tokens), pooled)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        steps: int = 30,
+        guidance: float = 7.5,
+        negative: str = "",
+        seeds: Sequence[int] | None = None,
+        on_state: OnState | None = None,
+    ) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of B prompts, along the timesteps of the checkpoint's scheduler.
+
+        guidance: the scale of `ClassifierFreeGuidance`: 1 is none, as turbo models want it.
+        The rest is as in `ImageModel.sample`.
+        """
+        check_scale(guidance)
+        generators = generators_of(prompts, seeds)
+        noise = noise_like((len(prompts), *self.shape), generators).to(self.device)
+        guided = ClassifierFreeGuidance(self.denoiser, guidance, self.encode([negative]))
+        x = noise
+        for state in self.sampling.states(guided, noise, self.encode(prompts), steps, generators):
+            x = state.x
+            if on_state:
+                on_state(state)
+        return self.decode(x)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Images (B,3,H,W) in [-1, 1] of what the network denoises, or clips of (B,C,F,h,w); no gradient."""
+        if self._offloaded:
+            self._offloaded.offload()
+        return decoded(x, self.first_stage)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes the checkpoint in diffusers' layout, safetensors only."""
+        self.pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def load_image_model(
+    name_or_folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    lora: Sequence[str] = (),
+    offload: bool = False,
+    slicing: bool = False,
+) -> ImageModel | PretrainedImageModel:
+    """The image model of a local folder or of an id of the hub: our own format, or a checkpoint of diffusers.
+
+    dtype: of the weights, float32 unless given.
+    lora: what `core.pretrained.lora.add` takes, each added to the weights.
+    offload: see `PretrainedImageModel`. slicing: attention in slices, and the first stage's activations
+        calculated again for gradients: less memory, more time.
+
+    Raises UserError where nothing is there, or it is no image model that is known here, or an option is for
+    checkpoints alone.
+    """
+    folder = located(name_or_folder)
+    found = kind(folder)
+    if found == OURS:
+        if lora or offload or slicing or dtype not in (None, torch.float32):
+            raise UserError(
+                "Models of our own format take no LoRA weights, no other dtype, no offload and no slicing."
+            )
+        return ImageModel.load(folder, device)
+    if found not in (STABLE_DIFFUSION, SDXL, DEEPFLOYD):
+        raise UserError(
+            f"{name_or_folder} is a {found}; image models are {STABLE_DIFFUSION}, {SDXL} and {DEEPFLOYD}."
+        )
+    pipeline = _pipeline(folder, dtype or torch.float32)
+    for each in lora:
+        adapters.add(pipeline, each)
+    if slicing:
+        pipeline.unet.set_attention_slice("auto")
+        if found != DEEPFLOYD:
+            pipeline.vae.enable_gradient_checkpointing()
+    return PretrainedImageModel(pipeline, torch.device(device), offload)
+
+
+def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
+    """diffusers' pipeline of a folder, on the CPU. Raises UserError where its files do not make one."""
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    unused = {part: None for part in UNUSED if part in parts_of(folder)}
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, **unused
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"The checkpoint {folder} cannot be read: {first_line(error)}.") from error
+    if dtype == torch.float16 and getattr(getattr(pipeline, "vae", None), "config", {}).get("force_upcast"):
+        pipeline.vae.float()  # overflows in half precision
+    return pipeline
