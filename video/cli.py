@@ -84,9 +84,9 @@ def gen_video(
         int | None, typer.Option(help="Pixels, where the model can.", show_default=MODELS_OWN)
     ] = None,
     height: Annotated[int | None, typer.Option(help="Likewise.", show_default=MODELS_OWN)] = None,
-    lora: Annotated[str | None, typer.Option(help="LoRA weights: a folder, a file or OWNER/NAME.")] = None,
-    lora_scale: Annotated[
-        float | None, typer.Option(help="How strongly they work.", show_default="1")
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(help="LoRA weights: folder, file or OWNER/NAME, with @SCALE perhaps; may be repeated."),
     ] = None,
     dtype: Annotated[
         str | None,
@@ -132,8 +132,7 @@ def gen_video(
         image=image,
         width=width,
         height=height,
-        lora=lora,
-        lora_scale=lora_scale,
+        lora=lora or None,
         dtype=dtype,
         offload=offload,
         tiling=tiling,

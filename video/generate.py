@@ -18,7 +18,7 @@ from core.sheet import write_sheet
 from video.clip_model import ClipModel
 from video.kept import Kept
 from video.options import ClipOptions, Job
-from video.record import RunRecord, Seconds, write_record
+from video.record import CheckpointRecord, RunRecord, Seconds, write_record
 from video.source import Source
 
 PREVIEW_EVERY = 1.5  # s
@@ -88,6 +88,9 @@ def generate(
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
+    if isinstance(model.record, CheckpointRecord) and model.record.expected:
+        cost = model.record.expected
+        console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
@@ -103,6 +106,10 @@ def generate(
                     clips = model.decode(left)
             except torch.OutOfMemoryError as error:
                 raise UserError(_out_of_memory(job, chosen)) from error
+            except Exception:
+                if job.latents.exists():
+                    console.print(f"{job.latents} keeps what was sampled: --resume goes on from there.")
+                raise
             finally:
                 job.preview.unlink(missing_ok=True)
             sampled = time.perf_counter()
@@ -146,6 +153,13 @@ def _request(job: Job, options: ClipOptions, model: ClipModel) -> dict[str, Any]
     image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
     weights = model.record.model_dump(mode="json", include={"sha256", "pipeline", "dtype"})
     return said | weights | {"prompt": job.text, "seed": job.seed, "image": image}
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds > 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
 
 
 def _out_of_memory(job: Job, device: torch.device) -> str:

@@ -21,8 +21,7 @@ class ClipOptions(BaseModel):
 
     model: str | None = None  # a folder, or an id of the hub; None is the bundled one
     motion: str | None = None  # what moves an image model: a motion adapter's folder, file or id, or "none"
-    lora: str | None = None  # low-rank changes of the weights: a folder, a file, or an id
-    lora_scale: float = Field(1.0, ge=-10, le=10)
+    lora: tuple[str, ...] = ()  # low-rank changes of the weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
     offload: Literal["model", "layers"] | None = (
         None  # what waits in the CPU's memory for its turn on the GPU
@@ -61,8 +60,8 @@ class ClipOptions(BaseModel):
 
 
 def flag(name: str) -> str:
-    """The command's option of that name: lora_scale -> --lora-scale."""
-    return "--" + name.replace("_", "-")
+    """The command's option of that name."""
+    return f"--{name}"
 
 
 def refuse(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
@@ -71,7 +70,7 @@ def refuse(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None
     reasons: option -> why the model called `title` cannot honour it.
     """
     for name, reason in reasons.items():
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) not in (None, False, ()):
             raise UserError(f"{title} cannot honour {flag(name)}: {reason}.")
 
 

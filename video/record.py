@@ -18,6 +18,13 @@ class ModelRecord(BaseModel):
     image_sha256: str | None  # of the image model's, where the folder rests on one
 
 
+class Expected(BaseModel):
+    """What a clip was thought to take before it was drawn."""
+
+    memory: int  # of the device, bytes
+    seconds: float
+
+
 class CheckpointRecord(BaseModel):
     """Which pretrained checkpoint drew the clip."""
 
@@ -25,6 +32,7 @@ class CheckpointRecord(BaseModel):
     pipeline: str  # the class of diffusers that ran it
     dtype: str
     sha256: dict[str, str]  # of each file of weights, LoRA and motion adapters among them
+    expected: Expected | None = None  # None with --force
 
 
 class Seconds(BaseModel):

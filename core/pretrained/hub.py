@@ -54,7 +54,8 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
         # The index first, since it says what else is needed; other repositories have none.
         index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
         parts = [part for part in _parts(index) if part not in UNUSED]
-        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in FILES)] if parts else FILES
+        needed = FILES if weights else ["*.json"]
+        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in needed)] if parts else needed
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=VARIANTS))
     except GatedRepoError as error:
         raise UserError(

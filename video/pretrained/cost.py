@@ -29,7 +29,7 @@ def cost(make: Callable[[], nn.Module], call: Callable[[Any], object], dtype: to
     torch.set_default_dtype(dtype)
     try:
         with FakeTensorMode(), torch.no_grad():
-            network = make().eval()
+            network = make().eval().requires_grad_(False)
             with _Held(network.state_dict(keep_vars=True).values()) as held, flop_counter() as counter:
                 call(network)
     finally:

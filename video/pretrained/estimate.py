@@ -16,7 +16,8 @@ from video.pretrained.calls import decoding, denoising
 from video.pretrained.cost import Cost
 from video.pretrained.families import Family
 from video.pretrained.load import exact_parts, precision
-from video.pretrained.weights import numbers, weight_files
+from video.pretrained.weights import motion_files, numbers, weight_files
+from video.record import Expected
 
 EFFICIENCY = 0.5  # of the matmul rate that networks reach
 GIB = 2**30
@@ -51,9 +52,12 @@ class Estimate:
 def estimate(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Estimate:
     """From the headers of the weights and a run of the networks without numbers, see `cost`."""
     dtype, exact = precision(options, device), exact_parts(family)
+    files = weight_files(folder)
+    if options.motion:
+        files["motion"] = motion_files(options.motion)
     weights = {
-        part: sum(numbers(file) for file in files) * exact.get(part, dtype).itemsize
-        for part, files in weight_files(folder).items()
+        part: sum(numbers(file) for file in of_part) * exact.get(part, dtype).itemsize
+        for part, of_part in files.items()
     }
     return Estimate(
         weights,
@@ -62,8 +66,8 @@ def estimate(folder: Path, family: Family, options: ClipOptions, device: torch.d
     )
 
 
-def check_memory(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Estimate:
-    """The estimate. Raises UserError with advice where the clip will not fit into the memory that is free."""
+def expected(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Expected:
+    """What a clip will take. Raises UserError, with advice, where the memory that is free will not do."""
     planned = estimate(folder, family, options, device)
     free = free_memory(device)
     needed = planned.device_memory(options.offload)
@@ -79,7 +83,7 @@ def check_memory(folder: Path, family: Family, options: ClipOptions, device: tor
                 f"The weights of {family.title} wait in the CPU's memory with --offload: they need about "
                 f"{gib(held)}, and {gib(ram)} are free; --force goes on anyway."
             )
-    return planned
+    return Expected(memory=needed, seconds=planned.seconds(device, precision(options, device)))
 
 
 def _advice(folder: Path, family: Family, options: ClipOptions, device: torch.device, free: int) -> str:

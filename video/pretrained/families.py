@@ -8,6 +8,7 @@ from typing import Any
 from core.errors import UserError
 from video.options import ClipOptions, refuse
 
+ANIMATEDIFF = "AnimateDiff"  # the family of image models that a motion adapter moves
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it moves by itself, and motion adapters are for image models"
 
@@ -26,6 +27,7 @@ class Family:
     frame_step: int  # frames are one more than a multiple of it
     # The pipeline's own least multiple of width and height, px, where it is larger than a token.
     least: int = 8
+    least_guidance: float = 1
     size: tuple[int, int] | None = None  # width and height it was trained for, where its files say so
     fixed: bool = False  # takes no other size
     refuses: dict[str, str] = field(default_factory=dict)  # option -> why it cannot be honoured
@@ -42,7 +44,7 @@ class Family:
             raise UserError(f"{self.title} cannot honour --image: it starts from text alone.")
         if not options.image and not self.pipeline:
             raise UserError(f"{self.title} sets an image in motion: give one with --image.")
-        if not 1 <= options.guidance:
+        if options.guidance < self.least_guidance:
             raise UserError(
                 f"{self.title} cannot honour --guidance {options.guidance:g}: its pipeline guides from 1 up."
             )
@@ -90,6 +92,8 @@ def family(folder: Path) -> Family | None:
             return _cogvideox(folder, kind)
         case "TextToVideoSDPipeline":
             return _modelscope(folder)
+        case "StableDiffusionPipeline" | "StableDiffusionXLPipeline":
+            return _animatediff(folder, kind)
     return None
 
 
@@ -172,6 +176,26 @@ def _modelscope(folder: Path) -> Family:
         frame_step=1,
         size=(side, side),
         refuses=REFUSED,
+    )
+
+
+def _animatediff(folder: Path, kind: str) -> Family:
+    network = _config(folder / "unet" / "config.json")
+    autoencoder = _config(folder / "vae" / "config.json")
+    spatial = 2 ** (len(autoencoder.get("block_out_channels", [128, 256, 512, 512])) - 1)
+    side = network.get("sample_size", 64) * spatial
+    return Family(
+        title=ANIMATEDIFF,
+        preset="animatediff" if kind == "StableDiffusionPipeline" else "animatediff-sdxl",
+        pipeline=kind,
+        image_pipeline=kind,
+        spatial=spatial,
+        patch=1,
+        stride=1,
+        frame_step=1,
+        size=(side, side),
+        least_guidance=0,
+        refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA},
     )
 
 

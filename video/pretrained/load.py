@@ -2,21 +2,22 @@
 
 import logging
 import warnings
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.errors import UserError
-from core.pretrained.hub import located
+from core.pretrained.hub import first_line
+from core.pretrained.lora import add, split_scale, weights_file
 from video.options import ClipOptions
 from video.pretrained.families import Family
 from video.pretrained.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
-from video.pretrained.weights import digests, variant, weight_files
+from video.pretrained.weights import digests, sha256, variant
 from video.record import CheckpointRecord
 
-MODELS: tuple[type[PipelineModel], ...] = (Wan, LTX, CogVideoX, ModelScope)  # named like their families
+MODELS = {"Wan": Wan, "LTX": LTX, "CogVideoX": CogVideoX, "ModelScope": ModelScope}
 
 
 def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> PipelineModel:
@@ -31,17 +32,19 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
         warnings.simplefilter("ignore", FutureWarning)  # torch_dtype is called dtype from diffusers 0.36 on
         pipeline = _read(name, folder, {"default": dtype, **exact_parts(family)})
     pipeline.set_progress_bar_config(disable=True)
-    files = [file for part in weight_files(folder).values() for file in part]
-    sha256 = digests(files, folder)
-    if options.lora:
-        sha256 |= _add_lora(pipeline, options.lora, options.lora_scale)
+    for source in options.lora:
+        add(pipeline, source)
     pipeline.vae.enable_slicing()
     if options.tiling:
         pipeline.vae.enable_tiling()
     _place(pipeline, options, device)
-    record = CheckpointRecord(folder=str(folder), pipeline=name, dtype=_name(dtype), sha256=sha256)
-    (kind,) = (kind for kind in MODELS if kind.__name__ == family.title)
-    return kind(pipeline, family, device, record)
+    record = CheckpointRecord(
+        folder=str(folder),
+        pipeline=name,
+        dtype=str(dtype).removeprefix("torch."),
+        sha256=digests(folder) | lora_digests(options.lora),
+    )
+    return MODELS[family.title](pipeline, family, device, record)
 
 
 def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
@@ -74,26 +77,12 @@ def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:
             folder, torch_dtype=dtypes, variant=variant(folder), use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(f"Cannot load the {name} in {folder}: {reason}.") from error
+        raise UserError(f"Cannot load the {name} in {folder}: {first_line(error)}.") from error
 
 
-def _add_lora(pipeline: Any, lora: str, scale: float) -> dict[str, str]:
-    """Loads LoRA weights into the pipeline; returns the digests of their files."""
-    if find_spec("peft") is None:
-        raise UserError("--lora needs the package peft: pip install peft.")
-    path = located(lora)
-    folder = path if path.is_dir() else path.parent
-    files = sorted(folder.glob("*.safetensors")) if path.is_dir() else [path]
-    if len(files) != 1 or path.suffix not in ("", ".safetensors"):
-        raise UserError(f"--lora {lora} must be one .safetensors file, or a folder with one.")
-    try:
-        pipeline.load_lora_weights(folder, weight_name=files[0].name, adapter_name="lora")
-        pipeline.set_adapters("lora", scale)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(f"--lora {lora} does not fit this model: {reason}.") from error
-    return digests(files, folder)
+def lora_digests(lora: Sequence[str]) -> dict[str, str]:
+    """The sha256 of LoRA weights, by their names and scales as they were given."""
+    return {source: sha256(weights_file(split_scale(source)[0])) for source in lora}
 
 
 def _place(pipeline: Any, options: ClipOptions, device: torch.device) -> None:
@@ -104,7 +93,3 @@ def _place(pipeline: Any, options: ClipOptions, device: torch.device) -> None:
             pipeline.enable_sequential_cpu_offload(device=device)
         case None:
             pipeline.to(device)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -8,7 +8,7 @@ from core.errors import UserError
 from core.pictures import read_picture
 from core.pretrained.hub import kind, located
 from video.options import ClipOptions
-from video.pretrained.families import Family, family
+from video.pretrained.families import ANIMATEDIFF, Family, family
 from video.source import Source
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from video.clip_model import ClipModel
 
 
-class PipelineSource:
-    """A video model that runs through its pipeline of diffusers."""
+class PretrainedSource:
+    """A checkpoint in diffusers' format: a video model, or an image model for a motion adapter."""
 
     bundled = False
 
@@ -29,19 +29,33 @@ class PipelineSource:
         self.preset = of.preset
 
     def check(self, options: ClipOptions) -> None:
+        if self.family.title == ANIMATEDIFF:
+            self._check_motion(options)
         self.family.check(options)
         if options.image:
             read_picture(options.image)
 
+    def _check_motion(self, options: ClipOptions) -> None:
+        if not options.motion:
+            raise UserError(
+                f"{self.name} is an image model: give an AnimateDiff adapter with --motion, or none for "
+                "frames that have nothing to do with each other."
+            )
+        if options.offload == "layers":
+            raise UserError(f"{self.family.title} cannot honour --offload layers: give --offload model.")
+
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        from video.pretrained.estimate import check_memory
+        from video.pretrained.animated import load_animated
+        from video.pretrained.estimate import expected
         from video.pretrained.load import load_pipeline
 
         check_offload(options, device)
         folder = located(self.name)
-        if not force:
-            check_memory(folder, self.family, options, device)
-        return load_pipeline(folder, self.family, options, device)
+        load = load_animated if self.family.title == ANIMATEDIFF else load_pipeline
+        cost = None if force else expected(folder, self.family, options, device)
+        model = load(folder, self.family, options, device)
+        model.record.expected = cost
+        return model
 
 
 def pretrained_source(name: str) -> Source:
@@ -53,10 +67,10 @@ def pretrained_source(name: str) -> Source:
     found = family(folder)
     if found is None:
         raise UserError(
-            f"{name} is a {kind(folder)}, which gen-video cannot draw with: it knows Wan, LTX, CogVideoX and "
-            "ModelScope, and Stable Diffusion with --motion."
+            f"{name} is a {kind(folder)}, which gen-video cannot draw with: it knows Wan, LTX, CogVideoX, "
+            "ModelScope, and Stable Diffusion 1.x and XL with --motion."
         )
-    return PipelineSource(name, found)
+    return PretrainedSource(name, found)
 
 
 def check_offload(options: ClipOptions, device: torch.device) -> None:

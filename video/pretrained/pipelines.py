@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,9 +81,8 @@ class PipelineModel(ABC):
         """What the pipeline takes beside what every pipeline does."""
         width, height = self.family.resolution(options)
         size: dict[str, Any] = {"width": width, "height": height}
-        if options.image:  # cut to the clip's aspect ratio, and scaled
-            picture = read_picture(options.image)
-            size["image"] = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        if options.image:
+            size["image"] = first_frame(options.image, width, height)
         return size
 
     def listening(self, after: Any) -> dict[str, Any]:
@@ -143,3 +143,8 @@ class ModelScope(PipelineModel):
 
     def decoded(self, x: Tensor) -> Tensor:
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype))
+
+
+def first_frame(path: Path, width: int, height: int) -> Image.Image:
+    """The picture in a file, cut to the clip's aspect ratio and scaled to its size, px."""
+    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
