@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.weights import CONFIG
 
-INDEX = "model_index.json"
+INDEX, CONFIG = "model_index.json", "config.json"  # of diffusers; our own folders have the latter
 OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
 
 # Ids that left the hub, and their mirrors.
