@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -300,9 +300,12 @@ def draw(
     """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
     check_scale(guidance)
     guided = ClassifierFreeGuidance(denoiser, guidance, negative)
-    x = noise
-    for state in ddim(guided, noise, condition, steps=steps):
-        x = state.x
+    return finished(ddim(guided, noise, condition, steps=steps), on_state)
+
+
+def finished(states: Iterator[State], on_state: OnState | None = None) -> Tensor:
+    """What a sampler ends with; on_state is told of every step."""
+    for state in states:
         if on_state:
             on_state(state)
-    return x
+    return state.x  # pyright: ignore[reportPossiblyUnbound]: samplers refuse to take no step

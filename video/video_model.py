@@ -17,21 +17,24 @@ from core.autoencoder import Autoencoder
 from core.condition import Condition
 from core.denoiser import Denoiser
 from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance
 from core.image_model import (
     FIRST_STAGE,
     ImageModelConfig,
     OnState,
+    check_scale,
     decoded,
-    draw,
+    finished,
     generators_of,
     split_first_stage,
     stored_first_stage,
 )
 from core.presets import checked
-from core.samplers import noise_like
+from core.samplers import ddim, noise_like
 from core.text import TextEncoder
 from core.weights import CONFIG, fill, load_folder, save_folder
 from video.inflate import inflate
+from video.reconstruction import ReconstructionGuidance
 from video.temporal import TemporalConfig
 
 
@@ -102,6 +105,8 @@ class VideoModel:
         phase: Tensor | float | None = 0.0,
         shadow: Tensor | bool | None = None,
         noise_share: float | None = None,
+        image: Tensor | None = None,
+        image_scale: float = 3.0,
         on_state: OnState | None = None,
     ) -> Tensor:
         """Clips (B,3,frames,size,size) in [-1, 1] of B prompts, by DDIM.
@@ -112,11 +117,14 @@ class VideoModel:
         phase: where in the action's loop the first frame is, in [0, 1); each next is 1/loop further. None:
             not said.
         noise_share: of the initial noise's variance, in [0, 1), common to all frames; default the model's.
+        image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; the others are led to go on from it by
+            `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
         on_state: called after every step; what it is told of are pixels or latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible frames, steps, guidance, share or seeds.
+        Raises UserError for empty prompts and impossible frames, steps, guidance, share, seeds or images.
         """
         self.config.image.check_guidance(guidance, negative)
+        check_scale(guidance)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
         share = self.config.noise_share if noise_share is None else noise_share
@@ -133,11 +141,24 @@ class VideoModel:
         condition = Condition(*self.text(prompts), said.to(self.device))
         away = Condition(*self.text([negative]), attributes(1).to(self.device))
         noise = mixed_noise(common, own, share).to(self.device)
-        return self.decode(draw(self.denoiser, noise, condition, away, steps, guidance, on_state))
+        guided = ClassifierFreeGuidance(self.denoiser, guidance, away)
+        if image is not None:
+            guided = ReconstructionGuidance(guided, self._first_frame(image, count), image_scale)
+            noise = guided.begin(noise, self.denoiser.schedule.spaced(steps)[0])
+        return self.decode(finished(ddim(guided, noise, condition, steps=steps), on_state))
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,size,size) in [-1, 1] of what the network denoises, (B,C,F,h,w); without gradient."""
         return decoded(x, self.first_stage)
+
+    @torch.no_grad()
+    def _first_frame(self, image: Tensor, count: int) -> Tensor:
+        """The image (B or 1,C,1,h,w) as the network denoises it."""
+        size = self.config.image.size
+        if image.shape[1:] != (3, size, size) or len(image) not in (1, count):
+            raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
+        image = image.to(self.device)
+        return (self.first_stage.latents(image) if self.first_stage else image)[:, :, None]
 
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes config.json and model.safetensors (float16).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,10 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
             "`hf auth login` if it is private."
         ) from error
     except (OSError, ValueError) as error:  # no network, offline, a partial cache, a full disk
+        offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
+        why = "HF_HUB_OFFLINE is set" if offline else f"the hub cannot be reached ({first_line(error)})"
         raise UserError(
-            f"{name} is not in the local cache and the hub cannot be reached ({first_line(error)}): run "
-            "once with a network and without HF_HUB_OFFLINE, or give a local folder."
+            f"{name} is not in the local cache, and {why}: run once with a network, or give a local folder."
         ) from error
 
 
@@ -86,6 +88,11 @@ def kind(folder: Path) -> str:
     raise UserError(
         f"{folder} is not a model's folder: it has neither diffusers' {INDEX} nor a {CONFIG} of our own."
     )
+
+
+def scheduler_config(folder: Path) -> dict[str, Any]:
+    """What a pipeline's folder says of its scheduler; empty where it has none."""
+    return _json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints of diffusers as image models: Stable Diffusion 1.x and 2.x, SDXL, DeepFloyd IF's first stage."""
+"""Checkpoints of diffusers as image models: Stable Diffusion 1.x and 2.x, SDXL, DeepFloyd IF."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from core.guidance import ClassifierFreeGuidance
 from core.image_model import ImageModel, OnState, check_scale, decoded, generators_of
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
-from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of
+from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of, scheduler_config
 from core.pretrained.network import DiffusersUNet
+from core.pretrained.quiet import quiet
 from core.pretrained.sampling import Sampling
 from core.pretrained.text import T5, Clip, TextEncoding, TwoClips
 from core.samplers import noise_like
@@ -75,12 +76,12 @@ class PretrainedImageModel:
         config = unet.config
         if config.in_channels != channels:
             raise UserError(
-                f"The network of this checkpoint takes {config.in_channels} channels, not {channels}: it is not "
+                f"The checkpoint's network takes {config.in_channels} channels, not {channels}: it is not "
                 "for text alone, but perhaps for inpainting or upscaling."
             )
         if config.time_cond_proj_dim is not None or config.class_embed_type is not None:
             raise UserError(
-                "The network of this checkpoint is told more than text (it is distilled or takes classes): give "
+                "The checkpoint's network is told more than text (it is distilled or takes classes): give "
                 "the checkpoint that it was made from."
             )
         learned = config.out_channels == 2 * channels
@@ -88,8 +89,8 @@ class PretrainedImageModel:
             raise UserError(f"The network puts out {config.out_channels} channels for {channels}.")
         if self.sampling.variance == "learned" and not learned:
             raise UserError(
-                "The checkpoint's scheduler does not match its network: it samples with a learned variance, and "
-                "the network puts out none."
+                "The checkpoint's scheduler does not match its network: it samples with a learned variance, "
+                "and the network puts out none."
             )
 
     def _text_encoding(self) -> TextEncoding:
@@ -202,6 +203,7 @@ def load_image_model(
         raise UserError(
             f"{name_or_folder} is a {found}; image models are {STABLE_DIFFUSION}, {SDXL} and {DEEPFLOYD}."
         )
+    Sampling.of(scheduler_config(folder))  # refused here, before gigabytes are read
     pipeline = _pipeline(folder, dtype or torch.float32)
     for each in lora:
         adapters.add(pipeline, each)
@@ -215,14 +217,14 @@ def load_image_model(
 def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
     """diffusers' pipeline of a folder, on the CPU. Raises UserError where its files do not make one."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-    from diffusers.utils import logging
 
-    logging.disable_progress_bar()
+    # Left out by name: else the pipeline would ask why a part that its index names is missing.
     unused = {part: None for part in UNUSED if part in parts_of(folder)}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, **unused
-        )
+        with quiet():
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, use_safetensors=True, **unused
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"The checkpoint {folder} cannot be read: {first_line(error)}.") from error
     if dtype == torch.float16 and getattr(getattr(pipeline, "vae", None), "config", {}).get("force_upcast"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.pretrained.hub import first_line, located
+from core.pretrained.quiet import quiet
 
 
 def add(pipeline: Any, source: str) -> None:
@@ -22,11 +23,12 @@ def add(pipeline: Any, source: str) -> None:
         raise UserError("LoRA weights need the package peft: pip install peft")
     file = weights_file(name)
     try:
-        pipeline.load_lora_weights(file.parent, weight_name=file.name, local_files_only=True)
-        fitting = pipeline.get_active_adapters()
-        if fitting:
-            pipeline.fuse_lora(lora_scale=scale)
-            pipeline.unload_lora_weights()
+        with quiet():
+            pipeline.load_lora_weights(file.parent, weight_name=file.name, local_files_only=True)
+            fitting = pipeline.get_active_adapters()
+            if fitting:
+                pipeline.fuse_lora(lora_scale=scale)
+                pipeline.unload_lora_weights()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"The LoRA weights {name} do not fit this checkpoint: {first_line(error)}."

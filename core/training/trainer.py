@@ -10,7 +10,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -206,9 +206,10 @@ class Trainer:
             groups = groups + self.beside.optimizer.param_groups
         for group in groups:
             group["lr"] = self.learning_rate(self.step, done) * group["factor"]
-        with self._arithmetic():
-            loss = self.task.loss(self.model, index[rank * share : (rank + 1) * share]).mean()
-        self.accelerator.backward(loss)
+        with self._attention():  # on the way back too, where checkpointed activations are calculated anew
+            with self._precision():
+                loss = self.task.loss(self.model, index[rank * share : (rank + 1) * share]).mean()
+            self.accelerator.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -216,14 +217,15 @@ class Trainer:
         self.ema.update(self.network, self.step)
         return loss.detach(), norm
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """How the network computes: in bfloat16 where that is fast, attention in the fastest way to train."""
+    def _precision(self) -> AbstractContextManager:
+        """bfloat16 where that is fast."""
         lowered = self.config.bfloat16 and fast_bfloat16(self.device)
-        # On CPUs the fused kernel goes backwards slowly over sequences as short as a clip.
-        plain = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
-        with torch.autocast(self.device.type, torch.bfloat16) if lowered else nullcontext(), plain:
-            yield
+        return torch.autocast(self.device.type, torch.bfloat16) if lowered else nullcontext()
+
+    def _attention(self) -> AbstractContextManager:
+        """The fastest way to train: on CPUs the fused kernel goes backwards slowly over sequences as short as
+        a clip."""
+        return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
 
     def _groups(self, rate: Callable[[str], float]) -> list[dict]:
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)

@@ -105,8 +105,13 @@ STABLE_DIFFUSION_SCHEDULE = {
 }
 
 
-def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int = 0, **schedule) -> Path:
-    """Stable Diffusion 1.x (epsilon) or 2.x (v_prediction). schedule: changes to its scheduler's settings."""
+def stable_diffusion(
+    folder: Path, prediction_type: str = "epsilon", seed: int = 0, network: dict | None = None, **schedule
+) -> Path:
+    """Stable Diffusion 1.x (epsilon) or 2.x (v_prediction).
+
+    network, schedule: changes to the settings of its U-Net and of its scheduler.
+    """
     torch.manual_seed(seed)
     tokenizer = clip_tokenizer("!" if prediction_type == "v_prediction" else None)
     settings = {**STABLE_DIFFUSION_SCHEDULE, "prediction_type": prediction_type, **schedule}
@@ -114,7 +119,7 @@ def stable_diffusion(folder: Path, prediction_type: str = "epsilon", seed: int =
         vae=vae(),
         text_encoder=clip(tokenizer),
         tokenizer=tokenizer,
-        unet=unet(),
+        unet=unet(**network or {}),
         scheduler=DDIMScheduler(**settings),
         safety_checker=None,
         feature_extractor=None,
@@ -149,8 +154,28 @@ def sdxl(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def deepfloyd(folder: Path, seed: int = 0) -> Path:
-    """DeepFloyd IF's first stage: pixels, a T5 encoder, learned variance, DDPM with dynamic thresholding."""
+DEEPFLOYD_NETWORK = {
+    "in_channels": 3,
+    "out_channels": 6,
+    "act_fn": "gelu",
+    "addition_embed_type": "text",
+    "addition_embed_type_num_heads": 2,
+    "attention_head_dim": 4,
+    "encoder_hid_dim": WIDTH,
+    "encoder_hid_dim_type": "text_proj",
+    "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+    "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+    "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    "resnet_time_scale_shift": "scale_shift",
+    "time_embedding_act_fn": "gelu",
+}
+
+
+def deepfloyd(folder: Path, seed: int = 0, network: dict | None = None) -> Path:
+    """DeepFloyd IF's first stage: pixels, a T5 encoder, learned variance, DDPM with dynamic thresholding.
+
+    network: changes to the settings of its U-Net.
+    """
     torch.manual_seed(seed)
     text_encoder = T5EncoderModel(
         T5Config(
@@ -166,25 +191,7 @@ def deepfloyd(folder: Path, seed: int = 0) -> Path:
     IFPipeline(
         tokenizer=t5_tokenizer(),
         text_encoder=text_encoder,
-        unet=unet(
-            16,
-            in_channels=3,
-            out_channels=6,
-            act_fn="gelu",
-            addition_embed_type="text",
-            addition_embed_type_num_heads=2,
-            attention_head_dim=4,
-            cross_attention_dim=WIDTH,
-            encoder_hid_dim=WIDTH,
-            encoder_hid_dim_type="text_proj",
-            down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-            up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-            resnet_time_scale_shift="scale_shift",
-            time_embedding_act_fn="gelu",
-            class_embed_type=None,
-            only_cross_attention=False,
-        ),
+        unet=unet(16, **DEEPFLOYD_NETWORK | (network or {})),
         scheduler=DDPMScheduler(
             beta_schedule="squaredcos_cap_v2",
             variance_type="learned_range",

@@ -1,44 +1,302 @@
 """Checkpoints through our own engine, against diffusers' pipelines of the same folders."""
 
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    TCDScheduler,
+)
+from safetensors.torch import load_file
 
+from core.errors import UserError
+from core.files import BUNDLED
+from core.image_model import ImageModel
+from core.pretrained import first_stage
+from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.image_model import load_image_model
+from core.pretrained.sampling import Sampling
+from tests.pretrained import checkpoints
 
 PROMPTS = ["a fox on a swing", "two pandas, 1 guitar"]
 SEEDS = [3, 4]
 STEPS, GUIDANCE = 10, 7.5
+BACKBONES = ["sd_eps", "sd_v", "sdxl", "deepfloyd"]
 
 
 def relative(ours, theirs):
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
-def generators():
-    return [torch.Generator().manual_seed(seed) for seed in SEEDS]
-
-
-def diffusers_pipeline(folder, **settings):
-    """As published, but DDIM for the latent ones, of the published schedule."""
+def diffusers_pipeline(folder: Path) -> DiffusionPipeline:
+    """As published, but for the latent ones DDIM on the published schedule."""
     pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     if hasattr(pipeline, "vae"):
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, **settings)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     return pipeline
 
 
-@pytest.mark.parametrize("name", ["sd_eps", "sd_v", "sdxl", "deepfloyd"])
-def test_same_noise_prompt_and_steps_give_diffusers_pictures(name, request):
-    folder = request.getfixturevalue(name)
+def theirs_and_ours(folder: Path, steps=STEPS, guidance=GUIDANCE, negative=None):
+    """What both engines have denoised for the same noise, and the pictures of it, in [-1, 1]."""
     pipeline = diffusers_pipeline(folder)
-    settings = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "output_type": "pt"}
-    theirs = pipeline(PROMPTS, generator=generators(), **settings).images
-    if name != "deepfloyd":
-        theirs = theirs * 2 - 1
+    latent = hasattr(pipeline, "vae")
+    theirs = pipeline(
+        PROMPTS,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        negative_prompt=negative and [negative] * len(PROMPTS),
+        output_type="latent" if latent else "pt",
+    ).images
+    pictures = theirs
+    if latent:
+        with torch.no_grad():
+            pictures = pipeline.vae.decode(theirs / pipeline.vae.config.scaling_factor).sample
     states = []
-    model = load_image_model(folder)
-    ours = model.sample(PROMPTS, steps=STEPS, guidance=GUIDANCE, seeds=SEEDS, on_state=states.append)
-    assert ours.shape == theirs.shape and len(states) == STEPS
-    print(name, relative(ours, theirs.clamp(-1, 1)), states[-1].x.std())
-    assert relative(ours, theirs.clamp(-1, 1)) < 1e-4
+    drawn = load_image_model(folder).sample(
+        PROMPTS, steps=steps, guidance=guidance, negative=negative or "", seeds=SEEDS, on_state=states.append
+    )
+    return (theirs, states[-1].x), (pictures.clamp(-1, 1), drawn)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_same_noise_prompt_and_steps_give_what_diffusers_gives(name, request):
+    denoised, pictures = theirs_and_ours(request.getfixturevalue(name))
+    for theirs, ours in (denoised, pictures):
+        assert ours.shape == theirs.shape and ours.dtype == torch.float32
+        assert theirs.std() > 0.01
+        assert relative(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["sdxl", "deepfloyd"])
+def test_a_negative_prompt_is_what_guidance_leads_away_from(name, request):
+    (theirs, ours), _ = theirs_and_ours(request.getfixturevalue(name), steps=4, negative="a dull picture")
+    assert relative(ours, theirs) < 1e-4
+
+
+def test_a_turbo_model_draws_in_one_step_without_guidance(tmp_path):
+    folder = checkpoints.stable_diffusion(tmp_path, timestep_spacing="trailing")
+    (theirs, ours), _ = theirs_and_ours(folder, steps=1, guidance=1.0)
+    assert relative(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"set_alpha_to_one": True},
+        {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+        {"beta_schedule": "linear", "steps_offset": 0, "prediction_type": "sample"},
+    ],
+)
+def test_the_schedule_is_the_checkpoints_own(settings, tmp_path):
+    folder = checkpoints.stable_diffusion(tmp_path, **settings)
+    (theirs, ours), _ = theirs_and_ours(folder, steps=5, guidance=2.0)
+    assert relative(ours, theirs) < 1e-4
+
+
+def test_the_spacing_of_linspace_is_diffusers():
+    """Its timesteps alone, for DDIM of diffusers steps to levels between them (t - T // steps); and without
+    the last, where the end, 0, is reached already."""
+    config = {**checkpoints.STABLE_DIFFUSION_SCHEDULE, "timestep_spacing": "linspace"}
+    scheduler = DDIMScheduler(**config)
+    scheduler.set_timesteps(7)
+    assert Sampling.of(config).timesteps(7) == scheduler.timesteps.tolist()[:-1]
+
+
+def test_the_network_is_told_text_and_time(sd_eps, sdxl, deepfloyd):
+    """What the comparisons above would not notice: that a condition changes nothing."""
+    for folder in (sd_eps, sdxl, deepfloyd):
+        model = load_image_model(folder)
+        x = torch.randn(1, *model.shape, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1)
+        said = model.encode(["a fox on a swing", "the sea"])
+        with torch.no_grad():
+            first, second = model.denoiser(x, torch.tensor([500, 500]), said).eps
+            later = model.denoiser(x[:1], torch.tensor([20]), said[0]).eps[0]
+        assert relative(second, first) > 1e-3 and relative(later, first) > 1e-3
+
+
+def test_sdxl_is_told_the_size_of_the_picture(sdxl):
+    model = load_image_model(sdxl)
+    network = model.denoiser.network
+    assert network._sizes(torch.zeros(2, 4, 8, 16)).tolist() == [[64, 128, 0, 0, 64, 128]] * 2
+
+
+def test_latents_are_those_of_diffusers_and_have_a_gradient(sd_eps, sdxl):
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for folder in (sd_eps, sdxl):
+        model = load_image_model(folder)
+        vae = DiffusionPipeline.from_pretrained(folder).vae
+        with torch.no_grad():
+            theirs = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
+        given = images.clone().requires_grad_()
+        ours = model.first_stage.latents(given)
+        assert relative(ours.detach(), theirs) < 1e-5
+        ours.sum().backward()
+        assert given.grad.abs().min(dim=0).values.sum() > 0
+        with pytest.raises(ValueError, match="multiples of 8"):
+            model.first_stage.latents(images[..., :60])
+        with pytest.raises(ValueError, match=r"\(B,4,h,w\)"):
+            model.first_stage.decode(torch.zeros(1, 3, 8, 8))
+
+
+def test_means_and_deviations_of_latents_are_undone(tmp_path):
+    torch.manual_seed(0)
+    vae = checkpoints.vae()
+    vae.register_to_config(latents_mean=[0.1, -0.2, 0.3, 0.4], latents_std=[2.0, 3.0, 4.0, 5.0])
+    stage = KLFirstStage(vae, torch.device("cpu"))
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        raw, latents = vae.encode(images).latent_dist.mean, stage.latents(images)
+        expected = (raw - torch.tensor([0.1, -0.2, 0.3, 0.4]).view(1, 4, 1, 1)) * 0.18215
+        torch.testing.assert_close(latents, expected / torch.tensor([2.0, 3.0, 4.0, 5.0]).view(1, 4, 1, 1))
+        torch.testing.assert_close(stage.decode(latents), vae.decode(raw).sample, atol=1e-4, rtol=1e-4)
+
+
+def test_few_pictures_pass_the_autoencoder_at_once(sd_eps, monkeypatch):
+    model = load_image_model(sd_eps)
+    clip = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole, seen = model.decode(clip), []
+    monkeypatch.setattr(first_stage, "PIXELS_AT_ONCE", 2 * 64 * 64)
+    decode = model.first_stage.vae.decode
+    monkeypatch.setattr(model.first_stage.vae, "decode", lambda z: seen.append(len(z)) or decode(z))
+    parts = model.decode(clip)
+    assert seen == [2, 2, 1] and parts.shape == (1, 3, 5, 64, 64)
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+    monkeypatch.setattr(first_stage, "PIXELS_AT_ONCE", 100)  # never fewer than one
+    torch.testing.assert_close(model.decode(clip), whole, atol=1e-5, rtol=0)
+
+
+def test_half_precision_weights_give_nearly_the_same(sd_eps):
+    full = load_image_model(sd_eps)
+    half = load_image_model(sd_eps, dtype=torch.bfloat16)
+    assert {p.dtype for p in half.denoiser.parameters()} == {torch.bfloat16}
+    x = torch.randn(2, *full.shape, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([300, 700])
+    with torch.no_grad():
+        exact, rounded = (m.denoiser(x, t, m.encode(PROMPTS)).eps for m in (full, half))
+        latents = half.first_stage.latents(torch.zeros(1, 3, 64, 64))
+    assert rounded.dtype == latents.dtype == torch.float32
+    assert 0 < relative(rounded, exact) < 0.05
+
+
+def test_an_autoencoder_that_overflows_in_half_precision_is_not_halved(sdxl):
+    model = load_image_model(sdxl, dtype=torch.float16)
+    assert model.pipeline.unet.dtype == torch.float16 and model.pipeline.vae.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["sdxl", "deepfloyd"])
+def test_less_memory_changes_no_picture(name, request):
+    """Offloaded to where everything is already: what can be seen here is who gives way to whom."""
+    folder = request.getfixturevalue(name)
+    model = load_image_model(folder, offload=True, slicing=True)
+    ours = model.sample(PROMPTS, steps=2, seeds=SEEDS)
+    assert relative(ours, load_image_model(folder).sample(PROMPTS, steps=2, seeds=SEEDS)) < 1e-4
+    parts = ["text_encoder", "text_encoder_2", "unet"] if name == "sdxl" else ["text_encoder", "unet"]
+    modules = [getattr(model.pipeline, part) for part in parts]
+    for before, after in pairwise(modules):
+        assert after._hf_hook.prev_module_hook.model is before
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_what_is_saved_is_what_was_loaded(name, request, tmp_path):
+    folder = request.getfixturevalue(name)
+    load_image_model(folder).save_pretrained(tmp_path / "copy")
+    files = {path.relative_to(folder) for path in folder.rglob("*.safetensors")}
+    assert (
+        files
+        and {p.relative_to(tmp_path / "copy") for p in (tmp_path / "copy").rglob("*.safetensors")} == files
+    )
+    for file in files:
+        before, after = load_file(folder / file), load_file(tmp_path / "copy" / file)
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_our_own_format_loads_by_the_same_name(tmp_path):
+    model = load_image_model(BUNDLED / "image")
+    assert isinstance(model, ImageModel) and model.reads_attributes and model.size == 64
+    model.save_pretrained(tmp_path / "ours")
+    again = ImageModel.from_pretrained(tmp_path / "ours")
+    assert again.config == model.config
+    weights = again.denoiser.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in model.denoiser.state_dict().items())
+    with pytest.raises(UserError, match="no LoRA weights"):
+        load_image_model(tmp_path / "ours", dtype=torch.bfloat16)
+
+
+def test_long_prompts_are_cut_with_a_warning_and_diffusers_cuts_alike(sd_eps):
+    long = "abc " * 60
+    model = load_image_model(sd_eps)
+    with pytest.warns(UserWarning, match="reads 77 tokens"):
+        ours = model.encode([long]).tokens
+    pipeline = diffusers_pipeline(sd_eps)
+    assert relative(ours, pipeline.encode_prompt(long, "cpu", 1, False)[0]) < 1e-5
+
+
+def rewritten(folder: Path, copy: Path, file: str, **changes) -> Path:
+    """A copy of a checkpoint with changes to one of its configurations."""
+    shutil.copytree(folder, copy)
+    path = copy / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return copy
+
+
+SCHEDULER, UNET = "scheduler/scheduler_config.json", "unet/config.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "sentence"),
+    [
+        (SCHEDULER, {"beta_schedule": "sigmoid"}, "beta schedule 'sigmoid' of DDIMScheduler is unknown"),
+        (SCHEDULER, {"prediction_type": "flow"}, "prediction type 'flow' of DDIMScheduler is unknown"),
+        (SCHEDULER, {"trained_betas": [0.1, 0.2]}, "another process"),
+        ("model_index.json", {"_class_name": "FluxPipeline"}, "is a FluxPipeline; image models are"),
+        ("vae/config.json", {"latent_channels": 16}, "cannot be read"),
+    ],
+)
+def test_checkpoints_that_cannot_be_used_are_refused(file, changes, sentence, sd_eps, tmp_path):
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_image_model(rewritten(sd_eps, tmp_path / "copy", file, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_networks_of_other_tasks_are_refused(tmp_path):
+    inpainting = checkpoints.stable_diffusion(tmp_path / "inpainting", network={"in_channels": 9})
+    with pytest.raises(UserError, match="takes 9 channels, not 4"):
+        load_image_model(inpainting)
+    distilled = checkpoints.stable_diffusion(tmp_path / "distilled", network={"time_cond_proj_dim": 8})
+    with pytest.raises(UserError, match="told more than text"):
+        load_image_model(distilled)
+
+
+def test_a_scheduler_of_another_network_is_refused(deepfloyd, tmp_path):
+    torch.manual_seed(0)
+    folder = checkpoints.deepfloyd(tmp_path / "fixed", network={"out_channels": 3})
+    with pytest.raises(UserError, match="does not match its network"):
+        load_image_model(folder)
+
+
+def test_samplers_that_are_not_here_are_refused():
+    for scheduler in (LCMScheduler(), TCDScheduler()):
+        with pytest.raises(UserError, match="is distilled for"):
+            Sampling.of(scheduler.config)
+    for scheduler in (FlowMatchEulerDiscreteScheduler(), EDMEulerScheduler()):
+        with pytest.raises(UserError, match="another process"):
+            Sampling.of(scheduler.config)
+    assert Sampling.of(PNDMScheduler(beta_schedule="scaled_linear").config).schedule.name == "scaled_linear"
+
+
+def test_more_steps_than_the_offset_leaves_are_refused():
+    sampling = Sampling.of(checkpoints.STABLE_DIFFUSION_SCHEDULE)
+    assert sampling.timesteps(999)[0] == 999
+    with pytest.raises(UserError, match="1000 steps are too many"):
+        sampling.timesteps(1000)

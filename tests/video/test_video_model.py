@@ -77,6 +77,18 @@ def test_frames_share_as_much_noise_as_asked(share: float) -> None:
     torch.testing.assert_close(torch.cov(frames), expected, rtol=0, atol=0.04)
 
 
+def test_a_given_image_is_the_first_frame_and_leads_the_others(trained: VideoModel) -> None:
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    settings = {"frames": 3, "steps": 3, "seeds": [4]}
+    plain = trained.sample(["a fox"], **settings)
+    alone = trained.sample(["a fox"], **settings, image=picture, image_scale=0.0)
+    led = trained.sample(["a fox"], **settings, image=picture)
+    for clip in (alone, led):
+        torch.testing.assert_close(clip[:, :, 0], picture)
+    assert (alone - plain)[:, :, 1:].abs().max() > 1e-3
+    assert (led - alone)[:, :, 1:].abs().max() > 1e-3
+
+
 def test_phase_goes_on_from_frame_to_frame_and_the_camera_stays() -> None:
     rows = clip_attributes(
         2, 3, torch.tensor([1 / 16, 1 / 8]), torch.tensor([0.0, 0.5]), azimuth=90.0, elevation=0.0
@@ -156,6 +168,7 @@ def test_damaged_configs_are_refused(trained: VideoModel, tmp_path: Path) -> Non
         ({"steps": 0}, "steps"),
         ({"seeds": []}, "need as many seeds"),
         ({"elevation": 3.0}, "both azimuth and elevation"),
+        ({"image": torch.zeros(1, 3, 8, 8)}, r"image must be \(1,3,16,16\)"),
     ],
 )
 def test_impossible_requests(trained: VideoModel, settings: dict, sentence: str) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from core.condition import Condition
 from core.errors import UserError
@@ -19,6 +21,8 @@ class InflatedUNet(nn.Module):
     hooks on the U-Net's blocks: after its attentions, or its residual blocks at levels without attention,
     where diffusers' `UNetMotionModel` has them. With fresh `MotionLayers` each frame comes out as the image
     network has it.
+
+    Where gradients are wanted, activations are calculated anew on the way back: a clip's would not fit a GPU.
     """
 
     def __init__(self, image: nn.Module, unet: nn.Module, motion: MotionLayers) -> None:
@@ -33,6 +37,7 @@ class InflatedUNet(nn.Module):
         self._frames = 1
         self._mixing = True
         _check_fit(fresh_config(unet), motion.config)
+        unet.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
         self._hooks = [
             site.register_forward_hook(partial(self._mix, module))
             for site, module in zip(_sites(unet), _modules(motion), strict=False)
@@ -68,8 +73,13 @@ class InflatedUNet(nn.Module):
         if not self._mixing:
             return output
         if isinstance(output, tuple):
-            return (module(output[0], self._frames),)
-        return module(output, self._frames)
+            return (self._mixed(module, output[0]),)
+        return self._mixed(module, output)
+
+    def _mixed(self, module: MotionModule, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(module, x, self._frames, use_reentrant=False))
+        return module(x, self._frames)
 
 
 def fresh_config(unet: nn.Module) -> MotionConfig:

@@ -12,7 +12,8 @@ from torch import Tensor
 from core.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.image_model import OnState, check_scale, generators_of
+from core.image_model import OnState, check_scale, finished, generators_of
+from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import located
 from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageModel, load_image_model
 from core.pretrained.network import DiffusersUNet
@@ -69,7 +70,7 @@ class MotionModel:
         seeds: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
         image: Tensor | None = None,
-        image_scale: float = 2.0,
+        image_scale: float = 3.0,
         on_state: OnState | None = None,
     ) -> Tensor:
         """Clips (B,3,frames,height,width) in [-1, 1] of B prompts, by DDIM.
@@ -80,7 +81,7 @@ class MotionModel:
         seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
         size: (height, width) in pixels; that of the checkpoint's training unless given.
         image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it
-            by `ReconstructionGuidance` of scale `image_scale`, which costs as much again and more memory.
+            by `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
         on_state: called after every step; what it is told of are latents, for `decode`.
 
         Raises UserError for empty prompts and impossible frames, steps, guidance, seeds, sizes or images.
@@ -97,16 +98,18 @@ class MotionModel:
             guided = ReconstructionGuidance(guided, self._first_frame(image, noise), image_scale)
             noise = guided.begin(noise, sampling.timesteps(steps)[0])
             sampling = replace(sampling, end=-1)  # not a little before, which would leave noise in the image
-        x = noise
-        for state in sampling.states(guided, noise, self.image.encode(prompts), steps):
-            x = state.x
-            if on_state:
-                on_state(state)
-        return self.decode(x)
+        states = sampling.states(guided, noise, self.image.encode(prompts), steps)
+        return self.decode(finished(states, on_state))
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of latents (B,C,F,h,w), a few frames at a time; without gradient."""
         return self.image.decode(x)
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """The latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], for `decode`; without gradient."""
+        latents = self._first_stage.latents(clips.transpose(1, 2).flatten(0, 1))
+        return latents.unflatten(0, (len(clips), -1)).transpose(1, 2)
 
     def save_motion(self, folder: Path) -> None:
         """Writes the motion layers as a folder that diffusers' `MotionAdapter.from_pretrained` reads."""
@@ -121,16 +124,15 @@ class MotionModel:
             sides = [side // factor for side in size]
         return channels, sides[0], sides[1]
 
-    @torch.no_grad()
     def _first_frame(self, image: Tensor, noise: Tensor) -> Tensor:
         """The latents (B or 1,C,1,h,w) of the image."""
         wanted = tuple(side * self._first_stage.downscale for side in noise.shape[-2:])
         if image.shape[1:] != (3, *wanted) or len(image) not in (1, len(noise)):
             raise UserError(f"The image must be (1,3,{wanted[0]},{wanted[1]}), not {tuple(image.shape)}.")
-        return self._first_stage.latents(image)[:, :, None]
+        return self.encode(image[:, :, None])
 
     @property
-    def _first_stage(self):
+    def _first_stage(self) -> KLFirstStage:
         assert self.image.first_stage is not None
         return self.image.first_stage
 

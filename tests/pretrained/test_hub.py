@@ -1,0 +1,163 @@
+"""Where checkpoints are found, against a hub of our own: a local HTTP server that answers as the hub does."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.files import BUNDLED
+from core.pretrained.hub import MOVED, kind, located
+from tests.conftest import ROOT
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "someone/tiny"
+FILES = {
+    "model_index.json": json.dumps(
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+            "feature_extractor": [None, None],
+        }
+    ),
+    "unet/config.json": "{}",
+    "unet/diffusion_pytorch_model.safetensors": "weights",
+    "unet/diffusion_pytorch_model.fp16.safetensors": "half",
+    "unet/diffusion_pytorch_model.bin": "pickled",
+    "safety_checker/model.safetensors": "unused",
+    "everything.safetensors": "a second copy",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Of one model; others are missing, and one is gated."""
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        if "gated" in path:
+            return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        if MODEL not in path:
+            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if "/resolve/" in path:
+            content = FILES[path.split(f"/{COMMIT}/")[1]].encode()
+            headers = {"ETag": f'"{sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            return self.answer(200, content, headers)
+        if "/tree/" in path:
+            entries = [
+                {"type": "file", "path": name, "size": len(text), "oid": sha1(text.encode()).hexdigest()}
+                for name, text in FILES.items()
+            ]
+            return self.answer(200, json.dumps(entries).encode())
+        siblings = [{"rfilename": name} for name in FILES]
+        self.answer(200, json.dumps({"id": MODEL, "sha": COMMIT, "siblings": siblings}).encode())
+
+    do_HEAD = do_GET
+
+    def answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+def ask(name: str, cache: Path, endpoint: str, **environment: str) -> str:
+    """What `located` answers in a process of its own, whose hub and cache are these: a path or an error."""
+    code = (
+        "import sys; from core.errors import UserError; from core.pretrained.hub import located\n"
+        "try: print(located(sys.argv[1]))\n"
+        "except UserError as error: print('refused:', error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name],
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+        | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_id_is_fetched_once_and_only_what_is_needed(hub, tmp_path):
+    folder = Path(ask(MODEL, tmp_path, hub))
+    fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert fetched == {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
+    assert kind(folder) == "StableDiffusionPipeline"
+    assert ask(MODEL, tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1") == str(folder)
+    assert ask(MODEL, tmp_path, "http://127.0.0.1:9") == str(folder)  # nobody there
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "sentence"),
+    [
+        ("someone/else", {}, "There is no folder someone/else and no public model of that name on the hub"),
+        (
+            "someone/gated",
+            {},
+            "someone/gated is gated: accept its terms on https://huggingface.co/someone/gated",
+        ),
+        (
+            "someone/tiny",
+            {"HF_HUB_OFFLINE": "1"},
+            "someone/tiny is not in the local cache, and HF_HUB_OFFLINE",
+        ),
+        ("./tiny", {}, "There is no folder ./tiny"),
+        ("a/b/c", {}, "There is no folder a/b/c"),
+        ("bad name/x", {}, "There is no folder bad name/x and no public model"),
+    ],
+)
+def test_what_cannot_be_had_is_said_in_one_sentence(name, environment, sentence, hub, tmp_path):
+    said = ask(name, tmp_path, hub, **environment)
+    assert said.startswith(f"refused: {sentence}") and "\n" not in said
+
+
+def test_no_network_is_said_in_one_sentence(tmp_path):
+    said = ask(MODEL, tmp_path, "http://127.0.0.1:9")
+    assert said.startswith(f"refused: {MODEL} is not in the local cache, and the hub cannot be reached")
+    assert "\n" not in said
+
+
+def test_ids_that_left_the_hub_lead_to_their_mirrors(hub, tmp_path):
+    said = ask("runwayml/stable-diffusion-v1-5", tmp_path, hub)
+    assert said.startswith("refused: There is no folder stable-diffusion-v1-5/stable-diffusion-v1-5 ")
+    assert not set(MOVED) & set(MOVED.values())
+
+
+def test_folders_and_files_are_themselves(tmp_path):
+    file = tmp_path / "lora.safetensors"
+    file.write_bytes(b"")
+    assert located(tmp_path) == tmp_path and located(str(file)) == file
+
+
+def test_what_a_folder_holds(tmp_path, sdxl):
+    assert kind(sdxl) == "StableDiffusionXLPipeline"
+    assert kind(sdxl / "unet") == "UNet2DConditionModel"
+    assert kind(BUNDLED / "image") == "dreamlift"
+    with pytest.raises(UserError, match="is not a model's folder"):
+        kind(tmp_path)
+    (tmp_path / "model_index.json").write_text("[")
+    with pytest.raises(UserError, match="it is not JSON"):
+        kind(tmp_path)

@@ -1,0 +1,87 @@
+"""LoRA weights of the hub, against W + scale B A calculated here and against diffusers' pipeline with them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
+
+from core.errors import UserError
+from core.pretrained import lora
+from core.pretrained.image_model import load_image_model
+
+LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_q"
+
+
+@pytest.fixture(scope="module")
+def style(sd_eps, tmp_path_factory) -> Path:
+    """LoRA weights of the attention of network and text encoder, as diffusers' training writes them."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("style")
+    pipeline = StableDiffusionPipeline.from_pretrained(sd_eps)
+    states = {}
+    for part, layers in (("unet", ["to_q", "to_v"]), ("text_encoder", ["q_proj"])):
+        module = getattr(pipeline, part)
+        module.add_adapter(LoraConfig(r=2, lora_alpha=4, init_lora_weights="gaussian", target_modules=layers))
+        for name, parameter in module.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        states[part] = get_peft_model_state_dict(module)
+    pipeline.save_lora_weights(
+        folder, unet_lora_layers=states["unet"], text_encoder_lora_layers=states["text_encoder"]
+    )
+    return folder
+
+
+def weights(folder, **options):
+    return load_image_model(folder, **options).pipeline.unet.state_dict()
+
+
+def test_weights_become_w_plus_scale_b_a(sd_eps, style):
+    stored = load_file(style / "pytorch_lora_weights.safetensors")
+    down, up = (stored[f"unet.{LAYER}.lora_{side}.weight"] for side in "AB")
+    before, after = weights(sd_eps), weights(sd_eps, lora=[f"{style}@0.5"])
+    assert before.keys() == after.keys()  # added for good: nothing of peft stays
+    scale = (after[f"{LAYER}.weight"] - before[f"{LAYER}.weight"]).norm() / (up @ down).norm()
+    torch.testing.assert_close(
+        after[f"{LAYER}.weight"], before[f"{LAYER}.weight"] + scale * up @ down, atol=1e-6, rtol=1e-5
+    )
+    twice = weights(sd_eps, lora=[str(style / "pytorch_lora_weights.safetensors")])
+    torch.testing.assert_close(
+        twice[f"{LAYER}.weight"], before[f"{LAYER}.weight"] + 2 * scale * up @ down, atol=1e-6, rtol=1e-5
+    )
+
+
+def test_the_network_and_the_text_say_what_diffusers_pipeline_says(sd_eps, style):
+    pipeline = StableDiffusionPipeline.from_pretrained(sd_eps)
+    pipeline.load_lora_weights(style)
+    model, plain = load_image_model(sd_eps, lora=[str(style)]), load_image_model(sd_eps)
+    said = model.encode(["a fox"])
+    tokens = pipeline.encode_prompt("a fox", "cpu", 1, False)[0]
+    torch.testing.assert_close(said.tokens, tokens, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(said.tokens, plain.encode(["a fox"]).tokens, atol=1e-2)
+    x, t = torch.randn(1, *model.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
+    with torch.no_grad():
+        eps = pipeline.unet(x, t, encoder_hidden_states=tokens).sample
+        torch.testing.assert_close(model.denoiser(x, t, said).eps, eps, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(plain.denoiser(x, t, said).eps, eps, atol=1e-2)
+
+
+def test_what_does_not_fit_or_is_not_there_is_refused(sd_eps, sdxl, deepfloyd, style, tmp_path):
+    with pytest.raises(UserError, match="do not fit this checkpoint"):
+        load_image_model(sdxl, lora=[str(style)])
+    with pytest.raises(UserError, match="do not fit this checkpoint"):
+        load_image_model(sd_eps, lora=[str(sd_eps / "vae" / "diffusion_pytorch_model.safetensors")])
+    with pytest.raises(UserError, match="NAME@SCALE"):
+        load_image_model(sd_eps, lora=[f"{style}@much"])
+    with pytest.raises(UserError, match="there is none"):
+        load_image_model(sd_eps, lora=[str(tmp_path)])
+
+
+def test_without_peft_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(lora, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install peft"):
+        lora.add(None, "a/b")
