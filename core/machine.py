@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import time
 from importlib import metadata
 from pathlib import Path
@@ -54,6 +55,12 @@ def describe(device: torch.device) -> str:
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     return f"{platform.machine()} {device.type}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def one_thread() -> None:
+    """How a worker among several processes begins: a core each, and Ctrl-C is the parent's to answer."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def versions() -> dict[str, str]:

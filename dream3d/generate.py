@@ -19,7 +19,8 @@ from dream3d import checkpoint, monitors
 from dream3d.distill import space_of
 from dream3d.field import HashField, VoxelField
 from dream3d.finish import finish, ring, write_object
-from dream3d.optimize import Optimization, State, enlarged
+from dream3d.lessons import resized
+from dream3d.optimize import Optimization, State
 from dream3d.options import Job, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 from dream3d.renderer import render
@@ -44,7 +45,7 @@ class Watch:
     def __call__(self, state: State) -> None:
         now = time.perf_counter()
         if state.iteration % LOOK_EVERY == 0:
-            self.trouble = monitors.health(state.render).trouble
+            self.trouble = monitors.health(state.taught.render).trouble
         if self.preview and now - self.shown > PREVIEW_EVERY:
             write_sheet(self.job.preview, _seen_and_wanted(state), self.job.prompt)
             self.shown = now
@@ -55,8 +56,8 @@ class Watch:
 
 def _seen_and_wanted(state: State):
     """Frames (2N,H,W,3) uint8: the renders, and below them what the model would have them be."""
-    wanted = state.distilled.picture()
-    seen = enlarged(state.render.colour.detach() * 2 - 1, wanted.shape[-1])
+    wanted = state.taught.wanted()
+    seen = resized(state.taught.seen, wanted.shape[-1])
     both = torch.cat([seen, wanted]).clamp(-1, 1)
     return ((both + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
@@ -99,7 +100,7 @@ def faces_seen(optimization: Optimization, model: ImageModel) -> int | None:
     preferred = monitors.preferred_views(
         model.denoiser,
         space_of(model.first_stage),
-        enlarged(seen.colour * 2 - 1, model.config.size),
+        resized(seen.colour * 2 - 1, model.config.size),
         optimization.scenery.texts[0],
         cameras.azimuth,
         cameras.elevation,

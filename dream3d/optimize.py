@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from core.condition import Condition
 from dream3d import regularize
 from dream3d.camera import Cameras, Orbit, point_lights
-from dream3d.distill import Distillation, Distilled
+from dream3d.distill import Distillation
 from dream3d.field import Field, VoxelField
+from dream3d.lessons import Lesson, Taught, lesson_of
 from dream3d.occupancy import OccupancyGrid
 from dream3d.options import ObjectOptions, Stage
-from dream3d.renderer import Light, Render, Shading, render
+from dream3d.renderer import EVERY_PIXEL, Lattice, Light, Render, Shading, render
 from dream3d.scenery import Scenery
 from dream3d.views import camera_condition
 
@@ -36,10 +37,7 @@ class State:
 
     iteration: int  # done, from 1 on
     iterations: int
-    render: Render
-    cameras: Cameras
-    scenery: int  # index of the background
-    distilled: Distilled
+    taught: Taught
     losses: dict[str, float]  # by name, already weighted
 
 
@@ -75,23 +73,25 @@ class Optimization:
         self.generator = torch.Generator().manual_seed(seed)
         self.orbit = Orbit(elevation=options.elevation)
         self.iteration = 0
-        self.cameras: Cameras | None = None
-        self.shading: Shading | None = None
-        self.chosen = 0
-        self._begin(0)
+        self._begin(0, None)
 
-    def _begin(self, stage: int) -> None:
-        """Makes everything that a stage has of its own."""
+    def _begin(self, stage: int, before: Lesson | None) -> None:
+        """Makes everything that a stage has of its own; before: the last stage's lesson."""
         self.stage = stage
-        grid = self.options.stages[stage].grid
+        grid = self.stage_options.grid
         if isinstance(self.field, VoxelField) and self.field.resolution != grid:
             self.field = self.field.refined(grid)
-        self.distillation = self.teacher(self.options.stages[stage])
+        self.lesson = lesson_of(self.teacher(self.stage_options), self.options.pool, before)
         self.occupancy = OccupancyGrid(self.field, resolution=min(grid, 64))
         self.occupancy.update(self.field)
         rate = self.options.learning_rate
         parameters = [*self.field.parameters(), *self.scenery.learned.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15)
+
+    @property
+    def stage_options(self) -> Stage:
+        """Of the present stage."""
+        return self.options.stages[self.stage]
 
     def stage_at(self, iteration: int) -> int:
         """The stage of an iteration, counted from 0."""
@@ -106,40 +106,13 @@ class Optimization:
         while self.iteration < self.options.iterations:
             stage = self.stage_at(self.iteration)
             if stage != self.stage:
-                self._begin(stage)
+                self._begin(stage, self.lesson)
             yield self._step()
 
     def _step(self) -> State:
-        options, stage = self.options, self.options.stages[self.stage]
-        if self.cameras is None or self.distillation.due:
-            drawn = self.orbit.sample(options.views, self.generator, evenly=True)
-            self.cameras = Cameras(drawn.azimuth, drawn.elevation)
-            self.chosen = self.scenery.choose(self.generator)
-            self.shading = self._lamp()
-        cameras, device = self.cameras, self.field.low.device
-        weights = options.weights
-        seen = render(
-            self.field,
-            cameras,
-            stage.size,
-            stage.samples,
-            self.scenery.paint(self.chosen, stage.size).expand(len(cameras), -1, -1, -1),
-            generator=self.generator,
-            occupancy=self.occupancy,
-            shading=self.shading or self._light(cameras),
-            with_normals=weights.orientation > 0,
-        )
-        condition = camera_condition(
-            self.scenery.texts[self.chosen],
-            cameras.azimuth,
-            cameras.elevation,
-            self.phase,
-            told=options.camera != "unsaid",
-        ).to(device)
-        pictures = enlarged(seen.colour * 2 - 1, self.size)
-        distilled = self.distillation(pictures, condition, self.progress, self.generator)
-        losses = {"distillation": distilled.loss / pictures.numel()}
-        samples = seen.samples
+        taught, weights = self.lesson(self), self.options.weights
+        seen, samples = taught.render, taught.render.samples
+        losses = {"distillation": taught.loss}
         penalties: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "sparsity": (weights.sparsity, lambda: regularize.sparsity(seen)),
             "entropy": (weights.entropy, lambda: regularize.entropy(seen)),
@@ -161,22 +134,54 @@ class Optimization:
         if self.iteration % LOOK_ANEW == 0:
             self.occupancy.update(self.field)
         numbers = {name: loss.item() for name, loss in losses.items()}
-        return State(self.iteration, options.iterations, seen, cameras, self.chosen, distilled, numbers)
+        return State(self.iteration, self.options.iterations, taught, numbers)
 
-    def _light(self, cameras: Cameras) -> Light | None:
-        """The scenery's for these cameras, once there is a surface for it to fall on."""
-        return None if self.progress < self.options.lighting.after else self.scenery.lit(cameras)
+    def look_around(self) -> tuple[Cameras, Tensor]:
+        """New cameras, evenly around the object, and the index (N,) of what stands behind it in each."""
+        drawn = self.orbit.sample(self.options.views, self.generator, evenly=True)
+        behind = self.scenery.choose(self.generator)
+        return Cameras(drawn.azimuth, drawn.elevation), torch.full((len(drawn),), behind)
 
-    def _lamp(self) -> Shading | None:
+    def condition(self, cameras: Cameras, behind: Tensor) -> Condition:
+        """What the model is told of views."""
+        told = self.options.camera != "unsaid"
+        texts = self.scenery.texts[behind.to(self.scenery.texts.tokens.device)]
+        condition = camera_condition(texts, cameras.azimuth, cameras.elevation, self.phase, told=told)
+        return condition.to(self.field.low.device)
+
+    def see(
+        self, cameras: Cameras, behind: Tensor, lamp: Light | None = None, lattice: Lattice = EVERY_PIXEL
+    ) -> Render:
+        """The object by a lamp or by the scenery's light, in the size of the stage."""
+        stage = self.stage_options
+        behind_each = torch.stack([self.scenery.paint(index, stage.size) for index in behind.tolist()])
+        return render(
+            self.field,
+            cameras,
+            stage.size // lattice.stride,
+            stage.samples,
+            lattice.of(behind_each),
+            generator=self.generator,
+            occupancy=self.occupancy,
+            shading=lamp or self._light(cameras),
+            with_normals=self.options.weights.orientation > 0,
+            lattice=lattice,
+        )
+
+    def lamp(self, cameras: Cameras) -> Shading | None:
         """DreamFusion's lamp for these cameras, or none: the light is the scenery's."""
         lighting = self.options.lighting
-        if self.cameras is None or not lighting.share or self.progress < lighting.after:
+        if not lighting.share or self.progress < lighting.after:
             return None
         lit, bare = torch.rand(2, generator=self.generator).tolist()
         if lit >= lighting.share:
             return None
-        lights = point_lights(self.cameras, self.generator)
+        lights = point_lights(cameras, self.generator)
         return Shading(lights.to(self.field.low.device), textureless=bare < lighting.textureless)
+
+    def _light(self, cameras: Cameras) -> Light | None:
+        """The scenery's for these cameras, once there is a surface for it to fall on."""
+        return None if self.progress < self.options.lighting.after else self.scenery.lit(cameras)
 
     @property
     def progress(self) -> float:
@@ -191,18 +196,12 @@ class Optimization:
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that the next iteration depends on, by names whose part before "/" says of what."""
-        state = {"run/iteration": torch.tensor(self.iteration), "run/chosen": torch.tensor(self.chosen)}
-        state["run/generator"] = self.generator.get_state()
-        if self.cameras is not None:
-            state["run/azimuth"], state["run/elevation"] = self.cameras.azimuth, self.cameras.elevation
-        if self.shading is not None:
-            state["run/lights"] = self.shading.lights
-            state["run/textureless"] = torch.tensor(self.shading.textureless)
+        state = {"run/iteration": torch.tensor(self.iteration), "run/generator": self.generator.get_state()}
         parts: dict[str, Mapping[str, Tensor]] = {
             "field": self.field.state_dict(),
             "background": self.scenery.learned.state_dict(),
             "occupancy": self.occupancy.state_dict(),
-            "distillation": self.distillation.state_dict(),
+            "lesson": self.lesson.state_dict(),
         }
         for number, moments in self.optimizer.state_dict()["state"].items():
             parts[f"optimizer/{number}"] = moments
@@ -217,26 +216,13 @@ class Optimization:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
         self.iteration = int(state["run/iteration"])
-        self.chosen = int(state["run/chosen"])
-        self._begin(self.stage_at(max(0, self.iteration - 1)))
+        self._begin(self.stage_at(max(0, self.iteration - 1)), None)
         self.field.load_state_dict(part("field/"))
         self.scenery.learned.load_state_dict(part("background/"))
         self.occupancy.load_state_dict(part("occupancy/"))
-        self.distillation.load_state_dict(part("distillation/"))
+        self.lesson.load_state_dict(part("lesson/"))
         groups = self.optimizer.state_dict()["param_groups"]
         moments = {number: part(f"optimizer/{number}/") for number in groups[0]["params"]}
         moments = {number: values for number, values in moments.items() if values}
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        if "run/azimuth" in state:
-            self.cameras = Cameras(state["run/azimuth"], state["run/elevation"])
-        self.shading = None
-        if "run/lights" in state:
-            self.shading = Shading(state["run/lights"], textureless=bool(state["run/textureless"]))
         self.generator.set_state(state["run/generator"])
-
-
-def enlarged(pictures: Tensor, size: int) -> Tensor:
-    """Pictures (N,3,H,W) at `size` pixels, bilinear; themselves where they have that size already."""
-    if pictures.shape[-1] == size:
-        return pictures
-    return F.interpolate(pictures, size=(size, size), mode="bilinear", antialias=True)

@@ -28,7 +28,17 @@ class Stage(BaseModel):
     grid: int = Field(ge=8, le=256, description="vertices along a side of the voxel grid")
     guidance: float = Field(ge=0, le=200, description="diffusers' scale: 1 is none")
     steps: int = Field(1, ge=1, le=50, description="DDIM steps to a target of the x0 loss")
-    uses: int = Field(1, ge=1, le=50, description="iterations that a target of the x0 loss serves")
+
+
+class Pool(BaseModel):
+    """Targets of the x0 loss that are kept and learned from in turns; see `dream3d.lessons`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(24, ge=1, le=512, description="targets")
+    every: int = Field(6, ge=1, le=1000, description="iterations from one renewal to the next")
+    taken: int = Field(12, ge=1, le=64, description="targets that an iteration learns from")
+    stride: int = Field(2, ge=1, le=8, description="it sees every so manyth pixel of them, both ways")
 
 
 class Weights(BaseModel):
@@ -64,12 +74,13 @@ class ObjectOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(ge=1, le=100000)
-    views: int = Field(4, ge=1, le=16, description="a step, evenly spaced around the object")
+    views: int = Field(4, ge=1, le=16, description="asked about at once, evenly spaced around the object")
     elevation: tuple[float, float] = Field((-5.0, 35.0), description="degrees, drawn from between")
     noise: tuple[tuple[float, float], tuple[float, float]] = Field(
         ((0.98, 0.98), (0.02, 0.5)), description="timesteps as shares of T: from this range to that"
     )
     loss: Loss = "x0"
+    pool: Pool | None = None
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
     decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
@@ -92,6 +103,14 @@ class ObjectOptions(BaseModel):
             raise ValueError("elevation must lie between -90 and 90 degrees")
         if self.camera == "words" and self.loss in ("csd", "ism"):
             raise ValueError(f"the loss {self.loss} needs camera: input, for Perp-Neg has no two branches")
+        if self.pool and self.loss != "x0":
+            raise ValueError(f"the loss {self.loss} has no targets to keep: pool must be null")
+        if self.pool and (self.pool.size % self.views or self.pool.taken > self.pool.size):
+            raise ValueError("the pool's size must be a multiple of views, and taken at most the size")
+        if self.pool and self.lighting.share:
+            raise ValueError("no lamp can light the targets of a pool: lighting.share must be 0")
+        if self.pool and any(stage.size % self.pool.stride for stage in self.stages):
+            raise ValueError("every stage's size must be a multiple of the pool's stride")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self
@@ -99,10 +118,12 @@ class ObjectOptions(BaseModel):
     def changed(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
         """These options with the values that are not None. Raises UserError that names the option.
 
-        guidance: of all stages.
+        guidance: of all stages. A loss other than x0 leaves out the pool of targets.
         """
         given = {name: value for name, value in values.items() if value is not None}
         stored = self.model_dump() | given
+        if stored["loss"] != "x0":
+            stored["pool"] = None
         if guidance is not None:
             stored["stages"] = [stage | {"guidance": guidance} for stage in stored["stages"]]
             given["guidance"] = guidance

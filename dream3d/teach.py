@@ -46,7 +46,7 @@ def teacher_of(model: ImageModel, prompt: str, options: ObjectOptions, seed: int
         guided: Denoises = ViewGuidance(frozen, views, stage.guidance, negative) if views else plain
         match options.loss:
             case "x0":
-                return X0(guided, timesteps, space, stage.steps, stage.uses)
+                return X0(guided, timesteps, space, stage.steps)
             case "sds":
                 return SDS(guided, timesteps, space)
             case "sjc":
@@ -67,6 +67,6 @@ def taught_by(denoiser: Denoiser, options: ObjectOptions) -> Teacher:
     timesteps = LinearAnnealing(*options.noise)
 
     def teach(stage: Stage) -> Distillation:
-        return X0(denoiser, timesteps, steps=stage.steps, uses=stage.uses)
+        return X0(denoiser, timesteps, steps=stage.steps)
 
     return teach

@@ -89,7 +89,14 @@ def object_(
     loss: Annotated[
         str | None, typer.Option(help="x0, sds, sjc, csd, vsd or ism.", show_default="the preset's")
     ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="As of dream3d.", show_default="the preset's")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="As of dream3d.", show_default="the preset's")
+    ] = None,
     camera: Annotated[bool, typer.Option(help="Without it: the control, told no view.")] = True,
+    processes: Annotated[int, typer.Option(help="Objects at a time, on one thread each.", min=1)] = 1,
     device: Device = "auto",
 ) -> None:
     """Measures distilled objects against the true ones: silhouettes, colours, sides, volume, surface."""
@@ -97,11 +104,13 @@ def object_(
     from dream3d.options import ObjectOptions
 
     path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
-    options = load_preset(path, ObjectOptions).changed(loss=loss, camera=None if camera else "unsaid")
+    options = load_preset(path, ObjectOptions).changed(
+        loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "unsaid"
+    )
     folder = writable_folder(out or Path("evaluation-object"))
-    from dreamlift.objects import evaluate_objects
+    from dreamlift.objects import Plan, evaluate_objects
 
-    evaluate_objects(model, judge, folder, options, count, seeds, seed, device)
+    evaluate_objects(Plan(model, judge, folder, options, count, seeds, seed, device), processes)
 
 
 def _request(kind: str, *, out: Path | None, **options: Any) -> Request:

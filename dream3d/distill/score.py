@@ -42,8 +42,6 @@ def damped_variance(alpha: Tensor, sigma: Tensor) -> Tensor:
 class ScoreDistillation(ABC):
     """grad = w(t) direction(x, t), x being the render in the model's space. A `Distillation`."""
 
-    due = True
-
     def __init__(
         self,
         denoiser: Denoises,

@@ -24,9 +24,10 @@ TINY = {
     "texture": 64,
     "faces": 2000,
     "turn": 4,
+    "pool": {"size": 4, "every": 2, "taken": 3, "stride": 2},
     "stages": [
         {"share": 0.5, "size": 16, "samples": 16, "grid": 16, "guidance": 2.0},
-        {"share": 0.5, "size": 24, "samples": 24, "grid": 24, "guidance": 2.0, "steps": 2, "uses": 2},
+        {"share": 0.5, "size": 24, "samples": 24, "grid": 24, "guidance": 2.0, "steps": 2},
     ],
 }
 

@@ -172,41 +172,14 @@ class Counted:
         return self.denoiser(x, t, condition)
 
 
-def test_targets_of_several_steps_serve_several_times(pixels):
+def test_targets_come_in_equal_steps_and_pull_the_renders_straight_to_them(pixels):
     counted = Counted(guided(pixels))
-    x0 = X0(counted, LinearAnnealing((0.5, 0.5), (0.5, 0.5)), steps=5, uses=3)
-    assert x0.due
+    x0 = X0(counted, LinearAnnealing((0.5, 0.5), (0.5, 0.5)), steps=5)
     said, slope = told(x0, renders())
     assert counted.asked == [[t] * BATCH for t in (500, 400, 300, 200, 100)]
-    for seed, due in ((1, False), (2, True)):
-        assert not x0.due
-        moved = (renders() * 0.5).detach().requires_grad_(True)
-        later, later_slope = told(x0, moved, seed)
-        torch.testing.assert_close(later_slope - slope, 2 * (moved - renders()).detach())
-        assert torch.equal(later.x0, said.x0) and len(counted.asked) == 5
-        assert x0.due == due
-    told(x0, renders())
-    assert len(counted.asked) == 10
-
-
-def test_a_kept_target_fits_its_renders_only(pixels):
-    x0 = X0(guided(pixels), TIMES, uses=2)
-    told(x0, renders())
-    with pytest.raises(ValueError, match="not yet due"):
-        x0(renders()[:2], condition(2), 0.5, random())
-    x0.forget()
-    assert x0.due
-    x0(renders()[:2], condition(2), 0.5, random())
-
-
-def test_kept_targets_go_through_a_checkpoint(pixels):
-    x0, resumed = (X0(guided(pixels), TIMES, uses=2) for _ in range(2))
-    assert x0.state_dict() == {}
-    told(x0, renders())
-    resumed.load_state_dict(x0.state_dict())
-    assert not resumed.due
-    assert torch.equal(told(x0, renders(4))[1], told(resumed, renders(4))[1])
-    assert x0.due and resumed.due
+    target = x0.target(renders().detach(), condition(), 0.5, random())
+    assert torch.equal(target.x0, said.x0) and torch.equal(target.t, said.t)
+    torch.testing.assert_close(slope, 2 * (renders() - target.pictures).detach())
 
 
 def test_vsd_is_nothing_before_its_follower_has_learned(pixels):
@@ -260,7 +233,6 @@ def test_losses_without_state_take_none(pixels):
         lambda guidance: ISM(guidance, TIMES, interval=0.0),
         lambda guidance: ISM(guidance, TIMES, inversion_steps=0),
         lambda guidance: X0(guidance, TIMES, steps=0),
-        lambda guidance: X0(guidance, TIMES, uses=0),
     ],
 )
 def test_settings_that_cannot_be(pixels, wrong):

@@ -49,13 +49,16 @@ def begin(options: ObjectOptions, size: int, seed: int = 0) -> Optimization:
 
 def options(iterations: int, **more) -> ObjectOptions:
     coarse = Stage(share=0.5, size=32, samples=32, grid=32, guidance=1)
-    fine = Stage(share=0.5, size=48, samples=40, grid=48, guidance=1, uses=2)
+    fine = Stage(share=0.5, size=48, samples=40, grid=48, guidance=1)
     return ObjectOptions(iterations=iterations, learning_rate=0.3, stages=(coarse, fine), **more)
 
 
-@pytest.fixture(scope="module")
-def recovered() -> Optimization:
-    run = begin(options(70, weights={"sparsity": 0.002, "entropy": 0.002}), size=48)
+POOL = {"size": 24, "every": 6, "taken": 12, "stride": 2}
+
+
+@pytest.fixture(scope="module", params=[None, POOL], ids=["fresh views", "pool"])
+def recovered(request: pytest.FixtureRequest) -> Optimization:
+    run = begin(options(70, weights={"sparsity": 0.002, "entropy": 0.002}, pool=request.param), size=48)
     for _ in run:
         pass
     return run
@@ -82,10 +85,17 @@ def test_stages_follow_their_shares(recovered: Optimization) -> None:
     assert list(recovered) == []
 
 
-@pytest.mark.parametrize("stop", [3, 5])  # within the first stage, and between two uses of a target
-@pytest.mark.parametrize("lit", [0.0, 1.0])
-def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, lit: float) -> None:
-    chosen = options(8, lighting={"share": lit, "after": 0.0})
+@pytest.mark.parametrize("stop", [3, 5])  # within the first stage, and within the second
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"lighting": {"share": 0.0, "after": 0.0}},
+        {"lighting": {"share": 1.0, "after": 0.0}},
+        {"pool": {"size": 8, "every": 2, "taken": 3, "stride": 2}},
+    ],
+)
+def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, kind: dict) -> None:
+    chosen = options(8, **kind)
     whole = begin(chosen, 32, seed=7)
     numbers = [state.losses for state in whole]
     first = begin(chosen, 32, seed=7)
@@ -100,11 +110,11 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, lit: float) -> N
 
 def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
     run = begin(options(60, lighting={"share": 0.75, "textureless": 0.5, "after": 0.5}), 32)
-    run.cameras = Cameras(torch.zeros(2), torch.zeros(2))
+    cameras = Cameras(torch.zeros(2), torch.zeros(2))
     run.iteration = 29
-    assert [run._lamp() for _ in range(20)] == [None] * 20
+    assert [run.lamp(cameras) for _ in range(20)] == [None] * 20
     run.iteration = 30
-    drawn = [run._lamp() for _ in range(400)]
+    drawn = [run.lamp(cameras) for _ in range(400)]
     lit = [shading for shading in drawn if shading]
     assert len(lit) / 400 == pytest.approx(0.75, abs=0.08)
     assert sum(shading.textureless for shading in lit) / len(lit) == pytest.approx(0.5, abs=0.1)
@@ -120,7 +130,7 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None
             learned=colour,
             paint=lambda index, side: colour()[:, None, None].expand(3, side, side),
         )
-        run._begin(0)
+        run._begin(0, None)
         return run
 
     whole, first, second = learning(), learning(), learning()

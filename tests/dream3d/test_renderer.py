@@ -10,7 +10,7 @@ from torch.func import functional_call
 from dream3d.camera import DISTANCE, FIELD_OF_VIEW, TARGET, Cameras, Orbit
 from dream3d.field import Field, FieldValues, HashField, VoxelField
 from dream3d.occupancy import OccupancyGrid
-from dream3d.renderer import Shading, render, render_weights
+from dream3d.renderer import Lattice, Shading, render, render_weights
 
 WHITE = torch.ones(3)
 RED, GREEN, BLUE, YELLOW = (torch.tensor(c) for c in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1, 0]))
@@ -90,6 +90,15 @@ def test_a_batch_is_its_single_pictures() -> None:
         one = render(field, cameras[i : i + 1], 16, 24, backgrounds[i], with_normals=True)
         for name in ("colour", "opacity", "depth", "normals"):
             torch.testing.assert_close(getattr(many, name)[i], getattr(one, name)[0], atol=2e-5, rtol=1e-5)
+
+
+def test_a_lattice_is_those_pixels_of_the_picture() -> None:
+    field, cameras, lattice = scrambled(), camera(20, 200), Lattice(3, row=2, column=1)
+    behind = torch.rand(2, 3, 12, 12, generator=seeded(1))
+    whole = render(field, cameras, 12, 16, behind)
+    some = render(field, cameras, 4, 16, lattice.of(behind), lattice=lattice)
+    torch.testing.assert_close(some.colour, whole.colour[:, :, 2::3, 1::3])
+    torch.testing.assert_close(some.depth, whole.depth[:, :, 2::3, 1::3])
 
 
 def test_the_background_fills_what_is_left() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from core.errors import UserError
 from core.files import BUNDLED
-from core.pretrained.hub import MOVED, kind, located
+from core.presets import load_preset
+from core.pretrained.hub import HubNames, kind, located
 from tests.conftest import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -140,10 +141,16 @@ def test_no_network_is_said_in_one_sentence(tmp_path):
     assert "\n" not in said
 
 
-def test_ids_that_left_the_hub_lead_to_their_mirrors(hub, tmp_path):
-    said = ask("runwayml/stable-diffusion-v1-5", tmp_path, hub)
+@pytest.mark.parametrize("name", ["runwayml/stable-diffusion-v1-5", "sd15"])
+def test_short_names_and_ids_that_left_the_hub_lead_to_what_is_there(name, hub, tmp_path):
+    said = ask(name, tmp_path, hub)
     assert said.startswith("refused: There is no folder stable-diffusion-v1-5/stable-diffusion-v1-5 ")
-    assert not set(MOVED) & set(MOVED.values())
+
+
+def test_no_name_leads_to_an_id_that_left():
+    known = load_preset("hub", HubNames)
+    assert not set(known.moved) & {*known.moved.values(), *known.names.values()}
+    assert all(found.count("/") == 1 for found in {*known.moved.values(), *known.names.values()})
 
 
 def test_folders_and_files_are_themselves(tmp_path):

@@ -1,4 +1,4 @@
-"""LoRA weights of the hub, against W + scale B A calculated here and against diffusers' pipeline with them."""
+"""LoRA weights, against W + scale B A calculated here and against diffusers' pipeline with them."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def style(sd_eps, tmp_path_factory) -> Path:
     states = {}
     for part, layers in (("unet", ["to_q", "to_v"]), ("text_encoder", ["q_proj"])):
         module = getattr(pipeline, part)
-        module.add_adapter(LoraConfig(r=2, lora_alpha=4, init_lora_weights="gaussian", target_modules=layers))
+        module.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights="gaussian", target_modules=layers))
         for name, parameter in module.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
@@ -45,14 +45,10 @@ def test_weights_become_w_plus_scale_b_a(sd_eps, style):
     down, up = (stored[f"unet.{LAYER}.lora_{side}.weight"] for side in "AB")
     before, after = weights(sd_eps), weights(sd_eps, lora=[f"{style}@0.5"])
     assert before.keys() == after.keys()  # added for good: nothing of peft stays
-    scale = (after[f"{LAYER}.weight"] - before[f"{LAYER}.weight"]).norm() / (up @ down).norm()
-    torch.testing.assert_close(
-        after[f"{LAYER}.weight"], before[f"{LAYER}.weight"] + scale * up @ down, atol=1e-6, rtol=1e-5
-    )
     twice = weights(sd_eps, lora=[str(style / "pytorch_lora_weights.safetensors")])
-    torch.testing.assert_close(
-        twice[f"{LAYER}.weight"], before[f"{LAYER}.weight"] + 2 * scale * up @ down, atol=1e-6, rtol=1e-5
-    )
+    name = f"{LAYER}.weight"
+    torch.testing.assert_close(after[name], before[name] + 0.5 * up @ down, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(twice[name], before[name] + up @ down, atol=1e-6, rtol=1e-5)
 
 
 def test_the_network_and_the_text_say_what_diffusers_pipeline_says(sd_eps, style):

@@ -1,0 +1,47 @@
+"""`dreamlift evaluate object` as a person runs it, on the smallest objects."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from dreamlift.judge import Judge, JudgeConfig
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = {
+    "iterations": 2,
+    "views": 2,
+    "learning_rate": 0.2,
+    "texture": 64,
+    "faces": 500,
+    "stages": [{"share": 1, "size": 16, "samples": 16, "grid": 12, "guidance": 1.0}],
+}
+
+
+def test_two_processes_measure_what_one_does(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    judge = JudgeConfig(size=16, widths=(4, 8), hidden=4, motion_width=4)
+    Judge(judge).save(tmp_path / "judge", {})
+    found = []
+    for processes in (1, 2):
+        out = f"of-{processes}"
+        result = command(
+            *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 2, "--preset", "tiny.yaml"),
+            *("--judge", "judge", "--out", out, "--processes", processes),
+        )
+        assert result.returncode == 0, result.stderr
+        report = json.loads((tmp_path / out / "report.json").read_text())
+        assert (tmp_path / out / "001.views.png").exists()
+        assert [item["seed"] for item in report["items"]] == [0, 1]
+        found.append([item["measures"] for item in report["items"]])
+        assert "silhouette IoU" in result.stdout
+    for one, other in zip(*found, strict=True):
+        assert abs(one["silhouette_iou"] - other["silhouette_iou"]) < 0.02  # threads add up in another order
+
+
+def test_a_model_that_is_not_there_is_refused_before_any_work(command: Command) -> None:
+    result = command("dreamlift", "evaluate", "object", "--model", "nowhere", "--processes", 2)
+    assert result.returncode == 2
+    assert "There is no model in nowhere" in result.stderr and result.stderr.count("\n") == 1
