@@ -31,6 +31,11 @@ def read_picture(path: Path) -> Image.Image:
         raise UserError(f"Cannot read the picture {path}: {reason}.") from error
 
 
+def fitted_picture(path: Path, width: int, height: int) -> Image.Image:
+    """The picture in a file, cut to that aspect ratio and scaled to that size, px. As `read_picture` else."""
+    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
+
+
 def enlarge(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
     """(F,H,W,3) -> (F,scale*H,scale*W,3) by "lanczos" or "nearest"."""
     if scale == 1:

@@ -10,6 +10,7 @@ import typer
 
 from core.command import run
 from core.errors import UserError
+from core.pictures import read_picture
 from core.presets import load_preset
 from video.options import ClipOptions, Job, plan, read_prompts
 from video.source import find_source
@@ -147,6 +148,8 @@ def gen_video(
         elevation=elevation,
     )
     source.check(options)
+    if options.image:
+        read_picture(options.image)
     if complete and not source.bundled:
         raise UserError("--complete is for the bundled model: others draw prompts as they are.")
     jobs = plan(wanted, num, seed, out)

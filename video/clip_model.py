@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core.pictures import fitted_picture
 from core.samplers import State
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
@@ -49,6 +51,7 @@ class OwnClipModel:
         self.record = read_model_record(folder)
 
     def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+        size = self.model.config.image.size
         return self.model.sample(
             [prompt],
             frames=options.frames,
@@ -58,6 +61,7 @@ class OwnClipModel:
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,
+            image=first_frame(options.image, size, size) if options.image else None,
             on_state=on_state,
         )
 
@@ -66,3 +70,9 @@ class OwnClipModel:
 
     def stills(self, x: Tensor) -> Tensor:
         return self.model.decode(x)
+
+
+def first_frame(path: Path, width: int, height: int) -> Tensor:
+    """The picture in a file as (1,3,height,width) in [-1, 1], see `fitted_picture`."""
+    pixels = np.array(fitted_picture(path, width, height), dtype=np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]

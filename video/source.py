@@ -59,7 +59,6 @@ REFUSED = {
     "dtype": "it runs in float32",
     "offload": "it is small enough to stay on its device",
     "tiling": "it decodes frames whole",
-    "image": "it starts from text alone",
     "width": "its clips have one size, see --scale",
     "height": "its clips have one size, see --scale",
 }

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from core.pretrained.hub import kind
-from video.clip_model import OnState
+from video.clip_model import OnState, first_frame
 from video.options import ClipOptions
 from video.pretrained.families import Family
 from video.pretrained.load import lora_digests, precision, quieten
 from video.pretrained.motion import MotionModel, load_motion_model
-from video.pretrained.pipelines import STILLS, first_frame
+from video.pretrained.pipelines import STILLS
 from video.pretrained.weights import digests, motion_files, sha256
 from video.record import CheckpointRecord
 
@@ -39,7 +38,7 @@ class AnimatedModel:
             negative=options.negative,
             seeds=[seed],
             size=(height, width),
-            image=_pixels(options.image, width, height) if options.image else None,
+            image=first_frame(options.image, width, height) if options.image else None,
             on_state=on_state,
         )
 
@@ -79,9 +78,3 @@ def load_animated(folder: Path, family: Family, options: ClipOptions, device: to
         | lora_digests(options.lora),
     )
     return AnimatedModel(model, family, record)
-
-
-def _pixels(path: Path, width: int, height: int) -> Tensor:
-    """(1,3,height,width) in [-1, 1]."""
-    pixels = np.array(first_frame(path, width, height), dtype=np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]

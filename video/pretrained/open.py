@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.pictures import read_picture
 from core.pretrained.hub import kind, located
 from video.options import ClipOptions
 from video.pretrained.families import ANIMATEDIFF, Family, family
@@ -32,8 +31,6 @@ class PretrainedSource:
         if self.family.title == ANIMATEDIFF:
             self._check_motion(options)
         self.family.check(options)
-        if options.image:
-            read_picture(options.image)
 
     def _check_motion(self, options: ClipOptions) -> None:
         if not options.motion:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from core.pictures import read_picture
+from core.pictures import fitted_picture
 from core.samplers import State
 from video.clip_model import OnState
 from video.options import ClipOptions
@@ -82,7 +80,7 @@ class PipelineModel(ABC):
         width, height = self.family.resolution(options)
         size: dict[str, Any] = {"width": width, "height": height}
         if options.image:
-            size["image"] = first_frame(options.image, width, height)
+            size["image"] = fitted_picture(options.image, width, height)
         return size
 
     def listening(self, after: Any) -> dict[str, Any]:
@@ -143,8 +141,3 @@ class ModelScope(PipelineModel):
 
     def decoded(self, x: Tensor) -> Tensor:
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype))
-
-
-def first_frame(path: Path, width: int, height: int) -> Image.Image:
-    """The picture in a file, cut to the clip's aspect ratio and scaled to its size, px."""
-    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
