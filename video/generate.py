@@ -53,15 +53,22 @@ class Watch:
             self.counter.__exit__(None, None, None)
             self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
         if self.decode and time.perf_counter() - self.shown > self.pause and state.step < state.steps:
-            began = time.perf_counter()
-            (clip,) = self.decode(state.x0[:1])
-            write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
-            self.shown = time.perf_counter()
-            self.pause = max(PREVIEW_EVERY, PREVIEW_REST * (self.shown - began))
+            self._show(self.decode, state.x0[:1])
         if state.step == 1 and state.steps > 1:
             self.counter.__enter__()
         if self.latents and state.step == state.steps:
             self.latents.save(state.x)
+
+    def _show(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
+        began = time.perf_counter()
+        try:
+            (clip,) = decode(x0)
+        except RuntimeError:  # out of memory, say: sampling is worth more than its previews
+            self.decode = None
+            return
+        write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
+        self.shown = time.perf_counter()
+        self.pause = max(PREVIEW_EVERY, PREVIEW_REST * (self.shown - began))
 
 
 def generate(

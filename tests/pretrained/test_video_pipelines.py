@@ -8,7 +8,10 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from PIL import Image
+from safetensors.torch import load_file
 
 from core.samplers import State
 from video.options import ClipOptions
@@ -136,6 +139,31 @@ def test_frames_are_decoded_in_slices(video_folder: Callable[[str], Path]) -> No
 def test_tiling_is_switched_on(video_folder: Callable[[str], Path]) -> None:
     assert opened(video_folder("wan"), options(32, 5, tiling=True)).pipeline.vae.use_tiling
     assert not opened(video_folder("wan"), options(32, 5)).pipeline.vae.use_tiling
+
+
+def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = video_folder("wan")
+    network = diffusers.WanTransformer3DModel.from_pretrained(folder / "transformer")
+    torch.manual_seed(1)
+    network.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    diffusers.WanPipeline.save_lora_weights(
+        tmp_path, transformer_lora_layers=get_peft_model_state_dict(network)
+    )
+    wanted = options(32, 5, lora=(f"{tmp_path}@0.5",))
+    model = opened(folder, wanted)
+    clip = model.draw(PROMPT, SEED, wanted, lambda state: None)
+
+    plain = diffusers.WanPipeline.from_pretrained(folder)
+    weights = load_file(next(tmp_path.glob("*.safetensors")))
+    for name in {key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")}:
+        layer = plain.get_submodule(name)
+        layer.weight.data += 0.5 * weights[f"{name}.lora_B.weight"] @ weights[f"{name}.lora_A.weight"]
+    changed = model.pipeline.transformer.state_dict()
+    for name, weight in plain.transformer.state_dict().items():
+        torch.testing.assert_close(changed[name], weight, msg=name)
+    bare = options(32, 5)
+    assert not torch.allclose(clip, opened(folder, bare).draw(PROMPT, SEED, bare, lambda state: None))
+    assert f"{tmp_path}@0.5" in model.record.sha256
 
 
 SCHEDULERS = {

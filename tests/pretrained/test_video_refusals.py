@@ -75,7 +75,6 @@ def refused(
         ("modelscope", ["--complete"], "--complete is for the bundled model"),
         ("modelscope", ["--width", "64"], "A size needs both --width and --height"),
         ("modelscope", ["--dtype", "int8"], "--dtype cannot be 'int8'"),
-        ("modelscope", ["--lora-scale", "99"], "--lora-scale cannot be 99.0"),
         ("modelscope", ["--device", "cpu", "--offload", "model"], "--offload moves weights between the GPU"),
     ],
 )
@@ -84,6 +83,37 @@ def test_options_that_a_family_cannot_honour(
     refused: Callable[..., str], name: str, arguments: list[str], sentence: str
 ) -> None:
     assert sentence in refused(name, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "sentence"),
+    [
+        ("sd_eps", ["--motion", "none", "--azimuth", "3", "--elevation", "3"], "cannot honour --azimuth"),
+        ("sdxl", ["--motion", "none", "--offload", "layers"], "AnimateDiff cannot honour --offload layers"),
+        ("sd_v", ["--preset", "modelscope"], "is an image model: give an AnimateDiff adapter with --motion"),
+        ("sd_eps", ["--motion", "none", "--width", "36", "--height", "32"], "takes a --width that is a"),
+        ("sd_eps", ["--steps", "1"], "animatediff-motion-adapter-v1-5-3 is not in the local cache"),
+        ("deepfloyd", [], "is of the kind IFPipeline, which gen-video cannot draw with"),
+    ],
+)
+def test_what_image_models_cannot_honour(
+    kind: str,
+    arguments: list[str],
+    sentence: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = request.getfixturevalue(kind)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--model", str(folder), *arguments])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and sentence in said and said.count("\n") == 1
 
 
 def test_missing_weights_are_said(refused: Callable[..., str]) -> None:

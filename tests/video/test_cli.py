@@ -217,6 +217,23 @@ def test_previews_take_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.M
     assert drawn == [1, 8, 15]
 
 
+def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
+    tried = []
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        tried.append(x)
+        raise torch.OutOfMemoryError("none is left")
+
+    progress = Progress(disable=True)
+    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    watch = Watch(progress, progress.add_task("", total=5), job, decode=fail)
+    clip = torch.zeros(1, 3, 2, 8, 8)
+    for step in range(1, 6):
+        watch(State(clip, clip, step, 5, 0))
+    assert len(tried) == 1 and not job.preview.exists()
+
+
 def test_a_picture_is_the_first_frame_of_the_clip(
     command: Command, tmp_path: Path, tiny_model: Path
 ) -> None:

@@ -40,7 +40,9 @@ def denoising(folder: Path, family: Family, options: ClipOptions, dtype: torch.d
                 mask = torch.ones(text.shape[:2], dtype=torch.bool)
                 return network(tokens, text, t, mask, frames, height, width, (8 / 25, 32, 32))
             case "CogVideoX":
-                rows = frames * height * width // config.patch_size**2
+                deep = config.patch_size_t or 1  # 1.5 pads the frames to whole tokens
+                x = x[:, :, :1].expand(-1, -1, -(-frames // deep) * deep, -1, -1)
+                rows = x.shape[2] // deep * height * width // config.patch_size**2
                 turns = torch.empty(rows, config.attention_head_dim)
                 rotary = (turns, turns) if config.use_rotary_positional_embeddings else None
                 shift = torch.ones(1) if config.ofs_embed_dim else None

@@ -64,8 +64,8 @@ def pretrained_source(name: str) -> Source:
     found = family(folder)
     if found is None:
         raise UserError(
-            f"{name} is a {kind(folder)}, which gen-video cannot draw with: it knows Wan, LTX, CogVideoX, "
-            "ModelScope, and Stable Diffusion 1.x and XL with --motion."
+            f"{name} is of the kind {kind(folder)}, which gen-video cannot draw with: it knows Wan, LTX, "
+            "CogVideoX, ModelScope, and Stable Diffusion 1.x and XL with --motion."
         )
     return PretrainedSource(name, found)
 
