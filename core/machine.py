@@ -74,12 +74,30 @@ def versions() -> dict[str, str]:
     return found
 
 
-def matmul_rate(device: torch.device, size: int = 1024, seconds: float = 1.0) -> float:
-    """GFLOP/s of float32 products of (size,size) matrices, 2 size^3 operations each: the best of the runs.
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a CUDA device, or of the CPU's memory as the system and its container
+    say; of other devices those of the CPU, which they share."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    available = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return available
+    return min(available, max(0, limit - used))
+
+
+def matmul_rate(
+    device: torch.device, size: int = 1024, seconds: float = 1.0, dtype: torch.dtype = torch.float32
+) -> float:
+    """GFLOP/s of products of (size,size) matrices, 2 size^3 operations each: the best of the runs.
 
     The best, since whatever else the machine does can only slow a run down.
     """
-    a, b = torch.randn(2, size, size, device=device)
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
 
     def once() -> float:
         start = time.perf_counter()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from core.errors import UserError
 from core.files import whole
@@ -19,6 +19,21 @@ RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.N
 def to_frames(clip: np.ndarray) -> Frames:
     """A clip (3,F,H,W) in [-1, 1] -> frames (F,H,W,3), values outside clipped."""
     return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file, as RGB, turned as its camera says. Raises UserError where there is none."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except OSError as error:  # a file that is no picture is one too
+        reason = error.strerror or "it is not a picture that Pillow knows"
+        raise UserError(f"Cannot read the picture {path}: {reason}.") from error
+
+
+def fitted_picture(path: Path, width: int, height: int) -> Image.Image:
+    """The picture in a file, cut to that aspect ratio and scaled to that size, px. As `read_picture` else."""
+    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
 
 
 def enlarge(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:

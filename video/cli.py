@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 from core.command import run
-from core.files import BUNDLED
+from core.errors import UserError
+from core.pictures import read_picture
 from core.presets import load_preset
 from video.options import ClipOptions, Job, plan, read_prompts
+from video.source import find_source
 
 START = time.perf_counter()
 
-MODEL = BUNDLED / "video"
 PRESETS = "gen-video"  # the folder of configs/
 PRESETS_OWN = "the preset's"
+MODELS_OWN = "the preset's, or the model's own"
 
 app = typer.Typer(add_completion=False)
 
@@ -34,7 +36,13 @@ def gen_video(
     ] = None,
     num: Annotated[int, typer.Option(help="Clips of each prompt, with seeds SEED, SEED+1, ...")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same clip.")] = 0,
-    preset: Annotated[str, typer.Option(help="draft, standard, fine, or a YAML file.")] = "standard",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="draft, standard, fine, one of a pretrained model such as wan or ltx, or a YAML file.",
+            show_default="the one that fits the model",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
         float | None,
@@ -58,22 +66,77 @@ def gen_video(
         float | None, typer.Option(help="Camera: degrees above the horizon.", show_default=PRESETS_OWN)
     ] = None,
     model: Annotated[
-        Path, typer.Option(help="A folder with a video model.", show_default="the bundled one")
-    ] = MODEL,
+        str | None,
+        typer.Option(
+            help="A folder with a video model, or a model of the Hugging Face hub as OWNER/NAME.",
+            show_default="the bundled one",
+        ),
+    ] = None,
+    motion: Annotated[
+        str | None,
+        typer.Option(
+            help="For an image model: an AnimateDiff adapter (folder, file or OWNER/NAME), or none."
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture to set in motion, as the first frame.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Pixels, where the model can.", show_default=MODELS_OWN)
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Likewise.", show_default=MODELS_OWN)] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(help="LoRA weights: folder, file or OWNER/NAME, with @SCALE perhaps; may be repeated."),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16.", show_default="float32 on a CPU, bfloat16 on a GPU"
+        ),
+    ] = None,
+    offload: Annotated[
+        str | None,
+        typer.Option(help="Keep weights off the GPU until their turn: model (part by part) or layers."),
+    ] = None,
+    tiling: Annotated[
+        bool | None, typer.Option(help="Decode in overlapping tiles: less memory.", show_default=PRESETS_OWN)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Decode the latents that a failed run left, where there are any.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go on even if the memory will not do.")] = False,
     complete: Annotated[
-        bool,
-        typer.Option(help="Say to the bundled model the colour and the place that a prompt leaves open."),
-    ] = True,
-    preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date while sampling.")] = True,
+        bool | None,
+        typer.Option(
+            help="Say to the bundled model the colour and the place that a prompt leaves open.",
+            show_default="of the bundled model",
+        ),
+    ] = None,
+    preview: Annotated[
+        bool | None,
+        typer.Option(help="Keep a .preview.png up to date.", show_default="except with --offload"),
+    ] = None,
 ) -> None:
     """Draws a short clip of a sentence.
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
     wanted = read_prompts(prompt, prompts)
-    path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
-    options = load_preset(path, ClipOptions).changed(
+    options = _preset(preset) if preset else None
+    source = find_source(model or (options and options.model))
+    preset = preset or source.preset
+    options = (options or _preset(preset)).changed(
+        model=model,
+        motion=motion,
+        image=image,
+        width=width,
+        height=height,
+        lora=lora or None,
+        dtype=dtype,
+        offload=offload,
+        tiling=tiling,
         steps=steps,
         guidance=guidance,
         negative=negative,
@@ -84,15 +147,34 @@ def gen_video(
         azimuth=azimuth,
         elevation=elevation,
     )
+    source.check(options)
+    if options.image:
+        read_picture(options.image)
+    if complete and not source.bundled:
+        raise UserError("--complete is for the bundled model: others draw prompts as they are.")
     jobs = plan(wanted, num, seed, out)
-    if model == MODEL:
+    if source.bundled:
         _say_what_is_unknown(wanted)
-        if complete:
+        if complete is not False:
             jobs = [_completed(job) for job in jobs]
 
     from video.generate import generate
 
-    generate(jobs, options, model=model, device=device, preset=preset, preview=preview, start=START)
+    generate(
+        jobs,
+        options,
+        source=source,
+        device=device,
+        preset=preset,
+        preview=options.offload is None if preview is None else preview,
+        resume=resume,
+        force=force,
+        start=START,
+    )
+
+
+def _preset(name: str) -> ClipOptions:
+    return load_preset(name if name.endswith((".yaml", ".yml")) else f"{PRESETS}/{name}", ClipOptions)
 
 
 def _completed(job: Job) -> Job:

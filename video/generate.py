@@ -1,33 +1,48 @@
 """From jobs to files: sampling with progress and previews, then clips, contact sheets and records."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from core.errors import UserError
 from core.machine import describe, flop_counter, pick_device, versions
 from core.pictures import enlarge, to_frames, write_clip
 from core.samplers import State
 from core.sheet import write_sheet
+from video.clip_model import ClipModel
+from video.kept import Kept
 from video.options import ClipOptions, Job
-from video.record import RunRecord, Seconds, read_model_record, write_record
-from video.video_model import VideoModel
+from video.record import CheckpointRecord, RunRecord, Seconds, write_record
+from video.source import Source
 
 PREVIEW_EVERY = 1.5  # s
+PREVIEW_REST = 10  # at the least, in times that the last one took
+
+# What may change between sampling and decoding.
+AFTERWARDS = {"model", "offload", "tiling", "scale", "resampling", "image"}
 
 
 class Watch:
     """What happens after each sampling step: progress, now and then a preview, once a count of arithmetic."""
 
     def __init__(
-        self, progress: Progress, task: TaskID, job: Job, decode: Callable[[Tensor], Tensor] | None
+        self,
+        progress: Progress,
+        task: TaskID,
+        job: Job,
+        decode: Callable[[Tensor], Tensor] | None,
+        latents: Kept | None = None,
     ) -> None:
-        """decode: the model's, for previews; None for no previews."""
-        self.progress, self.task, self.job, self.decode = progress, task, job, decode
+        """decode: the model's, for previews; None: none are drawn. latents: what keeps the last step's x."""
+        self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
         self.shown = time.perf_counter()
+        self.pause = PREVIEW_EVERY
         self.counter = flop_counter()
         self.gflop: float | None = None
 
@@ -37,55 +52,71 @@ class Watch:
         if state.step == 2:
             self.counter.__exit__(None, None, None)
             self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
-        late = time.perf_counter() - self.shown > PREVIEW_EVERY
-        if self.decode and late and state.step < state.steps:
-            (clip,) = self.decode(state.x0[:1])
-            write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
-            self.shown = time.perf_counter()
+        if self.decode and time.perf_counter() - self.shown > self.pause and state.step < state.steps:
+            self._show(self.decode, state.x0[:1])
         if state.step == 1 and state.steps > 1:
             self.counter.__enter__()
+        if self.latents and state.step == state.steps:
+            self.latents.save(state.x)
+
+    def _show(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
+        began = time.perf_counter()
+        try:
+            (clip,) = decode(x0)
+        except RuntimeError:  # out of memory, say: sampling is worth more than its previews
+            self.decode = None
+            return
+        write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
+        self.shown = time.perf_counter()
+        self.pause = max(PREVIEW_EVERY, PREVIEW_REST * (self.shown - began))
 
 
 def generate(
     jobs: Sequence[Job],
     options: ClipOptions,
     *,
-    model: Path,
+    source: Source,
     device: str,
     preset: str,
     preview: bool,
+    resume: bool,
+    force: bool,
     start: float,
 ) -> None:
     """Makes the clips one after another; each leaves its clip, sheet and record before the next begins.
 
-    model: a folder that `VideoModel.load` reads. start: `time.perf_counter()` when the process began.
+    resume: decode the latents that a run has left instead of sampling, where there are any. force: load the
+    model even where memory will not do. start: `time.perf_counter()` when the process began.
     Raises UserError for a model or device that cannot be used, before any sampling.
     """
     chosen = pick_device(device)
-    video_model = VideoModel.load(model, chosen)
-    weights = read_model_record(model)
+    model = source.open(options, chosen, force)
     load = time.perf_counter() - start
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
+    if isinstance(model.record, CheckpointRecord) and model.record.expected:
+        cost = model.record.expected
+        console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
             progress.update(task, description=job.clip.name)
-            watch = Watch(progress, task, job, video_model.decode if preview else None)
+            latents = Kept(job.latents, _request(job, options, model)) if model.keeps_latents else None
+            watch = Watch(progress, task, job, model.stills if preview else None, latents)
             began = time.perf_counter()
             try:
-                clips = video_model.sample(
-                    [job.text],
-                    frames=options.frames,
-                    steps=options.steps,
-                    guidance=options.guidance,
-                    negative=options.negative,
-                    seeds=[job.seed],
-                    azimuth=options.azimuth,
-                    elevation=options.elevation,
-                    on_state=watch,
-                )
+                left = latents.load() if latents and resume else None
+                if left is None:
+                    clips = model.draw(job.text, job.seed, options, watch)
+                else:
+                    clips = model.decode(left)
+            except torch.OutOfMemoryError as error:
+                raise UserError(_out_of_memory(job, chosen)) from error
+            except Exception:
+                if job.latents.exists():
+                    console.print(f"{job.latents} keeps what was sampled: --resume goes on from there.")
+                raise
             finally:
                 job.preview.unlink(missing_ok=True)
             sampled = time.perf_counter()
@@ -94,6 +125,8 @@ def generate(
             shown = enlarge(frames, options.scale, options.resampling)
             write_clip(job.clip, shown, options.fps)
             write_sheet(job.sheet, frames, job.prompt)
+            if latents:
+                latents.drop()
             written = time.perf_counter()
             record = RunRecord(
                 prompt=job.prompt,
@@ -101,7 +134,7 @@ def generate(
                 seed=job.seed,
                 options=options,
                 preset=preset,
-                model=weights,
+                model=model.record,
                 device=describe(chosen),
                 versions=versions(),
                 size=(shown.shape[2], shown.shape[1]),
@@ -114,8 +147,30 @@ def generate(
             write_record(job.record, record)
             width, height = record.size
             console.print(
-                f"{job.clip}: {options.frames} frames, {options.fps:g} a second, {width}x{height}, "
+                f"{job.clip}: {len(frames)} frames, {options.fps:g} a second, {width}x{height}, "
                 f"seed {job.seed}, sampled in {sampled - began:.1f} s"
                 + (f", drawn as: {job.completed}" if job.completed else ""),
                 highlight=False,
             )
+
+
+def _request(job: Job, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
+    """What the latents of a job depend on, as JSON values."""
+    said = options.model_dump(mode="json", exclude=AFTERWARDS)
+    image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
+    weights = model.record.model_dump(mode="json", include={"sha256", "pipeline", "dtype"})
+    return said | weights | {"prompt": job.text, "seed": job.seed, "image": image}
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds > 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, seconds):.0f} s"
+
+
+def _out_of_memory(job: Job, device: torch.device) -> str:
+    advice = "give fewer --frames, a smaller size, --tiling or --offload"
+    if job.latents.exists():
+        advice = f"what was sampled is kept in {job.latents}, to be decoded by --resume with --tiling"
+    return f"The memory of {device} did not do: {advice}."

@@ -1,6 +1,6 @@
 """What gen-video is asked for, checked before anything heavy is imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,14 +12,29 @@ from core.pictures import EXTENSIONS
 
 
 class ClipOptions(BaseModel):
-    """How a clip is sampled and shown: the keys of a gen-video preset, each also an option of the command."""
+    """How a clip is sampled and shown: the keys of a gen-video preset, each also an option of the command.
+
+    None is "not said"; a model refuses what is said that it cannot do, see `video.source.Source`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None  # a folder, or an id of the hub; None is the bundled one
+    motion: str | None = None  # what moves an image model: a motion adapter's folder, file or id, or "none"
+    lora: tuple[str, ...] = ()  # low-rank changes of the weights: folders, files or ids; NAME or NAME@SCALE
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
+    offload: Literal["model", "layers"] | None = (
+        None  # what waits in the CPU's memory for its turn on the GPU
+    )
+    tiling: bool | None = None  # decode in overlapping tiles: less memory, and other bytes
 
     steps: int = Field(ge=1, le=1000)
     guidance: float = Field(ge=0, le=100)  # diffusers' scale: 1 is none
     negative: str = ""
-    frames: int = Field(ge=1, le=256)
+    image: Path | None = None  # the first frame
+    frames: int = Field(ge=1, le=1024)
+    width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
+    height: int | None = Field(None, ge=8, le=4096)
     fps: float = Field(gt=0, le=50)  # gif players slow down what is faster
     scale: int = Field(ge=1, le=32)  # display pixels per pixel of the model, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
@@ -34,10 +49,29 @@ class ClipOptions(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = first["loc"][0]
-            raise UserError(f"--{name} cannot be {given[str(name)]!r}: {first['msg'].lower()}.") from error
+            raise UserError(
+                f"{flag(str(name))} cannot be {given[str(name)]!r}: {first['msg'].lower()}."
+            ) from error
         if (changed.azimuth is None) != (changed.elevation is None):
             raise UserError("A camera needs both --azimuth and --elevation: give both or neither.")
+        if (changed.width is None) != (changed.height is None):
+            raise UserError("A size needs both --width and --height: give both or neither.")
         return changed
+
+
+def flag(name: str) -> str:
+    """The command's option of that name."""
+    return f"--{name}"
+
+
+def refuse(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
+    """Raises UserError for the first option that is said although there is a reason against it.
+
+    reasons: option -> why the model called `title` cannot honour it.
+    """
+    for name, reason in reasons.items():
+        if getattr(options, name) not in (None, False, ()):
+            raise UserError(f"{title} cannot honour {flag(name)}: {reason}.")
 
 
 class Job(NamedTuple):
@@ -60,6 +94,10 @@ class Job(NamedTuple):
     @property
     def record(self) -> Path:
         return self.clip.with_suffix(".json")
+
+    @property
+    def latents(self) -> Path:
+        return self.clip.with_suffix(".latents.safetensors")
 
     @property
     def preview(self) -> Path:

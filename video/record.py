@@ -18,6 +18,23 @@ class ModelRecord(BaseModel):
     image_sha256: str | None  # of the image model's, where the folder rests on one
 
 
+class Expected(BaseModel):
+    """What a clip was thought to take before it was drawn."""
+
+    memory: int  # of the device, bytes
+    seconds: float
+
+
+class CheckpointRecord(BaseModel):
+    """Which pretrained checkpoint drew the clip."""
+
+    folder: str  # where it was found; a snapshot of the hub names its revision
+    pipeline: str  # the class of diffusers that ran it
+    dtype: str
+    sha256: dict[str, str]  # of each file of weights, LoRA and motion adapters among them
+    expected: Expected | None = None  # None with --force
+
+
 class Seconds(BaseModel):
     """Wall-clock times of a run."""
 
@@ -35,7 +52,7 @@ class RunRecord(BaseModel):
     seed: int
     options: ClipOptions
     preset: str
-    model: ModelRecord
+    model: ModelRecord | CheckpointRecord
     device: str
     versions: dict[str, str]
     size: tuple[int, int]  # width, height in the file, px

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
 from core.presets import load_preset
-from core.weights import CONFIG, WEIGHTS
 
-INDEX = "model_index.json"
+INDEX = "model_index.json"  # of diffusers
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # as in `core.weights`, which would import torch
 OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
@@ -36,12 +36,20 @@ class HubNames(BaseModel):
         return self.moved.get(name, name)
 
 
-def located(name_or_folder: str | Path) -> Path:
+def is_name(name: str) -> bool:
+    """Whether a name is one of the hub, short or OWNER/NAME, and not of a folder or file here."""
+    known = name in load_preset("hub", HubNames).names
+    return (known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))) and not Path(
+        name
+    ).exists()
+
+
+def located(name_or_folder: str | Path, weights: bool = True) -> Path:
     """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
 
     An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
     HF_HUB_OFFLINE=1, or without a network, the cache must have it already. See `HubNames` for what names
-    and ids lead elsewhere.
+    and ids lead elsewhere. weights: False fetches what describes the model and no more.
 
     Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
     """
@@ -60,7 +68,8 @@ def located(name_or_folder: str | Path) -> Path:
         # The index first, since it says what else is needed; other repositories have none.
         index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
         parts = [part for part in _parts(index) if part not in UNUSED]
-        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in FILES)] if parts else FILES
+        needed = FILES if weights else ["*.json"]
+        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in needed)] if parts else needed
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=VARIANTS))
     except GatedRepoError as error:
         raise UserError(

@@ -1,10 +1,13 @@
 """The tiny checkpoints, written once a session."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.pretrained import checkpoints
+from tests.pretrained.pipeline_checkpoints import VIDEO
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,9 @@ def sdxl(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def deepfloyd(tmp_path_factory) -> Path:
     return checkpoints.deepfloyd(tmp_path_factory.mktemp("deepfloyd"))
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a video checkpoint by its name in `VIDEO`."""
+    return cache(lambda name: VIDEO[name](tmp_path_factory.mktemp(name)))

@@ -57,7 +57,7 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--out", "fox.avi"], "fox.avi: its name must end in .mp4, .gif or .webp."),
         (["a fox", "--out", "fox"], "fox: its name must end in .mp4, .gif or .webp."),
         (["a fox", "--out", "/dev/null/fox.mp4"], "Cannot write into the folder /dev/null"),
-        (["a fox", "--preset", "best"], "There is no preset 'gen-video/best'; there are draft, fine, "),
+        (["a fox", "--preset", "best"], "There is no preset 'gen-video/best'; there are animatediff, "),
         (["a fox", "--preset", "mine.yaml"], "Cannot read the preset mine.yaml: No such file"),
         (["a fox", "--sampler", "x"], "No such option"),
         (["a fox", "--device", "abacus", "--model", "m"], "There is no device 'abacus' here"),
@@ -183,6 +183,7 @@ def test_previews_show_the_guess_while_it_improves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(video.generate, "PREVIEW_REST", 0)
     job = Job("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
     watch = Watch(progress, progress.add_task("", total=3), job, decode=torch.neg)
@@ -192,6 +193,63 @@ def test_previews_show_the_guess_while_it_improves(
         watch(State(clip, clip, step, 3, 0))
         seen.append(np.asarray(Image.open(tmp_path / "a-fox.preview.png"))[-30, 30].tolist())
     assert seen == [[191] * 3, [64] * 3]
+
+
+def test_previews_take_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that a preview moves on by 2 s and a step by 3 s."""
+    now = 0.0
+    monkeypatch.setattr(video.generate.time, "perf_counter", lambda: now)
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        nonlocal now
+        now += 2.0
+        drawn.append(step)
+        return x
+
+    drawn: list[int] = []
+    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    progress = Progress(disable=True)
+    watch = Watch(progress, progress.add_task("", total=20), job, decode=slow)
+    clip = torch.zeros(1, 3, 2, 8, 8)
+    for step in range(1, 21):
+        now += 3.0
+        watch(State(clip, clip, step, 20, 0))
+    assert drawn == [1, 8, 15]
+
+
+def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
+    tried = []
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        tried.append(x)
+        raise torch.OutOfMemoryError("none is left")
+
+    progress = Progress(disable=True)
+    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    watch = Watch(progress, progress.add_task("", total=5), job, decode=fail)
+    clip = torch.zeros(1, 3, 2, 8, 8)
+    for step in range(1, 6):
+        watch(State(clip, clip, step, 5, 0))
+    assert len(tried) == 1 and not job.preview.exists()
+
+
+def test_a_picture_is_the_first_frame_of_the_clip(
+    command: Command, tmp_path: Path, tiny_model: Path
+) -> None:
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    result = command(
+        "gen-video", "a fox", "--image", "picture.png", "--model", tiny_model, "--device", "cpu",
+        "--steps", 3, "--frames", 2, "--scale", 1, "--out", "a-fox.webp",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "a-fox.webp") as shown:
+        first = np.asarray(shown.convert("L"))
+    assert first[:, :6].mean() < 30 and first[:, -6:].mean() > 225
+    record = RunRecord.model_validate_json((tmp_path / "a-fox.json").read_text())
+    assert record.options.image == Path("picture.png")
 
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:

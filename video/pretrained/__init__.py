@@ -1,1 +1,1 @@
-"""Pretrained checkpoints that draw clips."""
+"""Pretrained checkpoints that draw clips. diffusers and transformers are imported inside functions."""

@@ -1,0 +1,189 @@
+"""What a clip will take: against closed forms, and against real runs of the same networks."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+import video.pretrained.estimate
+from core.errors import UserError
+from core.machine import flop_counter, free_memory
+from tests.pretrained.test_video_pipelines import CPU, PROMPT, opened, options
+from video.cli import main
+from video.pretrained.cost import Cost, cost
+from video.pretrained.estimate import Estimate, estimate, expected
+from video.pretrained.families import family
+
+GPU = torch.device("cuda")  # only named here, never used
+
+
+def test_the_cost_of_a_network_in_closed_form() -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(100, 1000), nn.ReLU(), nn.Linear(1000, 10))
+
+    found = cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
+    # The input stays, and while the activation works its input and output are there; weights do not count.
+    assert found.memory == 4 * 10 * (100 + 1000 + 1000)
+    assert found.flop == 2 * 10 * (100 * 1000 + 1000 * 10)
+    half = cost(network, lambda net: net(torch.empty(10, 100)), torch.bfloat16)
+    assert half.memory == found.memory / 2
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_backward_pass_holds_what_it_needs() -> None:
+    def call(net: nn.Module) -> None:
+        with torch.enable_grad():
+            net(torch.empty(10, 100, requires_grad=True)).sum().backward()
+
+    def network() -> nn.Module:
+        return nn.Sequential(*(nn.Sequential(nn.Linear(100, 100), nn.Sigmoid()) for _ in range(8)))
+
+    assert cost(network, call, torch.float32).memory > 4 * 10 * 100 * (1 + 8)  # every sigmoid's output
+
+
+CLIPS = [
+    ("wan", 32, 9),
+    ("ltx", 64, 9),
+    ("cogvideox", 48, 9),
+    ("cogvideox-1.5", 48, 9),
+    ("modelscope", 32, 3),
+]
+
+
+@pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
+def test_it_is_what_a_run_takes(
+    video_folder: Callable[[str], Path], name: str, width: int, frames: int
+) -> None:
+    wanted = options(width, frames, steps=2)
+    folder = video_folder(name)
+    found = family(folder)
+    assert found
+    planned = estimate(folder, found, wanted, CPU)
+    model = opened(folder, wanted)
+    pipeline = model.pipeline
+
+    for part, size in planned.weights.items():
+        tensors = {tensor.data_ptr(): tensor for tensor in getattr(pipeline, part).state_dict().values()}
+        assert size == sum(4 * tensor.numel() for tensor in tensors.values()), part
+
+    network = pipeline.unet if name == "modelscope" else pipeline.transformer
+    flop, peaks = measured(network)
+    model.draw(PROMPT, 0, wanted, lambda state: None)
+    assert sum(flop) == pytest.approx(planned.sampling.flop, rel=0.01)
+    assert max(peaks) == pytest.approx(planned.sampling.memory, rel=0.2)
+
+
+def measured(network: nn.Module) -> tuple[list[float], list[float]]:
+    """Lists that each call of the network adds to: its arithmetic, and the most memory that it held."""
+    flop: list[float] = []
+    peaks: list[float] = []
+    forward = network.forward
+
+    def watched(*args: Any, **kwargs: Any) -> object:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            with flop_counter() as counter:
+                result = forward(*args, **kwargs)
+        flop.append(counter.get_total_flops())
+        events = profiler.profiler.kineto_results.events()
+        held = most = 0
+        for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+            held += event.nbytes()
+            most = max(most, held)
+        given = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        peaks.append(most + sum(value.nbytes for value in given))
+        return result
+
+    network.forward = watched
+    return flop, peaks
+
+
+@pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
+def test_decoding_takes_about_what_was_thought(
+    video_folder: Callable[[str], Path], name: str, width: int, frames: int
+) -> None:
+    wanted = options(width, frames)
+    folder = video_folder(name)
+    found = family(folder)
+    assert found
+    planned = estimate(folder, found, wanted, CPU).decoding
+    model = opened(folder, wanted)
+    config = model.pipeline.vae.config
+    channels = config.z_dim if name == "wan" else config.latent_channels
+    size = (frames - 1) // found.stride + 1, 32 // found.spatial, width // found.spatial
+    latents = torch.randn(1, channels, *size)
+    with flop_counter() as counter:
+        model.decode(latents)
+    assert counter.get_total_flops() == pytest.approx(planned.flop, rel=0.4)
+
+
+def test_memory_by_what_waits_on_the_cpu() -> None:
+    planned = Estimate({"text_encoder": 50, "transformer": 30, "vae": 5}, Cost(20, 1e9), Cost(40, 1e9))
+    assert planned.device_memory(None) == 85 + 40
+    assert planned.device_memory("model") == max(50 + 20, 5 + 40)
+    assert planned.device_memory("layers") == 40
+
+
+def test_wans_decoder_counts_in_full_precision(video_folder: Callable[[str], Path]) -> None:
+    found = family(video_folder("wan"))
+    assert found
+    full = estimate(video_folder("wan"), found, options(32, 5), CPU).weights
+    half = estimate(video_folder("wan"), found, options(32, 5, dtype="float16"), CPU).weights
+    assert half == {
+        "text_encoder": full["text_encoder"] / 2,
+        "transformer": full["transformer"] / 2,
+        "vae": full["vae"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("device", "short", "advice"),
+    [
+        (CPU, 0.8, "with --dtype bfloat16"),
+        (GPU, 0.9, "with --offload model"),
+        (CPU, 0.0, "fewer --frames or a smaller --width and --height"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_advice(
+    video_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    device: torch.device,
+    short: float,
+    advice: str,
+) -> None:
+    folder = video_folder("modelscope")
+    wanted = options(32, 3)
+    found = family(folder)
+    assert found
+    needed = estimate(folder, found, wanted, device).device_memory(None)
+    monkeypatch.setattr(video.pretrained.estimate, "free_memory", lambda device: int(short * needed))
+    with pytest.raises(UserError, match=advice) as refused:
+        expected(folder, found, wanted, device)
+    assert "ModelScope needs about" in str(refused.value) and "--force" in str(refused.value)
+
+
+def test_force_goes_on_anyway(
+    video_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(video.pretrained.estimate, "free_memory", lambda device: 0)
+    arguments = ["gen-video", "a fox", "--model", str(video_folder("modelscope")), "--device", "cpu"]
+    arguments += ["--steps", "1", "--frames", "2"]
+    for more, code in ([], 2), (["--force"], 0):
+        monkeypatch.setattr(sys, "argv", arguments + more)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == code
+        assert (tmp_path / "a-fox.mp4").exists() == (code == 0)
+
+
+def test_the_memory_of_this_machine() -> None:
+    assert 0 < free_memory(CPU) <= psutil.virtual_memory().total

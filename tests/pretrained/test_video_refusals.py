@@ -1,0 +1,155 @@
+"""What pretrained video models cannot honour: said in one sentence, exit code 2, before weights are read."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from video.cli import main
+
+WAN = ["--width", "32", "--height", "32", "--frames", "5"]
+LTX = ["--width", "32", "--height", "32", "--frames", "9"]
+
+
+@pytest.fixture
+def refused(
+    video_folder: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """The sentence with which gen-video refuses a model whose folder lacks its weights."""
+
+    def run(name: str, *arguments: str) -> str:
+        bare = shutil.copytree(
+            video_folder(name), tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")
+        )
+        Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+        (tmp_path / "text.png").write_text("not a picture")
+        folder = tmp_path / "empty"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--model", str(bare), *arguments])
+        capsys.readouterr()  # what making the checkpoint has said
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        assert stop.value.code == 2 and not said.out and not list(folder.iterdir())
+        assert said.err.startswith("gen-video: ") and said.err.count("\n") == 1
+        return said.err
+
+    return run
+
+
+# fmt: off
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("wan", [*WAN, "--motion", "none"], "Wan cannot honour --motion: it moves by itself"),
+        ("ltx", [*LTX, "--azimuth", "3", "--elevation", "3"], "LTX cannot honour --azimuth: it has"),
+        ("cogvideox", ["--frames", "9", "--motion", "x/y"], "CogVideoX cannot honour --motion"),
+        ("modelscope", ["--azimuth", "3", "--elevation", "3"], "ModelScope cannot honour --azimuth"),
+        ("wan", [*WAN, "--image", "../picture.png"], "Wan cannot honour --image: it starts from text alone."),
+        ("cogvideox", ["--frames", "9", "--image", "../picture.png"], "CogVideoX cannot honour --image"),
+        ("modelscope", ["--image", "../picture.png"], "ModelScope cannot honour --image"),
+        ("wan-image", WAN, "Wan sets an image in motion: give one with --image."),
+        ("cogvideox-image", ["--frames", "9"], "CogVideoX sets an image in motion: give one with --image."),
+        ("ltx", [*LTX, "--image", "missing.png"], "Cannot read the picture missing.png: No such file"),
+        ("ltx", [*LTX, "--image", "../text.png"], "it is not a picture that Pillow knows"),
+        ("wan", [*WAN, "--width", "40"], "Wan takes a --width that is a multiple of 16: 32, not 40."),
+        ("ltx", [*LTX, "--height", "48"], "LTX takes a --height that is a multiple of 32: 64, not 48."),
+        ("cogvideox", ["--width", "40", "--height", "32"], "CogVideoX takes a --width that is a mult"),
+        ("modelscope", ["--width", "36", "--height", "32"], "ModelScope takes a --width that is a"),
+        ("cogvideox-image", ["--width", "64", "--height", "64", "--image", "../picture.png"],
+            "CogVideoX draws one size only, 48x32, not 64x64."),
+        ("wan", [*WAN, "--frames", "16"], "Wan takes --frames of 4 n + 1: 17, not 16."),
+        ("ltx", [*LTX, "--frames", "16"], "LTX takes --frames of 8 n + 1: 17, not 16."),
+        ("cogvideox", ["--frames", "48"], "CogVideoX takes --frames of 8 n + 1: 49, not 48."),
+        ("wan", [*WAN, "--guidance", "0.5"], "Wan cannot honour --guidance 0.5: its pipeline guides from"),
+        ("ltx", [*LTX, "--guidance", "1"], "LTX cannot honour --negative without guidance"),
+        ("modelscope", ["--preset", "draft"], "ModelScope cannot honour --azimuth"),
+        ("modelscope", ["--complete"], "--complete is for the bundled model"),
+        ("modelscope", ["--width", "64"], "A size needs both --width and --height"),
+        ("modelscope", ["--dtype", "int8"], "--dtype cannot be 'int8'"),
+        ("modelscope", ["--device", "cpu", "--offload", "model"], "--offload moves weights between the GPU"),
+    ],
+)
+# fmt: on
+def test_options_that_a_family_cannot_honour(
+    refused: Callable[..., str], name: str, arguments: list[str], sentence: str
+) -> None:
+    assert sentence in refused(name, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "sentence"),
+    [
+        ("sd_eps", ["--motion", "none", "--azimuth", "3", "--elevation", "3"], "cannot honour --azimuth"),
+        ("sdxl", ["--motion", "none", "--offload", "layers"], "AnimateDiff cannot honour --offload layers"),
+        ("sd_v", ["--preset", "modelscope"], "is an image model: give an AnimateDiff adapter with --motion"),
+        ("sd_eps", ["--motion", "none", "--width", "36", "--height", "32"], "takes a --width that is a"),
+        ("sd_eps", ["--steps", "1"], "animatediff-motion-adapter-v1-5-3 is not in the local cache"),
+        ("deepfloyd", [], "is of the kind IFPipeline, which gen-video cannot draw with"),
+    ],
+)
+def test_what_image_models_cannot_honour(
+    kind: str,
+    arguments: list[str],
+    sentence: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = request.getfixturevalue(kind)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--model", str(folder), *arguments])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and sentence in said and said.count("\n") == 1
+
+
+def test_missing_weights_are_said(refused: Callable[..., str]) -> None:
+    assert "There are no weights in" in refused("modelscope", "--device", "cpu")
+
+
+def test_an_id_that_is_not_cached_is_refused_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--preset", "wan"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.count("\n") == 1
+    assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers is not in the local cache" in said
+
+
+# fmt: off
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--motion", "none"], "The bundled model cannot honour --motion"),
+        (["--lora", "x/y"], "The bundled model cannot honour --lora"),
+        (["--dtype", "bfloat16"], "The bundled model cannot honour --dtype"),
+        (["--offload", "model"], "The bundled model cannot honour --offload"),
+        (["--tiling"], "The bundled model cannot honour --tiling"),
+        (["--width", "64", "--height", "64"], "The bundled model cannot honour --width"),
+    ],
+)
+# fmt: on
+def test_options_that_the_bundled_model_cannot_honour(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2 and sentence in capsys.readouterr().err

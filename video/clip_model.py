@@ -1,0 +1,78 @@
+"""What `gen-video` draws with: a clip model, whichever it is, and the model at rest that becomes one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.pictures import fitted_picture
+from core.samplers import State
+from video.options import ClipOptions
+from video.record import CheckpointRecord, ModelRecord, read_model_record
+from video.video_model import VideoModel
+
+OnState = Callable[[State], None]
+
+
+class ClipModel(Protocol):
+    """A loaded model, ready to draw."""
+
+    keeps_latents: bool  # whether decoding is so costly that its input should be saved before
+
+    @property
+    def record(self) -> ModelRecord | CheckpointRecord:
+        """Which weights it has."""
+        ...
+
+    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+        """A clip (1,3,F,H,W) in [-1, 1]. on_state: called after every step, the last time before decoding."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
+        ...
+
+    def stills(self, x: Tensor) -> Tensor:
+        """Frames (1,3,F',H,W) that show in passing what x will be: few where decoding is costly."""
+        ...
+
+
+class OwnClipModel:
+    """A `VideoModel` as a clip model."""
+
+    keeps_latents = False
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        """Raises UserError for a folder that is missing, damaged or does not fit."""
+        self.model = VideoModel.load(folder, device)
+        self.record = read_model_record(folder)
+
+    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+        size = self.model.config.image.size
+        return self.model.sample(
+            [prompt],
+            frames=options.frames,
+            steps=options.steps,
+            guidance=options.guidance,
+            negative=options.negative,
+            seeds=[seed],
+            azimuth=options.azimuth,
+            elevation=options.elevation,
+            image=first_frame(options.image, size, size) if options.image else None,
+            on_state=on_state,
+        )
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.model.decode(x)
+
+    def stills(self, x: Tensor) -> Tensor:
+        return self.model.decode(x)
+
+
+def first_frame(path: Path, width: int, height: int) -> Tensor:
+    """The picture in a file as (1,3,height,width) in [-1, 1], see `fitted_picture`."""
+    pixels = np.array(fitted_picture(path, width, height), dtype=np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]

@@ -1,0 +1,38 @@
+"""What a diffusion will end in, from two of its states: pipelines keep their predictions to themselves."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+class Guess:
+    """x0 from the path of x: with x_t = alpha_t x0 + sigma_t eps at two timesteps, both can be solved for.
+
+    Exact for the steps of DDIM (Song et al. 2020, eq. 12) and of Euler's method on a flow, to first order for
+    others of the probability-flow ODE.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        """scheduler: diffusers', whose timesteps are set before the first call."""
+        self.scheduler = scheduler
+        self.before: Tensor | None = None
+
+    def __call__(self, step: int, x: Tensor) -> Tensor:
+        """x0 like x, the state after step 0, 1, ...; x itself where nothing can be told."""
+        before, self.before = self.before, x
+        levels = noise_levels(self.scheduler)
+        if before is None or step + 1 >= len(levels):
+            return x
+        (alpha, sigma), (alpha_now, sigma_now) = levels[step], levels[step + 1]
+        determinant = sigma * alpha_now - sigma_now * alpha
+        return (sigma * x - sigma_now * before) / determinant if abs(determinant) > 1e-6 else x
+
+
+def noise_levels(scheduler: Any) -> list[tuple[float, float]]:
+    """(alpha, sigma) at each timestep and at the end; nothing for a scheduler of another kind."""
+    if scheduler.config.get("use_flow_sigmas") or "FlowMatch" in type(scheduler).__name__:
+        return [(1 - sigma, sigma) for sigma in scheduler.sigmas.tolist()]
+    if hasattr(scheduler, "alphas_cumprod"):
+        squares = scheduler.alphas_cumprod[scheduler.timesteps.long().cpu()].tolist()
+        return [(square**0.5, (1 - square) ** 0.5) for square in [*squares, 1.0]]
+    return []
