@@ -130,7 +130,7 @@ def pipeline_of(place: Place) -> Any:
     """diffusers' pipeline, frozen and quiet."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(place.folder, dtype=place.dtype).to(place.device)
+    pipeline = StableDiffusionPipeline.from_pretrained(place.folder, torch_dtype=place.dtype).to(place.device)
     pipeline.set_progress_bar_config(disable=True)
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.requires_grad_(False)

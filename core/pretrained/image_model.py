@@ -224,7 +224,7 @@ def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
     try:
         with quiet():
             pipeline = DiffusionPipeline.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True, **unused
+                folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **unused
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"The checkpoint {folder} cannot be read: {first_line(error)}.") from error

@@ -160,7 +160,7 @@ def dream3d(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[st
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
 
 
