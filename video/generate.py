@@ -104,17 +104,17 @@ def generate(
             progress.update(task, description=job.clip.name)
             latents = Kept(job.latents, _request(job, options, model)) if model.keeps_latents else None
             watch = Watch(progress, task, job, model.stills if preview else None, latents)
+            left = latents.load() if latents and resume else None
             began = time.perf_counter()
             try:
-                left = latents.load() if latents and resume else None
                 if left is None:
                     clips = model.draw(job.text, job.seed, options, watch)
                 else:
                     clips = model.decode(left)
             except torch.OutOfMemoryError as error:
-                raise UserError(_out_of_memory(job, chosen)) from error
+                raise UserError(_out_of_memory(chosen, latents)) from error
             except Exception:
-                if job.latents.exists():
+                if latents and latents.held:
                     console.print(f"{job.latents} keeps what was sampled: --resume goes on from there.")
                 raise
             finally:
@@ -169,8 +169,8 @@ def _duration(seconds: float) -> str:
     return f"{max(1, seconds):.0f} s"
 
 
-def _out_of_memory(job: Job, device: torch.device) -> str:
+def _out_of_memory(device: torch.device, latents: Kept | None) -> str:
     advice = "give fewer --frames, a smaller size, --tiling or --offload"
-    if job.latents.exists():
-        advice = f"what was sampled is kept in {job.latents}, to be decoded by --resume with --tiling"
+    if latents and latents.held:
+        advice = f"what was sampled is kept in {latents.path}, to be decoded by --resume with --tiling"
     return f"The memory of {device} did not do: {advice}."

@@ -21,11 +21,13 @@ class Kept:
         """request: what the latents depend on, as JSON values."""
         self.path = path
         self.request = request
+        self.held = False  # whether the file is of this request
 
     def save(self, latents: Tensor) -> None:
         """Raises UserError in an unwritable folder."""
         with whole(self.path) as draft:
             save_file({NAME: latents.cpu().contiguous()}, draft, {REQUEST: json.dumps(self.request)})
+        self.held = True
 
     def load(self) -> Tensor | None:
         """None where there are none. Raises UserError for those of another request, or a damaged file."""
@@ -42,6 +44,7 @@ class Kept:
                     f"The latents {self.path} were made with another {name}: give the same options to decode "
                     "them, or sample anew, without --resume."
                 )
+        self.held = True
         return latents
 
     def drop(self) -> None:

@@ -156,7 +156,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
     for name in {key.removesuffix(".lora_A.weight") for key in weights if key.endswith(".lora_A.weight")}:
-        layer = plain.get_submodule(name)
+        layer = plain.transformer.get_submodule(name.removeprefix("transformer."))
         layer.weight.data += 0.5 * weights[f"{name}.lora_B.weight"] @ weights[f"{name}.lora_A.weight"]
     changed = model.pipeline.transformer.state_dict()
     for name, weight in plain.transformer.state_dict().items():
