@@ -33,7 +33,7 @@ class MeshOptions(BaseModel):
     share: float = Bounded(
         default=0.02, ge=0, le=1
     )  # of the largest piece's volume; smaller pieces are dropped
-    smoothing: int = Bounded(default=10, ge=0, le=100)  # Taubin steps
+    smoothing: int = Bounded(default=100, ge=0, le=1000)  # Taubin steps
     faces: int = Bounded(default=30_000, ge=100, le=50_000)  # at most
     texture: int = Bounded(default=1024, ge=64, le=4096)  # texels on a side
 

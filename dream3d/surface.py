@@ -95,6 +95,6 @@ def keep_large_pieces(surface: trimesh.Trimesh, share: float) -> trimesh.Trimesh
 
 
 def smooth(surface: trimesh.Trimesh, iterations: int) -> trimesh.Trimesh:
-    """Without the grid's terraces and without shrinking (Taubin 1995, pass band 0.1)."""
-    # 1 / 0.5 - 1 / 0.526 = 0.1
-    return trimesh.smoothing.filter_taubin(surface.copy(), lamb=0.5, nu=0.526, iterations=iterations)
+    """Without terraces and bumps, and without shrinking (Taubin 1995, pass band 0.01)."""
+    # 1 / 0.5 - 1 / nu = 0.01
+    return trimesh.smoothing.filter_taubin(surface.copy(), lamb=0.5, nu=1 / 1.99, iterations=iterations)

@@ -20,25 +20,20 @@ TINY = {
 }
 
 
-def test_two_processes_measure_what_one_does(command: Command, tmp_path: Path) -> None:
+def test_two_processes_share_the_objects_of_a_prompt(command: Command, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     judge = JudgeConfig(size=16, widths=(4, 8), hidden=4, motion_width=4)
     Judge(judge).save(tmp_path / "judge", {})
-    found = []
-    for processes in (1, 2):
-        out = f"of-{processes}"
-        result = command(
-            *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 2, "--preset", "tiny.yaml"),
-            *("--judge", "judge", "--out", out, "--processes", processes),
-        )
-        assert result.returncode == 0, result.stderr
-        report = json.loads((tmp_path / out / "report.json").read_text())
-        assert (tmp_path / out / "001.views.png").exists()
-        assert [item["seed"] for item in report["items"]] == [0, 1]
-        found.append([item["measures"] for item in report["items"]])
-        assert "silhouette IoU" in result.stdout
-    for one, other in zip(*found, strict=True):
-        assert abs(one["silhouette_iou"] - other["silhouette_iou"]) < 0.02  # threads add up in another order
+    result = command(
+        *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 2, "--preset", "tiny.yaml"),
+        *("--judge", "judge", "--out", "out", "--processes", 2),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "silhouette IoU" in result.stdout
+    one, other = json.loads((tmp_path / "out/report.json").read_text())["items"]
+    assert (one["seed"], other["seed"]) == (0, 1) and one["prompt"] == other["prompt"]
+    assert one["measures"] != other["measures"]
+    assert (tmp_path / "out/000.views.png").exists() and (tmp_path / "out/001.views.png").exists()
 
 
 def test_a_model_that_is_not_there_is_refused_before_any_work(command: Command) -> None:

@@ -55,7 +55,7 @@ def tiny(tmp_path: Path) -> Path:
         (["a fox", "--preset", "best"], "There is no preset 'dream3d/best'"),
         (["a fox", "--resume"], "There is nothing to resume: no a-fox.checkpoint.safetensors."),
         (["a fox", "--device", "abacus"], "There is no device 'abacus' here"),
-        (["a fox", "--model", "nowhere"], "There is no folder nowhere, and a model on the hub is named like"),
+        (["a fox", "--model", "nowhere"], "There is no folder nowhere, and the name of a model on the hub"),
     ],
 )
 # fmt: on

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_a_failure_of_decoding_loses_nothing(
     spoil = "import diffusers, torch; diffusers.AutoencoderKLWan.decode = lambda *a, **k: torch.empty(10**15)"
     code = spoil + "; import sys; sys.argv[0] = 'gen-video'; from video.cli import main; main()"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    words = ["python", "-c", code, *map(str, arguments), "--out", "later.mp4", "--force"]
+    words = [sys.executable, "-c", code, *map(str, arguments), "--out", "later.mp4", "--force"]
     failed = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert failed.returncode == 1 and "later.latents.safetensors" in failed.stderr
     with safe_open(tmp_path / "later.latents.safetensors", "pt") as file:
