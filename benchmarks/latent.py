@@ -24,7 +24,7 @@ from core.schedule import NoiseSchedule
 
 SIZE = 32  # side of the enlarged digits
 BATCH = 32
-PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 1500, 200, 260  # of training
+PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 1500, 200, 300  # of training
 PART, PARTS = 50, 10  # samples drawn at a time, and how often; all are judged
 
 
