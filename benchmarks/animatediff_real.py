@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from rich.table import Table
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.report import write_json
+from benchmarks.report import peak_memory, write_json
 
 PROMPT = "a panda on a swing"
 GUIDANCE = 7.5
@@ -133,21 +132,18 @@ def run_case(case: str, folder: Path, cuda: bool, tiny: bool) -> dict[str, float
     size = size_of(tiny, cuda)
     start = time.perf_counter()
     draw = (Ours if name == "ours" else Theirs)(folder, device, dtype, how in ("fast", "compiled"))
-    figures = {"load": time.perf_counter() - start, "load_gib": peak(cuda)}
+    figures = {"load": time.perf_counter() - start, "load_gb": peak_memory(torch.device(device))}
     draw(size._replace(steps=2) if cuda else Size(1, 64, 1))
     start = time.perf_counter()
     clip, sampled = draw(size)
     total = time.perf_counter() - start
     save_file({"clip": clip.float().cpu().contiguous()}, folder / f"{case}.safetensors")
-    return {**figures, "sample": sampled, "decode": total - sampled, "peak_gib": peak(cuda)}
-
-
-def peak(cuda: bool) -> float:
-    """GiB, so far in this process: of the GPU, else of memory."""
-    if cuda:
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return {
+        **figures,
+        "sample": sampled,
+        "decode": total - sampled,
+        "peak_gb": peak_memory(torch.device(device)),
+    }
 
 
 def compare(folder: Path, tiny: bool) -> dict[str, dict[str, float]]:
@@ -195,9 +191,9 @@ def main() -> None:
 
 def table(figures: dict[str, dict[str, float]], size: Size) -> Table:
     title = f"{size.frames} frames of {size.side}x{size.side}, {size.steps} step(s)"
-    shown = Table("", "load, s", "GiB then", "sample, s", "decode, s", "GiB at most", "apart", title=title)
+    shown = Table("", "load, s", "GB then", "sample, s", "decode, s", "GB at most", "apart", title=title)
     for case, of in figures.items():
-        numbers = [f"{of[key]:.2f}" for key in ("load", "load_gib", "sample", "decode", "peak_gib")]
+        numbers = [f"{of[key]:.2f}" for key in ("load", "load_gb", "sample", "decode", "peak_gb")]
         shown.add_row(case, *numbers, f"{of['difference']:.1e}")
     return shown
 

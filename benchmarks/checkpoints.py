@@ -36,7 +36,7 @@ def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
         "sample_size": 512,
     }
     unet: dict[str, Any] = {
-        "sample_size": 64,
+        "sample_size": 8 if tiny else 64,
         "block_out_channels": _widths(tiny),
         "cross_attention_dim": width,
         "attention_head_dim": 8,

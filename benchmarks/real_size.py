@@ -2,7 +2,7 @@
 
     python -m benchmarks.real_size [--steps N] [--device auto] [--out real_size.json] [--tiny]
 
-The checkpoint is written once into a temporary folder (4.3 GB; --folder keeps it). Every case then runs in a
+The checkpoint is written once into a temporary folder (2.1 GB; --folder keeps it). Every case then runs in a
 process of its own, one after another, so that peaks do not mix: it loads the checkpoint, takes one step that
 is not counted and then N counted ones. N is 1 on a CPU, in float32, and 200 with CUDA, in bfloat16. Peaks are
 of the whole process on a CPU, its loading and its libraries included, and of PyTorch's allocations with CUDA.
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.report import write_json
+from benchmarks.report import peak_memory, write_json
 from core.machine import describe, pick_device
 
 PROMPT = "a fox holding a controller"
@@ -65,65 +64,6 @@ class Measured(NamedTuple):
     steps: int
     peak: float  # GB
     result: float
-
-
-def write_checkpoint(folder: Path, tiny: bool) -> None:
-    """The architecture of Stable Diffusion 1.5, or one like it that is small, with random weights."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from transformers.models.clip.configuration_clip import CLIPTextConfig
-    from transformers.models.clip.modeling_clip import CLIPTextModel
-    from transformers.models.clip.tokenization_clip import CLIPTokenizer
-
-    torch.manual_seed(SEED)
-    width, groups = (8, 4) if tiny else (320, 32)
-    text = 32 if tiny else 768
-    letters = [letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
-    vocabulary: Any = {word: i for i, word in enumerate([*letters, "<|startoftext|>", "<|endoftext|>"])}
-    kinds: Any = {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-    }
-    widths: Any = (8, 8, 16, 16) if tiny else (128, 256, 512, 512)
-    parts: dict[str, Any] = {
-        "unet": UNet2DConditionModel(
-            sample_size=8 if tiny else 64,
-            block_out_channels=(width, 2 * width, 4 * width, 4 * width),
-            cross_attention_dim=text,
-            norm_num_groups=groups,
-        ),
-        "vae": AutoencoderKL(
-            block_out_channels=widths,
-            **kinds,
-            layers_per_block=2,
-            norm_num_groups=groups,
-        ),
-        "text_encoder": CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(vocabulary) if tiny else 49408,
-                hidden_size=text,
-                intermediate_size=4 * text,
-                num_hidden_layers=2 if tiny else 12,
-                num_attention_heads=4 if tiny else 12,
-                bos_token_id=len(vocabulary) - 2,
-                eos_token_id=len(vocabulary) - 1,
-            )
-        ),
-        "tokenizer": CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
-        "scheduler": DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
-        "safety_checker": None,
-        "feature_extractor": None,
-    }
-    StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
 
 
 def pipeline_of(place: Place) -> Any:
@@ -242,14 +182,7 @@ def measure(prepare: Callable[[Place], Step], place: Place, steps: int) -> Measu
         began = time.perf_counter()
         result = step()
         seconds.append(time.perf_counter() - began)  # a step ends with a number, which waits for the device
-    return Measured(median(seconds), sum(seconds), steps, _peak(place.device), result)
-
-
-def _peak(device: torch.device) -> float:
-    """GB: of the whole process, or of PyTorch's allocations on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    return Measured(median(seconds), sum(seconds), steps, peak_memory(place.device), result)
 
 
 def measured_alone(case: str, who: str, folder: Path, device: torch.device, steps: int) -> Measured:
@@ -294,11 +227,13 @@ def main() -> None:
     console = Console(stderr=True)
     if device.type != "cuda":
         console.print("There is no CUDA here: a few steps on the CPU, in float32.")
+    from benchmarks import checkpoints
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "checkpoint"
         if not (folder / "model_index.json").exists():
             console.print("Writing the checkpoint ...")
-            write_checkpoint(folder, given.tiny)
+            checkpoints.stable_diffusion(folder, given.tiny)
         figures: dict[str, dict[str, Measured]] = {}
         for case, of_each in CASES.items():
             for who in of_each:

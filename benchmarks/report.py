@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import resource
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -29,6 +31,14 @@ def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """The figures and `machine()`, as one JSON object."""
     with whole(path) as unfinished:
         unfinished.write_text(json.dumps({**machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+
+
+def peak_memory(device: torch.device) -> float:
+    """GB, so far: of PyTorch's allocations on a GPU, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _processor() -> str:

@@ -40,6 +40,11 @@ def fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """Of pretrained weights, where nobody asks for another: float32 on a CPU, bfloat16 elsewhere."""
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
 def _cpu_flags() -> set[str]:
     """What Linux says the CPU can do; nothing elsewhere."""
     try:

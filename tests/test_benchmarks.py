@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks import animatediff_real, digits, latent, orderings, real_size
+from benchmarks import animatediff_real, checkpoints, digits, latent, orderings, real_size
 from benchmarks.digits import LEVELS, Digits, said
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
@@ -119,7 +119,7 @@ def test_overhead_is_measured_of_every_sampler():
 
 def test_at_real_size_ours_and_diffusers_do_the_same(tmp_path):
     """On the small network: what is measured of both must come to the same number."""
-    real_size.write_checkpoint(tmp_path, tiny=True)
+    checkpoints.stable_diffusion(tmp_path, tiny=True)
     place = real_size.Place(tmp_path, torch.device("cpu"), torch.float32)
     for case in ("sample", "distil"):
         of_each = [real_size.measure(prepare, place, 1) for prepare in real_size.CASES[case].values()]
@@ -134,4 +134,4 @@ def test_animatediff_is_measured_on_what_both_draw_alike(tmp_path, monkeypatch):
     figures = animatediff_real.compare(tmp_path, tiny=True)
     assert list(figures) == ["diffusers", "ours"]
     assert figures["ours"]["difference"] < 1e-4
-    assert all(case["peak_gib"] >= case["load_gib"] > 0 < case["sample"] for case in figures.values())
+    assert all(case["peak_gb"] >= case["load_gb"] > 0 < case["sample"] for case in figures.values())

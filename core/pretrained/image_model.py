@@ -15,6 +15,7 @@ from core.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
 from core.image_model import ImageModel, OnState, check_scale, decoded, generators_of
+from core.machine import usual_dtype
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of, scheduler_config
@@ -183,7 +184,7 @@ def load_image_model(
 ) -> ImageModel | PretrainedImageModel:
     """The image model of a local folder or of an id of the hub: our own format, or a checkpoint of diffusers.
 
-    dtype: of a checkpoint's weights; unless given, float32 on a CPU and bfloat16 elsewhere.
+    dtype: of a checkpoint's weights; see `usual_dtype` for what it is unless given.
     lora: what `core.pretrained.lora.add` takes, each added to the weights.
     offload: see `PretrainedImageModel`. slicing: attention in slices, and the first stage's activations
         calculated again for gradients: less memory, more time.
@@ -205,7 +206,7 @@ def load_image_model(
         )
     Sampling.of(scheduler_config(folder))  # refused here, before gigabytes are read
     device = torch.device(device)
-    pipeline = _pipeline(folder, dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16))
+    pipeline = _pipeline(folder, dtype or usual_dtype(device))
     for each in lora:
         adapters.add(pipeline, each)
     if slicing:

@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def quieten() -> None:
+    """diffusers and transformers keep their progress bars and advice to themselves from now on."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    for library in (of_diffusers, of_transformers):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Neither progress bars nor warnings of the two libraries within; errors still rise."""
@@ -15,9 +25,7 @@ def quiet() -> Iterator[None]:
 
     before = [(library, library.get_verbosity()) for library in (of_diffusers, of_transformers)]
     bars = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
-    for library, _ in before:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
+    quieten()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

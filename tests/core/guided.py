@@ -6,9 +6,7 @@ from torch import nn
 from core.attributes import WIDTH
 from core.condition import Condition
 from core.denoiser import Denoiser
-from core.guidance import (
-    PerpNeg,
-)
+from core.guidance import PerpNeg
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
 
@@ -29,7 +27,7 @@ class Recorder(nn.Module):
         return x * 0.1 + (text + said).view(-1, *[1] * (x.ndim - 1))
 
 
-def condition(batch, length, seed, frames=None):
+def condition(batch, length, seed=0, frames=None):
     generator = torch.Generator().manual_seed(seed)
     shape = (batch, WIDTH) if frames is None else (batch, frames, WIDTH)
     return Condition(

@@ -7,16 +7,7 @@ import torch
 from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes, camera
 from core.condition import Condition
 from core.errors import UserError
-
-
-def condition(batch, length, seed=0, frames=None):
-    generator = torch.Generator().manual_seed(seed)
-    shape = (batch, WIDTH) if frames is None else (batch, frames, WIDTH)
-    return Condition(
-        torch.randn(batch, length, 4, generator=generator),
-        torch.ones(batch, length, dtype=torch.bool),
-        torch.randn(shape, generator=generator),
-    )
+from tests.core.guided import condition
 
 
 def test_attributes_hold_the_documented_columns():

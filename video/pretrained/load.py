@@ -1,6 +1,5 @@
 """From a diffusers folder to a pipeline on its device. Imports diffusers when called."""
 
-import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any
 import torch
 
 from core.errors import UserError
+from core.machine import usual_dtype
 from core.pretrained.hub import first_line
 from core.pretrained.lora import add, split_scale, weights_file
+from core.pretrained.quiet import quieten
 from video.options import ClipOptions
 from video.pretrained.families import Family
 from video.pretrained.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
@@ -48,25 +49,13 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
 
 
 def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
-    """What is asked for, else float32 on a CPU and bfloat16 elsewhere."""
-    if options.dtype:
-        return getattr(torch, options.dtype)
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
+    """What is asked for, else `usual_dtype`."""
+    return getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
 
 
 def exact_parts(family: Family) -> dict[str, torch.dtype]:
     """The parts that stay in float32: those of Wan lose too much in half precision, its authors say."""
     return {"vae": torch.float32, "image_encoder": torch.float32} if family.title == "Wan" else {}
-
-
-def quieten() -> None:
-    """diffusers and transformers keep their progress bars and advice to themselves; errors still show."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity(logging.ERROR)
-        library.disable_progress_bar()
 
 
 def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:

@@ -159,7 +159,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # weights_only: tensors and plain containers, and nothing that a pickle could ask to be run.
+        # weights_only: tensors and plain containers, and nothing that a pickle could ask to be run. Before
+        # torch 2.6 it could be tricked (CVE-2025-32434), which is why pyproject.toml asks for that.
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"Cannot read the motion adapter {path}: {error.strerror or error}.") from error
