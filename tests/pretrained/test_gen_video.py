@@ -60,7 +60,9 @@ def check_files(folder: Path, frames: np.ndarray) -> RunRecord:
         n for n in os.listdir(folder) if n.startswith("a-fox")
     }
     with Image.open(folder / "a-fox.png") as sheet:  # lossless
-        assert np.array_equal(np.asarray(sheet), np.asarray(contact_sheet(frames, "a fox")))
+        shown, expected = (np.asarray(each, np.int16) for each in (sheet, contact_sheet(frames, "a fox")))
+    # Other threads add up in another order, so that a pixel may be rounded otherwise.
+    assert shown.shape == expected.shape and np.abs(shown - expected).max() <= 2
     assert iio.imread(folder / "a-fox.mp4").shape == frames.shape
     record = RunRecord.model_validate_json((folder / "a-fox.json").read_text())
     assert isinstance(record.model, CheckpointRecord) and record.gflop is not None
