@@ -14,6 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DATA ?= data/toybox
 IMAGES ?= 98304
 CLIPS ?= 5120
+OBJECTS ?= 98304
 FIRST_STAGE_MINUTES ?= 30
 IMAGE_MINUTES ?= 60
 VIDEO_MINUTES ?= 130
@@ -56,7 +57,7 @@ endif
 # Rendering, training and exporting all go on where they stopped; what is finished takes no time again.
 # The video model's training goes on with the image layers: both bundled models come out of its run.
 models: .venv/installed
-	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS)
+	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS) --objects $(OBJECTS)
 	test -f runs/first-stage/config.json || $(BIN)/dreamlift train autoencoder --data $(DATA) --run runs/autoencoder --out runs/first-stage --minutes $(FIRST_STAGE_MINUTES) --resume
 	$(BIN)/dreamlift train image --data $(DATA) --first-stage runs/first-stage --run runs/image --minutes $(IMAGE_MINUTES) --resume
 	$(BIN)/dreamlift train video --data $(DATA) --run runs/video --init runs/image --minutes $(VIDEO_MINUTES) --resume

@@ -23,7 +23,17 @@ SIZES = (64, 512)  # px
 SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where nothing else is asked for)"
 # Which options each of the three uses, beside --out.
 USED = {
-    SHARDS: {"images", "clips", "textureless", "seed", "held_out", "all_pairs", "processes", "device"},
+    SHARDS: {
+        "images",
+        "clips",
+        "textureless",
+        "objects",
+        "seed",
+        "held_out",
+        "all_pairs",
+        "processes",
+        "device",
+    },
     SCENE: {"subject", "action", "colour", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
@@ -45,6 +55,7 @@ def toybox(
     images: Annotated[int, _shards("So many images, in whole shards.")] = 0,
     clips: Annotated[int, _shards("So many clips of 16 frames, in whole shards.")] = 0,
     textureless: Annotated[int, _shards("So many images in plain grey, from which the judge learns.")] = 0,
+    objects: Annotated[int, _shards("So many images as distillation asks for them.")] = 0,
     seed: Annotated[int, _shards("The same seed gives the same shards.")] = 0,
     held_out: Annotated[bool, _shards("Only pairs that are kept from training.", "--held-out")] = False,
     all_pairs: Annotated[bool, _shards("Pairs that are kept from training as well.", "--all")] = False,
@@ -81,7 +92,7 @@ def toybox(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     job = SCENE if given & {"subject", "company"} else SHEETS
-    if given & {"images", "clips", "textureless"}:
+    if given & {"images", "clips", "textureless", "objects"}:
         job = SHARDS
     idle = sorted(given - USED[job] - {"out"})
     if idle:
@@ -96,7 +107,9 @@ def toybox(
         held = True if held_out else None if all_pairs else False
         from core.toybox.dataset import Plan
 
-        _prepare(Plan(out, images, clips, seed, held, textureless=textureless), processes, device)
+        _prepare(
+            Plan(out, images, clips, seed, held, textureless=textureless, objects=objects), processes, device
+        )
     elif job == SCENE:
         scene = _named_scene(subject, action, colour, backdrop, company)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:
@@ -118,9 +131,11 @@ def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
     from core.machine import pick_device
     from core.toybox.dataset import prepare
 
-    counts = plan.images, plan.clips, plan.textureless
+    counts = plan.images, plan.clips, plan.textureless, plan.objects
     if min(counts) < 0 or not any(counts):
-        raise UserError("--images, --clips and --textureless: give at least one, and none below zero.")
+        raise UserError(
+            "--images, --clips, --textureless and --objects: give at least one, and none below zero."
+        )
     if plan.seed < 0:
         raise UserError(f"--seed cannot be {plan.seed}: a seed is a whole number from 0 on.")
     if processes is not None and processes < 1:

@@ -56,7 +56,7 @@ def image(
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = runs.kept_first_stage(run, recipe.model, given)
     accelerator = make_accelerator()
-    kinds = ["images", "clips"] if recipe.clip_frames else ["images"]
+    kinds = ["images", *["clips"] * recipe.clip_frames, *["objects"] * recipe.objects]
     pictures = runs.shards(data, kinds, accelerator, stage)
     examples = ImageData(pictures, runs.captions(data, accelerator), recipe.dropout)
     task = ImageTask(examples, recipe)
@@ -107,14 +107,15 @@ def video(
     model = run / runs.MODEL
     config = start.config if start else checked(runs.read(model), VideoModelConfig, model)
     stage = runs.kept_first_stage(run, config.image, start and start.first_stage)
-    images, clips = runs.shards(data, ("images", "clips"), accelerator, stage)
+    kinds = ["clips", "images", *["objects"] * recipe.objects]
+    clips, *images = runs.shards(data, kinds, accelerator, stage)
     captions = runs.captions(data, accelerator)
     if start:
         runs.write(model, config.model_dump(mode="json"))
     denoiser = start.denoiser if start else config.denoiser()
     task = VideoTask(
         ClipData(clips, captions, recipe.dropout, recipe.frames, recipe.strides),
-        ImageData([images], captions, recipe.dropout),
+        ImageData(images, captions, recipe.dropout),
         recipe.noise_share,
         recipe.image_steps,
         recipe.snr_gamma,

@@ -28,6 +28,7 @@ class VideoPreset(BaseModel):
         default=(1, 2), min_length=1, description="of a training clip, each as often"
     )
     image_steps: float = Field(default=0.2, ge=0, le=1, description="share of the steps that train on images")
+    objects: bool = Field(default=False, description="learn the images of objects in those steps too")
     image_rate: float = Field(
         default=0.3, ge=0, le=1, description="of the learning rate, for the image's layers"
     )

@@ -1,15 +1,16 @@
 """Prepared shards of the toybox: what training reads. Layout in docs/architecture.md.
 
 A record is a scene with one caption; for images it is seen at several moments from several sides, for clips
-along one loop from one side. Textureless images are records of their own, in grey (see `render`), for the
-judge alone: they have neither shadow nor caption. Everything follows from the seed, shard by shard, so an
-interrupted preparation goes on.
+along one loop from one side. Objects are images as distillation asks for them: from anywhere around, before a
+plain backdrop, without a shadow, half of them at the first moment of the loop. Textureless images are records
+of their own, in grey (see `render`), for the judge alone: they have neither shadow nor caption. Everything
+follows from the seed, shard by shard, so an interrupted preparation goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,15 +22,18 @@ from torch import Tensor
 from core.errors import UserError
 from core.files import whole, writable_folder
 from core.machine import one_thread
+from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.captions import caption
 from core.toybox.scenes import Scene, paint, random_scene
 
-KINDS = ("images", "clips", "textureless")  # their order seeds them
+KINDS = ("images", "clips", "textureless", "objects")  # their order seeds them
+CAPTIONED = ("images", "clips", "objects")
 FRAMES = 16  # of a loop
 VIEWS = 8  # of an image record
 SHARD = 4096  # pictures
 CAPTIONS = "captions.txt"
+PLAIN = tuple(i for i, place in enumerate(BACKDROPS) if place.plain)
 SHOWPIECE_SHARE = 1 / 8  # of what is trained on, beside their share as pairs like any other
 
 
@@ -44,29 +48,38 @@ class Plan:
     held: bool | None = False
     size: int = 64
     textureless: int = 0
+    objects: int = 0
 
     def jobs(self) -> list[tuple[str, int]]:
         """Kind (of `KINDS`) and number of every shard."""
-        pictures = {"images": self.images, "clips": self.clips * FRAMES, "textureless": self.textureless}
-        return [(kind, shard) for kind in KINDS for shard in range(-(-pictures[kind] // SHARD))]
+        return [(kind, shard) for kind in KINDS for shard in range(self.shards(kind))]
+
+    def shards(self, kind: str) -> int:
+        """How many shards of that kind there are."""
+        pictures = self.clips * FRAMES if kind == "clips" else getattr(self, kind)
+        return -(-pictures // SHARD)
 
     def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
         """Scenes and captions of one shard, and the generator that goes on to draw its cameras."""
         rng = np.random.default_rng([self.seed, KINDS.index(kind), shard])
-        count = SHARD // (FRAMES if kind == "clips" else VIEWS)
         showpieces = SHOWPIECE_SHARE if self.held is False else 0.0
-        scenes = [random_scene(rng, self.held, showpieces) for _ in range(count)]
+        scenes = [random_scene(rng, self.held, showpieces) for _ in range(_scenes(kind))]
+        if kind == "objects":
+            scenes = [replace(scene, backdrop=int(rng.choice(PLAIN))) for scene in scenes]
         return scenes, [caption(scene, rng) for scene in scenes], rng
 
     def first_caption(self, kind: str, shard: int) -> int:
-        """Line of captions.txt where a captioned shard's begin; all images' come before all clips'."""
-        image_shards = -(-self.images // SHARD)
-        if kind == "images":
-            return shard * (SHARD // VIEWS)
-        return image_shards * (SHARD // VIEWS) + shard * (SHARD // FRAMES)
+        """Line of captions.txt where a captioned shard's begin; kinds follow each other as in `CAPTIONED`."""
+        earlier = CAPTIONED[: CAPTIONED.index(kind)]
+        return sum(self.shards(k) * _scenes(k) for k in earlier) + shard * _scenes(kind)
 
     def path(self, kind: str, shard: int) -> Path:
         return self.out / f"{kind}-{shard:05d}.safetensors"
+
+
+def _scenes(kind: str) -> int:
+    """How many are in one shard."""
+    return SHARD // (FRAMES if kind == "clips" else VIEWS)
 
 
 def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +87,12 @@ def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
     front = rng.random(count) < 0.6
     azimuth = np.where(front, rng.uniform(-75, 75, count), rng.uniform(-180, 180, count)) % 360
     return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), -8, 45).astype(np.float32)
+
+
+def draw_orbit(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuths all around and elevations of -5 to 35 degrees, each as likely, float32 (count,)."""
+    azimuth, elevation = rng.uniform(0, 360, count), rng.uniform(-5, 35, count)
+    return azimuth.astype(np.float32), elevation.astype(np.float32)
 
 
 def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict[str, Tensor]:
@@ -86,6 +105,10 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
     azimuth, elevation = draw_cameras(rng, count)
     phase = rng.random(count).astype(np.float32)
     shadow = (rng.random(count) < 0.6) & (not textureless)
+    if kind == "objects":
+        azimuth, elevation = draw_orbit(rng, count)
+        phase *= rng.random(count) < 0.5  # objects are made of the first moment
+        shadow[:] = False
     moments = (phase[:, None] + np.arange(FRAMES) / FRAMES) % 1.0 if clips else phase
     moments = torch.from_numpy(moments.reshape(-1).astype(np.float32))
     camera = Camera(*(torch.from_numpy(np.repeat(angle, spread)) for angle in (azimuth, elevation)))
@@ -98,7 +121,7 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
         colour, _ = paint(*part, plan.size, device=device, textureless=textureless)
         pictures.append((colour * 255).round().clamp(0, 255).byte().cpu())
     pixels = torch.cat(pictures)
-    first = plan.first_caption(kind, shard)
+    first = plan.first_caption(kind, shard) if kind in CAPTIONED else 0
     labels = {
         "caption": list(range(first, first + len(scenes))),
         "subject": [-1 if s.company else s.subject for s in scenes],
@@ -131,7 +154,7 @@ def _write_captions(plan: Plan) -> None:
     Raises UserError when the folder's captions are of another plan: its shards count lines differently.
     """
     file = writable_folder(plan.out) / CAPTIONS
-    captioned = [job for job in plan.jobs() if job[0] != "textureless"]
+    captioned = [job for job in plan.jobs() if job[0] in CAPTIONED]
     lines = [line for job in captioned for line in plan.records(*job)[1]]
     text = "".join(line + "\n" for line in lines)
     there = file.read_text(encoding="utf-8") if file.exists() else ""

@@ -25,6 +25,7 @@ class ImagePreset(BaseModel):
     model: ImageModelConfig = ImageModelConfig()
     dropout: Dropout = Dropout()
     clip_frames: bool = Field(default=False, description="learn the frames of clips too, as images")
+    objects: bool = Field(default=False, description="learn the images of objects too")
     objective: Objective = Field(default="simple", description="see core.losses")
     snr_weight: Literal["clipped", "min"] = Field(
         default="clipped", description="of the simple loss: core.losses.clipped_snr_weight or min_snr_weight"

@@ -53,12 +53,12 @@ def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
         assert shard["shadow"].max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["images", "clips"])
+@pytest.mark.parametrize("kind", ["images", "clips", "objects"])
 def test_labels_and_captions_are_those_of_the_scenes(kind: str, tmp_path: Path) -> None:
-    plan = Plan(tmp_path, images=64, clips=4, seed=8)
+    plan = Plan(tmp_path, images=64, clips=4, objects=64, seed=8)
     run(plan)
     lines = (tmp_path / "captions.txt").read_text().splitlines()
-    views = VIEWS if kind == "images" else 1
+    views = 1 if kind == "clips" else VIEWS
     for number in (0, 1):
         shard = load_file(plan.path(kind, number))
         scenes, captions, _ = plan.records(kind, number)
@@ -90,9 +90,9 @@ def test_frame_i_of_a_clip_is_at_its_phase_plus_i_sixteenths(tmp_path: Path) -> 
             assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase may move an outline
 
 
-@pytest.mark.parametrize("kind", ["images", "textureless"])
+@pytest.mark.parametrize("kind", ["images", "textureless", "objects"])
 def test_each_image_is_its_scene_from_its_camera_at_its_phase(kind: str, tmp_path: Path) -> None:
-    plan = Plan(tmp_path, images=32, textureless=32, seed=6)
+    plan = Plan(tmp_path, images=32, textureless=32, objects=32, seed=6)
     shard = render_shard(plan, kind, 0)
     scenes, _, _ = plan.records(kind, 0)
     for row in (0, 9, 31):
@@ -139,6 +139,19 @@ def test_textureless_images_are_scenes_of_their_own_with_neither_colour_nor_shad
         assert ((middle.amax(1) - middle.amin(1)) < 1.5).float().mean() > 0.5
 
 
+def test_objects_are_seen_from_all_around_before_plain_backdrops_without_a_shadow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "SHARD", 256)
+    shard = render_shard(Plan(tmp_path, objects=256, seed=9), "objects", 0)
+    assert not shard["shadow"].any()
+    assert all(BACKDROPS[place].plain for place in shard["background"].tolist())
+    quarters = torch.bincount((shard["azimuth"] / 90).long(), minlength=4) / 256
+    assert quarters.min() > 0.15 and shard["azimuth"].max() < 360
+    assert shard["elevation"].min() < 0 and 30 < shard["elevation"].max() <= 35
+    assert (shard["phase"] == 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_seed_is_a_world(tmp_path: Path) -> None:
     one, same, other = (render_shard(Plan(tmp_path, images=32, seed=s), "images", 0) for s in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -165,13 +178,16 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
     assert not [path for path in plan.out.iterdir() if path.name.startswith(".")]
 
 
-def test_a_folder_grows_by_clips_but_not_by_images(tmp_path: Path) -> None:
+def test_a_folder_grows_by_clips_and_then_objects_but_not_by_images(tmp_path: Path) -> None:
     """Captions of clips stand behind those of images: more images would move them under finished clips."""
     run(Plan(tmp_path, images=32, clips=2))
     captions = (tmp_path / "captions.txt").read_text()
     assert run(Plan(tmp_path, images=32, clips=4)) == [(2, 3), (3, 3)]
     longer = (tmp_path / "captions.txt").read_text()
     assert longer.startswith(captions) and len(longer) > len(captions)
+    assert run(Plan(tmp_path, images=32, clips=4, objects=32)) == [(3, 4), (4, 4)]
+    assert (tmp_path / "captions.txt").read_text().startswith(longer)
+    longer = (tmp_path / "captions.txt").read_text()
     assert run(Plan(tmp_path, images=32)) == [(1, 1)]
     assert (tmp_path / "captions.txt").read_text() == longer
     for plan in (Plan(tmp_path, images=64, clips=2), Plan(tmp_path, images=32, clips=2, seed=1)):
