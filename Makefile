@@ -63,7 +63,7 @@ models: .venv/installed
 	$(BIN)/dreamlift train video --data $(DATA) --run runs/video --init runs/image --minutes $(VIDEO_MINUTES) --resume
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
-	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 16384 --clips 10240 --seed 1000 --all
+	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 49152 --clips 10240 --seed 1000 --all
 	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
 

@@ -231,12 +231,12 @@ def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
         for name, colour in (("pixels", "tab:blue"), ("latents", "tab:orange")):
             if model := found.get("latents", {}).get(name):
                 point = model["milliseconds"], model["distance"]
-                distance.semilogy(*point, "o", color=colour, alpha=0.6, label=name)
+                distance.plot(*point, "o", color=colour, alpha=0.6, label=name)
         if floor := found.get("latents", {}).get("distance of test digits"):
             distance.axhline(floor, color="grey", linewidth=0.5, label="test digits")
     bits.set(title="Test digits", ylabel="bits per dimension")
     trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
-    distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance")
+    distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance", ylim=0)
     for axes in (trade, distance):
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))  # not once a seed

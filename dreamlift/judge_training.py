@@ -13,7 +13,7 @@ from core.training.data import Shards
 from core.training.trainer import Budget, examples
 from dreamlift.judge import LABELS, Judge, JudgeConfig, view_labels
 
-BATCH, TEXTURELESS_BATCH, CLIP_BATCH = 64, 16, 64
+BATCH, TEXTURELESS_BATCH, CLIP_BATCH = 64, 32, 64
 RATE, CLIP_RATE = 2e-3, 1e-3
 WARM = 0.03  # share of the run in which the rate grows
 IMAGE_SHARE = 0.75  # of the time
@@ -150,14 +150,15 @@ def accuracy(
 def disturbed(images: Tensor) -> Tensor:
     """Images (B,3,H,W), or loops (B,3,F,H,W) alike in every frame, disturbed a little as samplers do.
 
-    All are moved by up to two pixels and, every other time, softened more or less; each is brighter or
-    darker and has more or less contrast, and every pixel of every frame has noise.
+    All are moved by up to two pixels and up to twice softened more or less, for what is drawn or distilled is
+    softer than renders; each is brighter or darker and has more or less contrast, and every pixel of every
+    frame has noise.
     """
     *_, height, width = images.shape
     frames = images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
     across, down = (int(shift) for shift in torch.randint(0, 5, (2,)))
     frames = F.pad(frames, (2, 2, 2, 2), mode="replicate")[..., down : down + height, across : across + width]
-    if torch.rand(()) < 0.5:
+    for _ in range(int(torch.randint(0, 3, ()))):
         soft = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         frames = frames.lerp(soft, float(torch.rand(())))
     if images.ndim == 5:
