@@ -236,7 +236,7 @@ def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
             distance.axhline(floor, color="grey", linewidth=0.5, label="test digits")
     bits.set(title="Test digits", ylabel="bits per dimension")
     trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
-    distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance", ylim=0)
+    distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance")
     for axes in (trade, distance):
         handles, labels = axes.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))  # not once a seed
