@@ -64,7 +64,7 @@ models: .venv/installed
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
 	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 49152 --clips 10240 --seed 1000 --all
-	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge
+	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge --steps 11000
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
 
 clean:
