@@ -98,14 +98,18 @@ class Blob:
 
     Poole et al. 2022, "DreamFusion", appendix A (there height 5, radius 0.5 under an exponential). The
     default is meant for "softplus": opaque within `radius` and empty from twice the radius on.
+
+    floor: what the raw density is at least: clear, yet dense enough that occupancy does not rule out what
+        lies far from the centre, such as ears, before anything has been learned.
     """
 
     height: float = 8.0
     radius: float = 0.5  # world units
+    floor: float = -7.0
 
     def __call__(self, points: Tensor, centre: Tensor) -> Tensor:
         """points: (...,3). Returns (...)."""
-        return self.height * (1 - (points - centre).norm(dim=-1) / self.radius)
+        return (self.height * (1 - (points - centre).norm(dim=-1) / self.radius)).clamp(min=self.floor)
 
 
 BLOB = Blob()

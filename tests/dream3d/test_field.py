@@ -73,9 +73,9 @@ def test_a_field_starts_as_a_grey_blob(make: type[VoxelField | HashField], activ
     field = make(activation=activation, blob=Blob(6.0, 0.5))
     along = CENTRE + torch.linspace(0.0, 1.2, 13)[:, None] * torch.tensor([0.6, 0.0, 0.8])
     density, colour = field(along)
-    assert (density.diff() < 0).all()
+    assert (density[:11].diff() < 0).all()
     assert density[0] > 100 and density[-1] < 0.05
-    raw = 6 * (1 - torch.linspace(0, 1.2, 13) / 0.5)
+    raw = (6 * (1 - torch.linspace(0, 1.2, 13) / 0.5)).clamp(min=-7)
     expected = SOFTPLUS_SCALE * F.softplus(raw) if activation == "softplus" else raw.exp()
     # The grid rounds the cone's tip.
     torch.testing.assert_close(density[2:], expected[2:], atol=1e-3, rtol=0.06)
@@ -127,7 +127,7 @@ def test_normals_of_a_blob_point_away_from_its_centre(make) -> None:
     outward = F.normalize(where - CENTRE, dim=-1)
     cosine = (normals(field, where) * outward).sum(-1)
     away = (where - CENTRE).norm(dim=-1)
-    assert cosine[(away > 0.2) & (away < 1.1)].min() > 0.99
+    assert cosine[(away > 0.2) & (away < 0.85)].min() > 0.99  # farther off the blob is at its floor
 
 
 @pytest.mark.parametrize("make", [lambda: scrambled(5), lambda: small_hash()])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dream3d.field import HIGH, LOW, Field, FieldValues, VoxelField
+from dream3d.field import HIGH, LOW, Field, FieldValues, HashField, VoxelField
 from dream3d.occupancy import OccupancyGrid
 
 CENTRE = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
@@ -46,6 +46,14 @@ def test_nothing_dense_is_lost_and_much_of_the_rest_is() -> None:
     assert ball.contains(where)[away < 0.5 + 0.5 * cell].all()
     # A cell's diagonal for the cell that touches the ball, and another for its neighbour.
     assert not ball.contains(where)[away > 0.5 + 2 * 3**0.5 * cell].any()
+
+
+@pytest.mark.parametrize("field", [VoxelField(40), HashField()], ids=["voxel", "hash"])
+def test_a_field_that_has_learned_nothing_is_looked_at_everywhere(field: Field) -> None:
+    """Else what lies far from the first blob, such as ears, could not grow."""
+    grid = OccupancyGrid(field, 40)
+    grid.update(field)
+    assert grid.occupied.all()
 
 
 def test_points_belong_to_the_cells_around_them() -> None:
