@@ -23,17 +23,8 @@ SIZES = (64, 512)  # px
 SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where nothing else is asked for)"
 # Which options each of the three uses, beside --out.
 USED = {
-    SHARDS: {
-        "images",
-        "clips",
-        "textureless",
-        "objects",
-        "seed",
-        "held_out",
-        "all_pairs",
-        "processes",
-        "device",
-    },
+    SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
+    | {"processes", "device"},
     SCENE: {"subject", "action", "colour", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
@@ -107,9 +98,8 @@ def toybox(
         held = True if held_out else None if all_pairs else False
         from core.toybox.dataset import Plan
 
-        _prepare(
-            Plan(out, images, clips, seed, held, textureless=textureless, objects=objects), processes, device
-        )
+        plan = Plan(out, images, clips, seed, held, textureless=textureless, objects=objects)
+        _prepare(plan, processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, colour, backdrop, company)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:

@@ -56,7 +56,8 @@ def image(
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = runs.kept_first_stage(run, recipe.model, given)
     accelerator = make_accelerator()
-    kinds = ["images", *["clips"] * recipe.clip_frames, *["objects"] * recipe.objects]
+    wanted = {"images": True, "clips": recipe.clip_frames, "objects": recipe.objects}
+    kinds = [kind for kind, learned in wanted.items() if learned]
     pictures = runs.shards(data, kinds, accelerator, stage)
     examples = ImageData(pictures, runs.captions(data, accelerator), recipe.dropout)
     task = ImageTask(examples, recipe)
@@ -107,7 +108,7 @@ def video(
     model = run / runs.MODEL
     config = start.config if start else checked(runs.read(model), VideoModelConfig, model)
     stage = runs.kept_first_stage(run, config.image, start and start.first_stage)
-    kinds = ["clips", "images", *["objects"] * recipe.objects]
+    kinds = ["clips", "images", "objects"] if recipe.objects else ["clips", "images"]
     clips, *images = runs.shards(data, kinds, accelerator, stage)
     captions = runs.captions(data, accelerator)
     if start:

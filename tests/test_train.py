@@ -1,6 +1,8 @@
 """`dreamlift train`, from shards to models that draw: each command on a world of a few random images."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ NETWORK = {"patch": 2, "widths": [32], "blocks": [1], "attention": [True]}
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     torch.manual_seed(0)
-    for name, count, shape in (("images", 12, (3, 8, 8)), ("clips", 6, (16, 3, 8, 8))):
+    shapes = {"images": (12, 3, 8, 8), "clips": (6, 16, 3, 8, 8), "objects": (8, 3, 8, 8)}
+    for name, (count, *shape) in shapes.items():
         shard = {
             "pixels": torch.randint(256, (count, *shape), dtype=torch.uint8),
             "caption": torch.arange(count) % 2,
@@ -46,7 +49,9 @@ def preset(folder: Path, **values: object) -> str:
 def image_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the image model: two steps."""
     folder = tmp_path_factory.mktemp("image")
-    tiny = preset(folder, model={"size": 8, "network": NETWORK}, clip_frames=True, training=TRAINING)
+    tiny = preset(
+        folder, model={"size": 8, "network": NETWORK}, clip_frames=True, objects=True, training=TRAINING
+    )
     train.image(data, folder / "run", preset=tiny, steps=2)
     return folder / "run"
 
@@ -65,10 +70,30 @@ def test_from_images_to_a_model_that_draws(image_run: Path, tmp_path: Path) -> N
     assert model.sample(["a fox"], steps=2).shape == (1, 3, 8, 8)
 
 
+@pytest.mark.parametrize("command", [train.image, train.video])
+def test_objects_are_learned_from_where_the_preset_says_so(
+    command: Callable[..., None], data: Path, image_run: Path, tmp_path: Path
+) -> None:
+    """A shard of objects with wrong columns is read, and refused, with `objects` alone."""
+    train.export(image_run, tmp_path / "model")
+    for path in data.iterdir():
+        shutil.copy(path, tmp_path)
+    save_file({"pixels": torch.zeros(1, 3, 8, 8).byte()}, tmp_path / "objects-00000.safetensors")
+    model = {"model": {"size": 8, "network": NETWORK}} if command is train.image else {"frames": 4}
+    for objects in (False, True):
+        tiny = preset(tmp_path, **model, objects=objects, training=TRAINING)
+        run = tmp_path / f"run-{objects}"
+        if objects:
+            with pytest.raises(UserError, match=r"objects-00000.safetensors has no"):
+                command(tmp_path, run, tmp_path / "model", preset=tiny, steps=1)
+        else:
+            command(tmp_path, run, tmp_path / "model", preset=tiny, steps=1)
+
+
 def test_from_clips_to_a_model_that_draws(data: Path, image_run: Path, tmp_path: Path) -> None:
     train.export(image_run, tmp_path / "image")
     run = tmp_path / "run"
-    tiny = preset(tmp_path, frames=4, image_rate=0.0, training=TRAINING)
+    tiny = preset(tmp_path, frames=4, image_rate=0.0, objects=True, training=TRAINING)
     train.video(data, run, image_run, preset=tiny, steps=2)
     train.video(data, run, steps=3, resume=True)  # it needs no image model to go on
     assert steps_of(run) == [1, 2, 3]

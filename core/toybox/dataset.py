@@ -90,7 +90,7 @@ def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
 
 
 def draw_orbit(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuths all around and elevations of -5 to 35 degrees, each as likely, float32 (count,)."""
+    """Azimuths all around and elevations of -5 to 35 degrees, as `dream3d` looks, float32 (count,)."""
     azimuth, elevation = rng.uniform(0, 360, count), rng.uniform(-5, 35, count)
     return azimuth.astype(np.float32), elevation.astype(np.float32)
 
