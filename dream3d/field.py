@@ -97,14 +97,15 @@ class Blob:
     """Raw density height (1 - |x - centre| / radius) that a field starts from; the centre is the box's.
 
     Poole et al. 2022, "DreamFusion", appendix A (there height 5, radius 0.5 under an exponential). The
-    default is meant for "softplus": opaque within `radius` and empty from twice the radius on.
+    default is meant for "softplus": opaque in the middle, fog around it, and small and soft enough to be
+    carved away where the object is slender: of a larger one a collar stays round the waists of skeletons.
 
     floor: what the raw density is at least: clear, yet dense enough that occupancy does not rule out what
         lies far from the centre, such as ears, before anything has been learned.
     """
 
-    height: float = 8.0
-    radius: float = 0.5  # world units
+    height: float = 3.0
+    radius: float = 0.35  # world units
     floor: float = -7.0
 
     def __call__(self, points: Tensor, centre: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def test_skipping_changes_nothing_to_be_seen() -> None:
 
 
 def test_what_was_skipped_by_a_threshold_is_bounded() -> None:
-    field, cameras = VoxelField(32, blob=Blob(floor=-20.0)), camera(0, 60)
+    field, cameras = VoxelField(32, blob=Blob(8.0, 0.5, floor=-20.0)), camera(0, 60)
     grid = OccupancyGrid(field, 32, threshold=0.01)
     grid.update(field)
     whole, skipped = (render(field, cameras, 24, 48, WHITE, occupancy=g) for g in (None, grid))
