@@ -5,16 +5,25 @@ With it the whole way from renders to mesh can be tried against the truth, and u
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from core.attributes import camera
+from core.attributes import attributes, camera
 from core.condition import Condition
 from core.denoiser import Denoiser
 from core.parameterization import Parameterization
 from core.schedule import NoiseSchedule
+from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, paint
+from dream3d.field import VoxelField
+from dream3d.optimize import Optimization
+from dream3d.options import ObjectOptions
+from dream3d.scenery import Scenery, ToyboxLight
+from dream3d.teach import taught_by
 
 
 class SceneNetwork(nn.Module):
@@ -69,3 +78,39 @@ def oracle(scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation:
     """The exact denoiser of the scene's pictures, of pixels; see `SceneNetwork`."""
     network = SceneNetwork(scene, schedule, phase, deviation)
     return Denoiser(network, schedule, Parameterization.X0)
+
+
+def learn_truth(
+    scene: Scene, options: ObjectOptions, *, size: int, seed: int, phase: float = 0.0
+) -> Optimization:
+    """The distillation of a scene from its exact denoiser, before plain backdrops, at its beginning.
+
+    What is missing from its object the way lost that leads from pictures to a mesh, not a model's pictures.
+    size: of the true pictures, a multiple of 8; options: with the x0 loss and a voxel grid.
+    """
+    denoiser = oracle(scene, NoiseSchedule.cosine(), phase)
+    network = cast(SceneNetwork, denoiser.network)
+    plain = [index for index, place in enumerate(BACKDROPS) if place.plain]
+
+    class Told(Scenery):
+        """Tells the oracle what it has chosen."""
+
+        def choose(self, generator: torch.Generator) -> int:
+            index = super().choose(generator)
+            network.scene = replace(scene, backdrop=plain[index])
+            return index
+
+    def backdrop(index: int, side: int) -> Tensor:
+        return BACKDROPS[plain[index]].paint(torch.zeros(1), side)[0]
+
+    count = len(plain)
+    silence = Condition(torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), attributes(count))
+    return Optimization(
+        VoxelField(options.stages[0].grid),
+        taught_by(denoiser, options),
+        Told(silence, backdrop, light=ToyboxLight),
+        options,
+        size=size,
+        seed=seed,
+        phase=phase,
+    )

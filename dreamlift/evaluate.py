@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.errors import UserError
 from core.files import writable_folder
 from core.presets import checked
 from dreamlift.request import Request
@@ -96,6 +97,9 @@ def object_(
         int | None, typer.Option(help="As of dream3d.", show_default="the preset's")
     ] = None,
     camera: Annotated[bool, typer.Option(help="Without it: the control, told no view.")] = True,
+    true_views: Annotated[
+        bool, typer.Option("--true-views", help="Learn from true pictures: what the way to a mesh loses.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Objects at a time, on one thread each.", min=1)] = 1,
     device: Device = "auto",
 ) -> None:
@@ -107,10 +111,13 @@ def object_(
     options = load_preset(path, ObjectOptions).changed(
         loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "unsaid"
     )
+    if true_views and (options.loss != "x0" or options.field != "voxel" or not camera):
+        raise UserError("--true-views has targets for the loss x0 in a voxel grid, and knows every camera.")
     folder = writable_folder(out or Path("evaluation-object"))
     from dreamlift.objects import Plan, evaluate_objects
 
-    evaluate_objects(Plan(model, judge, folder, options, count, seeds, seed, device), processes)
+    plan = Plan(model, judge, folder, options, count, seeds, seed, device, true_views)
+    evaluate_objects(plan, processes)
 
 
 def _request(kind: str, *, out: Path | None, **options: Any) -> Request:

@@ -28,6 +28,7 @@ from dream3d.finish import ELEVATION, SIZE, finish, ring, views_of
 from dream3d.generate import PHASE, begin
 from dream3d.mesh import Mesh
 from dream3d.options import Job, ObjectOptions
+from dream3d.oracle import learn_truth
 from dream3d.preview import eight_views
 from dream3d.truth import SceneField
 from dreamlift.judge import Judge
@@ -127,6 +128,7 @@ class Plan(NamedTuple):
     seeds: int
     seed: int
     device: str
+    true_views: bool = False  # the x0 form's targets are the toybox's pictures, not the model's
 
 
 class Worker:
@@ -146,7 +148,11 @@ class Worker:
         truth = true_mesh(scene)
         began = time.perf_counter()
         job = Job(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
-        optimization = begin(job, self.model, plan.options, bundled=True)
+        if plan.true_views:
+            size = self.model.config.size
+            optimization = learn_truth(scene, plan.options, size=size, seed=job.seed, phase=PHASE)
+        else:
+            optimization = begin(job, self.model, plan.options, bundled=True)
         for _ in optimization:
             pass
         mesh, _, surface = finish(optimization.field, plan.options)

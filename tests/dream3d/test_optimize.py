@@ -6,45 +6,23 @@ import itertools
 import pytest
 import torch
 
-from core.attributes import WIDTH
-from core.condition import Condition
-from core.schedule import NoiseSchedule
 from core.toybox.actions import ACTIONS
-from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, index_of, paint
 from core.toybox.subjects import SUBJECTS
 from dream3d.camera import Cameras
-from dream3d.field import Background, VoxelField
+from dream3d.field import Background
 from dream3d.optimize import Optimization
 from dream3d.options import ObjectOptions, Stage
-from dream3d.oracle import oracle
+from dream3d.oracle import learn_truth
 from dream3d.renderer import render
-from dream3d.scenery import Scenery
-from dream3d.teach import taught_by
+from dream3d.scenery import ToyboxLight
 
 SCENE = Scene(index_of(SUBJECTS, "fox"), index_of(ACTIONS, "holding a game controller"), 4, 0)
-PLAIN = [index for index, place in enumerate(BACKDROPS) if place.plain]
-TEXTS = Condition(
-    torch.zeros(len(PLAIN), 1, 4), torch.ones(len(PLAIN), 1, dtype=torch.bool), torch.zeros(len(PLAIN), WIDTH)
-)
 
 
 def begin(options: ObjectOptions, size: int, seed: int = 0) -> Optimization:
-    """A distillation of SCENE from its exact denoiser, which is told of each step's backdrop."""
-    denoiser = oracle(SCENE, NoiseSchedule.cosine())
-
-    class Told(Scenery):
-        def choose(self, generator: torch.Generator) -> int:
-            index = super().choose(generator)
-            denoiser.network.scene = dataclasses.replace(SCENE, backdrop=PLAIN[index])
-            return index
-
-    scenery = Told(TEXTS, lambda index, side: BACKDROPS[PLAIN[index]].paint(torch.zeros(1), side)[0])
-    field = VoxelField(options.stages[0].grid)
-    return Optimization(
-        field, taught_by(denoiser, options), scenery, options, size=size, seed=seed, phase=0.0
-    )
+    return learn_truth(SCENE, options, size=size, seed=seed)
 
 
 def options(iterations: int, **more) -> ObjectOptions:
@@ -68,7 +46,7 @@ def test_the_oracle_leads_to_its_object(recovered: Optimization) -> None:
     azimuth = torch.arange(8) * 45 + 22.5
     cameras = Cameras(azimuth, torch.full_like(azimuth, 13))
     with torch.no_grad():
-        seen = render(recovered.field, cameras, 48, 64, torch.ones(3))
+        seen = render(recovered.field, cameras, 48, 64, torch.ones(3), shading=ToyboxLight(cameras))
     nothing = torch.zeros(8, dtype=torch.bool)
     _, truth = paint([SCENE], torch.zeros(8), Camera(azimuth, cameras.elevation), nothing, 48)
     mine, true = seen.opacity > 0.5, truth.alpha > 0.5
