@@ -5,6 +5,7 @@ With it the whole way from renders to mesh can be tried against the truth, and u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -22,7 +23,7 @@ from core.toybox.scenes import Scene, paint
 from dream3d.field import VoxelField
 from dream3d.optimize import Optimization
 from dream3d.options import ObjectOptions
-from dream3d.scenery import Scenery, ToyboxLight
+from dream3d.scenery import Scenery, plain_backdrops
 from dream3d.teach import taught_by
 
 
@@ -85,8 +86,9 @@ def learn_truth(
 ) -> Optimization:
     """The distillation of a scene from its exact denoiser, before plain backdrops, at its beginning.
 
-    What is missing from its object the way lost that leads from pictures to a mesh, not a model's pictures.
-    size: of the true pictures, a multiple of 8; options: with the x0 loss and a voxel grid.
+    What its object lacks was lost on the way from pictures to a mesh, for the pictures are true.
+    size: of the pictures in pixels, a multiple of 8; options: of the x0 form and a voxel grid; phase: moment
+    of the scene's loop, [0, 1).
     """
     denoiser = oracle(scene, NoiseSchedule.cosine(), phase)
     network = cast(SceneNetwork, denoiser.network)
@@ -100,15 +102,15 @@ def learn_truth(
             network.scene = replace(scene, backdrop=plain[index])
             return index
 
-    def backdrop(index: int, side: int) -> Tensor:
-        return BACKDROPS[plain[index]].paint(torch.zeros(1), side)[0]
+    def silence(texts: Sequence[str]) -> Condition:
+        count = len(texts)
+        return Condition(torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), attributes(count))
 
-    count = len(plain)
-    silence = Condition(torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), attributes(count))
+    places = plain_backdrops("", silence)
     return Optimization(
         VoxelField(options.stages[0].grid),
         taught_by(denoiser, options),
-        Told(silence, backdrop, light=ToyboxLight),
+        Told(places.texts, places.paint, light=places.light),
         options,
         size=size,
         seed=seed,

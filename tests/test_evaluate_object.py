@@ -49,7 +49,7 @@ def test_from_true_views_the_true_object_comes_back(command: Command, tmp_path: 
     )
     assert result.returncode == 0, result.stderr
     (item,) = json.loads((tmp_path / "out/report.json").read_text())["items"]
-    assert item["measures"]["silhouette_iou"] > 0.8
+    assert item["measures"]["silhouette_iou"] > 0.83  # .87; by the model's own views .80
 
 
 def test_only_the_x0_form_has_true_views(command: Command) -> None:
