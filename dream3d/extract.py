@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounded
 
@@ -29,7 +29,7 @@ class MeshOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     resolution: int = Bounded(default=128, ge=16, le=512)  # nodes of the density grid on its longest side
-    levels: int = Bounded(default=12, ge=1, le=64)  # candidates for the surface's density
+    levels: int = Bounded(default=24, ge=1, le=64)  # candidates for the surface's density
     share: float = Bounded(
         default=0.02, ge=0, le=1
     )  # of the largest piece's volume; smaller pieces are dropped
@@ -44,11 +44,11 @@ class Extraction(NamedTuple):
 
 
 def extract_mesh(
-    field: Field, views: Views, opacity: ArrayLike, options: MeshOptions | None = None
+    field: Field, views: Views, covered: NDArray[np.bool_], options: MeshOptions | None = None
 ) -> Extraction:
-    """The mesh of a field, at the level whose silhouettes best match the field's own from `views`.
+    """The mesh of a field, at the level whose silhouettes best match what the field covers in `views`.
 
-    opacity: (N,H,H) in [0,1], the field rendered from the N views.
+    covered: (N,H,H), where there is something of the field in the N views.
     The same field gives the same mesh. Raises UserError when the field is empty.
     """
     options = options or MeshOptions()
@@ -56,7 +56,7 @@ def extract_mesh(
     faintest = faintest_level(float((high - low).max()))
     draft = sample_density(field, faintest, DRAFT)
     levels = candidate_levels(draft, faintest, options.levels)
-    level = choose_level(draft, levels, options.share, views, opacity)
+    level = choose_level(draft, levels, options.share, views, covered)
 
     grid = sample_density(field, level.density, options.resolution)
     surface = keep_large_pieces(iso_surface(grid, level.density), options.share)

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
+from dream3d.level import mask_iou
 from dream3d.mesh import Mesh
 from dream3d.preview import photograph
 from dream3d.raster import Views
@@ -19,7 +20,7 @@ class Fidelity(BaseModel):
     views: int
     psnr: float  # dB, over all pixels of all views
     worst_psnr: float  # dB, of the worst view
-    silhouette_iou: float  # mean over the views, both cut at half opacity
+    silhouette_iou: float  # mean over the views
     worst_silhouette_iou: float
 
 
@@ -38,20 +39,18 @@ class SurfaceReport(BaseModel):
 
 
 def fidelity(
-    mesh: Mesh, views: Views, colour: ArrayLike, opacity: ArrayLike, background: ArrayLike = 1.0
+    mesh: Mesh, views: Views, colour: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
 ) -> Fidelity:
     """The mesh against the field's renders from N views.
 
     colour: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is shown unlit.
-    opacity: (N,H,H) in [0,1].
+    covered: (N,H,H), where there is something of the field.
     background: a grey or a colour (3,).
     """
-    wanted, covered = np.asarray(colour, np.float64), np.asarray(opacity) > 0.5
+    wanted = np.asarray(colour, np.float64)
     shown = photograph(mesh, views, wanted.shape[1], background=background)
     errors = np.square(shown.colour - wanted).mean((1, 2, 3))
-    both = (shown.opacity > 0.5) & covered
-    either = (shown.opacity > 0.5) | covered
-    ious = [b.sum() / e.sum() if e.any() else 1.0 for b, e in zip(both, either, strict=True)]
+    ious = [mask_iou(mine > 0.5, theirs) for mine, theirs in zip(shown.opacity, covered, strict=True)]
     return Fidelity(
         views=len(wanted),
         psnr=_psnr(errors.mean()),

@@ -22,6 +22,7 @@ from dream3d.renderer import Render, render
 from dream3d.viewer import write_viewer
 
 VIEWS, SIZE, SAMPLES, ELEVATION = 16, 96, 128, 13.0  # of the renders that a mesh is compared with
+COVERED = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
 FRAMES_A_SECOND = 16.0  # of the turntable
 
 
@@ -53,10 +54,10 @@ def finish(field: Field, options: ObjectOptions) -> Finished:
     """The mesh of a field with its reports. Raises UserError where the field is empty."""
     cameras = ring(VIEWS)
     views, seen = views_of(cameras), photographed(field, cameras, SIZE)
-    opacity = seen.opacity[:, 0].cpu().numpy()
-    mesh, _ = extract_mesh(field, views, opacity, MeshOptions(faces=options.faces, texture=options.texture))
+    covered = (seen.opacity[:, 0] > COVERED).cpu().numpy()
+    mesh, _ = extract_mesh(field, views, covered, MeshOptions(faces=options.faces, texture=options.texture))
     colour = seen.colour.permute(0, 2, 3, 1).cpu().numpy()
-    return Finished(mesh, fidelity(mesh, views, colour, opacity), surface_report(mesh))
+    return Finished(mesh, fidelity(mesh, views, colour, covered), surface_report(mesh))
 
 
 def write_object(job: Job, mesh: Mesh, turn: int) -> list[Path]:

@@ -1,10 +1,10 @@
-"""Which density is the surface: the one whose mesh has the field's own silhouettes."""
+"""Which density is the surface: the one whose mesh covers what the field covers."""
 
 from typing import NamedTuple
 
 import numpy as np
 import trimesh
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from core.errors import UserError
 from dream3d.raster import Views, silhouettes
@@ -37,23 +37,21 @@ def candidate_levels(grid: DensityGrid, faintest: float, count: int) -> NDArray[
 
 
 def choose_level(
-    grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, opacity: ArrayLike
+    grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, covered: NDArray[np.bool_]
 ) -> Level:
-    """The candidate whose surface best matches opacity (N,H,H) in [0,1] of the field's renders from `views`.
+    """The candidate whose silhouettes best match what is covered (N,H,H) in `views` of the field.
 
     `share` as in `keep_large_pieces`. Of equally good candidates the densest.
     """
-    wanted = np.asarray(opacity, np.float64)
     rated = []
     for level in levels:
         surface: trimesh.Trimesh = keep_large_pieces(iso_surface(grid, level), share)
-        shown = silhouettes(surface.vertices, surface.faces, views, wanted.shape[-1])
-        rated.append(Level(float(level), soft_iou(shown, wanted)))
+        shown = silhouettes(surface.vertices, surface.faces, views, covered.shape[-1])
+        rated.append(Level(float(level), mask_iou(shown, covered)))
     return max(rated, key=lambda level: (level.iou, level.density))
 
 
-def soft_iou(first: ArrayLike, second: ArrayLike) -> float:
-    """Sum of minima over sum of maxima of coverages in [0,1]; for masks, intersection over union."""
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    union = np.maximum(first, second).sum()
-    return float(np.minimum(first, second).sum() / union) if union else 1.0
+def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks of one shape; 1 for two that are empty."""
+    union = (first | second).sum()
+    return float((first & second).sum() / union) if union else 1.0

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
 from dream3d.finish import ring, views_of
+from dream3d.level import mask_iou
 from dream3d.mesh import Mesh
 from dream3d.preview import photograph
 from dream3d.raster import fragments
@@ -36,12 +37,11 @@ def measure(mesh: Mesh, truth: Mesh) -> ObjectMeasures:
     """Compares two meshes in the world's canonical place; alignment is a similarity found by ICP."""
     views = views_of(ring(VIEWS))
     mine, true = (photograph(each, views, SIZE, background=GREY) for each in (mesh, truth))
-    both = (mine.opacity > 0.5) & (true.opacity > 0.5)
-    either = (mine.opacity > 0.5) | (true.opacity > 0.5)
+    ious = [mask_iou(one > 0.5, other > 0.5) for one, other in zip(mine.opacity, true.opacity, strict=True)]
     apart = np.square(mine.colour[:, None] - true.colour[None]).mean((2, 3, 4))
     aligned = _aligned(mesh, truth)
     return ObjectMeasures(
-        silhouette_iou=float((both.sum((1, 2)) / either.sum((1, 2)).clip(1)).mean()),
+        silhouette_iou=float(np.mean(ious)),
         psnr=float(-10 * np.log10(max(np.diagonal(apart).mean(), 1e-10))),
         own_azimuths=int((apart.argmin(1) == np.arange(VIEWS)).sum()),
         volume_iou=volume_iou(aligned, truth.surface()),

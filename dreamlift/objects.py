@@ -114,7 +114,7 @@ def true_mesh(scene: Scene) -> Mesh:
     """The true object, meshed as distilled ones are: at the level that fits the toybox's own silhouettes."""
     cameras = ring(8)
     shots = [Shot(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()]
-    return extract_mesh(SceneField(scene, PHASE), views_of(cameras), photograph(shots, SIZE).alpha).mesh
+    return extract_mesh(SceneField(scene, PHASE), views_of(cameras), photograph(shots, SIZE).alpha > 0.5).mesh
 
 
 class Plan(NamedTuple):

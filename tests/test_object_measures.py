@@ -73,7 +73,7 @@ def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> N
     coloured, _ = paint([scene], torch.zeros(5), camera, shadow)
 
     coarse = MeshOptions(resolution=80, levels=3, texture=64)
-    mesh, _ = extract_mesh(SceneField(scene), views_of(ring(1)), picture.alpha[2], coarse)
+    mesh, _ = extract_mesh(SceneField(scene), views_of(ring(1)), (picture.alpha[2] > 0.5).numpy(), coarse)
     shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
     inside = picture.alpha[:, 0] == 1
     apart, apart_in_colour = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, coloured))

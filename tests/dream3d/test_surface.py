@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import UserError
 from dream3d.decimate import decimate, without_pinches
 from dream3d.extract import MeshOptions, extract_mesh
-from dream3d.level import candidate_levels, choose_level, faintest_level, soft_iou
+from dream3d.level import candidate_levels, choose_level, faintest_level, mask_iou
 from dream3d.surface import DensityGrid, iso_surface, keep_large_pieces, sample_density, smooth
 
 
@@ -90,7 +90,7 @@ def test_decimation_keeps_thin_necks_closed(field_of) -> None:
 
 def test_a_tangle_comes_out_closed_and_within_the_limit(field_of, ring) -> None:
     options = MeshOptions(resolution=64, levels=1, faces=6000, texture=64)
-    mesh = extract_mesh(field_of(bumps(1.0), grey), ring(1), np.ones((1, 8, 8)), options).mesh
+    mesh = extract_mesh(field_of(bumps(1.0), grey), ring(1), np.ones((1, 8, 8), bool), options).mesh
     assert mesh.surface().is_watertight and mesh.surface().is_winding_consistent
     assert 3000 < len(mesh.faces) <= 6000
 
@@ -121,27 +121,28 @@ def test_an_empty_field_is_said(field_of) -> None:
         candidate_levels(thin, 0.3, 8)
 
 
-def test_the_level_is_the_one_whose_silhouette_is_the_clouds(field_of, ring, impact) -> None:
+def test_the_level_is_the_one_that_covers_what_a_cloud_covers(field_of, ring, impact) -> None:
     """D exp(-(r/s)^2) sums up to D s sqrt(pi) exp(-(b/s)^2) along a ray that misses the centre by b."""
     peak, scale = 40.0, 0.4
     views = ring(3)
     thickness = peak * scale * math.sqrt(math.pi) * np.exp(-((impact(views, 64) / scale) ** 2))
-    half_opaque = scale * math.sqrt(math.log(peak * scale * math.sqrt(math.pi) / math.log(2)))
+    opacity = 1 / 3  # of what is just covered
+    covered = scale * math.sqrt(math.log(peak * scale * math.sqrt(math.pi) / -math.log(1 - opacity)))
 
     field = field_of(lambda points: peak * torch.exp(-(points / scale).square().sum(-1)), grey)
     faintest = faintest_level(2.5)
     grid = sample_density(field, faintest, 64)
     levels = candidate_levels(grid, faintest, 8)
     radii = scale * np.sqrt(np.log(peak / levels))
-    assert radii[0] > 1.1 * half_opaque and radii[-1] < 0.7 * half_opaque
-    chosen = choose_level(grid, levels, 0.02, views, 1 - np.exp(-thickness))
-    best = np.abs(radii - half_opaque).argmin()
-    assert abs(levels.tolist().index(chosen.density) - best) <= 1
-    assert chosen.iou > 0.7  # a cloud's edge is soft, a mesh's is not
+    assert radii[0] > 1.05 * covered and radii[-1] < 0.7 * covered
+    chosen = choose_level(grid, levels, 0.02, views, 1 - np.exp(-thickness) > opacity)
+    best = np.abs(radii - covered).argmin()
+    assert chosen.density == levels[best]
+    assert chosen.iou > 0.9
 
 
-def test_soft_iou() -> None:
-    first, second = np.array([1.0, 1, 0, 0]), np.array([0.0, 1, 1, 0])
-    assert soft_iou(first, second) == pytest.approx(1 / 3)
-    assert soft_iou(first * 0.5, first) == pytest.approx(0.5)
-    assert soft_iou(first * 0, second * 0) == 1
+def test_mask_iou() -> None:
+    first, second = np.array([True, True, False, False]), np.array([False, True, True, False])
+    assert mask_iou(first, second) == pytest.approx(1 / 3)
+    assert mask_iou(first, first) == 1
+    assert mask_iou(first & ~first, second & ~second) == 1
