@@ -72,7 +72,7 @@ def noise(size: Size) -> Tensor:
 
 class Ours:
     def __init__(self, folder: Path, device: str, dtype: torch.dtype, compiled: bool) -> None:
-        from video.pretrained.motion import load_motion_model
+        from video.animatediff.motion_model import load_motion_model
 
         self.model = load_motion_model(folder / "sd", folder / "motion", device=device, dtype=dtype)
         if compiled:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from core.attributes import WIDTH
 from core.condition import Condition
-from core.denoiser import Denoiser, Denoises
+from core.diffusion.denoiser import Denoiser, Denoises
+from core.diffusion.schedule import NoiseSchedule
 from core.nn.embeddings import timestep_embedding
 from core.samplers import ddim, noise_like
-from core.schedule import NoiseSchedule
 from core.training.trainer import examples, stratified_timesteps
 
 CLASSES = 10

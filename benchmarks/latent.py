@@ -13,14 +13,14 @@ from torch import Tensor
 from benchmarks.digits import CLASSES, Digits, Judge, drawn, train, train_denoiser
 from benchmarks.measures import frechet_distance
 from core.attributes import WIDTH
-from core.autoencoder import Autoencoder, AutoencoderConfig
-from core.bottleneck import Gaussian
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
+from core.io.machine import flop_counter
 from core.losses import simple_loss
-from core.machine import flop_counter
+from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.bottleneck import Gaussian
 from core.nn.unet import UNet, UNetConfig
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 
 SIZE = 32  # side of the enlarged digits
 BATCH = 32

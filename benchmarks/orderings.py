@@ -51,12 +51,12 @@ from benchmarks.digits import (
 )
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.report import write_json
-from core.denoiser import Denoiser, Denoises
+from core.diffusion.denoiser import Denoiser, Denoises
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance, ClassifierGuidance
 from core.likelihood import variational_bound
 from core.losses import hybrid_loss, simple_loss
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 from core.training.trainer import stratified_timesteps
 
 TIMESTEPS = 100

@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.report import peak_memory, write_json
-from core.machine import describe, pick_device
+from core.io.machine import describe, pick_device
 
 PROMPT = "a fox holding a controller"
 GUIDANCE, T, SEED = 100.0, 500, 0
@@ -150,7 +150,7 @@ def diffusers_distil(place: Place) -> Step:
 
 
 def ours_dream3d(place: Place) -> Step:
-    from core.presets import load_preset
+    from core.io.presets import load_preset
     from dream3d.generate import begin
     from dream3d.options import Job, ObjectOptions
 

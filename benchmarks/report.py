@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from core.files import whole
-from core.machine import describe, versions
+from core.io.atomic import whole
+from core.io.machine import describe, versions
 
 
 def machine() -> dict[str, Any]:

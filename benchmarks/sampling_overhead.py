@@ -35,10 +35,10 @@ from torch import Tensor, nn
 from benchmarks.report import write_json
 from core.attributes import attributes
 from core.condition import Condition
-from core.denoiser import Denoiser
-from core.parameterization import Parameterization
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddpm, dpm_solver, euler, heun, unipc
-from core.schedule import NoiseSchedule
 
 SHAPE = (4, 3, 16, 16)
 CONDITION = Condition(torch.zeros(4, 1, 8), torch.ones(4, 1, dtype=torch.bool), attributes(4))

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises
+from core.diffusion.denoiser import Denoises
+from core.diffusion.schedule import NoiseSchedule
 from core.losses import gaussian_log_density, prior_bits, reverse_step_bits
 from core.samplers import noise_like
-from core.schedule import NoiseSchedule
 
 Probes = Literal["rademacher", "gaussian", "exact"]
 

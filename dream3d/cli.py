@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from core import outputs
-from core.command import run
-from core.files import BUNDLED
-from core.presets import load_preset
+from core.bundled import BUNDLED
+from core.io import outputs
+from core.io.command import run
+from core.io.presets import load_preset
 from dream3d.options import EXTENSIONS, Job, ObjectOptions, Source, check_prompt, check_source
 
 START = time.perf_counter()

@@ -9,23 +9,24 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.image_model import TextToImage
-from core.interruption import interruption
-from core.machine import describe, pick_device, versions
+from core.io.interruption import interruption
+from core.io.machine import describe, pick_device, versions
+from core.io.sheet import write_sheet
+from core.models.image_model import TextToImage
 from core.pretrained.hub import kind, located, weights_sha256
 from core.pretrained.image_model import load_image_model
-from core.sheet import write_sheet
-from dream3d import checkpoint, monitors
 from dream3d.distill import space_of
-from dream3d.field import HashField, VoxelField
-from dream3d.finish import finish, ring, write_object
-from dream3d.lessons import resized
-from dream3d.optimize import Optimization, State
+from dream3d.meshing.pipeline import finish, ring, write_object
+from dream3d.nerf.radiance_fields import HashField, VoxelField
+from dream3d.nerf.volume_rendering import render
+from dream3d.optimization import checkpoint
+from dream3d.optimization import diagnostics as monitors
+from dream3d.optimization.backgrounds import learned_colour, plain_backdrops
+from dream3d.optimization.build_loss import teacher_of
+from dream3d.optimization.optimize import Optimization, State
+from dream3d.optimization.view_strategies import resized
 from dream3d.options import Job, ObjectOptions, Source
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
-from dream3d.renderer import render
-from dream3d.scenery import learned_colour, plain_backdrops
-from dream3d.teach import teacher_of
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
 PREVIEW_COST = 10  # times what a preview took pass before the next: decoders of large checkpoints are slow

@@ -41,7 +41,7 @@ class Stage(BaseModel):
 
 
 class Pool(BaseModel):
-    """Targets of the x0 loss that are kept and learned from in turns; see `dream3d.lessons`."""
+    """Targets of the x0 loss that are kept and reused; see `dream3d.optimization.view_strategies`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

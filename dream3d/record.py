@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.files import whole
-from dream3d.fidelity import Fidelity, SurfaceReport
+from core.io.atomic import whole
+from dream3d.meshing.fidelity import Fidelity, SurfaceReport
 from dream3d.options import ObjectOptions
 
 

@@ -2,17 +2,17 @@
 
 import typer
 
-from core.command import run
-from dreamlift import evaluate, train
-from dreamlift.doctor import doctor
-from dreamlift.judge_command import train_judge_command
-from dreamlift.toybox import toybox
-from dreamlift.train_autoencoder import (
+from core.io.command import run
+from dreamlift.commands import evaluate, train
+from dreamlift.commands.doctor import doctor
+from dreamlift.commands.toybox import toybox
+from dreamlift.commands.train_autoencoder import (
     encode_command,
     swap_decoder_command,
     train_autoencoder_command,
     train_features_command,
 )
+from dreamlift.commands.train_judge import train_judge_command
 
 app = typer.Typer(
     add_completion=False,

@@ -7,11 +7,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
 from core.nn.unet import UNet, UNetConfig
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 from core.training.ema import EMA
 from core.training.trainer import stratified_timesteps
 

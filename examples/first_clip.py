@@ -6,8 +6,8 @@ python examples/first_clip.py "a panda on a swing" panda.gif
 import sys
 from pathlib import Path
 
-from core.files import BUNDLED
-from core.pictures import enlarge, to_frames, write_clip
+from core.bundled import BUNDLED
+from core.io.pictures import enlarge, to_frames, write_clip
 from core.samplers import State
 from video.video_model import VideoModel
 

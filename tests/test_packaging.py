@@ -23,6 +23,6 @@ def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
     assert "core/configs/gen-video/standard.yaml" in presets <= names
     bundled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "core" / "bundled").rglob("*.*")}
     assert bundled <= names
-    assert "dream3d/viewer.html" in names
+    assert "dream3d/meshing/viewer.html" in names
     for command, package in (("gen-video", "video"), ("dream3d", "dream3d"), ("dreamlift", "dreamlift")):
         assert f"{command} = {package}.cli:main" in commands

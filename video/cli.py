@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from core.command import run
 from core.errors import UserError
-from core.pictures import read_picture
-from core.presets import load_preset
+from core.io.command import run
+from core.io.pictures import read_picture
+from core.io.presets import load_preset
+from video.model_reference import find_source
 from video.options import ClipOptions, Job, plan, read_prompts
-from video.source import find_source
 
 START = time.perf_counter()
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.pictures import fitted_picture
+from core.io.pictures import fitted_picture
 from core.samplers import State
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record

@@ -11,15 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from core.errors import UserError
-from core.machine import describe, flop_counter, pick_device, versions
-from core.pictures import enlarge, to_frames, write_clip
+from core.io.machine import describe, flop_counter, pick_device, versions
+from core.io.pictures import enlarge, to_frames, write_clip
+from core.io.sheet import write_sheet
 from core.samplers import State
-from core.sheet import write_sheet
 from video.clip_model import ClipModel
-from video.kept import Kept
+from video.latent_cache import Kept
+from video.model_reference import Source
 from video.options import ClipOptions, Job
 from video.record import CheckpointRecord, RunRecord, Seconds, write_record
-from video.source import Source
 
 PREVIEW_EVERY = 1.5  # s
 PREVIEW_REST = 10  # at the least, in times that the last one took

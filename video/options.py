@@ -6,15 +6,15 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core import outputs
 from core.errors import UserError
-from core.pictures import EXTENSIONS
+from core.io import outputs
+from core.io.pictures import EXTENSIONS
 
 
 class ClipOptions(BaseModel):
     """How a clip is sampled and shown: the keys of a gen-video preset, each also an option of the command.
 
-    None is "not said"; a model refuses what is said that it cannot do, see `video.source.Source`.
+    None is "not said"; a model refuses what is said that it cannot do, see `video.model_reference.Source`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -123,7 +123,7 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
 
 
 def plan(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[Job]:
-    """`num` clips of every prompt, with seeds from `seed` on, and where they go; see `core.outputs.plan`.
+    """`num` clips of every prompt, with seeds from `seed` on, and where they go; see `core.io.outputs.plan`.
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
+from core.diffusion.parameterization import Parameterization
 from core.guidance.base import Guidable, Guidance
-from core.parameterization import Parameterization
 
 
 class ReconstructionGuidance(Guidance):

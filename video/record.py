@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.files import whole
+from core.io.atomic import whole
 from video.options import ClipOptions
 
 

@@ -5,12 +5,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 from core.losses import clip_loss, clipped_snr_weight, simple_loss
 from core.training.config import TrainingConfig
 from core.training.data import Captions, Dropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
-from video.temporal import TemporalConfig
+from video.nn.temporal import TemporalConfig
 from video.video_model import clip_attributes, mixed_noise
 
 

@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from core.attributes import attributes
-from core.autoencoder import Autoencoder
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.image_model import (
+from core.io.presets import checked
+from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.models.autoencoder import Autoencoder
+from core.models.image_model import (
     FIRST_STAGE,
     ImageModelConfig,
     OnState,
@@ -29,13 +31,11 @@ from core.image_model import (
     split_first_stage,
     stored_first_stage,
 )
-from core.presets import checked
+from core.models.text_encoder import TextEncoder
 from core.samplers import ddim, noise_like
-from core.text import TextEncoder
-from core.weights import CONFIG, fill, load_folder, save_folder
-from video.inflate import inflate
+from video.nn.space_time_unet import inflate
+from video.nn.temporal import TemporalConfig
 from video.reconstruction import ReconstructionGuidance
-from video.temporal import TemporalConfig
 
 
 class VideoModelConfig(BaseModel):

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
 from core.guidance.base import Guidable, Guidance, check_schedules_agree, extrapolated
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
-from core.schedule import NoiseSchedule
+from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.schedule import NoiseSchedule
 
 
 class Guidable(Denoises, Protocol):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance.base import Guidable, Guidance, check_schedules_agree
-from core.schedule import NoiseSchedule
 
 
 class Classifies(Protocol):
-    """A classifier of noisy images, such as `core.classifier.NoisyClassifier`."""
+    """A classifier of noisy images, such as `core.models.classifier.NoisyClassifier`."""
 
     @property
     def schedule(self) -> NoiseSchedule: ...

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
+from core.diffusion.parameterization import Parameterization
 from core.guidance.base import Guidable, Guidance, alongside, extrapolated, predict_each
-from core.parameterization import Parameterization
 
 
 class ClassifierFreeGuidance(Guidance):

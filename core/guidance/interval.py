@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
 from core.guidance.base import Guidance
 from core.guidance.thresholding import DynamicThresholding
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
 from core.guidance.base import Guidable, Guidance, alongside, predict_each
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 
 
 def simple_loss(denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoiser, Prediction, reverse_log_variance
+from core.diffusion.denoiser import Denoiser, Prediction, reverse_log_variance
+from core.diffusion.schedule import NoiseSchedule
 from core.losses.simple import target
-from core.schedule import NoiseSchedule
 
 
 def hybrid_loss(

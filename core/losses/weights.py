@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 
 
 def min_snr_weight(denoiser: Denoiser, t: Tensor, gamma: float = 5.0) -> Tensor:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from core.attributes import WIDTH as ATTRIBUTE_WIDTH
 from core.condition import Condition
+from core.nn.backbone import TrunkConfig, resampled
 from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
 from core.nn.embeddings import ConditionEmbedding
-from core.nn.trunk import TrunkConfig, resampled
 
 AfterBlock = Callable[[int, Tensor, Tensor], Tensor]
 """(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> what goes on, like the output."""

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
-from core.presets import load_preset
+from core.io.presets import load_preset
 
 INDEX = "model_index.json"  # of diffusers
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # as in `core.weights`, which would import torch
-OURS = "dreamlift"  # the kind of a folder that `core.weights.save_folder` wrote
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # as in `core.io.weights`, which would import torch
+OURS = "dreamlift"  # the kind of a folder that `core.io.weights.save_folder` wrote
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
 VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights

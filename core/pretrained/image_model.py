@@ -11,11 +11,11 @@ from torch import Tensor
 
 from core.attributes import attributes
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.image_model import ImageModel, OnState, check_scale, decoded, generators_of
-from core.machine import usual_dtype
+from core.io.machine import usual_dtype
+from core.models.image_model import ImageModel, OnState, check_scale, decoded, generators_of
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of, scheduler_config

@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
+from core.diffusion.timestep_spacing import Spacing
 from core.errors import UserError
 from core.guidance import DynamicThresholding, Guidable
-from core.parameterization import Parameterization
 from core.samplers import State, ddim, ddpm
 from core.samplers.ddpm import Variance
-from core.schedule import NoiseSchedule
-from core.spacing import Spacing
 
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
     """The schedule that a checkpoint was trained on, and the path that its publisher samples along.
 
-    spacing, offset: of the timesteps, see `core.spacing`; offset is added where the spacing is "leading".
+    spacing, offset: of the timesteps, see `core.diffusion.timestep_spacing`; offset is added where the
+        spacing is "leading".
     end: the timestep where sampling ends, -1 for clean data (0: diffusers' set_alpha_to_one=False).
     variance: of ancestral sampling, which pixel models use; None: DDIM.
     thresholding: percentile and highest limit of `DynamicThresholding`, where it is used.

@@ -16,8 +16,8 @@ from core.samplers.ddpm import ddpm
 from core.samplers.dpm_solver import dpm_solver
 from core.samplers.flow import euler
 from core.samplers.heun import heun
+from core.samplers.sampling_loop import State, noise_like
 from core.samplers.unipc import unipc
-from core.samplers.walk import State, noise_like
 
 __all__ = [
     "State",

@@ -6,9 +6,19 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import Denoises, Prediction
 from core.errors import UserError
-from core.samplers.walk import Level, State, ascent, ask, checked, descent, noise_like, transition, walk
+from core.samplers.sampling_loop import (
+    Level,
+    State,
+    ascent,
+    ask,
+    checked,
+    descent,
+    noise_like,
+    transition,
+    walk,
+)
 
 
 def ddim(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import Denoises, Prediction
 from core.errors import UserError
-from core.samplers.walk import State, checked, descent, noise_like, transition, walk
+from core.samplers.sampling_loop import State, checked, descent, noise_like, transition, walk
 
 Variance = Literal["fixed_small", "fixed_large", "learned"]
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
-from core.samplers.walk import State, descent, walk
+from core.diffusion.denoiser import Denoises, Prediction
+from core.samplers.sampling_loop import State, descent, walk
 
 
 def dpm_solver(

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.process import Process
 from core.errors import UserError
-from core.process import Process
-from core.samplers.walk import State, descent, walk
+from core.samplers.sampling_loop import State, descent, walk
 
 
 def euler(

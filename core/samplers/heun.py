@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises
+from core.diffusion.denoiser import Denoises
+from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from core.samplers.walk import Level, State, ask, checked, descent, levels, noise_like
-from core.schedule import NoiseSchedule
+from core.samplers.sampling_loop import Level, State, ask, checked, descent, levels, noise_like
 
 LOUD = 200.0  # sigma / alpha above which steps are first order
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import Denoises, Prediction
 from core.errors import UserError
-from core.samplers.walk import Level, State, descent, walk
+from core.samplers.sampling_loop import Level, State, descent, walk
 
 Variant = Literal["bh1", "bh2"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.toybox.action import Action
-from core.toybox.holding import (
+from core.toybox.held_props import (
     BERET_AND_BAGUETTE,
     DRINKING,
     EATING_ICE_CREAM,
@@ -19,7 +19,7 @@ from core.toybox.holding import (
     READING,
     WEARING_BERET,
 )
-from core.toybox.moves import DANCING, JUMPING, RUNNING, SITTING, SPINNING, STANDING, WALKING, WAVING
+from core.toybox.motions import DANCING, JUMPING, RUNNING, SITTING, SPINNING, STANDING, WALKING, WAVING
 from core.toybox.riding import CYCLING, IN_CLASS, PAINTING, RIDING_HORSE, SKATEBOARDING, SWINGING
 
 ACTIONS: tuple[Action, ...] = (

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.files import whole, writable_folder
-from core.machine import one_thread
+from core.io.atomic import whole, writable_folder
+from core.io.machine import one_thread
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.captions import caption

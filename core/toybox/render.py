@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, normalize
 
 from core.toybox.camera import Camera, rays
-from core.toybox.hits import TILE, BallHits, ConeHits, CubeHits, Screen
+from core.toybox.ray_intersections import TILE, BallHits, ConeHits, CubeHits, Screen
 from core.toybox.solids import Solids
 
 LIGHT = (-0.45, 0.75, 0.55)  # towards the light, in camera axes (right, up, back): it goes with the camera
-# Without texture: the grey and the light that a mesh's shape is judged by (`photograph` in dream3d.preview).
+# Without texture: the grey and the light that a mesh's shape is judged by (`dream3d.meshing.preview`).
 GREY = 200 / 255
 GREY_LIGHT, GREY_AMBIENT, GREY_BRIGHTEST = (-0.45, 0.6, 0.66), 0.6, 1.05
 

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.captions import articles
+from core.toybox.scene_views import Shot, photograph
 from core.toybox.scenes import COLOUR_NAMES, SHOWPIECES, Scene, named_scene
-from core.toybox.shots import Shot, photograph
 from core.toybox.subjects import SUBJECTS
 
 SIZE, ENLARGED = 64, 2  # px of a picture, and how many times it is shown larger

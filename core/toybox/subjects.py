@@ -16,7 +16,7 @@ from core.toybox.animals import (
     RABBIT,
 )
 from core.toybox.character import Subject
-from core.toybox.folk import ASTRONAUT, DRAGON, MAN, ROBOT, SKELETON, TEDDY_BEAR, WOMAN
+from core.toybox.other_characters import ASTRONAUT, DRAGON, MAN, ROBOT, SKELETON, TEDDY_BEAR, WOMAN
 
 SUBJECTS: tuple[Subject, ...] = (
     PANDA,

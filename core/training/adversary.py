@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from core.discriminator import (
+from core.models.discriminator import (
     Discriminator,
     DiscriminatorConfig,
     adaptive_weight,

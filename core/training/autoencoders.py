@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from core.autoencoder import Autoencoder, AutoencoderConfig
-from core.bottleneck import Coded, Gaussian, perplexity
 from core.errors import UserError
-from core.perceptual import PerceptualDistance
+from core.io.weights import fill
+from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.bottleneck import Coded, Gaussian, perplexity
+from core.models.perceptual import PerceptualDistance
 from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
 from core.training.trainer import Bare
-from core.weights import fill
 
 UNLIKE = 0.1  # of the range [-1, 1]: how far from the backdrop a pixel belongs to the figure
 BATCH, SAMPLE = 64, 8192  # images at a time, and in all, of which statistics are taken

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.errors import UserError
-from core.files import whole
+from core.io.atomic import whole
 
 FILE = "checkpoint.safetensors"
 NETWORK, AVERAGE, OPTIMIZER, BESIDE, TASK = "network/", "ema/", "optimizer/", "beside/", "task/"

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.classifier import NoisyClassifier
+from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from core.schedule import NoiseSchedule
+from core.models.classifier import NoisyClassifier
 from core.training.data import as_images
 from core.training.trainer import stratified_timesteps
 

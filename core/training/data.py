@@ -14,8 +14,8 @@ from torch import Tensor
 from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
 from core.condition import Condition
 from core.errors import UserError
-from core.files import whole
-from core.text import TextEncoder
+from core.io.atomic import whole
+from core.models.text_encoder import TextEncoder
 
 CAPTIONS = "captions.txt"
 CACHE = "captions.safetensors"

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.perceptual import Trunk, TrunkConfig
+from core.io.weights import fill
+from core.models.perceptual import Trunk, TrunkConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
 from core.training.trainer import Bare
-from core.weights import fill
 
 LABELS = ("subject", "action", "colour", "background")
 BATCH = 256  # images at a time that are kept from training

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoiser
-from core.image_model import ImageModelConfig
+from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
+from core.models.image_model import ImageModelConfig
 from core.training.config import TrainingConfig
 from core.training.data import Dropout, ImageData
 from core.training.timesteps import ImportanceTimesteps, TimestepSampler, UniformTimesteps

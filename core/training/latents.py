@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from core.autoencoder import Autoencoder
 from core.errors import UserError
-from core.files import whole
+from core.io.atomic import whole
+from core.models.autoencoder import Autoencoder
 from core.training.data import as_images, latents_path, read_shard, shard_paths
 
 BATCH = 64

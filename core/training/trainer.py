@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.errors import UserError
-from core.files import whole, writable_folder
-from core.interruption import interruption
-from core.machine import fast_bfloat16
+from core.io.atomic import whole, writable_folder
+from core.io.interruption import interruption
+from core.io.machine import fast_bfloat16
 from core.training import checkpoint
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises
+from core.diffusion.denoiser import Denoises
 from core.guidance import ClassifierFreeGuidance, alongside
 from dream3d.distill.contract import Distilled, noise_for
 from dream3d.distill.space import PixelSpace, Space

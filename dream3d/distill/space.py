@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.image_model import FirstStage, decoded
+from core.models.image_model import FirstStage, decoded
 
 
 class Space(Protocol):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoiser, Denoises, Prediction
+from core.diffusion.denoiser import Denoiser, Denoises, Prediction
+from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
-from core.schedule import NoiseSchedule
 from dream3d.distill.contract import noise_for
 from dream3d.distill.lora import LowRank
 from dream3d.distill.score import ScoreDistillation, Weight, variance

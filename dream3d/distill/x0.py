@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.denoiser import Denoises
+from core.diffusion.denoiser import Denoises
 from dream3d.distill.contract import Distilled, noise_for
 from dream3d.distill.space import PixelSpace, Space
 from dream3d.distill.timesteps import Timesteps

@@ -7,7 +7,7 @@ import torch
 from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes, camera
 from core.condition import Condition
 from core.errors import UserError
-from tests.core.guided import condition
+from tests.core.guidance.guided import condition
 
 
 def test_attributes_hold_the_documented_columns():

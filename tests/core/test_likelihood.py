@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.likelihood import dequantised, flow_likelihood, variational_bound
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.cosine(20)
 

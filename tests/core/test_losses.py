@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.losses import clip_loss, clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 
 PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
 

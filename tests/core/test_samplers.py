@@ -3,12 +3,12 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser, Prediction
+from core.diffusion.denoiser import Denoiser, Prediction
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierGuidance
-from core.parameterization import Parameterization
 from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
-from core.schedule import NoiseSchedule
 
 SHAPE = (3, 8, 8)
 COSINE = NoiseSchedule.cosine()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from core.toybox.camera import Camera, rays
-from dream3d.extract import Extraction, MeshOptions, extract_mesh
-from dream3d.raster import Views
+from dream3d.meshing.extract import Extraction, MeshOptions, extract_mesh
+from dream3d.meshing.rasterizer import Views
 
 CENTRE = (0.0, 1.0, 0.0)  # where the toybox's cameras look
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.errors import UserError
-from core.presets import load_preset
+from core.io.presets import load_preset
 from dream3d.options import ObjectOptions, Stage, check_prompt
 
 STAGE = Stage(share=1, size=32, samples=16, grid=16, guidance=5)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
-from core.parameterization import Parameterization
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
 
 
 def told(value, batch):

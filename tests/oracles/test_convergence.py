@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from core.parameterization import Parameterization
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddim_inversion, dpm_solver, heun, unipc
-from core.schedule import NoiseSchedule
 from tests.oracles.known import Mixture, Plane, told
 
 COUNT = 15

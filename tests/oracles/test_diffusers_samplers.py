@@ -13,10 +13,10 @@ from diffusers import (
 )
 from torch import nn
 
-from core.denoiser import Denoiser, Prediction
-from core.parameterization import Parameterization
+from core.diffusion.denoiser import Denoiser, Prediction
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
-from core.schedule import NoiseSchedule
 from tests.oracles.known import told
 
 BATCH, SHAPE = 3, (3, 4, 4)

@@ -6,10 +6,10 @@ from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteSchedu
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
-from core.parameterization import Parameterization
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddpm, noise_like
-from core.schedule import NoiseSchedule
 
 BATCH, SHAPE = 3, (3, 4, 4)
 EPS, X0, V, _ = Parameterization

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0, damped_variance, uniform, variance
 
 MU, S, RENDER = 0.5, 0.3, -0.2

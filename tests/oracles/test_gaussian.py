@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.losses import simple_loss
-from core.parameterization import Parameterization
 from core.samplers import ddim, ddpm, noise_like
-from core.schedule import NoiseSchedule
 from tests.oracles.known import Gaussian, told
 
 PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]

@@ -10,10 +10,10 @@ from scipy.stats import norm
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.likelihood import flow_likelihood, variational_bound
-from core.parameterization import Parameterization
-from core.schedule import NoiseSchedule
 
 STEPS = 150
 

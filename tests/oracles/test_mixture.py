@@ -7,11 +7,11 @@ from scipy.stats import norm
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import Autoguidance, ClassifierGuidance
-from core.parameterization import Parameterization
 from core.samplers import ddim
-from core.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.cosine()
 WEIGHTS = np.array([0.2, 0.5, 0.3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.schedule import NoiseSchedule
+from core.diffusion.schedule import NoiseSchedule
 
 
 def numpy_betas(name, total):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.denoiser import Prediction
+from core.diffusion.denoiser import Prediction
+from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddpm, heun, noise_like
-from core.schedule import NoiseSchedule
 from tests.oracles.known import Gaussian, told
 
 MU, S = 0.7, 0.4

@@ -9,7 +9,7 @@ import trimesh
 from trimesh.ray.ray_triangle import RayMeshIntersector
 
 from core.toybox.camera import Camera, rays
-from core.toybox.hits import TILE, BallHits, ConeHits, CubeHits, Screen
+from core.toybox.ray_intersections import TILE, BallHits, ConeHits, CubeHits, Screen
 from core.toybox.render import render
 from core.toybox.scenes import Scene
 from core.toybox.solids import Frame, Sculptor, Solids, rotation

@@ -10,12 +10,12 @@ from scipy.stats import norm
 from torch import nn
 
 from core.condition import Condition
-from core.denoiser import Denoiser, Prediction
+from core.diffusion.denoiser import Denoiser, Prediction
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.likelihood import variational_bound
 from core.losses import discretised_log_likelihood, hybrid_loss, prior_bits, reverse_step_bits, vlb_loss
-from core.parameterization import Parameterization
 from core.samplers import noise_like
-from core.schedule import NoiseSchedule
 
 T = 20
 SHAPE = (T, 3, 2, 2)  # a sample at every timestep

@@ -10,9 +10,9 @@ from torch import Tensor
 from core.toybox import camera as toybox
 from core.toybox import render as caster
 from core.toybox.solids import Frame, Sculptor, Solids, rotation
-from dream3d.camera import TARGET, Cameras, Orbit
-from dream3d.field import Field, FieldValues, VoxelField
-from dream3d.renderer import render, render_weights
+from dream3d.nerf.cameras import TARGET, Cameras, Orbit
+from dream3d.nerf.radiance_fields import Field, FieldValues, VoxelField
+from dream3d.nerf.volume_rendering import render, render_weights
 
 COLOUR = torch.tensor([0.2, 0.6, 0.9])
 BACKGROUND = torch.tensor([1.0, 0.5, 0.0])

@@ -18,9 +18,9 @@ from core.guidance import ClassifierFreeGuidance
 from core.pretrained.image_model import load_image_model
 from dream3d.distill import CSD, ISM, SDS, VSD, LinearAnnealing, space_of
 from dream3d.distill.contract import noise_for
+from dream3d.optimization.build_loss import teacher_of
+from dream3d.optimization.view_conditioning import ViewTexts, ViewWords, camera_condition
 from dream3d.options import ObjectOptions, Stage
-from dream3d.teach import teacher_of
-from dream3d.views import ViewTexts, ViewWords, camera_condition
 from tests.conftest import ROOT
 
 SCALE = 100.0

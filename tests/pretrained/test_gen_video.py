@@ -15,11 +15,11 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors import safe_open
 
-from core.pictures import to_frames
-from core.sheet import contact_sheet
+from core.io.pictures import to_frames
+from core.io.sheet import contact_sheet
 from tests.pretrained.motion_checkpoints import motion_adapter
 from video.options import ClipOptions
-from video.pretrained.open import pretrained_source
+from video.pipelines.checkpoint_reference import pretrained_source
 from video.record import CheckpointRecord, RunRecord
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

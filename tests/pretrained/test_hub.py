@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from core.bundled import BUNDLED
 from core.errors import UserError
-from core.files import BUNDLED
-from core.presets import load_preset
+from core.io.presets import load_preset
 from core.pretrained.hub import HubNames, kind, located
 from tests.conftest import ROOT
 

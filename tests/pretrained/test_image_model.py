@@ -18,9 +18,9 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
+from core.bundled import BUNDLED
 from core.errors import UserError
-from core.files import BUNDLED
-from core.image_model import ImageModel
+from core.models.image_model import ImageModel
 from core.pretrained import first_stage
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.image_model import load_image_model

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-import video.pretrained.estimate
+import video.pipelines.estimate
 from core.errors import UserError
-from core.machine import flop_counter, free_memory
+from core.io.machine import flop_counter, free_memory
 from tests.pretrained.test_video_pipelines import CPU, PROMPT, opened, options
 from video.cli import main
-from video.pretrained.cost import Cost, cost
-from video.pretrained.estimate import Estimate, estimate, expected
-from video.pretrained.families import family
+from video.pipelines.cost import Cost, cost
+from video.pipelines.estimate import Estimate, estimate, expected
+from video.pipelines.families import family
 
 GPU = torch.device("cuda")  # only named here, never used
 
@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_refused_with_advice(
     found = family(folder)
     assert found
     needed = estimate(folder, found, wanted, device).device_memory(None)
-    monkeypatch.setattr(video.pretrained.estimate, "free_memory", lambda device: int(short * needed))
+    monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: int(short * needed))
     with pytest.raises(UserError, match=advice) as refused:
         expected(folder, found, wanted, device)
     assert "ModelScope needs about" in str(refused.value) and "--force" in str(refused.value)
@@ -174,7 +174,7 @@ def test_force_goes_on_anyway(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(video.pretrained.estimate, "free_memory", lambda device: 0)
+    monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: 0)
     arguments = ["gen-video", "a fox", "--model", str(video_folder("modelscope")), "--device", "cpu"]
     arguments += ["--steps", "1", "--frames", "2"]
     for more, code in ([], 2), (["--force"], 0):

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from core.samplers import State
 from video.options import ClipOptions
-from video.pretrained.families import family
-from video.pretrained.guess import Guess, noise_levels
-from video.pretrained.load import load_pipeline
-from video.pretrained.pipelines import PipelineModel
+from video.pipelines.families import family
+from video.pipelines.load import load_pipeline
+from video.pipelines.pipelines import PipelineModel
+from video.pipelines.x0_estimate import Guess, noise_levels
 
 CPU = torch.device("cpu")
 PROMPT, SEED = "a panda on a swing", 7

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.image_model import ImageModelConfig
+from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
 from video.video_model import VideoModel, VideoModelConfig
 

@@ -18,8 +18,8 @@ from rich.progress import Progress
 import video.generate
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
-from core.machine import flop_counter
-from core.pictures import to_frames
+from core.io.machine import flop_counter
+from core.io.pictures import to_frames
 from core.samplers import State
 from video.cli import _say_what_is_unknown, main
 from video.generate import Watch

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import core.files
+import core.bundled
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_first_clip(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "video").symlink_to(tiny_model)
-    monkeypatch.setattr(core.files, "BUNDLED", tmp_path)
+    monkeypatch.setattr(core.bundled, "BUNDLED", tmp_path)
     monkeypatch.setattr(sys, "argv", ["first_clip.py", "a panda on a swing", str(tmp_path / "panda.gif")])
     runpy.run_path(str(EXAMPLES / "first_clip.py"), run_name="__main__")
     with Image.open(tmp_path / "panda.gif") as image:

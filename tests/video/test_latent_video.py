@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from core.autoencoder import Autoencoder, AutoencoderConfig
-from core.image_model import ImageModel, ImageModelConfig
+from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.image_model import ImageModel, ImageModelConfig
+from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import State
-from core.text import TextEncoder
 from video.video_model import VideoModel, VideoModelConfig
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))

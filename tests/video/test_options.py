@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from core.outputs import slug
-from core.presets import load_preset
+from core.io.outputs import slug
+from core.io.presets import load_preset
 from video.options import ClipOptions, plan, read_prompts
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from core.condition import Condition
-from core.denoiser import Denoiser
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
-from core.parameterization import Parameterization
 from core.samplers import ddim
-from core.schedule import NoiseSchedule
 from tests.oracles.known import Known, told
 from video.reconstruction import ReconstructionGuidance
 

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from core.attributes import PHASE, attributes
-from core.denoiser import Denoiser
-from core.image_model import ImageModelConfig
+from core.diffusion.denoiser import Denoiser
+from core.io.presets import load_preset
+from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
-from core.presets import load_preset
 from core.training.data import Captions, Dropout, ImageData, Shards
 from video.training import ClipData, FrameByFrame, VideoPreset, VideoTask
 from video.video_model import VideoModelConfig

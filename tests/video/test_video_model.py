@@ -10,10 +10,10 @@ from torch import nn
 
 from core.attributes import CAMERA, PHASE, attributes
 from core.errors import UserError
-from core.image_model import ImageModel, ImageModelConfig, draw
+from core.models.image_model import ImageModel, ImageModelConfig, draw
+from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import noise_like
-from core.text import TextEncoder
 from video.video_model import VideoModel, VideoModelConfig, clip_attributes, mixed_noise
 
 IMAGE = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))

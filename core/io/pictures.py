@@ -1,0 +1,99 @@
+"""Pictures in a row to files: mp4, gif and webp; each appears whole or not at all."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from core.errors import UserError
+from core.io.atomic import whole
+
+Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
+
+EXTENSIONS = (".mp4", ".gif", ".webp")
+RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
+
+
+def to_frames(clip: np.ndarray) -> Frames:
+    """A clip (3,F,H,W) in [-1, 1] -> frames (F,H,W,3), values outside clipped."""
+    return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file, as RGB, turned as its camera says. Raises UserError where there is none."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except OSError as error:  # a file that is no picture is one too
+        reason = error.strerror or "it is not a picture that Pillow knows"
+        raise UserError(f"Cannot read the picture {path}: {reason}.") from error
+
+
+def fitted_picture(path: Path, width: int, height: int) -> Image.Image:
+    """The picture in a file, cut to that aspect ratio and scaled to that size, px. As `read_picture` else."""
+    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
+
+
+def enlarge(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
+    """(F,H,W,3) -> (F,scale*H,scale*W,3) by "lanczos" or "nearest"."""
+    if scale == 1:
+        return frames
+    size = (frames.shape[2] * scale, frames.shape[1] * scale)
+    return np.stack([np.asarray(Image.fromarray(f).resize(size, RESAMPLING[resampling])) for f in frames])
+
+
+def write_clip(path: Path, frames: Frames, fps: float) -> None:
+    """Writes frames (F,H,W,3) at `fps` frames/s; the suffix of `path` says how. gif and webp loop for ever.
+
+    mp4 is H.264, 4:2:0, crf 16, BT.709; an odd width or height repeats its last column or row, since 4:2:0
+    needs even ones. The same frames give the same bytes on one machine.
+    Raises UserError for another suffix, an unwritable folder, or when ffmpeg fails.
+    """
+    write = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}.get(path.suffix.lower())
+    if write is None:
+        raise UserError(f"Cannot write the clip as {path.name}: its name must end in .mp4, .gif or .webp.")
+    with whole(path) as draft:
+        write(draft, frames, fps)
+
+
+def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    _, height, width, _ = frames.shape
+    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    size = f"{even.shape[2]}x{even.shape[1]}"
+    # fmt: off
+    command = [
+        get_ffmpeg_exe(), "-y", "-v", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-",
+        "-c:v", "libx264", "-crf", "16", "-preset", "slow", "-pix_fmt", "yuv420p",
+        "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # and say so: players guess otherwise by the size
+        "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+        "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path),
+    ]
+    # fmt: on
+    result = subprocess.run(command, input=even.tobytes(), capture_output=True)
+    if result.returncode:
+        raise UserError(f"ffmpeg could not write the clip: {result.stderr.decode(errors='replace').strip()}")
+
+
+def _write_gif(path: Path, frames: Frames, fps: float) -> None:
+    # One palette for all frames, undithered: a palette a frame would make still areas flicker.
+    palette = Image.fromarray(np.concatenate(frames)).quantize(256, Image.Quantize.MEDIANCUT)
+    images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
+    durations = [10 * delay for delay in _delays(len(frames), 100 / fps)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+
+def _write_webp(path: Path, frames: Frames, fps: float) -> None:
+    images = [Image.fromarray(f) for f in frames]
+    durations = _delays(len(frames), 1000 / fps)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, quality=92)
+
+
+def _delays(count: int, delay: float) -> list[int]:
+    """`count` whole delays that sum, at every frame, to within half a unit of equal ones of `delay` units."""
+    ends = [round(delay * i) for i in range(count + 1)]
+    return [end - start for start, end in zip(ends, ends[1:], strict=False)]

@@ -1,0 +1,85 @@
+"""Folders of a model: `config.json` and `model.safetensors`, float16 on disk, checked when read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from core.errors import UserError
+from core.io.atomic import whole, writable_folder
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Stored(NamedTuple):
+    """What a folder holds."""
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]  # float32
+    sha256: str  # of the weights file
+
+
+def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Writes both files, floating-point tensors as float16; other files stay. Returns the weights' sha256.
+
+    config: JSON values; "format" and "sha256" are added. Raises UserError when nothing can be written there
+    or a weight does not fit float16.
+    """
+    writable_folder(folder)
+    halves = {}
+    for name, tensor in tensors.items():
+        half = tensor.detach().cpu().contiguous()
+        half = half.half() if half.is_floating_point() else half
+        if half.is_floating_point() and not half.isfinite().all():
+            raise UserError(f"The weight {name} is not finite in float16, so the model cannot be saved.")
+        halves[name] = half
+    data = save(halves)
+    digest = hashlib.sha256(data).hexdigest()
+    with whole(folder / WEIGHTS) as draft:
+        draft.write_bytes(data)
+    with whole(folder / CONFIG) as draft:
+        text = json.dumps({"format": FORMAT, **config, "sha256": digest}, indent=2)
+        draft.write_text(text + "\n", encoding="utf-8")
+    return digest
+
+
+def load_folder(folder: Path) -> Stored:
+    """Both files of a folder. Raises UserError when one is missing or damaged, or they do not match."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        missing = Path(error.filename).name
+        raise UserError(
+            f"There is no model in {folder}: cannot read {missing} ({error.strerror})."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"The model's {folder / CONFIG} is damaged: it is not JSON.") from error
+    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
+        raise UserError(f"{folder / CONFIG} is not of a model this version can read (format {FORMAT}).")
+    digest = hashlib.sha256(data).hexdigest()
+    if config.pop("sha256", None) != digest:
+        raise UserError(f"The weights {folder / WEIGHTS} are damaged, or belong to another {CONFIG}.")
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise UserError(f"The weights {folder / WEIGHTS} are damaged.") from error
+    return Stored(config, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, digest)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Copies `tensors` into `module`. Raises UserError, naming the first, unless names and shapes agree."""
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors or name not in wanted or wanted[name].shape != tensors[name].shape:
+            raise UserError(f"The weights {folder / WEIGHTS} do not fit their {CONFIG}: see {name}.")
+    with torch.no_grad():
+        for name, target in wanted.items():
+            target.copy_(tensors[name])

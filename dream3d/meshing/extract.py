@@ -1,0 +1,73 @@
+"""A field becomes a mesh."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Bounded
+
+from dream3d.meshing.decimate import decimate
+from dream3d.meshing.iso_level import Level, candidate_levels, choose_level, faintest_level
+from dream3d.meshing.mesh import Mesh
+from dream3d.meshing.rasterizer import Views
+from dream3d.meshing.surface import iso_surface, keep_large_pieces, sample_density, smooth
+from dream3d.meshing.texture import bake, surface_colours, unwrap
+
+if TYPE_CHECKING:
+    from dream3d.nerf.radiance_fields import Field
+
+DRAFT = 96  # nodes on the longest side while the level is being chosen
+SKIN = 3.0  # grid cells that the colour of the surface is made of
+
+
+class MeshOptions(BaseModel):
+    """How a mesh is made of a field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resolution: int = Bounded(default=128, ge=16, le=512)  # nodes of the density grid on its longest side
+    levels: int = Bounded(default=24, ge=1, le=64)  # candidates for the surface's density
+    share: float = Bounded(
+        default=0.02, ge=0, le=1
+    )  # of the largest piece's volume; smaller pieces are dropped
+    smoothing: int = Bounded(default=100, ge=0, le=1000)  # Taubin steps
+    faces: int = Bounded(default=30_000, ge=100, le=50_000)  # at most
+    texture: int = Bounded(default=1024, ge=64, le=4096)  # texels on a side
+
+
+class Extraction(NamedTuple):
+    mesh: Mesh
+    level: Level
+
+
+def extract_mesh(
+    field: Field, views: Views, covered: NDArray[np.bool_], options: MeshOptions | None = None
+) -> Extraction:
+    """The mesh of a field, at the level whose silhouettes best match what the field covers in `views`.
+
+    covered: (N,H,H), where there is something of the field in the N views.
+    The same field gives the same mesh. Raises UserError when the field is empty.
+    """
+    options = options or MeshOptions()
+    low, high = field.bounds
+    faintest = faintest_level(float((high - low).max()))
+    draft = sample_density(field, faintest, DRAFT)
+    levels = candidate_levels(draft, faintest, options.levels)
+    level = choose_level(draft, levels, options.share, views, covered)
+
+    grid = sample_density(field, level.density, options.resolution)
+    surface = keep_large_pieces(iso_surface(grid, level.density), options.share)
+    surface = decimate(smooth(surface, options.smoothing), options.faces)
+    surface = keep_large_pieces(surface, options.share)  # necks may have come apart
+    vertices = np.asarray(surface.vertices, np.float32)
+    normals = np.asarray(surface.vertex_normals, np.float32)
+    faces = np.asarray(surface.faces, np.int32)
+
+    depth = SKIN * grid.spacing
+    atlas = unwrap(vertices, normals, faces, options.texture)
+    texture = bake(field, vertices, normals, faces, atlas, options.texture, depth)
+    colours = surface_colours(field, vertices, normals, depth)
+    return Extraction(Mesh(vertices, normals, colours, faces, atlas.uv, atlas.corners, texture), level)

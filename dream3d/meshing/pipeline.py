@@ -1,0 +1,74 @@
+"""A distilled field becomes a mesh, its pictures, and reports of how sound it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from core.io.pictures import write_clip
+from core.io.sheet import write_sheet
+from dream3d.meshing.export import write_mesh
+from dream3d.meshing.extract import MeshOptions, extract_mesh
+from dream3d.meshing.fidelity import Fidelity, SurfaceReport, fidelity, surface_report
+from dream3d.meshing.mesh import Mesh
+from dream3d.meshing.preview import eight_views, turntable
+from dream3d.meshing.rasterizer import Views
+from dream3d.meshing.viewer import write_viewer
+from dream3d.nerf.cameras import FIELD_OF_VIEW, Cameras
+from dream3d.nerf.radiance_fields import Field
+from dream3d.nerf.volume_rendering import Render, render
+from dream3d.options import Job, ObjectOptions
+
+VIEWS, SIZE, SAMPLES, ELEVATION = 16, 96, 128, 13.0  # of the renders that a mesh is compared with
+COVERED = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
+FRAMES_A_SECOND = 16.0  # of the turntable
+
+
+class Finished(NamedTuple):
+    mesh: Mesh
+    fidelity: Fidelity
+    surface: SurfaceReport
+
+
+def ring(count: int, elevation: float = ELEVATION) -> Cameras:
+    """`count` canonical cameras around the object, the first before its front."""
+    azimuth = torch.arange(count) * (360 / count)
+    return Cameras(azimuth, torch.full_like(azimuth, elevation))
+
+
+def views_of(cameras: Cameras) -> Views:
+    """Cameras of the canonical field of view as the mesh's own renderer takes them."""
+    eye, axes = cameras.axes()
+    return Views(eye.numpy(), axes.numpy(), FIELD_OF_VIEW)
+
+
+@torch.no_grad()
+def photographed(field: Field, cameras: Cameras, size: int) -> Render:
+    """The field over white."""
+    return render(field, cameras, size, SAMPLES, torch.ones(3, device=field.low.device))
+
+
+def finish(field: Field, options: ObjectOptions) -> Finished:
+    """The mesh of a field with its reports. Raises UserError where the field is empty."""
+    cameras = ring(VIEWS)
+    views, seen = views_of(cameras), photographed(field, cameras, SIZE)
+    covered = (seen.opacity[:, 0] > COVERED).cpu().numpy()
+    mesh, _ = extract_mesh(field, views, covered, MeshOptions(faces=options.faces, texture=options.texture))
+    colour = seen.colour.permute(0, 2, 3, 1).cpu().numpy()
+    return Finished(mesh, fidelity(mesh, views, colour, covered), surface_report(mesh))
+
+
+def write_object(job: Job, mesh: Mesh, turn: int) -> list[Path]:
+    """The mesh, a GLB where that is none, turntable, sheet of eight views and viewer; returns the files.
+
+    turn: frames of the turntable.
+    """
+    files = write_mesh(job.mesh, mesh)
+    if job.glb not in files:
+        files += write_mesh(job.glb, mesh)
+    write_clip(job.turntable, turntable(mesh, turn), FRAMES_A_SECOND)
+    write_sheet(job.sheet, eight_views(mesh), job.prompt, columns=4)
+    write_viewer(job.viewer, mesh, job.prompt)
+    return [*files, job.turntable, job.sheet, job.viewer]

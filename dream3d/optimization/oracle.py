@@ -1,0 +1,118 @@
+"""The oracle: the exact denoiser of a known object's renders, in place of the network.
+
+With it the whole way from renders to mesh can be tried against the truth, and understood without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from core.attributes import attributes, camera
+from core.condition import Condition
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
+from core.toybox.backdrops import BACKDROPS
+from core.toybox.camera import Camera
+from core.toybox.scenes import Scene, paint
+from dream3d.nerf.radiance_fields import VoxelField
+from dream3d.optimization.backgrounds import Scenery, plain_backdrops
+from dream3d.optimization.build_loss import taught_by
+from dream3d.optimization.optimize import Optimization
+from dream3d.options import ObjectOptions
+
+
+class SceneNetwork(nn.Module):
+    """E[x0 | x_t] of the data N(truth(camera), s^2): pictures of one scene of the toybox, by camera.
+
+    x0^ = truth + alpha s^2 / (alpha^2 s^2 + sigma^2) (x_t - alpha truth). The text is not heard.
+    """
+
+    def __init__(
+        self, scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0
+    ) -> None:
+        """scene: on a plain backdrop; it may be replaced between calls, say by one on another backdrop.
+
+        phase: moment of the scene's loop, [0, 1); deviation: s, in units of the pictures' [-1, 1].
+        Raises ValueError for a negative deviation.
+        """
+        super().__init__()
+        if deviation < 0:
+            raise ValueError(f"deviation must be 0 or more, not {deviation}")
+        self.scene = scene
+        self.schedule = schedule
+        self.phase = phase
+        self.deviation = deviation
+
+    @torch.no_grad()
+    def truth(self, azimuth: Tensor, elevation: Tensor, size: int) -> Tensor:
+        """Pictures (B,3,size,size) in [-1, 1] without ground shadow; azimuth, elevation: (B,) degrees.
+
+        Raises ValueError unless the backdrop is plain, and for sizes that are no multiple of 8.
+        """
+        if not self.scene.place.plain:
+            raise ValueError(f"the oracle needs a plain backdrop, not {self.scene.place.name!r}")
+        phase = torch.full((len(azimuth),), self.phase)
+        shadow = torch.zeros(len(azimuth), dtype=torch.bool)
+        pictures, _ = paint(
+            [self.scene], phase, Camera(azimuth, elevation), shadow, size, device=azimuth.device
+        )
+        return 2 * pictures - 1
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The predicted x0 of x (B,3,size,size). Raises ValueError when a row says no camera."""
+        azimuth, elevation = camera(condition.attributes)
+        if bool((azimuth + elevation).isnan().any()):
+            raise ValueError("the oracle needs the camera of every row")
+        truth = self.truth(azimuth, elevation, x.shape[-1]).to(x)
+        alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
+        variance = self.deviation**2
+        return truth + alpha * variance / (alpha**2 * variance + sigma**2) * (x - alpha * truth)
+
+
+def oracle(scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0) -> Denoiser:
+    """The exact denoiser of the scene's pictures, of pixels; see `SceneNetwork`."""
+    network = SceneNetwork(scene, schedule, phase, deviation)
+    return Denoiser(network, schedule, Parameterization.X0)
+
+
+def learn_truth(
+    scene: Scene, options: ObjectOptions, *, size: int, seed: int, phase: float = 0.0
+) -> Optimization:
+    """The distillation of a scene from its exact denoiser, before plain backdrops, at its beginning.
+
+    What its object lacks was lost on the way from pictures to a mesh, for the pictures are true.
+    size: of the pictures in pixels, a multiple of 8; options: of the x0 form and a voxel grid; phase: moment
+    of the scene's loop, [0, 1).
+    """
+    denoiser = oracle(scene, NoiseSchedule.cosine(), phase)
+    network = cast(SceneNetwork, denoiser.network)
+    plain = [index for index, place in enumerate(BACKDROPS) if place.plain]
+
+    class Told(Scenery):
+        """Tells the oracle what it has chosen."""
+
+        def choose(self, generator: torch.Generator) -> int:
+            index = super().choose(generator)
+            network.scene = replace(scene, backdrop=plain[index])
+            return index
+
+    def silence(texts: Sequence[str]) -> Condition:
+        count = len(texts)
+        return Condition(torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), attributes(count))
+
+    places = plain_backdrops("", silence)
+    return Optimization(
+        VoxelField(options.stages[0].grid),
+        taught_by(denoiser, options),
+        Told(places.texts, places.paint, light=places.light),
+        options,
+        size=size,
+        seed=seed,
+        phase=phase,
+    )

@@ -1,0 +1,39 @@
+"""`dreamlift doctor`: what is installed, what the machine can do, whether the bundled weights are whole."""
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+) -> None:
+    """Prints versions, device, matmul rate and whether the bundled weights are whole (exit code 2 if not)."""
+    from core.bundled import BUNDLED
+    from core.errors import UserError
+    from core.io.machine import describe, matmul_rate, pick_device, versions
+    from core.models.image_model import ImageModel
+    from core.models.text_encoder import TextEncoder
+    from video.video_model import VideoModel
+
+    chosen = pick_device(device)
+    for name, version in versions().items():
+        print(f"{name:<12} {version}")
+    print(f"{'device':<12} {describe(chosen)}")
+    print(f"{'matmul':<12} {matmul_rate(chosen):.0f} GFLOP/s, float32")
+
+    networks = {
+        "text": lambda: TextEncoder().bert,
+        "image": lambda: ImageModel.load(BUNDLED / "image").denoiser,
+        "video": lambda: VideoModel.load(BUNDLED / "video").denoiser,
+    }
+    troubles = []
+    for name, load in networks.items():
+        try:
+            count = sum(parameter.numel() for parameter in load().parameters())
+            print(f"{name:<12} {count / 1e6:.1f} M weights, whole")
+        except UserError as error:
+            print(f"{name:<12} not usable")
+            troubles.append(str(error))
+    if troubles:
+        raise UserError(" ".join(troubles))

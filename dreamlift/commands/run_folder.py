@@ -1,0 +1,254 @@
+"""Folders of training runs: the preset, what a run rests on, and the data it reads."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel
+
+from core.errors import UserError
+from core.io.atomic import whole, writable_folder
+from core.io.presets import checked, load_preset
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from core.models.autoencoder import Autoencoder
+    from core.models.image_model import ImageModel, ImageModelConfig
+    from core.models.perceptual import PerceptualDistance
+    from core.training.data import Captions, Shards
+    from video.training import VideoPreset
+    from video.video_model import VideoModel
+
+PRESET = "preset.json"  # in the folder of a run: what it trains, and the preset in full
+MODEL = "model.json"  # in the folder of a video run: the model's config
+TRUNK = "perceptual"  # in the folder of an autoencoder's run: the trunk of its perceptual distance
+FIRST_STAGE = "first_stage"  # in the folder of a run on latents: the autoencoder's folder
+
+Preset = TypeVar("Preset", bound=BaseModel)
+
+
+def recipe(
+    run: Path,
+    kind: str,
+    preset: str | None,
+    schema: type[Preset],
+    resume: bool,
+    default: str | None = None,
+    **changes: object,
+) -> Preset:
+    """The preset of the run in this folder, or the named one, which then becomes the run's.
+
+    default: the preset where none is named, "bundled-" and the kind unless given.
+    changes: valid values of keys of the named preset, said otherwise than by it.
+    Raises UserError when there is a run and it is not to be resumed, or it has another kind or preset.
+    """
+    named = load_preset(preset or default or f"bundled-{kind}", schema).model_copy(update=changes)
+    if not (run / PRESET).is_file():
+        writable_folder(run)
+        write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
+        return named
+    if not resume:
+        raise UserError(
+            f"{run} already holds a run: add --resume to go on with it, or choose another folder."
+        )
+    stored_kind, content = stored(run)
+    if stored_kind != kind:
+        raise UserError(f"The run in {run} trains the {stored_kind} model, not the {kind} model.")
+    found = checked(content, schema, run / PRESET)
+    if preset and found != named:
+        raise UserError(f"The run in {run} was begun with another preset than {preset}: leave out --preset.")
+    return found
+
+
+def stored(run: Path) -> tuple[str, object]:
+    """Kind and preset of the run in a folder."""
+    content = read(run / PRESET)
+    if not isinstance(content, dict) or content.keys() != {"kind", "preset"}:
+        raise UserError(f"{run / PRESET} is damaged.")
+    return content["kind"], content["preset"]
+
+
+def write(path: Path, content: object) -> None:
+    """Writes JSON."""
+    with whole(path) as draft:
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> object:
+    """The JSON of a file in a run's folder. Raises UserError when there is none, or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"There is no run in {path.parent}: cannot read {path.name} ({error.strerror})."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged.") from error
+
+
+def image_model(folder: Path) -> "ImageModel":
+    """The image model of a model's folder, of a run's, or inside a video model's run."""
+    from core.models.image_model import ImageModel, filled
+    from core.training import checkpoint
+    from core.training.images import ImagePreset
+    from video.video_model import VideoModelConfig
+
+    if not (folder / PRESET).is_file():
+        return ImageModel.load(folder)
+    kind, content = stored(folder)
+    average = checkpoint.read_average(folder)
+    if kind == "image":
+        config = checked(content, ImagePreset, folder / PRESET).model
+    else:
+        config = checked(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
+        inside = "image."
+        average = {name.removeprefix(inside): w for name, w in average.items() if name.startswith(inside)}
+    return ImageModel(
+        config, filled(config, average, folder), first_stage=kept_first_stage(folder, config, None)
+    )
+
+
+def first_stage(folder: Path) -> "Autoencoder":
+    """The autoencoder of its own folder, or inside an image model's, a video model's, or a run's of these.
+
+    Raises UserError when there is none.
+    """
+    from core.models.autoencoder import Autoencoder
+
+    if Autoencoder.is_at(folder):
+        return Autoencoder.load(folder)
+    found = video_start(folder).first_stage
+    if not found:
+        raise UserError(f"The model in {folder} works on pixels: it has no first stage.")
+    return found
+
+
+def video_start(folder: Path) -> "ImageModel | VideoModel":
+    """What video training begins with: the video model of a model's folder, or what `image_model` finds."""
+    from video.video_model import VideoModel
+
+    return VideoModel.load(folder) if VideoModel.is_at(folder) else image_model(folder)
+
+
+def lifted(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
+    """That model as a video model of the preset; `loop` as in `VideoModelConfig`.
+
+    Raises UserError when it is one already and its temporal layers have another shape.
+    """
+    from video.video_model import VideoModel, VideoModelConfig
+
+    if isinstance(start, VideoModel):
+        if start.config.temporal != preset.temporal:
+            raise UserError("The video model of --init has other temporal layers than the preset.")
+        start.config = start.config.model_copy(update={"noise_share": preset.noise_share})
+        return start
+    config = VideoModelConfig(
+        image=start.config, temporal=preset.temporal, noise_share=preset.noise_share, loop=loop
+    )
+    return VideoModel(config, config.lift(start.denoiser), start.text, start.first_stage)
+
+
+def kept_first_stage(
+    run: Path, config: "ImageModelConfig", given: "Autoencoder | None"
+) -> "Autoencoder | None":
+    """The first stage of a run whose image model has that config, None where it has none.
+
+    The run keeps it in its folder: `given` becomes the run's, unless it already has one.
+    Raises UserError when there is none, or it is another than the run's or the config's.
+    """
+    from core.models.autoencoder import Autoencoder
+
+    if not config.first_stage:
+        if given:
+            raise UserError("This preset's model works on pixels: it has no first_stage.")
+        return None
+    folder = run / FIRST_STAGE
+    if folder.is_dir():
+        found = Autoencoder.load(folder)
+        if given and given.fingerprint != found.fingerprint:
+            raise UserError(f"The run in {run} was begun with another first stage.")
+    elif given:
+        found = given
+    else:
+        raise UserError(
+            "This preset's model works on latents: name the folder of its autoencoder with --first-stage."
+        )
+    if found.config != config.first_stage:
+        raise UserError("The first stage has another shape than the preset's first_stage.")
+    if not folder.is_dir():
+        found.save(folder)
+    return found
+
+
+def perceptual_distance(run: Path, weight: float, given: Path | None) -> "PerceptualDistance | None":
+    """The perceptual distance of an autoencoder's run that weighs it so, None where that is 0.
+
+    given: the folder of its trunk, which the run then keeps in its own.
+    Raises UserError when there is none, or it is another than the run's.
+    """
+    from core.io.weights import load_folder
+    from core.models.perceptual import PerceptualDistance, Trunk
+
+    if not weight:
+        if given:
+            raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
+        return None
+    folder = run / TRUNK
+    if not folder.is_dir():
+        if not given:
+            raise UserError(
+                "This preset has a perceptual_weight: name the folder of the features, which "
+                "dreamlift train features makes, with --perceptual."
+            )
+        Trunk.load(given).save(folder)
+    elif given and load_folder(given).sha256 != load_folder(folder).sha256:
+        raise UserError(f"The run in {run} was begun with other features.")
+    return PerceptualDistance(Trunk.load(folder))
+
+
+def shards(
+    data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
+) -> "list[Shards]":
+    """The shards of each kind; with a first stage their latents, encoded now where they have not been."""
+    from rich.progress import Progress
+
+    from core.training.data import Shards
+    from core.training.latents import encode_shards
+
+    if not first_stage:
+        return [Shards(data, kind, accelerator.device) for kind in kinds]
+    first_stage = first_stage.to(accelerator.device)
+    # The first process fills the cache, the others read it.
+    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
+        for kind in kinds:
+            bar = progress.add_task(f"encoding {kind}")
+
+            def show(done: int, count: int, bar=bar) -> None:
+                progress.update(bar, completed=done, total=count)
+
+            encode_shards(data, kind, first_stage, show)
+    return [Shards(data, kind, accelerator.device, first_stage.fingerprint) for kind in kinds]
+
+
+def captions(data: Path, accelerator: "Accelerator") -> "Captions":
+    """The captions of the shards, encoded now where they have not been."""
+    from rich.progress import Progress
+
+    from core.models.text_encoder import TextEncoder
+    from core.training.data import read_captions
+
+    # The first process fills the cache, the others read it.
+    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task("encoding captions", visible=False)
+        return read_captions(
+            data,
+            TextEncoder(accelerator.device),
+            lambda done, count: progress.update(bar, completed=done, total=count, visible=True),
+        )
+
+
+def say(finished: bool, run: Path) -> None:
+    """Prints how training ended."""
+    print(f"{run}: done" if finished else f"{run}: stopped; --resume goes on from here")

@@ -1,0 +1,226 @@
+"""`dreamlift toybox`: the world that the bundled models learn from, rendered as it is wanted."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from core.toybox.dataset import Plan
+    from core.toybox.scene_views import Shot
+    from core.toybox.scenes import Scene
+
+FPS = 8.0  # of loops: 16 frames, two seconds
+MILLI = 1000  # depth images count thousandths of a world unit
+SIZES = (64, 512)  # px
+
+SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where nothing else is asked for)"
+# Which options each of the three uses, beside --out.
+USED = {
+    SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
+    | {"processes", "device"},
+    SCENE: {"subject", "action", "colour", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
+    | {"size", "alpha", "depth", "device"},
+    SHEETS: {"sheet"},
+}
+
+
+def _shards(help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=SHARDS, **more)
+
+
+def _scene(help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=SCENE, **more)
+
+
+def toybox(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for what is made.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    images: Annotated[int, _shards("So many images, in whole shards.")] = 0,
+    clips: Annotated[int, _shards("So many clips of 16 frames, in whole shards.")] = 0,
+    textureless: Annotated[int, _shards("So many images in plain grey, from which the judge learns.")] = 0,
+    objects: Annotated[int, _shards("So many images as distillation asks for them.")] = 0,
+    seed: Annotated[int, _shards("The same seed gives the same shards.")] = 0,
+    held_out: Annotated[bool, _shards("Only pairs that are kept from training.", "--held-out")] = False,
+    all_pairs: Annotated[bool, _shards("Pairs that are kept from training as well.", "--all")] = False,
+    processes: Annotated[int | None, _shards("Workers on a CPU.", show_default="one a core")] = None,
+    subject: Annotated[str | None, _scene('"fox", "grizzly bear", ...')] = None,
+    action: Annotated[str | None, _scene('"on a swing", ...', show_default="standing")] = None,
+    colour: Annotated[str | None, _scene("The main prop's.", show_default="red")] = None,
+    backdrop: Annotated[str | None, _scene('"on a beach", "pink", ...', show_default="light blue")] = None,
+    company: Annotated[str | None, _scene("pair, couple (in the rain) or brush (alone).")] = None,
+    azimuth: Annotated[float, _scene("Degrees around the figure; 0 sees its face.")] = 0.0,
+    elevation: Annotated[float, _scene("Degrees above the horizon, -89 to 89.")] = 12.0,
+    phase: Annotated[float, _scene("Where the loop begins, 0 to 1.")] = 0.0,
+    shadow: Annotated[bool, _scene("A soft shadow on the ground.", "--shadow/--no-shadow")] = True,
+    size: Annotated[int, _scene("Pixels, 64 to 512, a multiple of 8.")] = 64,
+    alpha: Annotated[bool, _scene("Write the figure's mask too.", "--alpha")] = False,
+    depth: Annotated[bool, _scene("Write the depth too.", "--depth")] = False,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            help="subjects, actions, backdrops, views or memorable.",
+            show_default="all",
+            rich_help_panel=SHEETS,
+        ),
+    ] = None,
+) -> None:
+    """Renders the toybox: training shards (--images, ...), one scene (--subject), or contact sheets.
+
+    A scene becomes NAME.png, its first moment, and its loop as NAME.gif and NAME.mp4. --alpha adds the
+    mask, NAME-alpha.png, and the loop's masks, .npy; --depth the depth, NAME-depth.png (16 bit, thousandths
+    of a world unit, 0 where nothing is), and the loop's, .npy (float32, infinite where nothing is).
+
+    Shards that are there are kept: the same command goes on where it was stopped.
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    job = SCENE if given & {"subject", "company"} else SHEETS
+    if given & {"images", "clips", "textureless", "objects"}:
+        job = SHARDS
+    idle = sorted(given - USED[job] - {"out"})
+    if idle:
+        flags = {"held_out": "--held-out", "all_pairs": "--all"}
+        names = ", ".join(flags.get(name, f"--{name}") for name in idle)
+        needed = {SHARDS: "beside --images and --clips", SCENE: "beside --subject", SHEETS: "here"}[job]
+        raise UserError(f"{names}: has no effect {needed}.")
+
+    if job == SHARDS:
+        if held_out and all_pairs:
+            raise UserError("--held-out and --all clash: give one of them.")
+        held = True if held_out else None if all_pairs else False
+        from core.toybox.dataset import Plan
+
+        plan = Plan(out, images, clips, seed, held, textureless=textureless, objects=objects)
+        _prepare(plan, processes, device)
+    elif job == SCENE:
+        scene = _named_scene(subject, action, colour, backdrop, company)
+        if size % 8 or not SIZES[0] <= size <= SIZES[1]:
+            raise UserError(f"--size cannot be {size}: it is a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
+        if not -89 <= elevation <= 89:
+            raise UserError(f"--elevation cannot be {elevation:g}: it goes from -89 to 89 degrees.")
+        if not 0 <= phase <= 1:
+            raise UserError(f"--phase cannot be {phase:g}: a loop goes from 0 to 1.")
+        from core.toybox.scene_views import Shot
+
+        _photograph(out, Shot(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
+    else:
+        _draw_sheets(out, sheet)
+
+
+def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from core.io.machine import pick_device
+    from core.toybox.dataset import prepare
+
+    counts = plan.images, plan.clips, plan.textureless, plan.objects
+    if min(counts) < 0 or not any(counts):
+        raise UserError(
+            "--images, --clips, --textureless and --objects: give at least one, and none below zero."
+        )
+    if plan.seed < 0:
+        raise UserError(f"--seed cannot be {plan.seed}: a seed is a whole number from 0 on.")
+    if processes is not None and processes < 1:
+        raise UserError(f"--processes cannot be {processes}: there must be at least one.")
+    workers = processes or os.cpu_count() or 1
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    try:
+        with Progress(*columns) as progress:
+            task = progress.add_task("captions", total=None)
+            for done, shards in prepare(plan, workers, str(pick_device(device))):
+                if progress.tasks[task].total is None:  # what was there already says nothing of the speed
+                    progress.reset(task, description="shards", total=shards, completed=done)
+                progress.update(task, completed=done)
+    except KeyboardInterrupt:
+        print(f"{plan.out}: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(f"{plan.out}: {len(plan.jobs())} shards")
+
+
+def _draw_sheets(out: Path, name: str | None) -> None:
+    from core.io.atomic import whole, writable_folder
+    from core.toybox import sheets
+
+    if name is not None and name not in sheets.SHEETS:
+        raise UserError(f"There is no sheet {name!r}; there are: {', '.join(sheets.SHEETS)}.")
+    writable_folder(out)
+    for each in [name] if name else sheets.SHEETS:
+        path = out / f"{each}.png"
+        with whole(path) as draft:
+            sheets.SHEETS[each]().draw().save(draft, optimize=True)
+        print(path)
+
+
+def _named_scene(
+    subject: str | None, action: str | None, colour: str | None, backdrop: str | None, company: str | None
+) -> "Scene":
+    """The scene of these names. Raises UserError for what the toybox lacks or the company leaves idle."""
+    from core.toybox.captions import named_action, named_backdrop, named_colour, named_subject
+    from core.toybox.scenes import Scene
+
+    if company not in (None, "pair", "couple", "brush"):
+        raise UserError(f"The toybox has no company {company!r}; it has: pair, couple, brush.")
+    if company == "pair" and subject is None:
+        raise UserError("A pair needs a --subject.")
+    if company in ("couple", "brush") and (subject or action):
+        raise UserError(f"--subject and --action would have no effect with --company {company}.")
+    doing = named_action(action or ("walking" if company == "couple" else "standing"))
+    scene = Scene(
+        named_subject(subject or "man"),
+        doing,
+        named_colour(colour or "red"),
+        named_backdrop(backdrop or "light blue"),
+        company or "",
+    )
+    if colour and not (scene.act.coloured or company in ("couple", "brush")):
+        raise UserError(f"--colour would have no effect: nothing of {scene.act.name!r} takes a colour.")
+    return scene
+
+
+def _photograph(out: Path, shot: "Shot", size: int, device: str, alpha: bool, depth: bool) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from core.io.atomic import whole, writable_folder
+    from core.io.machine import pick_device
+    from core.io.outputs import slug
+    from core.io.pictures import write_clip
+    from core.toybox.scene_views import film
+    from core.toybox.scenes import contents
+
+    writable_folder(out)
+    loop = film(shot, size, device=pick_device(device))
+    name = slug(contents(shot.scene))
+    written: list[Path] = []
+
+    def image(suffix: str, pixels: "np.ndarray") -> None:
+        written.append(out / f"{name}{suffix}.png")
+        with whole(written[-1]) as draft:
+            Image.fromarray(pixels).save(draft)
+
+    def array(suffix: str, values: "np.ndarray") -> None:
+        written.append(out / f"{name}{suffix}.npy")
+        with whole(written[-1]) as draft:
+            np.save(draft, values)
+
+    image("", loop.pixels[0])
+    for extension in (".gif", ".mp4"):
+        written.append(out / f"{name}{extension}")
+        write_clip(written[-1], loop.pixels, FPS)
+    if alpha:
+        image("-alpha", (loop.alpha[0] * 255).round().astype(np.uint8))
+        array("-alpha", loop.alpha)
+    if depth:
+        solid = np.where(np.isfinite(loop.depth[0]), loop.depth[0] * MILLI, 0)
+        image("-depth", solid.round().astype(np.uint16))
+        array("-depth", loop.depth)
+    for path in written:
+        print(path)

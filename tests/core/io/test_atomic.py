@@ -1,0 +1,38 @@
+"""A file is the old one or the new one, never something between."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.io.atomic import whole, writable_folder
+
+
+def test_the_new_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_text("old")
+    with whole(path) as draft:
+        draft.write_text("new")
+        assert draft.suffix == ".mp4" and path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
+def test_an_interruption_leaves_the_old_file_alone(tmp_path: Path, interruption: type[BaseException]) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_text("old")
+    with pytest.raises(interruption), whole(path) as draft:
+        draft.write_text("half")
+        raise interruption
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+def test_folders_are_made_or_refused(tmp_path: Path) -> None:
+    assert writable_folder(tmp_path / "a" / "b").is_dir()
+    assert not os.listdir(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write into the folder .*file"):
+        writable_folder(tmp_path / "file" / "below")

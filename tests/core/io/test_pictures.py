@@ -1,0 +1,124 @@
+"""Clips are read back by other programs than wrote them: ffmpeg's decoder and Pillow."""
+
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from core.errors import UserError
+from core.io.pictures import Frames, _delays, enlarge, to_frames, write_clip
+
+COLOURS = np.array(
+    [[200, 30, 30], [30, 180, 60], [40, 60, 200], [230, 220, 60], [250, 250, 250], [10, 10, 10]], np.uint8
+)
+
+
+def patches(frames: int = 6, height: int = 32, width: int = 48) -> Frames:
+    """Two rows of flat colours whose order moves by one from frame to frame."""
+    rows = [np.roll(COLOURS, i, axis=0).reshape(2, 3, 3) for i in range(frames)]
+    return np.stack([row.repeat(height // 2, 0).repeat(width // 3, 1) for row in rows])
+
+
+def centres(frame: np.ndarray) -> np.ndarray:
+    """Colours (6,3) in the middle of the patches, away from edges that compression softens."""
+    height, width, _ = frame.shape
+    return frame[height // 4 :: height // 2, width // 6 :: width // 3].reshape(-1, 3).astype(int)
+
+
+@pytest.mark.parametrize("fps", [8.0, 12.5, 30.0])
+def test_mp4_is_decoded_to_the_same_frames(tmp_path: Path, fps: float) -> None:
+    path, frames = tmp_path / "clip.mp4", patches()
+    write_clip(path, frames, fps)
+    read = iio.imread(path)
+    assert read.shape == frames.shape
+    for ours, theirs in zip(frames, read, strict=True):
+        assert np.abs(centres(ours) - centres(theirs)).max() <= 4  # 8-bit YCbCr of limited range, crf 16
+    about = iio.immeta(path)
+    assert about["fps"] == pytest.approx(fps, abs=0.01)
+    assert about["codec"] == "h264" and about["pix_fmt"].startswith("yuv420p(tv, bt709")
+
+
+def test_mp4_repeats_the_edge_of_odd_sizes(tmp_path: Path) -> None:
+    frames = np.full((3, 31, 45, 3), 128, np.uint8)
+    write_clip(tmp_path / "odd.mp4", frames, 8)
+    read = iio.imread(tmp_path / "odd.mp4")
+    assert read.shape == (3, 32, 46, 3)
+    assert np.abs(read.astype(int) - 128).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("fps", [8.0, 15.0])
+def test_gif_and_webp_loop_and_last_as_long_as_asked(tmp_path: Path, suffix: str, fps: float) -> None:
+    path, frames = tmp_path / f"clip{suffix}", patches()
+    write_clip(path, frames, fps)
+    total = 0
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == len(frames)
+        assert image.info["loop"] == 0
+        for index, frame in enumerate(frames):
+            image.seek(index)
+            shown = np.asarray(image.convert("RGB"))
+            assert np.abs(centres(shown) - centres(frame)).max() <= (0 if suffix == ".gif" else 6)
+            total += image.info["duration"]
+    assert total == pytest.approx(1000 * len(frames) / fps, abs=5 if suffix == ".gif" else 0.5)
+
+
+def test_still_parts_of_a_gif_do_not_flicker(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frames = np.stack([random.integers(0, 256, (32, 32, 3), np.uint8)] * 8)
+    frames[:, 8:24, 8:24] = random.integers(0, 256, (8, 16, 16, 3), np.uint8)
+    write_clip(tmp_path / "noise.gif", frames, 8)
+    read = iio.imread(tmp_path / "noise.gif")
+    assert (read[:, :8] == read[0, :8]).all()
+    assert (read[1:, 8:24, 8:24] != read[:-1, 8:24, 8:24]).any()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    for name in ("one", "two"):
+        write_clip(tmp_path / f"{name}{suffix}", patches(), 8)
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@given(st.integers(1, 200), st.floats(2, 2000))
+def test_delays_never_drift(count: int, delay: float) -> None:
+    ends = np.cumsum(_delays(count, delay))
+    assert np.abs(ends - delay * np.arange(1, count + 1)).max() <= 0.5 + 1e-6
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"clip\.avi.*\.mp4, \.gif or \.webp"):
+        write_clip(tmp_path / "clip.avi", patches(), 8)
+    with pytest.raises(UserError, match="Cannot write into the folder"):
+        write_clip(tmp_path / "missing" / "clip.gif", patches(), 8)
+    with pytest.raises(UserError, match="ffmpeg could not write"):
+        write_clip(tmp_path / "clip.mp4", patches()[:, :, :0], 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_enlarging() -> None:
+    frames = patches(2, 8, 12)
+    assert (enlarge(frames, 3, "nearest") == frames.repeat(3, 1).repeat(3, 2)).all()
+
+
+def test_lanczos_follows_a_wave_between_its_samples() -> None:
+    def wave(pixels: int) -> np.ndarray:
+        place = (np.arange(pixels) + 0.5) / pixels  # centres of pixels, over the picture's width
+        return 128 + 100 * np.cos(2 * np.pi * 4 * place)
+
+    frames = np.broadcast_to(wave(48).round().astype(np.uint8)[None, None, :, None], (2, 8, 48, 3))
+    enlarged = enlarge(np.ascontiguousarray(frames), 5, "lanczos")
+    assert enlarged.shape == (2, 40, 240, 3)
+    inside = slice(20, -20)  # the wave does not go on beyond the picture
+    assert np.abs(enlarged[0, 20, inside, 0] - wave(240)[inside]).max() < 3
+
+
+def test_clips_become_frames() -> None:
+    clip = np.array([-1.5, -1.0, 0.0, 1.0, 2.0]).reshape(1, 5, 1, 1).repeat(3, 0)
+    assert to_frames(clip).shape == (5, 1, 1, 3)
+    assert to_frames(clip)[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]

@@ -1,0 +1,100 @@
+"""Presets: what is read, and the file and key that errors name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.errors import UserError
+from core.io.presets import CONFIGS, load_preset
+from core.training.images import ImagePreset
+
+
+class Wheel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    spokes: int = Field(default=32, ge=3)
+
+
+class Bicycle(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    colour: str = "red"
+    wheel: Wheel = Wheel()
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "bicycle.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_reads_nested_values(tmp_path: Path) -> None:
+    bicycle = load_preset(write(tmp_path, "wheel: {spokes: 3}"), Bicycle)
+    assert bicycle == Bicycle(colour="red", wheel=Wheel(spokes=3))
+
+
+def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert load_preset(write(tmp_path, "# nothing\n"), Bicycle) == Bicycle()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("wheel: {spokes: 2}", r"bicycle.yaml: wheel.spokes: input should be greater than or equal to 3\.$"),
+        ("wheel: {hubs: 2}", r"bicycle.yaml: wheel.hubs: extra inputs are not permitted\.$"),
+        ("colour: [1]", r"bicycle.yaml: colour: input should be a valid string\.$"),
+        ("- 1", r"bicycle.yaml: the whole: "),
+        ("wheel: {spokes", r"The preset .*bicycle.yaml is not YAML: "),
+    ],
+)
+def test_errors_name_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence) as error:
+        load_preset(write(tmp_path, text), Bicycle)
+    assert "\n" not in str(error.value)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Cannot read the preset .*none.yaml: No such file"):
+        load_preset(tmp_path / "none.yaml", Bicycle)
+    (tmp_path / "bicycle.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not UTF-8"):
+        load_preset(tmp_path / "bicycle.yaml", Bicycle)
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(UserError, match="no preset 'tricycle'; there are .*bundled-image"):
+        load_preset("tricycle", Bicycle)
+
+
+def test_bundled_image_preset_says_what_it_trains() -> None:
+    written = yaml.safe_load((CONFIGS / "bundled-image.yaml").read_text())
+    preset = load_preset("bundled-image", ImagePreset).model_dump(mode="json")
+    for section in ("model", "dropout", "training"):
+        assert preset[section].keys() >= written[section].keys()
+    assert preset["training"]["learning_rate"] == written["training"]["learning_rate"]
+    assert preset["model"]["network"]["widths"] == written["model"]["network"]["widths"]
+
+
+def test_wrong_schedules_and_networks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="model.noise_schedule: unknown noise schedule 'cosin'"):
+        load_preset(write(tmp_path, "model: {noise_schedule: {name: cosin}}"), ImagePreset)
+    with pytest.raises(UserError, match="model.network: blocks must have one entry a level"):
+        load_preset(write(tmp_path, "model: {network: {widths: [32]}}"), ImagePreset)
+
+
+@pytest.mark.parametrize(("drop", "said"), [("0", "true"), ("0.1", "false")])
+def test_a_model_says_truly_whether_it_learned_without_text(tmp_path: Path, drop: str, said: str) -> None:
+    text = f"dropout: {{text: {drop}}}\nmodel: {{unconditional: {said}}}\n"
+    with pytest.raises(UserError, match=rf"dropout.text is {drop}, so model.unconditional must be"):
+        load_preset(write(tmp_path, text), ImagePreset)
+    preset = load_preset(write(tmp_path, "dropout: {text: 0}\nmodel: {unconditional: false}"), ImagePreset)
+    assert not preset.model.unconditional
+
+
+def test_torch_is_not_imported() -> None:
+    code = "import sys, core.io.presets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0

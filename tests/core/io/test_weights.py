@@ -1,0 +1,116 @@
+"""Folders of a model: what is written comes back, and nothing damaged does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from core.errors import UserError
+from core.io.weights import CONFIG, WEIGHTS, fill, load_folder, save_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_folder(tmp_path / "model", {"size": 64}, nn.Linear(3, 2).state_dict())
+    return tmp_path / "model"
+
+
+def test_round_trip_rounds_to_half_precision_and_no_further(tmp_path: Path) -> None:
+    # channels_last: written as rows, whatever lies in memory.
+    image = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    digest = save_folder(tmp_path, {"a": [1, None]}, {"image": image, "count": torch.tensor([2**40])})
+    config, tensors, sha256 = load_folder(tmp_path)
+    assert config == {"a": [1, None]} and sha256 == digest
+    assert tensors["image"].dtype == torch.float32
+    assert torch.equal(tensors["image"], image.half().float())
+    assert tensors["count"].tolist() == [2**40]
+
+
+def test_saving_again_replaces_and_leaves_other_files(folder: Path) -> None:
+    (folder / "README.md").write_text("the model card")
+    save_folder(folder, {"size": 32}, {"x": torch.ones(1)})
+    assert load_folder(folder).config == {"size": 32}
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG, WEIGHTS]
+
+
+def test_what_half_precision_cannot_hold_leaves_the_old_model(folder: Path) -> None:
+    before = (folder / WEIGHTS).read_bytes()
+    for value in (1e5, float("nan")):
+        with pytest.raises(UserError, match="The weight w is not finite"):
+            save_folder(folder, {}, {"w": torch.tensor([value])})
+    assert (folder / WEIGHTS).read_bytes() == before
+    load_folder(folder)
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write into the folder"):
+        save_folder(tmp_path / "file", {}, {})
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_missing_file(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"There is no model in .*: cannot read {name}"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1])
+def test_cut_weights(folder: Path, keep: int) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:keep])
+    with pytest.raises(UserError, match="damaged"):
+        load_folder(folder)
+
+
+def test_one_flipped_bit(folder: Path) -> None:
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+    with pytest.raises(UserError, match="damaged"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not of a model"),
+        ("{}", "not of a model"),
+        ('{"format": 2}', "not of a model"),
+    ],
+)
+def test_config_that_is_none(folder: Path, config: str, sentence: str) -> None:
+    (folder / CONFIG).write_text(config)
+    with pytest.raises(UserError, match=sentence):
+        load_folder(folder)
+
+
+def test_weights_that_are_no_safetensors_though_their_hash_agrees(folder: Path) -> None:
+    from hashlib import sha256
+
+    (folder / WEIGHTS).write_bytes(b"junk")
+    config = json.loads((folder / CONFIG).read_text()) | {"sha256": sha256(b"junk").hexdigest()}
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(UserError, match="damaged"):
+        load_folder(folder)
+
+
+def test_fill_copies_what_fits(folder: Path) -> None:
+    module = nn.Linear(3, 2)
+    tensors = load_folder(folder).tensors
+    fill(module, tensors, folder)
+    assert torch.equal(module.weight, tensors["weight"]) and torch.equal(module.bias, tensors["bias"])
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(nn.Linear(3, 3), "bias"), (nn.Linear(3, 2, bias=False), "bias"), (nn.Bilinear(3, 3, 2), "weight")],
+    ids=["shape", "too many", "other rank"],
+)
+def test_fill_names_the_first_that_does_not_fit(folder: Path, module: nn.Module, name: str) -> None:
+    with pytest.raises(UserError, match=f"do not fit their {CONFIG}: see {name}"):
+        fill(module, load_folder(folder).tensors, folder)

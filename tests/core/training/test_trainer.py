@@ -1,0 +1,264 @@
+"""The training loop: closed forms, and a run that is killed and goes on as if it had not been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.condition import Condition
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
+from core.errors import UserError
+from core.losses import simple_loss
+from core.nn.unet import UNet, UNetConfig
+from core.training import checkpoint, trainer
+from core.training.config import Budget, TrainingConfig
+from core.training.ema import EMA, exponent
+from core.training.trainer import Trainer, examples, stratified_timesteps
+
+ROOT = Path(__file__).parents[3]
+EAGER = {"compile": False, "log_steps": 1}
+
+
+class Level(nn.Module):
+    """One number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(1))
+
+
+class MeanTask:
+    """Its loss is least where the number is the mean of 0, 1, ..., count - 1."""
+
+    def __init__(self, count: int = 40) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+        return (denoiser.network.level - index) ** 2
+
+
+class NoiseTask:
+    """Denoising of random images by a real network, with dropout and draws of every kind."""
+
+    pause = 0.0
+
+    def __len__(self) -> int:
+        return 10
+
+    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+        time.sleep(self.pause)
+        images = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(0))[index]
+        t = stratified_timesteps(len(index), 1000, images.device)
+        condition = Condition(torch.randn(4, 3, 8), torch.ones(4, 3, dtype=torch.bool), torch.zeros(4, 10))
+        return simple_loss(denoiser, images, t, condition, torch.randn_like(images))
+
+
+def make(task, folder: Path, network: nn.Module | None = None, rate=lambda name: 1.0, **settings) -> Trainer:
+    config = TrainingConfig(**(EAGER | {"batch_size": 4} | settings))
+    denoiser = Denoiser(network or Level(), NoiseSchedule.cosine(), Parameterization.V)
+    return Trainer(denoiser, task, config, folder, rate=rate)
+
+
+def make_real(folder: Path) -> Trainer:
+    """A trainer of a small U-Net that saves at every step."""
+    torch.manual_seed(0)
+    config = UNetConfig(widths=(32,), blocks=(1,), attention=(True,), context_width=8, dropout=0.1, patch=2)
+    return make(NoiseTask(), folder, UNet(config), checkpoint_minutes=0.0, warmup_steps=2)
+
+
+def log_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / trainer.LOG).read_text().splitlines()]
+
+
+def losses_of(folder: Path) -> list[tuple[int, float, float]]:
+    return [(line["step"], line["loss"], line["lr"]) for line in log_of(folder)]
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
+    whole = make_real(tmp_path / "whole")
+    assert whole.run(Budget(steps=9))
+
+    code = f"""
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+from pathlib import Path
+import test_trainer
+test_trainer.NoiseTask.pause = 0.3
+test_trainer.make_real(Path("killed")).run(test_trainer.Budget(steps=9))
+"""
+    killed = tmp_path / "killed"
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | threads)
+    end = time.monotonic() + 300
+    while not ((killed / trainer.LOG).is_file() and len(log_of(killed)) >= 4):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+
+    resumed = make_real(killed)
+    assert 3 <= resumed.step < 9
+    assert resumed.run(Budget(steps=9))
+    assert losses_of(killed) == losses_of(tmp_path / "whole")
+    assert len(losses_of(killed)) == 9
+    for ours, theirs in ((resumed.network, whole.network), (resumed.ema.network, whole.ema.network)):
+        for (name, value), expected in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(value, expected), name
+
+
+def test_learns_the_mean_and_ends_there(tmp_path: Path) -> None:
+    run = make(MeanTask(), tmp_path, learning_rate=0.3, batch_size=20, decay=0.5, warmup_steps=10)
+    run.run(Budget(steps=300))
+    (learned,), (averaged,) = run.network.parameters(), run.ema.network.parameters()
+    assert learned.item() == pytest.approx(19.5, abs=0.3)
+    assert averaged.item() == pytest.approx(19.5, abs=0.3)
+    assert log_of(tmp_path)[-1]["samples"] == 300 * 20
+
+
+def test_first_step_moves_by_the_learning_rate_times_the_factor(tmp_path: Path) -> None:
+    # Adam's first step is the rate times the sign of the gradient, whatever its size.
+    class Two(Level):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slow = nn.Parameter(torch.zeros(1))
+
+    class Task(MeanTask):
+        def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+            return super().loss(denoiser, index) + (denoiser.network.slow - 3) ** 2
+
+    rates = {"level": 1.0, "slow": 0.25}
+    run = make(Task(), tmp_path, Two(), rates.__getitem__, learning_rate=0.1, warmup_steps=0, decay=0)
+    run.run(Budget(steps=1))
+    assert run.network.level.item() == pytest.approx(0.1, rel=1e-4)
+    assert run.network.slow.item() == pytest.approx(0.025, rel=1e-4)
+
+
+def test_frozen_parameters_stay(tmp_path: Path) -> None:
+    network = nn.ModuleDict({"frozen": nn.Linear(2, 2).requires_grad_(False)})
+    network.register_parameter("level", nn.Parameter(torch.zeros(1)))
+    before = network["frozen"].weight.clone()
+    make(MeanTask(), tmp_path, network, weight_decay=0.5).run(Budget(steps=2))
+    assert torch.equal(network["frozen"].weight, before)
+
+
+def test_learning_rate_warms_up_holds_and_falls_to_zero(tmp_path: Path) -> None:
+    rate = make(MeanTask(), tmp_path, learning_rate=2.0, warmup_steps=4, decay=0.25).learning_rate
+    assert [rate(step, 0.0) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert [rate(100, done) for done in (0.5, 0.75, 0.875, 1.0)] == [2.0, 2.0, 1.0, 0.0]
+
+
+def test_minutes_end_a_run_with_a_rate_near_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10**6, 5))  # s: every look at it takes five seconds
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: next(clock))
+    run = make(MeanTask(), tmp_path, warmup_steps=0, decay=0.5, learning_rate=1.0)
+    assert run.run(Budget(minutes=10))
+    log = log_of(tmp_path)
+    assert run.seconds >= 600 > log[-1]["seconds"]
+    assert log[0]["lr"] == 1.0 and log[-1]["lr"] == pytest.approx((1 - log[-1]["seconds"] / 600) / 0.5)
+
+
+def test_whichever_limit_comes_first() -> None:
+    assert Budget(steps=100, minutes=1).done(50, 54.0) == pytest.approx(0.9)
+    assert Budget(steps=100, minutes=1).done(95, 54.0) == pytest.approx(0.95)
+    for nothing in ({}, {"steps": 0}, {"minutes": -1.0}):
+        with pytest.raises(UserError, match="a number of steps or of minutes"):
+            Budget(**nothing)
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+    class Interrupted(MeanTask):
+        def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+            signal.raise_signal(signal.SIGINT)
+            return super().loss(denoiser, index)
+
+    handler = signal.getsignal(signal.SIGINT)
+    assert not make(Interrupted(), tmp_path).run(Budget(steps=5))
+    assert signal.getsignal(signal.SIGINT) is handler
+    run = make(MeanTask(), tmp_path)
+    assert run.step == 1
+    assert run.run(Budget(steps=5)) and [line["step"] for line in log_of(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    class Diverging(MeanTask):
+        def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+            return super().loss(denoiser, index) * float("nan")
+
+    make(MeanTask(), tmp_path).run(Budget(steps=2))
+    with pytest.raises(UserError, match="no longer finite at step 3"):
+        make(Diverging(), tmp_path).run(Budget(steps=5))
+    run = make(MeanTask(), tmp_path)
+    assert run.step == 2 and run.network.level.isfinite()
+
+
+def test_refuses_what_cannot_be_trained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="3 examples are too few for batches of 4"):
+        make(MeanTask(3), tmp_path)
+
+
+def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint.read_average(tmp_path)
+    make(MeanTask(), tmp_path).run(Budget(steps=1))
+    assert checkpoint.read_average(tmp_path).keys() == {"level"}
+    with pytest.raises(UserError, match="is of another network"):
+        make(MeanTask(), tmp_path, nn.Linear(2, 2))
+    file = tmp_path / checkpoint.FILE
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(UserError, match="is damaged"):
+        make(MeanTask(), tmp_path)
+
+
+def test_every_epoch_is_another_permutation() -> None:
+    def epoch(number: int, seed: int = 0) -> list[int]:
+        return torch.cat([examples(13, 3, seed, 4 * number + i) for i in range(4)]).tolist()
+
+    epochs = [epoch(number) for number in range(3)]
+    for indices in epochs:
+        assert len(indices) == len(set(indices)) == 12 and set(indices) < set(range(13))
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0] != epoch(0, seed=1)
+    assert epoch(1) == epochs[1]  # of seed and step alone, asked in any order
+
+
+def test_timesteps_fill_every_stratum_and_are_uniform() -> None:
+    torch.manual_seed(0)
+    batches = torch.stack([stratified_timesteps(10, 1000, torch.device("cpu")) for _ in range(2000)])
+    assert torch.equal((batches // 100).sort().values, torch.arange(10).expand(2000, 10))
+    assert 0 <= batches.min() and batches.max() <= 999
+    # Within a batch all are equally far into their strata; over batches that is uniform, and any order comes.
+    assert (batches % 100).double().mean().item() == pytest.approx(49.5, abs=2)
+    assert batches[:, 0].double().mean().item() == pytest.approx(499.5, abs=25)
+
+
+def test_exponents_of_the_paper() -> None:
+    # Karras et al. 2023 name these pairs.
+    assert exponent(0.05) == pytest.approx(16.97, abs=0.01)
+    assert exponent(0.10) == pytest.approx(6.94, abs=0.01)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.15])
+def test_the_average_has_the_width_asked_for(width: float) -> None:
+    steps = 400
+    network = nn.Linear(steps, 1, bias=False)
+    ema = EMA(network, width)
+    for step in range(1, steps + 1):  # weights are one-hot, so the average is the share of every step
+        with torch.no_grad():
+            network.weight.zero_()[0, step - 1] = 1.0
+        ema.update(network, step)
+    share = ema.network.weight[0].double()
+    assert share.sum().item() == pytest.approx(1.0, abs=1e-5)
+    place = torch.arange(1, steps + 1).double() / steps
+    mean = (share * place).sum()
+    deviation = (share * (place - mean) ** 2).sum().sqrt().item()
+    assert deviation == pytest.approx(width, rel=0.01)

@@ -1,0 +1,157 @@
+"""Shards and captions: every example comes with its own condition, and parts are dropped as often as said."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
+from core.errors import UserError
+from core.models.text_encoder import TextEncoder
+from core.training.data import CACHE, CAPTIONS, Captions, Dropout, ImageData, Shards, read_captions
+
+NOTHING_DROPPED = Dropout(text=0, camera=0, phase=0, shadow=0)
+STATES = [torch.full((length, 4), float(length)) for length in (3, 5, 2)]  # the last is the empty prompt
+
+
+def write_shard(path: Path, first: int, count: int, frames: int = 0) -> None:
+    """Examples first, first + 1, ...: their number is the value of their pixels and decides all else.
+
+    Frame f of a clip adds f to the pixels.
+    """
+    number = torch.arange(first, first + count)
+    pixels = number.view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    if frames:
+        pixels = pixels[:, None] + torch.arange(frames).view(1, -1, 1, 1, 1)
+    shard = {
+        "pixels": pixels.to(torch.uint8).contiguous(),
+        "caption": number % 2,
+        "azimuth": number.float(),
+        "elevation": -number.float() / 2,
+        "phase": number / 256,
+        "shadow": (number % 2).to(torch.uint8),
+    }
+    save_file(shard, path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_shard(tmp_path / "images-00000.safetensors", 0, 30)
+    write_shard(tmp_path / "images-00001.safetensors", 30, 10)
+    write_shard(tmp_path / "clips-00000.safetensors", 100, 6, frames=16)
+    write_shard(tmp_path / "clips-00001.safetensors", 106, 4, frames=16)
+    return tmp_path
+
+
+def values(pixels: Tensor) -> list[int]:
+    """The bytes that flat images (B,3,H,W) in [-1, 1] were made of."""
+    byte = (pixels + 1) * 127.5
+    assert torch.equal(byte.amin((1, 2, 3)).round(), byte.amax((1, 2, 3)).round())
+    return byte[:, 0, 0, 0].round().int().tolist()
+
+
+def test_images_of_all_shards_with_their_conditions(folder: Path) -> None:
+    data = ImageData([Shards(folder, "images")], Captions.of(STATES), NOTHING_DROPPED)
+    assert len(data) == 40
+    wanted = [39, 0, 29, 30, 7, 7]
+    pixels, condition = data.batch(torch.tensor(wanted))
+    assert pixels.dtype == torch.float32 and values(pixels) == wanted
+    number = torch.tensor(wanted).float()
+    expected = attributes(6, azimuth=number, elevation=-number / 2, phase=number / 256, shadow=number % 2)
+    torch.testing.assert_close(condition.attributes, expected)
+    assert condition.mask.sum(1).tolist() == [5, 3, 5, 3, 5, 5]
+
+
+def test_frames_of_clips_as_images_are_further_in_the_action(folder: Path) -> None:
+    sources = [Shards(folder, "images"), Shards(folder, "clips")]
+    data = ImageData(sources, Captions.of(STATES), NOTHING_DROPPED)
+    assert len(data) == 40 + 10 * 16
+    pixels, condition = data.batch(
+        torch.tensor([40 + 7 * 16 + 5, 39, 40])
+    )  # frame 5 of clip 107; frame 0 of 100
+    assert values(pixels) == [39, 112, 100]  # by source
+    phase = torch.tensor([39 / 256, 107 / 256 + 5 / 16, 100 / 256])
+    torch.testing.assert_close(condition.attributes[:, PHASE], attributes(3, phase=phase)[:, PHASE])
+
+
+def test_frames_of_clips_in_the_order_asked_for(folder: Path) -> None:
+    clips = Shards(folder, "clips").pixels(torch.tensor([9, 0]), torch.tensor([[15, 0, 1], [2, 2, 3]]))
+    assert clips.shape == (2, 3, 3, 8, 8)
+    assert values(clips[0].transpose(0, 1)) == [124, 109, 110]
+    assert values(clips[1].transpose(0, 1)) == [102, 102, 103]
+
+
+def test_captions_are_padded_to_one_length(folder: Path) -> None:
+    tokens, mask = Captions.of(STATES)(torch.tensor([2, 1, 0, 2]))
+    assert tokens.shape == (4, 5, 4) and mask.sum(1).tolist() == [2, 5, 3, 2]
+    assert tokens[:, :, 0].sum(1).tolist() == [4.0, 25.0, 9.0, 4.0]  # lengths squared: zeros beyond each
+
+
+def test_parts_are_dropped_as_often_as_said_and_independently() -> None:
+    torch.manual_seed(0)
+    count = 20_000
+    dropout = Dropout(text=0.1, camera=0.5, phase=0.3, shadow=0.2)
+    kept = dropout.drop_attributes(torch.ones(count, WIDTH))
+    said = torch.stack([kept[:, group].all(1) for group in (CAMERA, PHASE, SHADOW)])
+    unsaid = torch.stack([~kept[:, group].any(1) for group in (CAMERA, PHASE, SHADOW)])
+    assert (said ^ unsaid).all()  # whole groups
+    torch.testing.assert_close(
+        unsaid.double().mean(1), torch.tensor([0.5, 0.3, 0.2]).double(), rtol=0, atol=0.015
+    )
+    both = (unsaid[0] & unsaid[1]).double().mean().item()
+    assert both == pytest.approx(0.15, abs=0.015)
+
+    _, mask = dropout.drop_text(Captions.of(STATES), torch.zeros(count, dtype=torch.int64))
+    assert (mask.sum(1) == 2).double().mean().item() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_clip_drops_the_same_in_all_frames() -> None:
+    torch.manual_seed(0)
+    kept = Dropout().drop_attributes(torch.ones(200, 8, WIDTH))
+    assert torch.equal(kept, kept[:, :1].expand_as(kept))
+    assert 0 < kept[:, 0, 0].mean() < 1
+
+
+class Counting(TextEncoder):
+    """Counts the prompts it encodes, to states that tell prompts apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def states(self, prompts, on_done=None) -> list[Tensor]:
+        self.count += len(prompts)
+        if on_done:
+            on_done(len(prompts))
+        return [torch.full((1 + len(prompt), 4), 0.5) for prompt in prompts]
+
+
+def test_captions_are_encoded_once_until_they_change(tmp_path: Path) -> None:
+    (tmp_path / CAPTIONS).write_text("a\nbb\n")
+    encoder, seen = Counting(), []
+    first = read_captions(tmp_path, encoder, lambda done, count: seen.append((done, count)))
+    assert len(first) == 3 and seen == [(3, 3)]  # the empty prompt comes last
+    again = read_captions(tmp_path, encoder)
+    assert encoder.count == 3
+    assert torch.equal(again.tokens, first.tokens) and torch.equal(again.offsets, first.offsets)
+
+    (tmp_path / CAPTIONS).write_text("a\nbbbb\n")
+    assert read_captions(tmp_path, encoder)(torch.tensor([1]))[1].sum() == 5
+    assert encoder.count == 6
+    (tmp_path / CACHE).write_bytes(b"damaged")
+    assert len(read_captions(tmp_path, encoder)) == 3 and encoder.count == 9
+
+
+def test_what_is_missing_or_damaged_is_said(folder: Path) -> None:
+    with pytest.raises(UserError, match="captions.txt is missing"):
+        read_captions(folder, TextEncoder())
+    with pytest.raises(UserError, match="holds no videos"):
+        Shards(folder, "videos")
+    save_file({"pixels": torch.zeros(1, 3, 8, 8)}, folder / "images-00002.safetensors")
+    with pytest.raises(UserError, match="images-00002.safetensors has no 'caption'"):
+        Shards(folder, "images")
+    (folder / "images-00002.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="images-00002.safetensors is damaged"):
+        Shards(folder, "images")

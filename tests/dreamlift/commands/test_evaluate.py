@@ -1,0 +1,157 @@
+"""`dreamlift evaluate`: exams, renders judged as if they were samples, whole runs, bad input."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from core.models.image_model import ImageModel, ImageModelConfig
+from core.nn.unet import UNetConfig
+from core.toybox.render import Camera
+from core.toybox.scenes import COLOUR_NAMES, paint
+from dreamlift.evaluation.evaluate_samples import compare
+from dreamlift.evaluation.judge import Judge, JudgeConfig
+from dreamlift.evaluation.prompt_set import ASIDE, ELEVATION, FRONT, Exam
+from dreamlift.evaluation.report import score
+from dreamlift.evaluation.video_metrics import horizontal_position, sine_fit
+from video.video_model import VideoModel, VideoModelConfig
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))
+
+
+def tiny_judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(JudgeConfig(size=16, widths=(8, 16), motion_width=16)).eval()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders image, video and judge of random weights."""
+    folder = tmp_path_factory.mktemp("models")
+    clips = VideoModelConfig(image=TINY)
+    torch.manual_seed(0)
+    for config, model, name in ((TINY, ImageModel, "image"), (clips, VideoModel, "video")):
+        denoiser = config.denoiser()
+        for parameter in denoiser.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        model(config, denoiser).save(folder / name)
+    tiny_judge().save(folder / "judge", {})
+    return folder
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_exam_is_single_figures_of_the_wanted_pairs_wholly_described(held: bool) -> None:
+    exam = Exam.draw(60, held, seed=3)
+    again = Exam.draw(60, held, seed=3)
+    assert exam.prompts == again.prompts and torch.equal(exam.azimuth, again.azimuth)
+    assert exam.azimuth.abs().max() <= FRONT and len(set(exam.seeds)) == 60
+    for scene, prompt in zip(exam.scenes, exam.prompts, strict=True):
+        assert scene.held_out == held and not scene.company
+        assert any(name in prompt for name in scene.who.names)
+        assert any(place.split(" ", 2)[-1] in prompt for place in scene.place.phrases)
+        assert COLOUR_NAMES[scene.colour] in prompt or not scene.act.coloured
+    assert not set(exam.prompts) & set(Exam.draw(60, held, seed=4).prompts)
+
+
+def test_the_renders_are_of_the_scene_camera_and_moment_said() -> None:
+    exam = Exam.draw(6, False, seed=1)
+    images, clips = exam.renders(slice(1, 6), 16), exam.renders(slice(1, 6), 16, clips=True)
+    assert images.shape == (5, 3, 16, 16) and clips.shape == (5, 3, 16, 16, 16)
+    torch.testing.assert_close(clips[:, :, 0], images)
+    camera = Camera(exam.azimuth[5:6].expand(2), torch.full((2,), ELEVATION))
+    moments = exam.phase[5] + torch.tensor([0.0, 7 / 16])
+    frames, _ = paint([exam.scenes[5]], moments % 1, camera, torch.ones(2, dtype=torch.bool), 16)
+    torch.testing.assert_close(clips[4, :, [0, 7]].transpose(0, 1), frames * 2 - 1, rtol=0, atol=1.01 / 255)
+
+
+def test_swings_seen_from_aside_follow_a_sine() -> None:
+    exam = Exam.draw(3, False, seed=0, swings=True)
+    assert {scene.act.name for scene in exam.scenes} == {"on a swing"}
+    assert ((exam.azimuth.abs() >= ASIDE[0]) & (exam.azimuth.abs() <= ASIDE[1])).all()
+    fit = sine_fit(horizontal_position(exam.renders(slice(0, 3), 64, clips=True)))
+    assert (fit.r2 > 0.97).all() and (fit.amplitude > 0.1).all()
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_renders_given_as_samples_are_found_equal_to_renders(clips: bool) -> None:
+    exam, judge = Exam.draw(5, False, seed=2), tiny_judge()
+
+    def cheat(exam: Exam, rows: slice) -> Tensor:
+        return exam.renders(rows, 16, clips)
+
+    samples, renders = compare(exam, cheat, judge, 2, 16, clips)
+    for name, labels in samples.labels.items():
+        assert len(labels) == 5 and torch.equal(labels, renders.labels[name])
+    for name, values in samples.measures.items():
+        assert torch.equal(values, renders.measures[name])
+    assert set(renders.measures) == (
+        {"flicker outside the figure", "unsteadiness", "motion inside", "r2", "amplitude"} if clips else set()
+    )
+    assert torch.equal(samples.shown, exam.renders(slice(0, 5), 16, clips))
+
+
+def test_score_counts_what_was_asked_only() -> None:
+    truth = torch.tensor([1, 2, -1, 0])
+    found = score(truth, torch.tensor([1, 0, 5, 0]), torch.tensor([1, 2, 5, 0]))
+    assert found is not None
+    assert (found.samples.right, found.samples.count, found.renders.right) == (2, 3, 3)
+    assert score(torch.full((2,), -1), truth[:2], truth[:2]) is None
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_an_evaluation_runs_from_end_to_end(
+    command: Command, models: Path, tmp_path: Path, kind: str
+) -> None:
+    extra = ["--swings", 1] if kind == "video" else []
+    arguments = ["--model", models / kind, "--judge", models / "judge", "--out", "found", "--held-out"]
+    result = command(
+        "dreamlift", "evaluate", kind, *arguments, "--count", 3, "--batch", 2, "--steps", 2, *extra
+    )
+    assert result.returncode == 0, result.stderr
+    assert "3 prompts of held-out pairs" in " ".join(result.stdout.split())
+    report = json.loads((tmp_path / "found/report.json").read_text())
+    exam = Exam.draw(3, True, seed=0)
+    assert [item["prompt"] for item in report["items"]] == exam.prompts
+    assert [item["truth"]["subject"] for item in report["items"]] == [s.who.name for s in exam.scenes]
+    for name in ("subject", "action", "background"):
+        right = [item["sample"][name] == item["truth"][name] for item in report["items"]]
+        assert report["accuracy"][name]["samples"]["right"] == sum(right)
+        low, high = report["accuracy"][name]["samples"]["interval"]
+        assert 0 <= low <= np.mean(right) <= high <= 1
+    sheets = ["samples.png", "renders.png"] + (["swings-samples.png"] if kind == "video" else [])
+    for sheet in sheets:
+        assert min(Image.open(tmp_path / "found" / sheet).size) >= 192
+    if kind == "video":
+        assert "action, by motion alone" in report["accuracy"] and report["swings"] == 1
+        flicker = report["levels"]["flicker outside the figure"]
+        assert flicker["samples"] > 0 and flicker["unit"] == "of 255"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["image", "--count", 0],
+            "dreamlift evaluate image: count: input should be greater than or equal to 1",
+        ),
+        (["image", "--steps", 0], "steps: input should be"),
+        (["image", "--guidance", -1], "guidance: input should be"),
+        (["video", "--swings", -1], "swings: input should be"),
+        (["video", "--batch", 0], "batch: input should be"),
+        (["image", "--seed", -1], "seed: input should be"),
+        (["image", "--out", "/dev/null/found"], "Cannot write into the folder /dev/null/found"),
+        (["image", "--judge", "nowhere"], "There is no model in nowhere"),
+        (["video", "--device", "abacus"], "There is no device 'abacus' here"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(command: Command, arguments: list, sentence: str) -> None:
+    result = command("dreamlift", "evaluate", *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr and result.stderr.count("\n") == 1

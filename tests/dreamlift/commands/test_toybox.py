@@ -1,0 +1,149 @@
+"""`dreamlift toybox` as a person runs it."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from imageio_ffmpeg import count_frames_and_secs
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from core.errors import UserError
+from core.toybox import dataset
+from dreamlift.commands.toybox import toybox
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Runs the command in this process; returns what it prints, raises what it raises."""
+    app = typer.Typer(add_completion=False)
+    app.command()(toybox)
+
+    def run(*arguments: object) -> str:
+        words = ["--out", str(tmp_path), *map(str, arguments)]
+        return CliRunner().invoke(app, words, catch_exceptions=False).output
+
+    yield run
+
+
+def test_one_scene(call: Callable[..., str], tmp_path: Path) -> None:
+    printed = call("--subject", "red fox", "--action", "holding a video game controller", "--colour", "blue",
+                   "--azimuth", 30, "--phase", 0.25, "--alpha", "--depth")  # fmt: skip
+    name = "fox-holding-a-game-controller"
+    ends = (".png", ".gif", ".mp4", "-alpha.png", "-alpha.npy", "-depth.png", "-depth.npy")
+    files = [tmp_path / f"{name}{end}" for end in ends]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert printed.splitlines() == [str(file) for file in files]
+
+    still, loop = Image.open(files[0]), Image.open(files[1])
+    assert still.size == (64, 64) and loop.n_frames == 16  # type: ignore[attr-defined]
+    assert count_frames_and_secs(str(files[2]))[0] == 16
+    alpha, depth = np.load(files[4]), np.load(files[6])
+    assert alpha.shape == depth.shape == (16, 64, 64)
+    np.testing.assert_array_equal(np.isfinite(depth), alpha > 0)
+    np.testing.assert_allclose(np.asarray(Image.open(files[3])) / 255, alpha[0], atol=0.5 / 255)
+    millis = np.asarray(Image.open(files[5])).astype(float)
+    np.testing.assert_array_equal(millis > 0, alpha[0] > 0)
+    np.testing.assert_allclose(millis[millis > 0] / 1000, depth[0][np.isfinite(depth[0])], atol=6e-4)
+    assert 5.5 < depth.min() < 7
+    assert np.abs(alpha - alpha[0]).max() == 1  # it moves
+
+    colours = np.asarray(still).astype(float)
+    blue = (colours[..., 2] > 1.6 * colours[..., 0]) & (alpha[0] == 1)
+    assert blue.sum() > 30
+
+
+def test_without_a_shadow_the_backdrop_is_bare(call: Callable[..., str], tmp_path: Path) -> None:
+    pictures = {}
+    for flag in ("--shadow", "--no-shadow"):
+        call("--subject", "panda", "--backdrop", "white", "--azimuth", 200, flag)
+        pictures[flag] = np.asarray(Image.open(tmp_path / "panda-standing.png")).astype(float)
+    assert pictures["--no-shadow"][60:, 40:].min() > 220
+    assert pictures["--shadow"].min(-1)[50:, 32:].min() < pictures["--no-shadow"].min(-1)[50:, 32:].max() - 60
+
+
+def test_sizes_and_company(call: Callable[..., str], tmp_path: Path) -> None:
+    call("--company", "brush", "--colour", "green", "--size", 72)
+    assert Image.open(tmp_path / "brush.png").size == (72, 72)
+    call("--company", "pair", "--subject", "teddy bear", "--action", "mixing chemicals")
+    assert (tmp_path / "teddy-bear-pair-mixing-chemicals.mp4").exists()
+
+
+def test_shards(call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "SHARD", 16)
+    kinds = ("--images", 30, "--clips", 1, "--textureless", 3)
+    printed = call(*kinds, "--processes", 1, "--seed", 5, "--held-out")
+    assert "4/4" in printed and f"{tmp_path}: 4 shards" in printed.replace("\n", "")
+    for name in ("images-00001", "textureless-00000"):
+        assert load_file(tmp_path / f"{name}.safetensors")["pixels"].shape == (16, 3, 64, 64)
+    plan = dataset.Plan(tmp_path, 30, 1, 5, True)
+    lines = (tmp_path / "captions.txt").read_text().splitlines()
+    assert lines == [line for job in plan.jobs() for line in plan.records(*job)[1]]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    call(*kinds, "--processes", 1, "--seed", 5, "--held-out")
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_a_sheet(call: Callable[..., str], tmp_path: Path) -> None:
+    assert call("--sheet", "backdrops").strip() == str(tmp_path / "backdrops.png")
+    sheet = Image.open(tmp_path / "backdrops.png")
+    assert sheet.size == (7 * 132 + 4, 2 * 149 + 4) and sheet.mode == "P"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--subject", "wolf"], "The toybox has no subject 'wolf'; it has: panda, fox, bear"),
+        (["--subject", "fox", "--action", "flying"], "The toybox has no action 'flying'; it has: standing"),
+        (["--subject", "fox", "--colour", "beige"], "The toybox has no colour 'beige'; it has: red"),
+        (["--subject", "fox", "--backdrop", "moon"], "The toybox has no backdrop 'moon'; it has: white"),
+        (["--company", "crowd"], "The toybox has no company 'crowd'; it has: pair, couple, brush"),
+        (["--company", "pair"], "A pair needs a --subject"),
+        (["--company", "couple", "--action", "running"], "no effect with --company couple"),
+        (
+            ["--subject", "fox", "--colour", "red"],
+            "--colour would have no effect: nothing of 'standing' takes",
+        ),
+        (["--sheet", "people"], "There is no sheet 'people'; there are: subjects, actions"),
+        (["--subject", "fox", "--size", "60"], "--size cannot be 60"),
+        (["--subject", "fox", "--size", "520"], "--size cannot be 520"),
+        (["--subject", "fox", "--elevation", "90"], "--elevation cannot be 90"),
+        (["--subject", "fox", "--phase", "1.5"], "--phase cannot be 1.5"),
+        (["--subject", "fox", "--images", "9"], "--subject: has no effect beside --images and --clips"),
+        (["--subject", "fox", "--held-out"], "--held-out: has no effect beside --subject"),
+        (["--alpha", "--no-shadow"], "--alpha, --shadow: has no effect here"),
+        (["--images", "9", "--held-out", "--all"], "--held-out and --all clash"),
+        (["--images", "9", "--textureless", "-1"], "give at least one, and none below zero"),
+        (["--subject", "fox", "--textureless", "9"], "--subject: has no effect beside --images"),
+        (["--images", "-1"], "give at least one, and none below zero"),
+        (["--images", "9", "--seed", "-1"], "--seed cannot be -1"),
+        (["--images", "9", "--processes", "0"], "--processes cannot be 0"),
+        (["--images", "9", "--device", "abacus"], "There is no device 'abacus' here"),
+    ],
+)
+def test_wrong_input_is_one_sentence(call: Callable[..., str], arguments: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as raised:
+        call(*arguments)
+    assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_unwritable_folder_is_one_sentence(call: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wanted in (["--subject", "fox"], ["--sheet", "views"], ["--images", "9"]):
+        with pytest.raises(UserError, match="Cannot write into the folder"):
+            call("--out", tmp_path / "file" / "inside", *wanted)
+
+
+def test_the_command_ends_with_code_2(command: Command) -> None:
+    result = command("dreamlift", "toybox", "--out", "x", "--subject", "wolf")
+    assert result.returncode == 2 and not result.stdout
+    assert (
+        result.stderr.startswith("dreamlift: The toybox has no subject 'wolf'")
+        and result.stderr.count("\n") == 1
+    )

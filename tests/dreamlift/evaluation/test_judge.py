@@ -1,0 +1,216 @@
+"""The judge: its size, what it can and cannot see, what it learns in seconds, and its folder."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.io.machine import flop_counter
+from core.training.trainer import Budget
+from dreamlift.evaluation.judge import LABELS, SPINNING, Judge, JudgeConfig, view_labels
+from dreamlift.evaluation.judge_training import LabelledShards, disturbed, mixed, train_judge
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = JudgeConfig(size=16, widths=(8, 16), motion_width=16, dropout=0.0)
+FRAMES, SIDE = 16, 16
+KNOWN = {*LABELS, "subject, textureless", "action, textureless", "motion"}
+
+
+def tiny_judge() -> Judge:
+    torch.manual_seed(0)
+    return Judge(TINY).eval()
+
+
+def disc(x: Tensor, size: int = SIDE) -> Tensor:
+    """White discs in the middle height about columns x (N,), in [0, size): (N,3,size,size) in [0, 255]."""
+    at = torch.arange(size).float()
+    apart = (at[None, None] - x[:, None, None]) ** 2 + (at[None, :, None] - size / 2) ** 2
+    return (255 * torch.exp(-apart / 8))[:, None].expand(-1, 3, -1, -1).clone()
+
+
+def write_shards(folder: Path) -> None:
+    """Images whose red, green and blue are subject, action and colour; loops whose speed is the action.
+
+    Textureless ones are grey: the quarters' brightness is subject, action, background and azimuth.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def rows(count: int) -> dict[str, Tensor]:
+        two = torch.randint(2, (4, count), generator=generator)
+        named = dict(zip(("subject", "action", "colour", "background"), two, strict=True))
+        named["colour"] = torch.where(torch.rand(count, generator=generator) < 0.3, -1, named["colour"])
+        azimuth = 90.0 * torch.randint(2, (count,), generator=generator)
+        zeros = torch.zeros(count)
+        unused = {"caption": zeros.long(), "elevation": zeros, "phase": zeros.clone(), "shadow": zeros.byte()}
+        return {**named, **unused, "azimuth": azimuth}
+
+    images = rows(400)
+    pixels = torch.randint(0, 40, (400, 3, SIDE, SIDE), generator=generator)
+    for channel, name in enumerate(("subject", "action", "colour")):
+        pixels[:, channel, : SIDE // 2] += 180 * (images[name] > 0)[:, None, None]
+    pixels[:, 0, SIDE // 2 :] += 180 * images["background"][:, None, None]
+    pixels[:, 2, SIDE // 2 :] += 180 * (images["azimuth"] > 0)[:, None, None]
+    save_file({**images, "pixels": pixels.byte()}, folder / "images-00000.safetensors")
+
+    clips = rows(128)
+    start = torch.rand(128, 1, generator=generator)
+    moment = start + (1 + clips["action"][:, None]) * torch.arange(FRAMES) / FRAMES
+    loops = disc(SIDE / 2 + 5 * torch.sin(2 * torch.pi * moment).flatten()).unflatten(0, (128, FRAMES))
+    save_file({**clips, "pixels": loops.byte()}, folder / "clips-00000.safetensors")
+
+    bare = rows(200)
+    pixels = torch.randint(0, 40, (200, 1, SIDE, SIDE), generator=generator).repeat(1, 3, 1, 1)
+    for quarter, name in enumerate(("subject", "action", "background", "azimuth")):
+        down, across = (slice(SIDE // 2 * i, SIDE // 2 * (i + 1)) for i in divmod(quarter, 2))
+        pixels[:, :, down, across] += 180 * (bare[name] > 0)[:, None, None, None]
+    bare["colour"] = torch.full((200,), -1)
+    save_file({**bare, "pixels": pixels.byte()}, folder / "textureless-00000.safetensors")
+
+
+def read_shards(folder: Path) -> tuple[LabelledShards, LabelledShards, LabelledShards]:
+    images, textureless, clips = (LabelledShards(folder, k) for k in ("images", "textureless", "clips"))
+    return images, textureless, clips
+
+
+def test_the_judge_is_small_and_cheap(tmp_path: Path) -> None:
+    judge = Judge(JudgeConfig()).eval()
+    judge.save(tmp_path, {})
+    assert (tmp_path / "model.safetensors").stat().st_size <= 2e6
+    with flop_counter() as counter, torch.no_grad():
+        judge(torch.zeros(1, 3, 64, 64))
+    assert counter.get_total_flops() <= 40e6
+
+
+def test_views_are_sectors_about_the_front() -> None:
+    azimuth = torch.tensor([0.0, 22.0, 23.0, -22.0, 338.0, -23.0, 180.0, 350.0, 0.0, 0.0])
+    action = torch.zeros(10).long()
+    action[-2], action[-1] = SPINNING, -1
+    assert view_labels(azimuth, action).tolist() == [0, 0, 1, 0, 0, 7, 4, 0, -1, -1]
+
+
+def test_still_clips_all_look_alike_to_the_motion_head() -> None:
+    judge = tiny_judge()
+    pictures = torch.rand(5, 3, 1, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        said = judge.clip_action(pictures.expand(-1, -1, FRAMES, -1, -1))
+        moving = judge.clip_action(torch.rand(5, 3, FRAMES, SIDE, SIDE) * 2 - 1)
+    torch.testing.assert_close(said, said[:1].expand_as(said), rtol=0, atol=1e-5)
+    assert (moving - moving[:1]).abs().max() > 1e-3
+
+
+def test_where_a_loop_begins_does_not_matter() -> None:
+    judge, clip = tiny_judge(), torch.rand(2, 3, FRAMES, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(judge.clip_action(clip.roll(5, dims=2)), judge.clip_action(clip))
+
+
+def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    judge, right = train_judge(*read_shards(tmp_path), Budget(steps=800), TINY)
+    assert right.keys() == KNOWN
+    assert min(right[name] for name in KNOWN - {"motion"}) > 0.9, right
+    assert right["motion"] > 0.85, right
+    stills = disc(torch.linspace(3, 12, 8)).div(127.5).sub(1)[:, :, None].expand(-1, -1, FRAMES, -1, -1)
+    with torch.no_grad():
+        assert (judge.clip_action(stills).argmax(dim=1) == judge.none).all()
+
+
+def test_a_known_judge_keeps_its_images_and_learns_motion_anew(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    known = tiny_judge()
+    judge, right = train_judge(*read_shards(tmp_path), Budget(steps=200), known=known)
+    images = torch.rand(4, 3, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        for name, logits in judge(images).items():
+            assert torch.equal(logits, known(images)[name])
+    assert right["motion"] > 2 / len(LABELS["action"])
+    assert not torch.equal(judge.motion.inlet.weight, known.motion.inlet.weight)
+
+
+def test_disturbed_loops_keep_a_still_clip_still_but_for_noise() -> None:
+    torch.manual_seed(0)
+    clip = (torch.rand(3, 3, 1, SIDE, SIDE) * 2 - 1).expand(-1, -1, FRAMES, -1, -1)
+    out = disturbed(clip)
+    assert out.shape == clip.shape and not torch.equal(out, clip)
+    assert (out.std(dim=2) < 0.12).all()  # noise of at most 0.06, over 16 frames
+    assert disturbed(clip[:, :, 0]).shape == (3, 3, SIDE, SIDE)
+
+
+def test_mixed_batches_hold_loops_stills_and_disorder() -> None:
+    torch.manual_seed(0)
+    copies, count = 2, 32
+    moment = torch.arange(FRAMES).float()
+    features = torch.stack([moment.expand(count, -1) + 100 * copy for copy in range(copies)])[..., None]
+    out, labels = mixed(features, torch.full((count,), 3), none=9)
+    moments = (out[..., 0] % 100).long()
+    assert labels.tolist() == [9] * 8 + [3] * 24
+    assert (moments[:4] == moments[:4, :1]).all()
+    assert all(row.sort().values.tolist() == list(range(FRAMES)) for row in moments[4:])
+    step = moments.diff(dim=1) % FRAMES
+    assert (step[8:] == 1).all() and not (step[4:8] == 1).all(dim=1).any()
+    assert ((out[4:, :, 0] >= 100).float().std(dim=1) == 0).all()  # a loop is of one copy
+
+
+def test_a_saved_judge_says_the_same_to_half_precision(tmp_path: Path) -> None:
+    judge = tiny_judge()
+    judge.save(tmp_path, {"minutes": 1})
+    images = torch.rand(4, 3, 24, 24) * 2 - 1  # of another size: resized
+    with torch.no_grad():
+        before, after = judge(images), Judge.load(tmp_path)(images)
+    for name in LABELS:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-2)
+
+
+def test_a_judge_of_another_toybox_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_judge().save(tmp_path, {})
+    monkeypatch.setitem(LABELS, "subject", ("unicorn", *LABELS["subject"][1:]))
+    with pytest.raises(UserError, match="another toybox"):
+        Judge.load(tmp_path)
+
+
+def test_too_little_data_and_missing_labels_are_refused(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    for few, message in (
+        (1, "400 images, 40 textureless ones and 128 clips are too few"),
+        (2, "400 images, 200 textureless ones and 40 clips are too few"),
+    ):
+        shards = read_shards(tmp_path)
+        shards[few].tables, shards[few].starts = [shards[few].tables[0][:40]], torch.tensor([0, 40])
+        with pytest.raises(UserError, match=message):
+            train_judge(*shards, Budget(steps=1), TINY)
+    save_file({"pixels": torch.zeros(1, 3, SIDE, SIDE).byte()}, tmp_path / "images-00000.safetensors")
+    with pytest.raises(UserError, match="has no 'caption'"):
+        LabelledShards(tmp_path, "images")
+
+
+def test_the_command_trains_for_its_time_and_leaves_a_judge_with_its_accuracy(
+    command: Command, tmp_path: Path
+) -> None:
+    write_shards(tmp_path)
+    result = command("dreamlift", "train", "judge", "--data", ".", "--out", "judge", "--minutes", 0.03)
+    assert result.returncode == 0, result.stderr
+    Judge.load(tmp_path / "judge")
+    notes = json.loads((tmp_path / "judge/config.json").read_text())["training"]
+    assert notes["minutes"] == 0.03 and notes["accuracy"].keys() == KNOWN
+    assert (notes["images"], notes["textureless"], notes["clips"]) == (368, 168, 96)
+    assert f"motion {notes['accuracy']['motion']:.1%}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "nowhere", "--out", "judge"], "nowhere holds no images"),
+        (["--data", ".", "--out", "judge", "--minutes", 0], "Training needs a number of steps or of minutes"),
+        (["--data", ".", "--out", "/dev/null/judge"], "Cannot write into the folder /dev/null/judge"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(command: Command, arguments: list, sentence: str) -> None:
+    result = command("dreamlift", "train", "judge", *arguments)
+    assert result.returncode == 2
+    assert sentence in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,88 @@
+"""Measures of meshes against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from core.toybox.camera import Camera
+from core.toybox.scenes import named_scene, paint
+from dream3d.meshing.extract import MeshOptions, extract_mesh
+from dream3d.meshing.mesh import Mesh
+from dream3d.meshing.pipeline import ELEVATION, ring, views_of
+from dream3d.nerf.scene_field import SceneField
+from dreamlift.evaluation.mesh_metrics import (
+    _aligned,
+    chamfer,
+    measure,
+    pictures_for_a_judge,
+    solid,
+    volume_iou,
+)
+
+
+def ball(radius: float = 0.6, centre=(0, 1, 0)) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions=4, radius=radius).apply_translation(centre)
+
+
+def painted(surface: trimesh.Trimesh) -> Mesh:
+    """Red in front, blue behind: its texture has two texels."""
+    front = np.asarray(surface.vertices)[:, 2] > 0
+    uv = np.stack([np.where(front, 0.25, 0.75), np.full(len(front), 0.5)], 1).astype(np.float32)
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[:, :32, 0], texture[:, 32:, 2] = 255, 255
+    colours = np.where(front[:, None], (255, 0, 0), (0, 0, 255)).astype(np.uint8)
+    faces = np.asarray(surface.faces, np.int32)
+    vertices, normals = (np.asarray(x, np.float32) for x in (surface.vertices, surface.vertex_normals))
+    return Mesh(vertices, normals, colours, faces, uv, faces, texture)
+
+
+def test_the_voxels_of_a_ball_fill_its_volume() -> None:
+    spacing = 0.03
+    inside = solid(ball(), np.array([-0.7, 0.3, -0.7]), spacing)
+    assert inside.sum() * spacing**3 == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.02)
+    x, y, z = (np.argwhere(inside).mean(0) + 0.5) * spacing + np.array([-0.7, 0.3, -0.7])
+    assert (x, y, z) == pytest.approx((0, 1, 0), abs=0.02)
+
+
+def test_balls_in_balls() -> None:
+    assert volume_iou(ball(0.6), ball(0.6)) == 1
+    assert volume_iou(ball(0.6), ball(0.3)) == pytest.approx(1 / 8, rel=0.08)
+    assert chamfer(ball(0.6), ball(0.5)) == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_mesh_is_like_itself_and_a_turned_one_is_not() -> None:
+    egg = ball().apply_scale([1, 1.2, 0.8])
+    same = measure(painted(egg), painted(egg))
+    assert same.silhouette_iou == 1 and same.psnr == 100 and same.own_azimuths == 8
+    assert same.volume_iou == 1 and same.chamfer < 0.03
+    back = painted(egg.copy())
+    back = Mesh(**{**vars(back), "texture": back.texture[:, ::-1].copy()})
+    turned = measure(back, painted(egg))
+    assert turned.silhouette_iou == 1 and turned.psnr < 15 and turned.own_azimuths == 0
+
+
+def test_alignment_undoes_a_similarity() -> None:
+    truth = trimesh.creation.box((0.6, 1.0, 0.4)).apply_translation((0.05, 1.05, 0))
+    truth = truth.subdivide_to_size(0.1)
+    moved = truth.copy().apply_translation((0, -1, 0)).apply_scale(0.9).apply_translation((0.06, 1.0, 0.05))
+    aligned = _aligned(painted(moved), painted(truth))
+    assert np.abs(np.asarray(aligned.bounds) - truth.bounds).max() < 0.03
+
+
+def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> None:
+    scene = named_scene("bear", "holding a balloon", backdrop="on a light blue background")
+    azimuth = torch.tensor([-90.0, -45.0, 0.0, 45.0, 90.0])
+    camera, shadow = Camera(azimuth, torch.full((5,), ELEVATION)), torch.zeros(5, dtype=torch.bool)
+    seen, picture = paint([scene], torch.zeros(5), camera, shadow, textureless=True)
+    coloured, _ = paint([scene], torch.zeros(5), camera, shadow)
+
+    coarse = MeshOptions(resolution=80, levels=3, texture=64)
+    mesh, _ = extract_mesh(SceneField(scene), views_of(ring(1)), (picture.alpha[2] > 0.5).numpy(), coarse)
+    shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
+    inside = picture.alpha[:, 0] == 1
+    apart, apart_in_colour = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, coloured))
+    assert apart < 0.015 and apart_in_colour > 0.1
+    assert (shown - seen).abs().mean() < 0.03  # the backdrop's shade and the outlines too

@@ -1,0 +1,81 @@
+"""Image checkpoints with a motion adapter as clip models of `gen-video`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.pretrained.hub import kind
+from core.pretrained.quiet import quieten
+from video.animatediff.motion_model import MotionModel, load_motion_model
+from video.clip_model import OnState, first_frame
+from video.options import ClipOptions
+from video.pipelines.families import Family
+from video.pipelines.load import lora_digests, precision
+from video.pipelines.pipelines import STILLS
+from video.pipelines.weights import digests, motion_files, sha256
+from video.record import CheckpointRecord
+
+
+class AnimatedModel:
+    """A `MotionModel` as a clip model."""
+
+    keeps_latents = True
+
+    def __init__(self, model: MotionModel, family: Family, record: CheckpointRecord) -> None:
+        self.model = model
+        self.family = family
+        self.record = record
+
+    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+        width, height = self.family.resolution(options)
+        return self.model.sample(
+            [prompt],
+            frames=options.frames,
+            steps=options.steps,
+            guidance=options.guidance,
+            negative=options.negative,
+            seeds=[seed],
+            size=(height, width),
+            image=first_frame(options.image, width, height) if options.image else None,
+            on_state=on_state,
+        )
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.model.decode(x)
+
+    def stills(self, x: Tensor) -> Tensor:
+        """Up to `STILLS` frames from the whole length of the clip."""
+        chosen = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int()
+        return self.model.decode(x[:, :, chosen.to(x.device)])
+
+
+def load_animated(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> AnimatedModel:
+    """An image checkpoint lifted into time as the options ask: adapter, precision, LoRA, offload, tiling.
+
+    Raises UserError for weights that are missing, damaged or do not fit each other.
+    """
+    quieten()
+    assert options.motion
+    dtype = precision(options, device)
+    model = load_motion_model(
+        folder,
+        options.motion,
+        device=device,
+        dtype=dtype,
+        lora=options.lora,
+        offload=options.offload is not None,
+    )
+    if options.tiling:
+        model.image.pipeline.vae.enable_tiling()
+    record = CheckpointRecord(
+        folder=str(folder),
+        pipeline=kind(folder),
+        dtype=str(dtype).removeprefix("torch."),
+        sha256=digests(folder)
+        | {f"motion/{file.name}": sha256(file) for file in motion_files(options.motion)}
+        | lora_digests(options.lora),
+    )
+    return AnimatedModel(model, family, record)

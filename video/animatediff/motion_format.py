@@ -1,0 +1,194 @@
+"""Files of motion adapters: diffusers' folders and AnimateDiff's own files, read and written bit by bit.
+
+Both hold the same tensors. Here they always go by diffusers' names; those of AnimateDiff's own code (Guo et
+al. 2023) are translated on the way in and out. The versions differ in what they hold, not in how: v1 has 24
+positions and nothing in the middle block, v2 has 32 and a module there, v3 is v1 with 32 positions (and a
+LoRA beside it for the image layers), SDXL's beta is v3 with three levels.
+"""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.io.atomic import whole, writable_folder
+from core.io.presets import checked
+
+CONFIG = "config.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS_HALF = "diffusion_pytorch_model.fp16.safetensors"  # what some folders of the hub have instead
+
+HEADS = 8  # of every AnimateDiff; its own files do not say
+
+
+class MotionConfig(BaseModel):
+    """The shape of a motion adapter, by the names of diffusers' `MotionAdapter`.
+
+    Where a value may differ from level to level, one number stands for all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    motion_layers_per_block: int | tuple[int, ...] = 2
+    motion_transformer_layers_per_block: int | tuple[int, ...] = 1
+    motion_mid_block_layers_per_block: int = 1
+    motion_transformer_layers_per_mid_block: int = 1
+    motion_num_attention_heads: int | tuple[int, ...] = HEADS
+    motion_norm_num_groups: int = 32
+    motion_max_seq_length: int = Field(default=32, ge=1, description="frames that it can see at once")
+    use_motion_mid_block: bool = True
+    conv_in_channels: None = Field(default=None, description="of PIA, which is another model")
+
+    def per_level(self, name: str) -> tuple[int, ...]:
+        """The values of a field, one a level of the U-Net. Raises UserError when there are not so many."""
+        value, levels = getattr(self, name), len(self.block_out_channels)
+        values = (value,) * levels if isinstance(value, int) else value
+        if len(values) != levels:
+            raise UserError(f"The motion adapter's {name} has {len(values)} values for {levels} levels.")
+        return values
+
+
+class MotionFile(NamedTuple):
+    """What the file or folder of a motion adapter holds."""
+
+    config: MotionConfig
+    tensors: dict[str, Tensor]  # by diffusers' names, in the precision of the file
+
+
+def read_motion(path: Path) -> MotionFile:
+    """A motion adapter: a folder that diffusers' `MotionAdapter` has saved, or a file in either naming.
+
+    What a file does not say is AnimateDiff's own: 8 heads, groups of 32.
+
+    Raises UserError when it is missing, damaged, or no motion adapter.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    tensors = from_original(_read_tensors(path))
+    if not tensors:
+        raise UserError(f"{path} holds no motion adapter: none of its weights is of a motion module.")
+    return MotionFile(_config_of(tensors, path), tensors)
+
+
+def write_motion(folder: Path, motion: MotionFile) -> None:
+    """Writes a folder that diffusers' `MotionAdapter.from_pretrained` reads; the tensors as they are.
+
+    Raises UserError when nothing can be written there.
+    """
+    writable_folder(folder)
+    with whole(folder / WEIGHTS) as draft:
+        _save(motion.tensors, draft)
+    with whole(folder / CONFIG) as draft:
+        settings = {"_class_name": "MotionAdapter", **motion.config.model_dump(mode="json")}
+        draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def write_original(path: Path, motion: MotionFile) -> None:
+    """Writes the tensors under AnimateDiff's own names, as they are, into one .safetensors file."""
+    writable_folder(path.parent)
+    with whole(path) as draft:
+        _save(to_original(motion.tensors), draft)
+
+
+# AnimateDiff's name of a part of a transformer block -> diffusers'
+PARTS = {
+    "attention_blocks.0": "attn1",
+    "attention_blocks.1": "attn2",
+    "norms.0": "norm1",
+    "norms.1": "norm2",
+    "ff_norm": "norm3",
+}
+POSITIONS = "pos_embed.pe"
+ORIGINAL_POSITIONS = [
+    f"attention_blocks.{i}.pos_encoder.pe" for i in range(2)
+]  # of which diffusers keeps one
+
+
+def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of motion modules by diffusers' names; others are left out. Diffusers' names stay."""
+    translated = {}
+    for name, value in tensors.items():
+        name = name.removeprefix("module.").replace(".temporal_transformer.", ".")
+        if ".motion_modules." not in name or name.endswith(ORIGINAL_POSITIONS[1]):
+            continue
+        name = name.replace(ORIGINAL_POSITIONS[0], POSITIONS)
+        for original, part in PARTS.items():
+            name = name.replace(f".{original}.", f".{part}.")
+        translated[name] = value
+    return translated
+
+
+def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_original`."""
+    translated = {}
+    for name, value in tensors.items():
+        name = re.sub(r"(motion_modules\.\d+)\.", r"\1.temporal_transformer.", name)
+        for original, part in PARTS.items():
+            name = name.replace(f".{part}.", f".{original}.")
+        for positions in ORIGINAL_POSITIONS if name.endswith(POSITIONS) else [POSITIONS]:
+            translated[name.replace(POSITIONS, positions)] = value
+    return translated
+
+
+def _read_folder(folder: Path) -> MotionFile:
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"There is no motion adapter in {folder}: cannot read {CONFIG}.") from error
+    except ValueError as error:
+        raise UserError(f"The motion adapter's {folder / CONFIG} is damaged: it is not JSON.") from error
+    kind = settings.get("_class_name") if isinstance(settings, dict) else None
+    if kind != "MotionAdapter":
+        raise UserError(f"{folder} is no motion adapter: its {CONFIG} is of {kind or 'something else'}.")
+    known = {name: value for name, value in settings.items() if not name.startswith("_")}
+    weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else WEIGHTS_HALF)
+    return MotionFile(checked(known, MotionConfig, folder / CONFIG), _read_tensors(weights))
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # weights_only: tensors and plain containers, and nothing that a pickle could ask to be run. Before
+        # torch 2.6 it could be tricked (CVE-2025-32434), which is why pyproject.toml asks for that.
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"Cannot read the motion adapter {path}: {error.strerror or error}.") from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(
+            f"The motion adapter {path} is damaged, or holds more than tensors: get it as .safetensors."
+        ) from error
+    stored = stored.get("state_dict", stored) if isinstance(stored, dict) else {}
+    return {name: value for name, value in stored.items() if isinstance(value, Tensor)}
+
+
+def _config_of(tensors: Mapping[str, Tensor], path: Path) -> MotionConfig:
+    """The shape that tensors without a config have."""
+    channels, layers = [], []
+    while (first := f"down_blocks.{len(channels)}.motion_modules.0.norm.weight") in tensors:
+        channels.append(len(tensors[first]))
+        pattern = re.compile(rf"down_blocks\.{len(layers)}\.motion_modules\.\d+\.norm\.weight")
+        layers.append(sum(1 for name in tensors if pattern.fullmatch(name)))
+    positions = tensors.get(f"down_blocks.0.motion_modules.0.transformer_blocks.0.{POSITIONS}")
+    if not channels or positions is None:
+        raise UserError(f"{path} holds no whole motion adapter: it lacks the modules of the first block.")
+    return MotionConfig(
+        block_out_channels=tuple(channels),
+        motion_layers_per_block=tuple(layers),
+        motion_max_seq_length=positions.shape[1],
+        use_motion_mid_block=any(name.startswith("mid_block.") for name in tensors),
+    )
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, path)

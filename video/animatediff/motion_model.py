@@ -1,0 +1,202 @@
+"""Image checkpoints lifted into time by a motion adapter: AnimateDiff, as a model that draws clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.diffusion.denoiser import Denoiser
+from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance
+from core.models.image_model import OnState, check_scale, finished, generators_of
+from core.pretrained.first_stage import KLFirstStage
+from core.pretrained.hub import located
+from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageModel, load_image_model
+from core.pretrained.network import DiffusersUNet
+from core.pretrained.sampling import Sampling
+from core.samplers import noise_like
+from video.animatediff.inflated_unet import InflatedUNet, fresh_config
+from video.animatediff.motion_format import MotionFile, read_motion, write_motion
+from video.animatediff.motion_layers import MotionLayers
+from video.animatediff.motion_lora import add_motion_lora, is_motion_lora
+from video.nn.windows import OverlappingWindows
+from video.reconstruction import ReconstructionGuidance
+
+NONE = "none"  # in place of a motion adapter: fresh layers, every frame an image of its own
+
+# The noise that AnimateDiff's layers were trained with, which is not the image model's: configs/inference of
+# its code, for Stable Diffusion and for SDXL's beta. (diffusers' examples take the first for both.)
+SCHEDULES = {
+    STABLE_DIFFUSION: {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012},
+    SDXL: {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.020},
+}
+TRAINED_FRAMES = 16  # of all AnimateDiff versions
+
+
+class MotionModel:
+    """Draws clips of prompts with an image checkpoint and a motion adapter."""
+
+    def __init__(
+        self, image: PretrainedImageModel, motion: MotionLayers, sampling: Sampling, overlap: int = 4
+    ) -> None:
+        """image: of Stable Diffusion or SDXL; its U-Net gets hooks, and so is an image model no more.
+        sampling: of the motion layers' noise schedule. overlap: frames that the windows of long clips share.
+
+        Raises UserError when the motion layers are for another U-Net.
+        """
+        network = image.denoiser.network
+        assert isinstance(network, DiffusersUNet)
+        self.image, self.motion, self.sampling = image, motion, sampling
+        self.device = image.device
+        self.inflated = InflatedUNet(network, network.unet, motion)
+        limit = motion.config.motion_max_seq_length
+        size = min(TRAINED_FRAMES, limit)
+        windows = OverlappingWindows(self.inflated, limit, size, min(overlap, size - 1))
+        self.denoiser = Denoiser(windows, sampling.schedule, sampling.parameterization).eval()
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        frames: int = TRAINED_FRAMES,
+        steps: int = 25,
+        guidance: float = 7.5,
+        negative: str = "",
+        seeds: Sequence[int] | None = None,
+        size: tuple[int, int] | None = None,
+        image: Tensor | None = None,
+        image_scale: float = 3.0,
+        on_state: OnState | None = None,
+    ) -> Tensor:
+        """Clips (B,3,frames,height,width) in [-1, 1] of B prompts, by DDIM.
+
+        frames: more than the adapter sees at once are drawn in overlapping windows, each frame with noise of
+            its own.
+        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
+        seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
+        size: (height, width) in pixels; that of the checkpoint's training unless given.
+        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it
+            by `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
+        on_state: called after every step; what it is told of are latents, for `decode`.
+
+        Raises UserError for empty prompts and impossible frames, steps, guidance, seeds, sizes or images.
+        """
+        check_scale(guidance)
+        if frames < 1:
+            raise UserError(f"A clip must have at least one frame, not {frames}.")
+        generators = generators_of(prompts, seeds)
+        channels, height, width = self._latent_shape(size)
+        noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
+        guided = ClassifierFreeGuidance(self.denoiser, guidance, self.image.encode([negative]))
+        sampling = self.sampling
+        if image is not None:
+            guided = ReconstructionGuidance(guided, self._first_frame(image, noise), image_scale)
+            noise = guided.begin(noise, sampling.timesteps(steps)[0])
+            sampling = replace(sampling, end=-1)  # not a little before, which would leave noise in the image
+        states = sampling.states(guided, noise, self.image.encode(prompts), steps)
+        return self.decode(finished(states, on_state))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Clips (B,3,F,H,W) in [-1, 1] of latents (B,C,F,h,w), a few frames at a time; without gradient."""
+        return self.image.decode(x)
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """The latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], for `decode`; without gradient."""
+        latents = self._first_stage.latents(clips.transpose(1, 2).flatten(0, 1))
+        return latents.unflatten(0, (len(clips), -1)).transpose(1, 2)
+
+    def save_motion(self, folder: Path) -> None:
+        """Writes the motion layers as a folder that diffusers' `MotionAdapter.from_pretrained` reads."""
+        write_motion(folder, MotionFile(self.motion.config, self.motion.state_dict()))
+
+    def _latent_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        channels, *sides = self.image.shape
+        if size is not None:
+            factor = self._first_stage.downscale
+            if min(size) < factor or any(side % factor for side in size):
+                raise UserError(f"The height and width of a clip must be multiples of {factor}, not {size}.")
+            sides = [side // factor for side in size]
+        return channels, sides[0], sides[1]
+
+    def _first_frame(self, image: Tensor, noise: Tensor) -> Tensor:
+        """The latents (B or 1,C,1,h,w) of the image."""
+        wanted = tuple(side * self._first_stage.downscale for side in noise.shape[-2:])
+        if image.shape[1:] != (3, *wanted) or len(image) not in (1, len(noise)):
+            raise UserError(f"The image must be (1,3,{wanted[0]},{wanted[1]}), not {tuple(image.shape)}.")
+        return self.encode(image[:, :, None])
+
+    @property
+    def _first_stage(self) -> KLFirstStage:
+        assert self.image.first_stage is not None
+        return self.image.first_stage
+
+
+def load_motion_model(
+    name_or_folder: str | Path,
+    motion: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    lora: Sequence[str] = (),
+    offload: bool = False,
+    slicing: bool = False,
+    overlap: int = 4,
+) -> MotionModel:
+    """An image checkpoint of Stable Diffusion 1.x or SDXL lifted into time.
+
+    name_or_folder, dtype, offload, slicing: as in `load_image_model`.
+    motion: a motion adapter, by hub id, folder or file, see `read_motion`; or "none": fresh layers, with
+        which every frame is what the image model draws of its noise, at the image model's own schedule.
+    lora: as in `load_image_model`, among them v3's domain adapter, which goes to the image layers; weights
+        for motion modules (AnimateDiff's camera motions) go there.
+    overlap: frames that the windows of long clips share.
+
+    Raises UserError as `load_image_model` and `read_motion` do, and when the two do not fit each other.
+    """
+    of_motion = [source for source in lora if is_motion_lora(source)]
+    image = load_image_model(
+        name_or_folder,
+        device=device,
+        dtype=dtype,
+        lora=[source for source in lora if source not in of_motion],
+        offload=offload,
+        slicing=slicing,
+    )
+    if not isinstance(image, PretrainedImageModel) or image.name not in SCHEDULES:
+        raise UserError(
+            f"Motion adapters are for Stable Diffusion 1.x and SDXL, and {name_or_folder} is neither."
+        )
+    layers, sampling = _layers(image, motion)
+    for source in of_motion:
+        add_motion_lora(layers, source)
+    unet = image.pipeline.unet
+    layers.to(image.device, unet.dtype).eval().requires_grad_(False)
+    return MotionModel(image, layers, sampling, overlap)
+
+
+def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLayers, Sampling]:
+    """The motion layers for an image model, and how they are sampled."""
+    unet = image.pipeline.unet
+    if str(motion) == NONE:
+        return MotionLayers(fresh_config(unet)), image.sampling
+    path = located(motion)
+    config, tensors = read_motion(path)
+    # As in diffusers, the groups are those of the U-Net: files in the original format do not say.
+    layers = MotionLayers(config.model_copy(update={"motion_norm_num_groups": unet.config.norm_num_groups}))
+    wanted = layers.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape:
+            raise UserError(f"The weights of the motion adapter {motion} do not fit its config: see {name}.")
+    layers.load_state_dict(tensors)
+    return layers, motion_sampling(image)
+
+
+def motion_sampling(image: PretrainedImageModel) -> Sampling:
+    """How AnimateDiff's layers are sampled on top of that image model."""
+    config = {**image.pipeline.scheduler.config, **SCHEDULES[image.name]}
+    return Sampling.of({**config, "steps_offset": 1, "rescale_betas_zero_snr": False})

@@ -1,0 +1,75 @@
+"""The image network lifted into time: a space-time U-Net that starts as the image network, frame by frame."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from core.condition import Condition
+from core.nn.unet import UNet
+from video.nn.temporal import TemporalBlock, TemporalConfig
+
+
+class SpaceTimeUNet(nn.Module):
+    """A U-Net on images with temporal layers after each of its spatial blocks.
+
+    Ho et al. 2022, "Video Diffusion Models", section 3 (factorized space-time attention), and Singer et al.
+    2022, "Make-A-Video", section 3.2 (pseudo-3D convolution, identity at initialisation).
+
+    The weights of the image network keep their names under `image.`, those of the temporal layers lie under
+    `temporal.`: a checkpoint may hold the second alone, beside the image model it belongs to.
+    """
+
+    def __init__(self, image: UNet, config: TemporalConfig):
+        super().__init__()
+        self.config = config
+        self.image = image
+        self.temporal = nn.ModuleList(
+            TemporalBlock(width, image.config.embedding_width, config) for width in image.block_widths
+        )
+
+    def forward(
+        self, clip: Tensor, t: Tensor, condition: Condition, independent_frames: bool = False
+    ) -> Tensor:
+        """The raw output of the network; what it means is the parameterization's business.
+
+        Args:
+            clip: (B,C,F,H,W), any F >= 1.
+            t: (B,) timesteps, integer or fractional: one noise level for all frames of a clip.
+            condition: of length B; its attributes are (B,V), or (B,F,V) to tell each frame its own.
+            independent_frames: leave out the temporal layers: every frame is an image by itself and comes out
+                as the image network has it. For the images of joint training (Ho et al. 2022, section 3).
+
+        Returns:
+            A tensor like clip.
+
+        Raises:
+            ValueError: the shapes do not fit the configuration or each other.
+        """
+        if clip.ndim != 5:
+            raise ValueError(f"clips must be (B,C,F,H,W), not {tuple(clip.shape)}")
+        if t.ndim != 1 or t.shape[0] != clip.shape[0]:
+            raise ValueError(f"{clip.shape[0]} clips, timesteps {tuple(t.shape)}: one timestep a clip")
+        frames = clip.shape[2]
+
+        def mix_frames(index: int, h: Tensor, embedding: Tensor) -> Tensor:
+            return self.temporal[index](h, embedding, frames)
+
+        images = clip.transpose(1, 2).flatten(0, 1)
+        out = self.image(images, t, condition, None if independent_frames else mix_frames)
+        return out.unflatten(0, (-1, frames)).transpose(1, 2)
+
+    def spatial_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the image network."""
+        return self.image.parameters()
+
+    def temporal_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the temporal layers."""
+        return self.temporal.parameters()
+
+
+def inflate(unet: UNet, config: TemporalConfig | None = None) -> SpaceTimeUNet:
+    """A space-time U-Net that returns, frame by frame, what `unet` returns, until its temporal layers train.
+
+    It holds `unet` itself, not a copy: training all of it trains `unet` too.
+    """
+    return SpaceTimeUNet(unet, config or TemporalConfig())

@@ -1,0 +1,84 @@
+"""From a diffusers folder to a pipeline on its device. Imports diffusers when called."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import UserError
+from core.io.machine import usual_dtype
+from core.pretrained.hub import first_line
+from core.pretrained.lora import add, split_scale, weights_file
+from core.pretrained.quiet import quieten
+from video.options import ClipOptions
+from video.pipelines.families import Family
+from video.pipelines.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
+from video.pipelines.weights import digests, sha256, variant
+from video.record import CheckpointRecord
+
+MODELS = {"Wan": Wan, "LTX": LTX, "CogVideoX": CogVideoX, "ModelScope": ModelScope}
+
+
+def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> PipelineModel:
+    """The video model of a folder, as the options ask for it: precision, LoRA, offload, tiling.
+
+    Raises UserError for weights that are missing, damaged or do not fit.
+    """
+    quieten()
+    dtype = precision(options, device)
+    name = family.image_pipeline if options.image else family.pipeline
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch_dtype is called dtype from diffusers 0.36 on
+        pipeline = _read(name, folder, {"default": dtype, **exact_parts(family)})
+    pipeline.set_progress_bar_config(disable=True)
+    for source in options.lora:
+        add(pipeline, source)
+    pipeline.vae.enable_slicing()
+    if options.tiling:
+        pipeline.vae.enable_tiling()
+    _place(pipeline, options, device)
+    record = CheckpointRecord(
+        folder=str(folder),
+        pipeline=name,
+        dtype=str(dtype).removeprefix("torch."),
+        sha256=digests(folder) | lora_digests(options.lora),
+    )
+    return MODELS[family.title](pipeline, family, device, record)
+
+
+def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
+    """What is asked for, else `usual_dtype`."""
+    return getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
+
+
+def exact_parts(family: Family) -> dict[str, torch.dtype]:
+    """The parts that stay in float32: those of Wan lose too much in half precision, its authors say."""
+    return {"vae": torch.float32, "image_encoder": torch.float32} if family.title == "Wan" else {}
+
+
+def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:
+    import diffusers
+
+    try:
+        return getattr(diffusers, name).from_pretrained(
+            folder, torch_dtype=dtypes, variant=variant(folder), use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"Cannot load the {name} in {folder}: {first_line(error)}.") from error
+
+
+def lora_digests(lora: Sequence[str]) -> dict[str, str]:
+    """The sha256 of LoRA weights, by their names and scales as they were given."""
+    return {source: sha256(weights_file(split_scale(source)[0])) for source in lora}
+
+
+def _place(pipeline: Any, options: ClipOptions, device: torch.device) -> None:
+    match options.offload:
+        case "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        case "layers":
+            pipeline.enable_sequential_cpu_offload(device=device)
+        case None:
+            pipeline.to(device)
