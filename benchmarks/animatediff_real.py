@@ -88,7 +88,7 @@ class Ours:
             guidance=GUIDANCE,
             seeds=[0],
             size=(size.side, size.side),
-            on_state=clock,
+            on_step=clock,
         )
         return clip, clock.seconds
 

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from core.attributes import WIDTH
 from core.condition import Condition
-from core.diffusion.denoiser import Denoiser, Denoises
+from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.diffusion.schedule import NoiseSchedule
 from core.nn.embeddings import timestep_embedding
 from core.samplers import ddim, noise_like
-from core.training.trainer import examples, stratified_timesteps
+from core.training.trainer import batch_indices, stratified_timesteps
 
 CLASSES = 10
-LEVELS = 17  # of grey in the data, 0 to 16
+LEVELS = 17  # of gray in the data, 0 to 16
 TESTED = 297  # digits that no model is trained on
 BATCH = 128
 JUDGE_STEPS = 600  # of training the judge
@@ -31,7 +31,7 @@ class Digits(NamedTuple):
     labels: Tensor
 
     def enlarged(self, size: int) -> Digits:
-        """Colour images (N,3,size,size), enlarged smoothly."""
+        """Color images (N,3,size,size), enlarged smoothly."""
         images = F.interpolate(self.images, size=(size, size), mode="bicubic").clamp(-1, 1)
         return Digits(images.expand(-1, 3, -1, -1).contiguous(), self.labels)
 
@@ -140,7 +140,7 @@ def train(
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         optimizer.zero_grad()
-        loss(examples(size, batch, 0, step)).backward()
+        loss(batch_indices(size, batch, 0, step)).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         falling.step()
@@ -166,7 +166,7 @@ def train_denoiser(
 
 
 def drawn(
-    denoiser: Denoises, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
+    denoiser: DenoiserLike, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
 ) -> Tensor:
     """(B,C,H,W) samples of the classes (B,) by DDIM, not clamped; sample i is that of seed + i."""
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(labels))]

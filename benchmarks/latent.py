@@ -45,7 +45,7 @@ def autoencoder(data: Digits, steps: int) -> Autoencoder:
         noise = 0.1 * torch.randn(len(images)).abs()
         given_back, encoded = model(images, noise)
         assert isinstance(encoded, Gaussian)
-        return F.mse_loss(given_back, images) + 1e-6 * encoded.divergence().mean()
+        return F.mse_loss(given_back, images) + 1e-6 * encoded.kl_divergence().mean()
 
     train(model, loss, len(data.labels), steps, BATCH)
     model.eval().requires_grad_(False).fit_statistics(data.images.split(BATCH))
@@ -94,7 +94,9 @@ def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, F
     torch.manual_seed(seed)
     with flop_counter() as spent:
         first = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
-        latents = Digits(torch.cat([first.latents(part) for part in data.images.split(BATCH)]), data.labels)
+        latents = Digits(
+            torch.cat([first.to_latents(part) for part in data.images.split(BATCH)]), data.labels
+        )
         model = denoiser(4, clip=None)
         train_denoiser(model, simple_loss, latents, round(effort * LATENT_STEPS), BATCH)
     return found | {"latents": figures(model, (4, 8, 8), first.decode, spent.get_total_flops())}

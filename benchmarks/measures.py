@@ -31,7 +31,7 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall of (N,D) and (M,D) features (Kynkaanniemi et al. 2019, equations 1-2).
 
-    Whatever lies within the distance of some point of a set to its k-th nearest neighbour in that set lies
+    Whatever lies within the distance of some point of a set to its k-th nearest neighbor in that set lies
     among the set; k < N, M.
     """
     return PrecisionRecall(_share_among(samples, real, k), _share_among(real, samples, k))

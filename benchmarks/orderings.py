@@ -51,7 +51,7 @@ from benchmarks.digits import (
 )
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.report import write_json
-from core.diffusion.denoiser import Denoiser, Denoises
+from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance, ClassifierGuidance
@@ -147,7 +147,7 @@ def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
     labels = torch.arange(SAMPLES) % CLASSES
     unsaid = said(torch.tensor([-1]))
 
-    def measured(guided: Denoises) -> PrecisionRecall:
+    def measured(guided: DenoiserLike) -> PrecisionRecall:
         return precision_recall(real, judge.features(drawn(guided, (1, 8, 8), labels).clamp(-1, 1)))
 
     curves = {
@@ -224,16 +224,16 @@ def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
     for found in figures.values():
         likelihoods = {**found.get("schedule", {}), **found.get("objective", {})}
         bits.plot(list(likelihoods), list(likelihoods.values()), "o", color="tab:blue", alpha=0.6)
-        for name, colour in (("classifier", "tab:blue"), ("classifier-free", "tab:orange")):
+        for name, color in (("classifier", "tab:blue"), ("classifier-free", "tab:orange")):
             curve = found.get("guidance", {}).get(name, [])
             points = [point["recall"] for point in curve], [point["precision"] for point in curve]
-            trade.plot(*points, "o-", color=colour, alpha=0.6, label=name)
-        for name, colour in (("pixels", "tab:blue"), ("latents", "tab:orange")):
+            trade.plot(*points, "o-", color=color, alpha=0.6, label=name)
+        for name, color in (("pixels", "tab:blue"), ("latents", "tab:orange")):
             if model := found.get("latents", {}).get(name):
                 point = model["milliseconds"], model["distance"]
-                distance.plot(*point, "o", color=colour, alpha=0.6, label=name)
+                distance.plot(*point, "o", color=color, alpha=0.6, label=name)
         if floor := found.get("latents", {}).get("distance of test digits"):
-            distance.axhline(floor, color="grey", linewidth=0.5, label="test digits")
+            distance.axhline(floor, color="gray", linewidth=0.5, label="test digits")
     bits.set(title="Test digits", ylabel="bits per dimension")
     trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
     distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance")

@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.report import peak_memory, write_json
-from core.io.machine import describe, pick_device
+from core.io.machine import describe_device, pick_device
 
 PROMPT = "a fox holding a controller"
 GUIDANCE, T, SEED = 100.0, 500, 0
@@ -102,12 +102,12 @@ def diffusers_sample(place: Place) -> Step:
 
 def ours_distil(place: Place) -> Step:
     from core.guidance import ClassifierFreeGuidance
-    from dream3d.distill import SDS, LinearAnnealing, space_of
+    from dream3d.distill import SDS, LinearAnnealing, make_model_space
 
     model = ours_of(place)
     guided = ClassifierFreeGuidance(model.denoiser, GUIDANCE, model.encode([""]))
     at = (T / model.denoiser.schedule.timesteps,) * 2
-    sds = SDS(guided, LinearAnnealing(at, at), space_of(model.first_stage))
+    sds = SDS(guided, LinearAnnealing(at, at), make_model_space(model.first_stage))
     said, picture = model.encode([PROMPT]), torch.zeros(1, 3, model.size, model.size, device=place.device)
     picture.requires_grad_()
     generator = torch.Generator()
@@ -151,13 +151,15 @@ def diffusers_distil(place: Place) -> Step:
 
 def ours_dream3d(place: Place) -> Step:
     from core.io.presets import load_preset
-    from dream3d.generate import begin
-    from dream3d.options import Job, ObjectOptions
+    from dream3d.generate import start_optimization
+    from dream3d.options import ObjectJob, ObjectOptions
 
     model = ours_of(place)
-    options = load_preset("dream3d/checkpoint", ObjectOptions).fitted(takes_camera=False, latents=True)
-    job = Job(PROMPT, SEED, Path("fox.obj"))
-    run = begin(job, model, options.model_copy(update={"views": 1}), bundled=False)
+    options = load_preset("dream3d/checkpoint", ObjectOptions).with_model_defaults(
+        takes_camera=False, latents=True
+    )
+    job = ObjectJob(PROMPT, SEED, Path("fox.obj"))
+    run = start_optimization(job, model, options.model_copy(update={"views": 1}), bundled=False)
     states = iter(run)
     return lambda: next(states).losses["distillation"]
 
@@ -242,7 +244,11 @@ def main() -> None:
     console.print(table(figures))
     if given.out:
         stored = {case: {who: m._asdict() for who, m in each.items()} for case, each in figures.items()}
-        about = {"device": describe(device), "dtype": str(dtype).removeprefix("torch."), "tiny": given.tiny}
+        about = {
+            "device": describe_device(device),
+            "dtype": str(dtype).removeprefix("torch."),
+            "tiny": given.tiny,
+        }
         write_json(given.out, {**about, "cases": stored})
 
 

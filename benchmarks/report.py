@@ -12,24 +12,24 @@ from typing import Any
 
 import torch
 
-from core.io.atomic import whole
-from core.io.machine import describe, versions
+from core.io.atomic import atomic_write
+from core.io.machine import describe_device, package_versions
 
 
 def machine() -> dict[str, Any]:
     """The machine, how busy it was at the time, the versions of what ran, and the date."""
     return {
-        "machine": describe(torch.device("cpu")),
+        "machine": describe_device(torch.device("cpu")),
         "processor": _processor(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "versions": versions(),
+        "versions": package_versions(),
         "date": date.today().isoformat(),
     }
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """The figures and `machine()`, as one JSON object."""
-    with whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps({**machine(), **figures}, indent=2) + "\n", encoding="utf-8")
 
 

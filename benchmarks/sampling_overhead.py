@@ -9,7 +9,7 @@ being finite and yields a state a step; the others do neither.
 
 k-diffusion is left out unless it can be imported: of its many dependencies the samplers need torchdiffeq,
 torchsde and torchvision. It has neither UniPC nor flows; its DDIM is `sample_euler`, the same steps in other
-coordinates, and its DDPM `sample_euler_ancestral`, another discretisation.
+coordinates, and its DDPM `sample_euler_ancestral`, another discretization.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.report import write_json
-from core.attributes import attributes
+from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
@@ -41,7 +41,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddpm, dpm_solver, euler, heun, unipc
 
 SHAPE = (4, 3, 16, 16)
-CONDITION = Condition(torch.zeros(4, 1, 8), torch.ones(4, 1, dtype=torch.bool), attributes(4))
+CONDITION = Condition(torch.zeros(4, 1, 8), torch.ones(4, 1, dtype=torch.bool), encode_attributes(4))
 SCHEDULE = NoiseSchedule.scaled_linear()
 SETTINGS = {
     "beta_schedule": "scaled_linear",

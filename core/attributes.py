@@ -15,7 +15,7 @@ SHADOW = slice(8, 10)  # shadow on, shadow off
 WIDTH = 10
 
 
-def attributes(
+def encode_attributes(
     count: int,
     *,
     azimuth: Tensor | float | None = None,
@@ -62,7 +62,7 @@ def attributes(
     return torch.cat([camera, loop, ground], dim=1)
 
 
-def camera(rows: Tensor) -> tuple[Tensor, Tensor]:
+def decode_camera(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Azimuth in (-180, 180] and elevation in degrees, both (...), of attribute rows (...,WIDTH).
 
     The inverse of `attributes`; NaN where no camera was said.

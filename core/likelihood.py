@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises
+from core.diffusion.denoiser import DenoiserLike
 from core.diffusion.schedule import NoiseSchedule
 from core.losses import gaussian_log_density, prior_bits, reverse_step_bits
 from core.samplers import noise_like
@@ -37,7 +37,7 @@ class VariationalBound(NamedTuple):
 
 @torch.no_grad()
 def variational_bound(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x0: Tensor,
     condition: Condition,
     *,
@@ -72,7 +72,7 @@ class FlowLikelihood(NamedTuple):
 
 
 def flow_likelihood(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x0: Tensor,
     condition: Condition,
     *,
@@ -90,8 +90,8 @@ def flow_likelihood(
     from it; over u = asinh(s) it is nearly straight at either end. So Heun's method takes y over s, and the
     trace over u.
 
-    x0: (B,...); discrete data is dequantised, which bounds its bits per dimension from above.
-    generators: one a sample, of the dequantisation and the probes.
+    x0: (B,...); discrete data is dequantized, which bounds its bits per dimension from above.
+    generators: one a sample, of the dequantization and the probes.
     levels: see the module.
     steps: how many timesteps, evenly spaced, are visited, with two network calls each; all T unless given.
     probes: the trace is v' (d eps / d x) v for one random v along the whole path, Hutchinson's estimate,
@@ -105,7 +105,7 @@ def flow_likelihood(
     schedule = denoiser.schedule
     path = _path(schedule, steps)
     v = _probes(x0, generators, probes, probe_count)
-    data = x0 if levels is None else dequantised(x0, generators, levels)
+    data = x0 if levels is None else dequantize(x0, generators, levels)
 
     def flow(y: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """dy/ds (B,...) and d log p(y)/du (B,) in nats."""
@@ -139,7 +139,7 @@ def flow_likelihood(
     return FlowLikelihood(bits if levels is None else bits - math.log2(_bin_width(levels)), latent)
 
 
-def dequantised(x: Tensor, generators: Sequence[torch.Generator], levels: int = 256) -> Tensor:
+def dequantize(x: Tensor, generators: Sequence[torch.Generator], levels: int = 256) -> Tensor:
     """Discrete data (B,...), evenly spaced over [-1, 1], moved uniformly within its bins, which touch.
 
     -log2 of a density of the result, less log2 of a bin's width, is on average at least -log2 of the

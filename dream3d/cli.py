@@ -9,9 +9,16 @@ import typer
 
 from core.bundled import BUNDLED
 from core.io import outputs
-from core.io.command import run
+from core.io.command import run_app
 from core.io.presets import load_preset
-from dream3d.options import EXTENSIONS, Job, ObjectOptions, Source, check_prompt, check_source
+from dream3d.options import (
+    EXTENSIONS,
+    ImageModelReference,
+    ObjectJob,
+    ObjectOptions,
+    check_model_reference,
+    check_prompt,
+)
 
 START = time.perf_counter()
 
@@ -78,7 +85,7 @@ def dream3d(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     complete: Annotated[
-        bool, typer.Option(help="Say to the bundled model the colour that a prompt leaves open.")
+        bool, typer.Option(help="Say to the bundled model the color that a prompt leaves open.")
     ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
     preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date meanwhile.")] = True,
@@ -92,21 +99,23 @@ def dream3d(
 
     def chosen(preset: str) -> ObjectOptions:
         path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
-        return load_preset(path, ObjectOptions).changed(
+        return load_preset(path, ObjectOptions).with_changes(
             iterations=iterations, loss=loss, field=field, guidance=guidance, negative=negative
         )
 
     options = chosen(preset or STANDARD)
-    jobs = [Job(*planned) for planned in outputs.plan([prompt], num, seed, out, "mesh", EXTENSIONS)]
-    source = Source(model, Path(model) == MODEL, dtype, tuple(lora), offload)
-    check_source(source, options)
+    jobs = [
+        ObjectJob(*planned) for planned in outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
+    ]
+    source = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
+    check_model_reference(source, options)
     if preset is None and not source.bundled:
-        from core.pretrained.hub import OURS, kind, located
+        from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint
 
-        preset = STANDARD if kind(located(model)) == OURS else CHECKPOINT
+        preset = STANDARD if checkpoint_kind(resolve_checkpoint(model)) == NATIVE else CHECKPOINT
         options = chosen(preset)
     if source.bundled:
-        from core.toybox.captions import SUBJECT_NAMES, coloured, known_subject
+        from core.toybox.captions import SUBJECT_NAMES, known_subject, with_color
 
         if known_subject(prompt) is None:
             print(
@@ -115,7 +124,7 @@ def dream3d(
                 file=sys.stderr,
             )
         if complete:
-            texts = [coloured(job.prompt, job.seed) for job in jobs]
+            texts = [with_color(job.prompt, job.seed) for job in jobs]
             jobs = [
                 job if text == job.prompt else job._replace(completed=text)
                 for job, text in zip(jobs, texts, strict=True)
@@ -126,7 +135,7 @@ def dream3d(
     generate(
         jobs,
         options,
-        source=source,
+        reference=source,
         device=device,
         preset=preset or STANDARD,
         preview=preview,
@@ -137,4 +146,4 @@ def dream3d(
 
 def main() -> None:
     """The entry point of `dream3d`."""
-    run(app)
+    run_app(app)

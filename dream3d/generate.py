@@ -9,23 +9,23 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.io.interruption import interruption
-from core.io.machine import describe, pick_device, versions
+from core.io.interruption import catch_interrupts
+from core.io.machine import describe_device, package_versions, pick_device
 from core.io.sheet import write_sheet
-from core.models.image_model import TextToImage
-from core.pretrained.hub import kind, located, weights_sha256
+from core.models.image_model import ImageModelLike
+from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, weights_sha256
 from core.pretrained.image_model import load_image_model
-from dream3d.distill import space_of
-from dream3d.meshing.pipeline import finish, ring, write_object
+from dream3d.distill import make_model_space
+from dream3d.meshing.pipeline import mesh_field, orbit_cameras, write_object_files
 from dream3d.nerf.radiance_fields import HashField, VoxelField
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import checkpoint
 from dream3d.optimization import diagnostics as monitors
-from dream3d.optimization.backgrounds import learned_colour, plain_backdrops
-from dream3d.optimization.build_loss import teacher_of
-from dream3d.optimization.optimize import Optimization, State
-from dream3d.optimization.view_strategies import resized
-from dream3d.options import Job, ObjectOptions, Source
+from dream3d.optimization.backgrounds import learned_color, plain_backdrops
+from dream3d.optimization.build_loss import build_distillation
+from dream3d.optimization.optimize import Optimization, OptimizationState
+from dream3d.optimization.view_strategies import resize_images
+from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
@@ -34,21 +34,21 @@ LOOK_EVERY = 20  # iterations between looks at the object's health
 PHASE = 0.0  # of the action's loop: a mesh stands still
 
 
-class Watch:
+class ProgressCallback:
     """What happens after each iteration: previews, checkpoints, and a word when something goes wrong."""
 
     def __init__(
-        self, job: Job, optimization: Optimization, identity: dict[str, object], preview: bool
+        self, job: ObjectJob, optimization: Optimization, identity: dict[str, object], preview: bool
     ) -> None:
         self.job, self.optimization, self.identity, self.preview = job, optimization, identity, preview
         self.shown = self.saved = time.perf_counter()
         self.pause = PREVIEW_EVERY
         self.trouble: list[str] = []
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: OptimizationState) -> None:
         now = time.perf_counter()
         if state.iteration % LOOK_EVERY == 0:
-            self.trouble = monitors.health(state.taught.render).trouble
+            self.trouble = monitors.diagnose(state.result.render).warnings
         if self.preview and now - self.shown > self.pause:
             write_sheet(self.job.preview, _seen_and_wanted(state), self.job.prompt)
             self.shown = time.perf_counter()
@@ -58,28 +58,30 @@ class Watch:
             self.saved = now
 
 
-def _seen_and_wanted(state: State):
+def _seen_and_wanted(state: OptimizationState):
     """Frames (2N,H,W,3) uint8: the renders, and below them what the model would have them be."""
-    wanted = state.taught.wanted()
-    seen = resized(state.taught.seen, wanted.shape[-1])
+    wanted = state.result.targets()
+    seen = resize_images(state.result.renders, wanted.shape[-1])
     both = torch.cat([seen, wanted]).clamp(-1, 1)
     return ((both + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def identity_of(job: Job, options: ObjectOptions, source: Source) -> dict[str, object]:
+def run_identity(job: ObjectJob, options: ObjectOptions, source: ImageModelReference) -> dict[str, object]:
     """What a checkpoint of a run must be of, to go on with it."""
     run = {"prompt": job.text, "seed": job.seed, "options": options.model_dump(mode="json")}
     return run if source.bundled else {**run, "model": source.name, "lora": list(source.lora)}
 
 
-def begin(job: Job, model: TextToImage, options: ObjectOptions, bundled: bool) -> Optimization:
+def start_optimization(
+    job: ObjectJob, model: ImageModelLike, options: ObjectOptions, bundled: bool
+) -> Optimization:
     """The distillation of a job, at its beginning. bundled: the model knows the toybox's backdrops."""
     torch.manual_seed(job.seed)  # the hash grid draws its start
     field = HashField() if options.field == "hash" else VoxelField(options.stages[0].grid)
-    scenery = (plain_backdrops if bundled else learned_colour)(job.text, model.encode)
+    scenery = (plain_backdrops if bundled else learned_color)(job.text, model.encode)
     return Optimization(
         field.to(model.device),
-        teacher_of(model, job.text, options, job.seed),
+        build_distillation(model, job.text, options, job.seed),
         scenery,
         options,
         size=model.size,
@@ -88,16 +90,16 @@ def begin(job: Job, model: TextToImage, options: ObjectOptions, bundled: bool) -
     )
 
 
-def faces_seen(optimization: Optimization, model: TextToImage) -> int | None:
+def count_front_views(optimization: Optimization, model: ImageModelLike) -> int | None:
     """How many of four views around the object the model itself takes for its front; 1 is sound.
 
     None for models that are not told the camera.
     """
     if optimization.options.camera != "input":
         return None
-    cameras = ring(4)
+    cameras = orbit_cameras(4)
     stage = optimization.options.stages[-1]
-    backdrop = optimization.scenery.paint(0, stage.size)
+    backdrop = optimization.backgrounds.paint(0, stage.size)
     with torch.no_grad():
         seen = render(
             optimization.field,
@@ -105,26 +107,26 @@ def faces_seen(optimization: Optimization, model: TextToImage) -> int | None:
             stage.size,
             stage.samples,
             backdrop.expand(4, -1, -1, -1),
-            shading=optimization.scenery.lit(cameras),
+            shader=optimization.backgrounds.shader(cameras),
         )
     preferred = monitors.preferred_views(
         model.denoiser,
-        space_of(model.first_stage),
-        resized(seen.colour * 2 - 1, model.size),
-        optimization.scenery.texts[0],
+        make_model_space(model.first_stage),
+        resize_images(seen.color * 2 - 1, model.size),
+        optimization.backgrounds.texts[0],
         cameras.azimuth,
         cameras.elevation,
         torch.Generator().manual_seed(0),
         optimization.phase,
     )
-    return monitors.faces(preferred, cameras.azimuth)
+    return monitors.count_faces(preferred, cameras.azimuth)
 
 
 def generate(
-    jobs: Sequence[Job],
+    jobs: Sequence[ObjectJob],
     options: ObjectOptions,
     *,
-    source: Source,
+    reference: ImageModelReference,
     device: str,
     preset: str,
     preview: bool,
@@ -140,13 +142,13 @@ def generate(
     work.
     """
     chosen = pick_device(device)
-    folder = located(source.name)
-    dtype = getattr(torch, source.dtype) if source.dtype else None
+    folder = resolve_checkpoint(reference.name)
+    dtype = getattr(torch, reference.dtype) if reference.dtype else None
     image_model = load_image_model(
-        folder, device=chosen, dtype=dtype, lora=source.lora, offload=source.offload
+        folder, device=chosen, dtype=dtype, lora=reference.lora, offload=reference.offload
     )
-    options = options.fitted(image_model.reads_attributes, image_model.first_stage is not None)
-    identities = [identity_of(job, options, source) for job in jobs]
+    options = options.with_model_defaults(image_model.reads_attributes, image_model.first_stage is not None)
+    identities = [run_identity(job, options, reference) for job in jobs]
     if resume:
         for job, identity in zip(jobs, identities, strict=True):
             checkpoint.check(job.checkpoint, identity)
@@ -158,22 +160,22 @@ def generate(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for job, identity in zip(jobs, identities, strict=True):
             began = time.perf_counter()
-            optimization = begin(job, image_model, options, source.bundled)
+            optimization = start_optimization(job, image_model, options, reference.bundled)
             if resume:
                 checkpoint.load(job.checkpoint, optimization)
-            watch = Watch(job, optimization, identity, preview)
+            watch = ProgressCallback(job, optimization, identity, preview)
             task = progress.add_task(
                 job.mesh.name, total=options.iterations, completed=optimization.iteration
             )
-            with interruption() as interrupted:
+            with catch_interrupts() as interrupted:
                 for state in optimization:
                     watch(state)
                     progress.update(task, completed=state.iteration)
                     if interrupted():
                         break
             distilled = time.perf_counter()
-            finished = finish(optimization.field, options)
-            files = write_object(job, finished.mesh, options.turn)
+            finished = mesh_field(optimization.field, options)
+            files = write_object_files(job, finished.mesh, options.turn)
             job.preview.unlink(missing_ok=True)
             job.checkpoint.unlink(missing_ok=True)
             written = time.perf_counter()
@@ -183,20 +185,23 @@ def generate(
                 seed=job.seed,
                 options=options,
                 preset=preset,
-                model=source.name,
+                model=reference.name,
                 model_sha256=weights,
-                model_kind=kind(folder),
+                model_kind=checkpoint_kind(folder),
                 dtype=str(next(image_model.denoiser.parameters()).dtype).removeprefix("torch."),
-                lora=list(source.lora),
-                device=describe(chosen),
-                versions=versions(),
+                lora=list(reference.lora),
+                device=describe_device(chosen),
+                versions=package_versions(),
                 iterations=optimization.iteration,
-                faces_seen=faces_seen(optimization, image_model),
+                faces_seen=count_front_views(optimization, image_model),
                 trouble=watch.trouble,
                 fidelity=finished.fidelity,
                 surface=finished.surface,
                 seconds=ObjectSeconds(
-                    load=load, distil=distilled - began, mesh=written - distilled, since_start=written - start
+                    load=load,
+                    distill=distilled - began,
+                    mesh=written - distilled,
+                    since_start=written - start,
                 ),
                 files=[file.name for file in files],
             )
@@ -206,7 +211,7 @@ def generate(
                 raise KeyboardInterrupt
 
 
-def _say(console: Console, job: Job, record: ObjectRecord, seconds: float) -> None:
+def _say(console: Console, job: ObjectJob, record: ObjectRecord, seconds: float) -> None:
     for sentence in record.trouble:
         console.print(f"{job.mesh}: {sentence}", highlight=False)
     console.print(

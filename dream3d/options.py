@@ -40,19 +40,19 @@ class Stage(BaseModel):
         return self.guidance
 
 
-class Pool(BaseModel):
+class TargetBufferOptions(BaseModel):
     """Targets of the x0 loss that are kept and reused; see `dream3d.optimization.view_strategies`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(24, ge=1, le=512, description="targets")
-    every: int = Field(6, ge=1, le=1000, description="iterations from one renewal to the next")
-    taken: int = Field(12, ge=1, le=64, description="targets that an iteration learns from")
-    stride: int = Field(2, ge=1, le=8, description="it sees every so manyth pixel of them, both ways")
+    refresh_every: int = Field(6, ge=1, le=1000, description="iterations from one renewal to the next")
+    views_per_step: int = Field(12, ge=1, le=64, description="targets that an iteration learns from")
+    pixel_stride: int = Field(2, ge=1, le=8, description="it sees every so manyth pixel of them, both ways")
 
 
-class Weights(BaseModel):
-    """Of the regularisers beside the distillation's loss, which is a mean over pixels; see `regularize`."""
+class RegularizerWeights(BaseModel):
+    """Of the regularizers beside the distillation's loss, which is a mean over pixels; see `regularize`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,11 +61,11 @@ class Weights(BaseModel):
     orientation: float = Field(default=0.0, ge=0)
     smoothness: float = Field(default=0.0, ge=0)
     distortion: float = Field(default=0.0, ge=0)
-    hollowness: float = Field(default=0.0, ge=0)
+    empty_space: float = Field(default=0.0, ge=0)
 
 
 class Lighting(BaseModel):
-    """When the object is lit instead of shown in its own colours.
+    """When the object is lit instead of shown in its own colors.
 
     By the light of the model's pictures, where that is known (`Scenery.light`), and in a share of the
     iterations by a lamp instead (DreamFusion, section 3.1).
@@ -74,7 +74,7 @@ class Lighting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, by a lamp")
-    textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without colour")
+    textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without color")
     after: float = Field(default=0.2, ge=0, le=1, description="first share of the run, without a surface")
 
 
@@ -90,13 +90,13 @@ class ObjectOptions(BaseModel):
         ((0.98, 0.98), (0.02, 0.5)), description="timesteps as shares of T: from this range to that"
     )
     loss: Loss = "x0"
-    pool: Pool | None = None
+    target_buffer: TargetBufferOptions | None = None
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
     decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
     camera: Camera = Field("input", description="how the model is told from where it looks")
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
-    weights: Weights = Weights()
+    weights: RegularizerWeights = RegularizerWeights()
     lighting: Lighting = Lighting()
     stages: tuple[Stage, ...] = Field(min_length=1)
     negative: str = ""
@@ -111,19 +111,22 @@ class ObjectOptions(BaseModel):
                 raise ValueError(f"{name} must be given as the lower end and the higher")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must lie between -90 and 90 degrees")
-        if self.pool and self.loss != "x0":
+        if self.target_buffer and self.loss != "x0":
             raise ValueError(f"the loss {self.loss} has no targets to keep: pool must be null")
-        if self.pool and (self.pool.size % self.views or self.pool.taken > self.pool.size):
+        if self.target_buffer and (
+            self.target_buffer.size % self.views
+            or self.target_buffer.views_per_step > self.target_buffer.size
+        ):
             raise ValueError("the pool's size must be a multiple of views, and taken at most the size")
-        if self.pool and self.lighting.share:
+        if self.target_buffer and self.lighting.share:
             raise ValueError("no lamp can light the targets of a pool: lighting.share must be 0")
-        if self.pool and any(stage.size % self.pool.stride for stage in self.stages):
+        if self.target_buffer and any(stage.size % self.target_buffer.pixel_stride for stage in self.stages):
             raise ValueError("every stage's size must be a multiple of the pool's stride")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self
 
-    def changed(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
+    def with_changes(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
         """These options with the values that are not None. Raises UserError that names the option.
 
         guidance: of all stages. A loss other than x0 leaves out the pool of targets.
@@ -142,10 +145,10 @@ class ObjectOptions(BaseModel):
             name = str(first["loc"][-1])
             raise UserError(f"--{name} cannot be {given.get(name)!r}: {first['msg'].lower()}.") from error
 
-    def fitted(self, takes_camera: bool, latents: bool) -> ObjectOptions:
+    def with_model_defaults(self, takes_camera: bool, latents: bool) -> ObjectOptions:
         """What the options leave to the model: guidance where a stage says none, and the camera in words for
         a model that takes it in no other way."""
-        usual = usual_guidance(self.loss, latents)
+        usual = default_guidance(self.loss, latents)
         stages = [
             s if s.guidance is not None else s.model_copy(update={"guidance": usual}) for s in self.stages
         ]
@@ -153,7 +156,7 @@ class ObjectOptions(BaseModel):
         return self.model_copy(update={"stages": tuple(stages), "camera": camera})
 
 
-def usual_guidance(loss: Loss, latents: bool) -> float:
+def default_guidance(loss: Loss, latents: bool) -> float:
     """The scale that a loss is known to need, by the convention of `core.guidance.ClassifierFreeGuidance`,
     where 1 is none (DreamFusion's omega is one less).
 
@@ -165,7 +168,7 @@ def usual_guidance(loss: Loss, latents: bool) -> float:
     return 7.5
 
 
-class Source(NamedTuple):
+class ImageModelReference(NamedTuple):
     """The image model that objects are distilled from, and how it is held in memory."""
 
     name: str  # a folder, or a name or an id of the hub
@@ -175,7 +178,7 @@ class Source(NamedTuple):
     offload: bool = False
 
 
-def check_source(source: Source, options: ObjectOptions) -> None:
+def check_model_reference(source: ImageModelReference, options: ObjectOptions) -> None:
     """Raises UserError for what cannot be, whatever the model is."""
     if source.dtype not in (None, *DTYPES):
         raise UserError(f"--dtype cannot be {source.dtype!r}: give {', '.join(DTYPES)}.")
@@ -191,13 +194,13 @@ def check_prompt(prompt: str) -> None:
         raise UserError("The prompt is empty.")
 
 
-class Job(NamedTuple):
+class ObjectJob(NamedTuple):
     """One object to make, and the files that it leaves beside the mesh."""
 
     prompt: str
     seed: int
     mesh: Path
-    completed: str | None = None  # the prompt with the colour said that it leaves open
+    completed: str | None = None  # the prompt with the color said that it leaves open
 
     @property
     def text(self) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from dream3d.meshing.fidelity import Fidelity, SurfaceReport
 from dream3d.options import ObjectOptions
 
@@ -14,7 +14,7 @@ class ObjectSeconds(BaseModel):
     """Wall-clock times of a run."""
 
     load: float  # imports and weights, once a run
-    distil: float  # this object
+    distill: float  # this object
     mesh: float  # surface, texture and all files
     since_start: float  # from the start of the process until all files were written
 
@@ -46,5 +46,5 @@ class ObjectRecord(BaseModel):
 
 def write_record(path: Path, record: ObjectRecord) -> None:
     """Writes the record as JSON. Raises UserError in an unwritable folder."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

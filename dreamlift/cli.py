@@ -2,7 +2,7 @@
 
 import typer
 
-from core.io.command import run
+from core.io.command import run_app
 from dreamlift.commands import evaluate, train
 from dreamlift.commands.doctor import doctor
 from dreamlift.commands.toybox import toybox
@@ -32,4 +32,4 @@ train.app.command("swap-decoder")(swap_decoder_command)
 
 def main() -> None:
     """The entry point of `dreamlift`."""
-    run(app)
+    run_app(app)

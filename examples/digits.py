@@ -15,13 +15,13 @@ from core.nn.unet import UNet, UNetConfig
 from core.training.ema import EMA
 from core.training.trainer import stratified_timesteps
 
-LEVELS = 17  # of grey
+LEVELS = 17  # of gray
 ANY = 10  # the label that says nothing
 HELD_BACK = 297  # never trained on
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Images (1797,1,8,8) in [-1, 1] on 17 levels of grey, and what they show, (1797,) int64."""
+    """Images (1797,1,8,8) in [-1, 1] on 17 levels of gray, and what they show, (1797,) int64."""
     data = load_digits()
     return torch.from_numpy(data.images).float()[:, None] / 8 - 1, torch.from_numpy(data.target).long()
 
@@ -66,4 +66,4 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         average.update(denoiser.network, step)
-    return denoiser.around(average.network)
+    return denoiser.with_network(average.network)

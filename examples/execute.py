@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from PIL import Image
 
-COLOURS = 128  # of a figure's palette: a third of the size, and no eye sees it
+COLORS = 128  # of a figure's palette: a third of the size, and no eye sees it
 
 
 def run(notebook: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def run(notebook: dict[str, Any]) -> None:
 def _png(number: int) -> bytes:
     drawn, small = io.BytesIO(), io.BytesIO()
     plt.figure(number).savefig(drawn, format="png", bbox_inches="tight", facecolor="white")
-    palette = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    palette = Image.open(drawn).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
     palette.save(small, format="PNG", optimize=True)
     return small.getvalue()
 

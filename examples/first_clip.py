@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from core.bundled import BUNDLED
-from core.io.pictures import enlarge, to_frames, write_clip
-from core.samplers import State
+from core.io.pictures import to_frames, upscale, write_clip
+from core.samplers import SamplerState
 from video.video_model import VideoModel
 
 
-def show(state: State) -> None:
+def show(state: SamplerState) -> None:
     """Called after every denoising step; `state.x0` is the model's present guess of the clip."""
     print(f"\rstep {state.step} of {state.steps}", end="", file=sys.stderr, flush=True)
 
@@ -21,11 +21,11 @@ def main(prompt: str, out: str) -> None:
     model = VideoModel.load(BUNDLED / "video")
 
     # (1,3,16,64,64) in [-1, 1]. One seed a prompt; a clip depends on its own seed only.
-    clips = model.sample([prompt], frames=16, steps=40, guidance=4.0, seeds=[0], on_state=show)
+    clips = model.sample([prompt], frames=16, steps=40, guidance=4.0, seeds=[0], on_step=show)
     print(file=sys.stderr)
 
     frames = to_frames(clips[0].numpy())  # (16,64,64,3), uint8
-    write_clip(Path(out), enlarge(frames, 6), fps=8)
+    write_clip(Path(out), upscale(frames, 6), fps=8)
 
 
 if __name__ == "__main__":

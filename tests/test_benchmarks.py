@@ -93,9 +93,9 @@ def test_a_class_is_said_or_left_unsaid():
     assert not condition.tokens[1].any() and condition.mask.all() and not condition.attributes.any()
 
 
-def noise_of_17_greys(count):
-    grey = torch.randint(LEVELS, (count, 1, 8, 8), generator=torch.Generator().manual_seed(count))
-    return Digits(grey / 8 - 1, torch.arange(count) % 10)
+def noise_of_17_grays(count):
+    gray = torch.randint(LEVELS, (count, 1, 8, 8), generator=torch.Generator().manual_seed(count))
+    return Digits(gray / 8 - 1, torch.arange(count) % 10)
 
 
 @pytest.mark.parametrize("name", ORDERINGS)
@@ -103,7 +103,7 @@ def test_every_ordering_comes_to_a_verdict(name, monkeypatch):
     """After next to no training, on nonsense; which verdict is the benchmark's own business."""
     for module, constant in ((digits, "JUDGE_STEPS"), (latent, "PARTS"), (orderings, "SAMPLES")):
         monkeypatch.setattr(module, constant, 20 if constant == "SAMPLES" else 1)
-    lab = Lab(0, 0.004, noise_of_17_greys(140), noise_of_17_greys(12))
+    lab = Lab(0, 0.004, noise_of_17_grays(140), noise_of_17_grays(12))
     figures, claims = ORDERINGS[name](lab)
     assert figures and claims
     assert all(np.isfinite(claim.margin) for claim in claims)

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from core.io.command import run
-from core.io.pictures import read_picture
+from core.io.command import run_app
+from core.io.pictures import read_image
 from core.io.presets import load_preset
-from video.model_reference import find_source
-from video.options import ClipOptions, Job, plan, read_prompts
+from video.model_reference import find_model
+from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
 
@@ -110,7 +110,7 @@ def gen_video(
     complete: Annotated[
         bool | None,
         typer.Option(
-            help="Say to the bundled model the colour and the place that a prompt leaves open.",
+            help="Say to the bundled model the color and the place that a prompt leaves open.",
             show_default="of the bundled model",
         ),
     ] = None,
@@ -125,9 +125,9 @@ def gen_video(
     """
     wanted = read_prompts(prompt, prompts)
     options = _preset(preset) if preset else None
-    source = find_source(model or (options and options.model))
+    source = find_model(model or (options and options.model))
     preset = preset or source.preset
-    options = (options or _preset(preset)).changed(
+    options = (options or _preset(preset)).with_changes(
         model=model,
         motion=motion,
         image=image,
@@ -149,10 +149,10 @@ def gen_video(
     )
     source.check(options)
     if options.image:
-        read_picture(options.image)
+        read_image(options.image)
     if complete and not source.bundled:
         raise UserError("--complete is for the bundled model: others draw prompts as they are.")
-    jobs = plan(wanted, num, seed, out)
+    jobs = plan_clips(wanted, num, seed, out)
     if source.bundled:
         _say_what_is_unknown(wanted)
         if complete is not False:
@@ -163,7 +163,7 @@ def gen_video(
     generate(
         jobs,
         options,
-        source=source,
+        reference=source,
         device=device,
         preset=preset,
         preview=options.offload is None if preview is None else preview,
@@ -177,10 +177,10 @@ def _preset(name: str) -> ClipOptions:
     return load_preset(name if name.endswith((".yaml", ".yml")) else f"{PRESETS}/{name}", ClipOptions)
 
 
-def _completed(job: Job) -> Job:
-    from core.toybox.captions import completed
+def _completed(job: ClipJob) -> ClipJob:
+    from core.toybox.captions import complete_prompt
 
-    text = completed(job.prompt, job.seed)
+    text = complete_prompt(job.prompt, job.seed)
     return job if text == job.prompt else job._replace(completed=text)
 
 
@@ -198,4 +198,4 @@ def _say_what_is_unknown(prompts: Sequence[str]) -> None:
 
 def main() -> None:
     """The entry point of `gen-video`."""
-    run(app)
+    run_app(app)

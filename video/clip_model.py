@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.io.pictures import fitted_picture
-from core.samplers import State
+from core.io.pictures import read_image_cropped
+from core.samplers import SamplerState
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.video_model import VideoModel
 
-OnState = Callable[[State], None]
+StepCallback = Callable[[SamplerState], None]
 
 
 class ClipModel(Protocol):
@@ -27,20 +27,20 @@ class ClipModel(Protocol):
         """Which weights it has."""
         ...
 
-    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]. on_state: called after every step, the last time before decoding."""
+    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
+        """A clip (1,3,F,H,W) in [-1, 1]. on_step: called after every step, the last time before decoding."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
         """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
         ...
 
-    def stills(self, x: Tensor) -> Tensor:
+    def preview_frames(self, x: Tensor) -> Tensor:
         """Frames (1,3,F',H,W) that show in passing what x will be: few where decoding is costly."""
         ...
 
 
-class OwnClipModel:
+class NativeClipModel:
     """A `VideoModel` as a clip model."""
 
     keeps_latents = False
@@ -50,7 +50,7 @@ class OwnClipModel:
         self.model = VideoModel.load(folder, device)
         self.record = read_model_record(folder)
 
-    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         size = self.model.config.image.size
         return self.model.sample(
             [prompt],
@@ -62,17 +62,17 @@ class OwnClipModel:
             azimuth=options.azimuth,
             elevation=options.elevation,
             image=first_frame(options.image, size, size) if options.image else None,
-            on_state=on_state,
+            on_step=on_step,
         )
 
     def decode(self, x: Tensor) -> Tensor:
         return self.model.decode(x)
 
-    def stills(self, x: Tensor) -> Tensor:
+    def preview_frames(self, x: Tensor) -> Tensor:
         return self.model.decode(x)
 
 
 def first_frame(path: Path, width: int, height: int) -> Tensor:
     """The picture in a file as (1,3,height,width) in [-1, 1], see `fitted_picture`."""
-    pixels = np.array(fitted_picture(path, width, height), dtype=np.float32) / 127.5 - 1
+    pixels = np.array(read_image_cropped(path, width, height), dtype=np.float32) / 127.5 - 1
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]

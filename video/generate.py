@@ -11,14 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.machine import describe, flop_counter, pick_device, versions
-from core.io.pictures import enlarge, to_frames, write_clip
+from core.io.machine import describe_device, flop_counter, package_versions, pick_device
+from core.io.pictures import to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
-from core.samplers import State
+from core.samplers import SamplerState
 from video.clip_model import ClipModel
-from video.latent_cache import Kept
-from video.model_reference import Source
-from video.options import ClipOptions, Job
+from video.latent_cache import LatentCache
+from video.model_reference import ModelReference
+from video.options import ClipJob, ClipOptions
 from video.record import CheckpointRecord, RunRecord, Seconds, write_record
 
 PREVIEW_EVERY = 1.5  # s
@@ -28,16 +28,16 @@ PREVIEW_REST = 10  # at the least, in times that the last one took
 AFTERWARDS = {"model", "offload", "tiling", "scale", "resampling", "image"}
 
 
-class Watch:
+class ProgressCallback:
     """What happens after each sampling step: progress, now and then a preview, once a count of arithmetic."""
 
     def __init__(
         self,
         progress: Progress,
         task: TaskID,
-        job: Job,
+        job: ClipJob,
         decode: Callable[[Tensor], Tensor] | None,
-        latents: Kept | None = None,
+        latents: LatentCache | None = None,
     ) -> None:
         """decode: the model's, for previews; None: none are drawn. latents: what keeps the last step's x."""
         self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
@@ -46,7 +46,7 @@ class Watch:
         self.counter = flop_counter()
         self.gflop: float | None = None
 
-    def __call__(self, state: State) -> None:
+    def __call__(self, state: SamplerState) -> None:
         self.progress.advance(self.task)
         # All steps do the same work, so the second one's count, taken between two calls, stands for each.
         if state.step == 2:
@@ -72,10 +72,10 @@ class Watch:
 
 
 def generate(
-    jobs: Sequence[Job],
+    jobs: Sequence[ClipJob],
     options: ClipOptions,
     *,
-    source: Source,
+    reference: ModelReference,
     device: str,
     preset: str,
     preview: bool,
@@ -90,7 +90,7 @@ def generate(
     Raises UserError for a model or device that cannot be used, before any sampling.
     """
     chosen = pick_device(device)
-    model = source.open(options, chosen, force)
+    model = reference.open(options, chosen, force)
     load = time.perf_counter() - start
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -102,13 +102,13 @@ def generate(
         task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
             progress.update(task, description=job.clip.name)
-            latents = Kept(job.latents, _request(job, options, model)) if model.keeps_latents else None
-            watch = Watch(progress, task, job, model.stills if preview else None, latents)
+            latents = LatentCache(job.latents, _request(job, options, model)) if model.keeps_latents else None
+            watch = ProgressCallback(progress, task, job, model.preview_frames if preview else None, latents)
             left = latents.load() if latents and resume else None
             began = time.perf_counter()
             try:
                 if left is None:
-                    clips = model.draw(job.text, job.seed, options, watch)
+                    clips = model.sample(job.text, job.seed, options, watch)
                 else:
                     clips = model.decode(left)
             except torch.OutOfMemoryError as error:
@@ -122,7 +122,7 @@ def generate(
             sampled = time.perf_counter()
 
             frames = to_frames(clips[0].float().cpu().numpy())
-            shown = enlarge(frames, options.scale, options.resampling)
+            shown = upscale(frames, options.scale, options.resampling)
             write_clip(job.clip, shown, options.fps)
             write_sheet(job.sheet, frames, job.prompt)
             if latents:
@@ -135,8 +135,8 @@ def generate(
                 options=options,
                 preset=preset,
                 model=model.record,
-                device=describe(chosen),
-                versions=versions(),
+                device=describe_device(chosen),
+                versions=package_versions(),
                 size=(shown.shape[2], shown.shape[1]),
                 seconds=Seconds(
                     load=load, sample=sampled - began, write=written - sampled, since_start=written - start
@@ -154,7 +154,7 @@ def generate(
             )
 
 
-def _request(job: Job, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
+def _request(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
     """What the latents of a job depend on, as JSON values."""
     said = options.model_dump(mode="json", exclude=AFTERWARDS)
     image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
@@ -169,7 +169,7 @@ def _duration(seconds: float) -> str:
     return f"{max(1, seconds):.0f} s"
 
 
-def _out_of_memory(device: torch.device, latents: Kept | None) -> str:
+def _out_of_memory(device: torch.device, latents: LatentCache | None) -> str:
     advice = "give fewer --frames, a smaller size, --tiling or --offload"
     if latents and latents.held:
         advice = f"what was sampled is kept in {latents.path}, to be decoded by --resume with --tiling"

@@ -9,12 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 
 NAME, REQUEST = "latents", "request"
 
 
-class Kept:
+class LatentCache:
     """The latents of one clip in a file, with what was asked for: none other are given back."""
 
     def __init__(self, path: Path, request: dict[str, Any]) -> None:
@@ -25,7 +25,7 @@ class Kept:
 
     def save(self, latents: Tensor) -> None:
         """Raises UserError in an unwritable folder."""
-        with whole(self.path) as draft:
+        with atomic_write(self.path) as draft:
             save_file({NAME: latents.cpu().contiguous()}, draft, {REQUEST: json.dumps(self.request)})
         self.held = True
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED
-from video.options import ClipOptions, refuse
+from video.options import ClipOptions, refuse_options
 
 if TYPE_CHECKING:
     import torch
 
     from video.clip_model import ClipModel
 
-MODEL = BUNDLED / "video"
+BUNDLED_MODEL = BUNDLED / "video"
 
 
-class Source(Protocol):
+class ModelReference(Protocol):
     """A model that gen-video can draw with, before its weights are read."""
 
     preset: str  # of configs/gen-video, that fits it
@@ -34,23 +34,23 @@ class Source(Protocol):
         ...
 
 
-class OwnSource:
+class NativeModelReference:
     """A folder with a video model of our own."""
 
     preset = "standard"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.bundled = folder == MODEL
+        self.bundled = folder == BUNDLED_MODEL
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
 
     def check(self, options: ClipOptions) -> None:
-        refuse(self.title, REFUSED, options)
+        refuse_options(self.title, REFUSED, options)
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        from video.clip_model import OwnClipModel
+        from video.clip_model import NativeClipModel
 
-        return OwnClipModel(self.folder, device)
+        return NativeClipModel(self.folder, device)
 
 
 REFUSED = {
@@ -64,18 +64,18 @@ REFUSED = {
 }
 
 
-def find_source(model: str | None) -> Source:
+def find_model(model: str | None) -> ModelReference:
     """The source that --model names: a folder of our own or of diffusers, or a name of the hub.
 
     None is the bundled model; of an id only the configs are fetched here. Raises UserError for what is no
     model to draw clips with.
     """
     if model is None:
-        return OwnSource(MODEL)
-    from core.pretrained.hub import INDEX, is_name
+        return NativeModelReference(BUNDLED_MODEL)
+    from core.pretrained.hub import INDEX, is_hub_name
 
-    if not is_name(model) and not (Path(model) / INDEX).exists():
-        return OwnSource(Path(model))  # which says what is wrong with it when it is opened
-    from video.pipelines.checkpoint_reference import pretrained_source
+    if not is_hub_name(model) and not (Path(model) / INDEX).exists():
+        return NativeModelReference(Path(model))  # which says what is wrong with it when it is opened
+    from video.pipelines.checkpoint_reference import checkpoint_reference
 
-    return pretrained_source(model)
+    return checkpoint_reference(model)

@@ -41,7 +41,7 @@ class ClipOptions(BaseModel):
     azimuth: float | None = Field(None, ge=-360, le=360)  # degrees, 0 the front, counter-clockwise from above
     elevation: float | None = Field(None, ge=-90, le=90)  # degrees
 
-    def changed(self, **values: Any) -> "ClipOptions":
+    def with_changes(self, **values: Any) -> "ClipOptions":
         """These options with the values that are not None. Raises UserError that names the option."""
         given = {name: value for name, value in values.items() if value is not None}
         try:
@@ -64,7 +64,7 @@ def flag(name: str) -> str:
     return f"--{name}"
 
 
-def refuse(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
+def refuse_options(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
     """Raises UserError for the first option that is said although there is a reason against it.
 
     reasons: option -> why the model called `title` cannot honour it.
@@ -74,7 +74,7 @@ def refuse(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None
             raise UserError(f"{title} cannot honour {flag(name)}: {reason}.")
 
 
-class Job(NamedTuple):
+class ClipJob(NamedTuple):
     """One clip to make, and the files it leaves."""
 
     prompt: str
@@ -122,9 +122,11 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     return prompts
 
 
-def plan(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[Job]:
+def plan_clips(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[ClipJob]:
     """`num` clips of every prompt, with seeds from `seed` on, and where they go; see `core.io.outputs.plan`.
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """
-    return [Job(*planned) for planned in outputs.plan(prompts, num, seed, out, "clip", EXTENSIONS)]
+    return [
+        ClipJob(*planned) for planned in outputs.plan_outputs(prompts, num, seed, out, "clip", EXTENSIONS)
+    ]

@@ -6,7 +6,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.parameterization import Parameterization
-from core.guidance.base import Guidable, Guidance
+from core.guidance.base import GuidableDenoiser, Guidance
 
 
 class ReconstructionGuidance(Guidance):
@@ -24,7 +24,7 @@ class ReconstructionGuidance(Guidance):
         is too much where there is much noise: the paper finds larger ones better.
     """
 
-    def __init__(self, denoiser: Guidable, known: Tensor, scale: float) -> None:
+    def __init__(self, denoiser: GuidableDenoiser, known: Tensor, scale: float) -> None:
         super().__init__(denoiser)
         self.known = known
         self.scale = scale

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from video.options import ClipOptions
 
 
@@ -18,7 +18,7 @@ class ModelRecord(BaseModel):
     image_sha256: str | None  # of the image model's, where the folder rests on one
 
 
-class Expected(BaseModel):
+class ExpectedCost(BaseModel):
     """What a clip was thought to take before it was drawn."""
 
     memory: int  # of the device, bytes
@@ -32,7 +32,7 @@ class CheckpointRecord(BaseModel):
     pipeline: str  # the class of diffusers that ran it
     dtype: str
     sha256: dict[str, str]  # of each file of weights, LoRA and motion adapters among them
-    expected: Expected | None = None  # None with --force
+    expected: ExpectedCost | None = None  # None with --force
 
 
 class Seconds(BaseModel):
@@ -73,5 +73,5 @@ def read_model_record(folder: Path) -> ModelRecord:
 
 def write_record(path: Path, record: RunRecord) -> None:
     """Writes the record as JSON. Raises UserError in an unwritable folder."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.losses import clip_loss, clipped_snr_weight, simple_loss
 from core.training.config import TrainingConfig
-from core.training.data import Captions, Dropout, ImageData, Shards
+from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
 from video.nn.temporal import TemporalConfig
 from video.video_model import clip_attributes, mixed_noise
@@ -34,7 +34,7 @@ class VideoPreset(BaseModel):
     )
     motion_weight: float = Field(default=1.0, gt=0, description="see core.losses.clip_loss")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
-    dropout: Dropout = Dropout(phase=0.2)
+    dropout: ConditionDropout = ConditionDropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
 
     @model_validator(mode="after")
@@ -52,7 +52,12 @@ class ClipData:
     """Stretches of looping clips with their conditions. Draws come from torch's global generators."""
 
     def __init__(
-        self, shards: Shards, captions: Captions, dropout: Dropout, frames: int, strides: tuple[int, ...]
+        self,
+        shards: Shards,
+        captions: Captions,
+        dropout: ConditionDropout,
+        frames: int,
+        strides: tuple[int, ...],
     ) -> None:
         self.shards, self.captions, self.dropout = shards, captions, dropout
         self.frames, self.strides = frames, torch.tensor(strides)
@@ -125,7 +130,7 @@ class VideoTask:
                 torch.randint(len(self.images), (len(index) * self.clips.frames,))
             )
             t = stratified_timesteps(len(images), timesteps, images.device)
-            of_images = denoiser.around(FrameByFrame(denoiser.network))
+            of_images = denoiser.with_network(FrameByFrame(denoiser.network))
             loss = simple_loss(of_images, images, t, condition, torch.randn_like(images))
             return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
         clips, condition = self.clips.batch(index)

@@ -12,24 +12,24 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from core.attributes import attributes
+from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder
 from core.models.image_model import (
-    FIRST_STAGE,
+    FIRST_STAGE_PREFIX,
     ImageModelConfig,
-    OnState,
-    check_scale,
-    decoded,
-    finished,
-    generators_of,
+    StepCallback,
+    check_guidance_scale,
+    decode_latents,
+    first_stage_state,
+    last_sample,
+    make_generators,
     split_first_stage,
-    stored_first_stage,
 )
 from core.models.text_encoder import TextEncoder
 from core.samplers import ddim, noise_like
@@ -50,14 +50,14 @@ class VideoModelConfig(BaseModel):
     )
     loop: int = Field(default=16, ge=1, description="frames of one loop of an action")
 
-    def lift(self, image: Denoiser) -> Denoiser:
+    def inflate(self, image: Denoiser) -> Denoiser:
         """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
         network = inflate(image.network, self.temporal)  # pyright: ignore[reportArgumentType]
-        return image.around(network)
+        return image.with_network(network)
 
     def denoiser(self) -> Denoiser:
         """A denoiser of clips with a fresh network."""
-        return self.lift(self.image.denoiser())
+        return self.inflate(self.image.denoiser())
 
 
 class Base(BaseModel):
@@ -107,7 +107,7 @@ class VideoModel:
         noise_share: float | None = None,
         image: Tensor | None = None,
         image_scale: float = 3.0,
-        on_state: OnState | None = None,
+        on_step: StepCallback | None = None,
     ) -> Tensor:
         """Clips (B,3,frames,size,size) in [-1, 1] of B prompts, by DDIM.
 
@@ -119,12 +119,12 @@ class VideoModel:
         noise_share: of the initial noise's variance, in [0, 1), common to all frames; default the model's.
         image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; the others are led to go on from it by
             `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
-        on_state: called after every step; what it is told of are pixels or latents, for `decode`.
+        on_step: called after every step; what it is told of are pixels or latents, for `decode`.
 
         Raises UserError for empty prompts and impossible frames, steps, guidance, share, seeds or images.
         """
         self.config.image.check_guidance(guidance, negative)
-        check_scale(guidance)
+        check_guidance_scale(guidance)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
         share = self.config.noise_share if noise_share is None else noise_share
@@ -132,24 +132,24 @@ class VideoModel:
             raise UserError(f"The share of noise common to all frames must be in [0, 1), not {share}.")
         count = len(prompts)
         channels, height, width = self.config.image.shape
-        generators = generators_of(prompts, seeds)
+        generators = make_generators(prompts, seeds)
         common = noise_like((count, channels, 1, height, width), generators)
         own = noise_like((count, channels, frames, height, width), generators)
         said = clip_attributes(
             count, frames, 1 / self.config.loop, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
         )
         condition = Condition(*self.text(prompts), said.to(self.device))
-        away = Condition(*self.text([negative]), attributes(1).to(self.device))
+        away = Condition(*self.text([negative]), encode_attributes(1).to(self.device))
         noise = mixed_noise(common, own, share).to(self.device)
         guided = ClassifierFreeGuidance(self.denoiser, guidance, away)
         if image is not None:
             guided = ReconstructionGuidance(guided, self._first_frame(image, count), image_scale)
-            noise = guided.begin(noise, self.denoiser.schedule.spaced(steps)[0])
-        return self.decode(finished(ddim(guided, noise, condition, steps=steps), on_state))
+            noise = guided.begin(noise, self.denoiser.schedule.sampling_timesteps(steps)[0])
+        return self.decode(last_sample(ddim(guided, noise, condition, steps=steps), on_step))
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,size,size) in [-1, 1] of what the network denoises, (B,C,F,h,w); without gradient."""
-        return decoded(x, self.first_stage)
+        return decode_latents(x, self.first_stage)
 
     @torch.no_grad()
     def _first_frame(self, image: Tensor, count: int) -> Tensor:
@@ -158,7 +158,7 @@ class VideoModel:
         if image.shape[1:] != (3, size, size) or len(image) not in (1, count):
             raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
         image = image.to(self.device)
-        return (self.first_stage.latents(image) if self.first_stage else image)[:, :, None]
+        return (self.first_stage.to_latents(image) if self.first_stage else image)[:, :, None]
 
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes config.json and model.safetensors (float16).
@@ -166,7 +166,7 @@ class VideoModel:
         base: the folder of an image model; image weights that equal its own are then left out, and it must
         stay where it is, seen from `folder`. Raises UserError when it is not a model.
         """
-        tensors = self.denoiser.network.state_dict() | stored_first_stage(self.first_stage)
+        tensors = self.denoiser.network.state_dict() | first_stage_state(self.first_stage)
         config: dict[str, Any] = {"model": self.config.model_dump(mode="json"), "base": None}
         if base:
             stored = load_folder(base)
@@ -195,10 +195,10 @@ class VideoModel:
         Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
         """
         stored = load_folder(folder)
-        config = checked(stored.config.get("model"), VideoModelConfig, folder / CONFIG)
+        config = validate(stored.config.get("model"), VideoModelConfig, folder / CONFIG)
         tensors = dict(stored.tensors)
         if stored.config.get("base"):
-            base = checked(stored.config["base"], Base, folder / CONFIG)
+            base = validate(stored.config["base"], Base, folder / CONFIG)
             below = load_folder(folder / base.folder)
             if below.sha256 != base.sha256:
                 raise UserError(
@@ -207,13 +207,15 @@ class VideoModel:
             tensors = _below(below.tensors) | tensors
         tensors, first_stage = split_first_stage(config.image, tensors, folder)
         denoiser = config.denoiser()
-        fill(denoiser.network, tensors, folder)
+        load_weights(denoiser.network, tensors, folder)
         return cls(config, denoiser.to(device), first_stage=first_stage)
 
 
 def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an image model's folder by the names they have in a video model's."""
-    return {name if name.startswith(FIRST_STAGE) else f"image.{name}": t for name, t in tensors.items()}
+    return {
+        name if name.startswith(FIRST_STAGE_PREFIX) else f"image.{name}": t for name, t in tensors.items()
+    }
 
 
 def clip_attributes(
@@ -227,7 +229,7 @@ def clip_attributes(
     if phase is not None:
         start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
         rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)
-    return attributes(count * frames, **rows).unflatten(0, (count, frames))
+    return encode_attributes(count * frames, **rows).unflatten(0, (count, frames))
 
 
 def _each_frame(value: Any, count: int, frames: int) -> Any:

@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
     variance_fraction: Tensor | None = None
 
 
-class Denoises(Protocol):
+class DenoiserLike(Protocol):
     """Anything that denoises: a `Denoiser`, or guidance around one."""
 
     @property
@@ -54,26 +54,26 @@ class Denoiser(nn.Module):
         super().__init__()
         if clip is not None and clip <= 0:
             raise ValueError(f"clip must be positive, not {clip}")
-        check_agreement(schedule, Parameterization(parameterization))
+        check_parameterization(schedule, Parameterization(parameterization))
         self.network = network
         self.schedule = schedule
         self.parameterization = Parameterization(parameterization)
         self.clip = clip
         self.learned_variance = learned_variance
 
-    def around(self, network: nn.Module) -> "Denoiser":
+    def with_network(self, network: nn.Module) -> "Denoiser":
         """A denoiser that is like this one in all but its network."""
         return Denoiser(network, self.schedule, self.parameterization, self.clip, self.learned_variance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """x: (B,C,H,W) or (B,C,F,H,W) noised to t; t: (B,) integers in [0, T). Differentiable in x."""
-        return self.clipped(self.predict(x, t, condition), x, t)
+        return self.clip_prediction(self.predict(x, t, condition), x, t)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """`forward` without clipping: linear in the network's output, which is what guidance extrapolates."""
-        return self.interpret(*self.output(x, t, condition), x, t)
+        return self.to_prediction(*self.raw_output(x, t, condition), x, t)
 
-    def output(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
+    def raw_output(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
         """The network's output in its own parameterization, like x, and the variance fraction if learned.
 
         Raises ValueError when the network puts out other than C channels, or 2C with learned variance.
@@ -87,7 +87,9 @@ class Denoiser(nn.Module):
         output, variance = output.chunk(2, dim=1)
         return output, (variance + 1) / 2
 
-    def interpret(self, output: Tensor, variance_fraction: Tensor | None, x: Tensor, t: Tensor) -> Prediction:
+    def to_prediction(
+        self, output: Tensor, variance_fraction: Tensor | None, x: Tensor, t: Tensor
+    ) -> Prediction:
         """What `output` says of x."""
         alpha, sigma = self.schedule.scales(t, x)
         return Prediction(
@@ -96,7 +98,7 @@ class Denoiser(nn.Module):
             variance_fraction,
         )
 
-    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+    def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
         """The prediction with x0 within the clip and eps = (x - alpha x0) / sigma."""
         if self.clip is None:
             return prediction
@@ -123,7 +125,7 @@ def reverse_log_variance(
     return small + fraction * (large - small)
 
 
-def check_agreement(schedule: NoiseSchedule, parameterization: Parameterization) -> None:
+def check_parameterization(schedule: NoiseSchedule, parameterization: Parameterization) -> None:
     """Raises UserError for V unless variance is preserved, for FLOW unless the schedule is a rectified flow,
     and for EPS where no signal is left at the last timestep: there the noise says nothing of the data."""
     needs = {

@@ -260,7 +260,7 @@ class NoiseSchedule:
         ratio = alpha_t / alpha_s
         return ratio, sigma_t**2 - (ratio * sigma_s) ** 2
 
-    def spaced(self, steps: int, spacing: Spacing = "trailing") -> list[float]:
+    def sampling_timesteps(self, steps: int, spacing: Spacing = "trailing") -> list[float]:
         """`steps` timesteps, descending, for samplers to visit.
 
         "trailing" starts at the noisiest timestep T - 1; "leading" ends at 0, and is diffusers' default;
@@ -271,7 +271,7 @@ class NoiseSchedule:
         if not 1 <= steps <= self.timesteps:
             raise UserError(f"Sampling takes between 1 and {self.timesteps} steps, not {steps}.")
         if spacing != "karras":
-            return [*spaces.spaced(self.timesteps, steps, spacing)]
+            return [*spaces.space_timesteps(self.timesteps, steps, spacing)]
         low, high = (-self.log_snr(torch.tensor([0, self.timesteps - 1])) / 2).exp().tolist()
         if high == math.inf:
             raise UserError(f"Karras spacing needs some signal at the last timestep; {self.name!r} has none.")
@@ -283,7 +283,7 @@ class NoiseSchedule:
             if not -1 <= t <= self.timesteps - 1:
                 raise IndexError(f"timestep {t} is outside [-1, {self.timesteps - 1}]")
             t = torch.tensor(t, dtype=torch.float64 if isinstance(t, float) else torch.long)
-        # Indexing on t's own device avoids a synchronisation each training step; mps has no float64.
+        # Indexing on t's own device avoids a synchronization each training step; mps has no float64.
         device = torch.device("cpu") if t.device.type == "mps" else t.device
         if device not in self._tables:
             self._tables[device] = self._tables[torch.device("cpu")].to(device)

@@ -10,7 +10,7 @@ from core.errors import UserError
 Spacing = Literal["trailing", "leading", "linspace", "quadratic", "karras"]
 
 
-def spaced(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
+def space_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
     """K of T integer timesteps, 1 <= K <= T, by any spacing but "karras", which needs the noise levels (see
     `NoiseSchedule.spaced`). Raises UserError for an unknown spacing."""
     match spacing:

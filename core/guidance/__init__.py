@@ -7,8 +7,8 @@ Every one takes a `Guidable`, a `Denoiser` or other guidance, so they nest; `cor
 """
 
 from core.guidance.autoguidance import Autoguidance
-from core.guidance.base import Guidable, Guidance, alongside
-from core.guidance.classifier import ClassifierGuidance, Classifies
+from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition
+from core.guidance.classifier import ClassifierGuidance, ClassifierLike
 from core.guidance.classifier_free import ClassifierFreeGuidance
 from core.guidance.interval import GuidanceInterval
 from core.guidance.perp_neg import PerpNeg, perpendicular
@@ -18,12 +18,12 @@ __all__ = [
     "Autoguidance",
     "ClassifierFreeGuidance",
     "ClassifierGuidance",
-    "Classifies",
+    "ClassifierLike",
     "DynamicThresholding",
-    "Guidable",
+    "GuidableDenoiser",
     "Guidance",
     "GuidanceInterval",
     "PerpNeg",
-    "alongside",
+    "broadcast_condition",
     "perpendicular",
 ]

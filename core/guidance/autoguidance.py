@@ -4,7 +4,7 @@ from torch import Tensor
 
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
-from core.guidance.base import Guidable, Guidance, check_schedules_agree, extrapolated
+from core.guidance.base import GuidableDenoiser, Guidance, check_schedules_agree, extrapolate
 
 
 class Autoguidance(Guidance):
@@ -20,7 +20,7 @@ class Autoguidance(Guidance):
     Raises ValueError where the two are of different noise schedules.
     """
 
-    def __init__(self, denoiser: Guidable, weak: Guidable, scale: float) -> None:
+    def __init__(self, denoiser: GuidableDenoiser, weak: GuidableDenoiser, scale: float) -> None:
         check_schedules_agree(denoiser, weak.schedule, "weak model")
         super().__init__(denoiser)
         self.weak = weak
@@ -31,4 +31,4 @@ class Autoguidance(Guidance):
         strong = self.denoiser.predict(x, t, condition)
         if self.scale == 1:
             return strong
-        return extrapolated(self.weak.predict(x, t, condition), strong, self.scale)
+        return extrapolate(self.weak.predict(x, t, condition), strong, self.scale)

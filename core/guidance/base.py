@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.diffusion.schedule import NoiseSchedule
 
 
-class Guidable(Denoises, Protocol):
+class GuidableDenoiser(DenoiserLike, Protocol):
     """What guidance wraps: a `Denoiser`, or other guidance."""
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """As the call, without any limit on x0."""
         ...
 
-    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+    def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
         """The prediction with x0 within its limits and eps in agreement with it."""
         ...
 
@@ -36,7 +36,7 @@ class Guidance(ABC):
     A learned variance is not extrapolated: the condition's own goes on, as in DeepFloyd IF.
     """
 
-    def __init__(self, denoiser: Guidable) -> None:
+    def __init__(self, denoiser: GuidableDenoiser) -> None:
         self.denoiser = denoiser
 
     @property
@@ -45,18 +45,18 @@ class Guidance(ABC):
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """As `Denoiser.forward`; for its network calls and errors see `predict`."""
-        return self.clipped(self.predict(x, t, condition), x, t)
+        return self.clip_prediction(self.predict(x, t, condition), x, t)
 
     @abstractmethod
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """The guided prediction, not clipped. Arguments as of `Denoiser.forward`."""
 
-    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+    def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
         """The prediction within the limits of what is wrapped."""
-        return self.denoiser.clipped(prediction, x, t)
+        return self.denoiser.clip_prediction(prediction, x, t)
 
 
-def extrapolated(away: Prediction, towards: Prediction, scale: float) -> Prediction:
+def extrapolate(away: Prediction, towards: Prediction, scale: float) -> Prediction:
     """away + scale (towards - away), not clipped.
 
     x0 is linear in eps at fixed x_t, so extrapolating both keeps them consistent, at alpha = 0 too.
@@ -68,7 +68,7 @@ def extrapolated(away: Prediction, towards: Prediction, scale: float) -> Predict
 
 
 def predict_each(
-    denoiser: Guidable, x: Tensor, t: Tensor, conditions: Sequence[Condition]
+    denoiser: GuidableDenoiser, x: Tensor, t: Tensor, conditions: Sequence[Condition]
 ) -> list[Prediction]:
     """What x_t looks like under each condition, all of length B, not clipped. One network call for all."""
     count = len(conditions)
@@ -77,7 +77,9 @@ def predict_each(
     return [Prediction(**{name: rows[i] for name, rows in parts.items()}) for i in range(count)]
 
 
-def alongside(text: Condition, condition: Condition, unsaid: Sequence[slice] = ()) -> Condition:
+def broadcast_condition(
+    text: Condition, condition: Condition, dropped_groups: Sequence[slice] = ()
+) -> Condition:
     """The text of one condition with the length, device, dtype and attributes of another.
 
     unsaid: groups of `core.attributes` that are left out.
@@ -90,14 +92,14 @@ def alongside(text: Condition, condition: Condition, unsaid: Sequence[slice] = (
     if len(text) != batch:
         text = text.repeat_interleave(batch)
     attributes = condition.attributes
-    if unsaid:
+    if dropped_groups:
         attributes = attributes.clone()
-        for group in unsaid:
+        for group in dropped_groups:
             attributes[..., group] = 0
     return replace(text, attributes=attributes)
 
 
-def check_schedules_agree(denoiser: Guidable, other: NoiseSchedule, whose: str) -> None:
+def check_schedules_agree(denoiser: GuidableDenoiser, other: NoiseSchedule, whose: str) -> None:
     """Raises ValueError where a timestep means another noise level to the other."""
     if denoiser.schedule.to_dict() != other.to_dict():
         raise ValueError(f"the {whose} is of {other}, the denoiser of {denoiser.schedule}")

@@ -8,10 +8,10 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.schedule import NoiseSchedule
-from core.guidance.base import Guidable, Guidance, check_schedules_agree
+from core.guidance.base import GuidableDenoiser, Guidance, check_schedules_agree
 
 
-class Classifies(Protocol):
+class ClassifierLike(Protocol):
     """A classifier of noisy images, such as `core.models.classifier.NoisyClassifier`."""
 
     @property
@@ -35,7 +35,7 @@ class ClassifierGuidance(Guidance):
     """
 
     def __init__(
-        self, denoiser: Guidable, classifier: Classifies, labels: Tensor, scale: float = 1.0
+        self, denoiser: GuidableDenoiser, classifier: ClassifierLike, labels: Tensor, scale: float = 1.0
     ) -> None:
         check_schedules_agree(denoiser, classifier.schedule, "classifier")
         super().__init__(denoiser)

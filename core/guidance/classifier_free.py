@@ -7,7 +7,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.parameterization import Parameterization
-from core.guidance.base import Guidable, Guidance, alongside, extrapolated, predict_each
+from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition, extrapolate, predict_each
 
 
 class ClassifierFreeGuidance(Guidance):
@@ -21,7 +21,7 @@ class ClassifierFreeGuidance(Guidance):
 
     rescale: phi in [0, 1] of Lin et al. 2023 ("Common Diffusion Noise Schedules", equations 15-16), on x0 as
     in MVDream (Shi et al. 2023): how far each row's guided x0 is brought back to the standard deviation of
-    its conditional x0. Large scales no longer saturate the colours.
+    its conditional x0. Large scales no longer saturate the colors.
 
     unsaid: groups of `core.attributes` that the negative leaves unsaid, such as (CAMERA, PHASE), so that
     guidance acts on them as on the text. The model must have been trained with them dropped.
@@ -29,11 +29,11 @@ class ClassifierFreeGuidance(Guidance):
 
     def __init__(
         self,
-        denoiser: Guidable,
+        denoiser: GuidableDenoiser,
         scale: float,
         negative: Condition,
         rescale: float = 0.0,
-        unsaid: Sequence[slice] = (),
+        dropped_groups: Sequence[slice] = (),
     ) -> None:
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must be from 0 to 1, not {rescale}")
@@ -41,7 +41,7 @@ class ClassifierFreeGuidance(Guidance):
         self.scale = scale
         self.negative = negative
         self.rescale = rescale
-        self.unsaid = tuple(unsaid)
+        self.dropped_groups = tuple(dropped_groups)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """One network call of batch 2B; of batch B where scale is 1.
@@ -51,12 +51,12 @@ class ClassifierFreeGuidance(Guidance):
         if self.scale == 1:
             return self.denoiser.predict(x, t, condition)
         uncond, cond = self.branches(x, t, condition)
-        guided = extrapolated(uncond, cond, self.scale)
+        guided = extrapolate(uncond, cond, self.scale)
         return self._rescaled(guided, cond.x0, x, t) if self.rescale else guided
 
     def branches(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Prediction, Prediction]:
         """What the negative and what the condition predict, neither clipped. One network call of batch 2B."""
-        away = alongside(self.negative, condition, self.unsaid)
+        away = broadcast_condition(self.negative, condition, self.dropped_groups)
         uncond, cond = predict_each(self.denoiser, x, t, [away, condition])
         return uncond, cond
 

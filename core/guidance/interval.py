@@ -49,5 +49,5 @@ class GuidanceInterval(Guidance):
             part[outside] = getattr(plain, name)
         return Prediction(**rows)
 
-    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
-        return self.guidance.clipped(prediction, x, t)
+    def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+        return self.guidance.clip_prediction(prediction, x, t)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
-from core.guidance.base import Guidable, Guidance, alongside, predict_each
+from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition, predict_each
 
 
 class PerpNeg(Guidance):
@@ -24,18 +24,18 @@ class PerpNeg(Guidance):
 
     def __init__(
         self,
-        denoiser: Guidable,
+        denoiser: GuidableDenoiser,
         scale: float,
         negative: Condition,
-        against: Sequence[Condition],
+        negatives: Sequence[Condition],
         weights: Tensor,
     ) -> None:
-        if weights.ndim != 2 or len(weights) != len(against):
-            raise ValueError(f"weights {tuple(weights.shape)} for {len(against)} texts to avoid")
+        if weights.ndim != 2 or len(weights) != len(negatives):
+            raise ValueError(f"weights {tuple(weights.shape)} for {len(negatives)} texts to avoid")
         super().__init__(denoiser)
         self.scale = scale
         self.negative = negative
-        self.against = against
+        self.negatives = negatives
         self.weights = weights
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
@@ -45,7 +45,7 @@ class PerpNeg(Guidance):
         """
         if self.weights.shape[1] not in (1, len(condition)):
             raise ValueError(f"weights of length {self.weights.shape[1]} for a batch of {len(condition)}")
-        others = [alongside(text, condition) for text in (self.negative, *self.against)]
+        others = [broadcast_condition(text, condition) for text in (self.negative, *self.negatives)]
         branches = predict_each(self.denoiser, x, t, [*others, condition])
         # Projection does not care for scale, so x0 and eps, each linear in the other, stay consistent.
         return branches[-1]._replace(

@@ -8,7 +8,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.parameterization import Parameterization
-from core.guidance.base import Guidable, Guidance
+from core.guidance.base import GuidableDenoiser, Guidance
 
 
 class DynamicThresholding(Guidance):
@@ -22,19 +22,21 @@ class DynamicThresholding(Guidance):
     highest: that s can be, at least 1; DeepFloyd IF has 1.5, and beyond it the rest is clipped.
     """
 
-    def __init__(self, denoiser: Guidable, percentile: float = 0.995, highest: float = math.inf) -> None:
+    def __init__(
+        self, denoiser: GuidableDenoiser, percentile: float = 0.995, max_threshold: float = math.inf
+    ) -> None:
         if not 0 < percentile <= 1:
             raise ValueError(f"the percentile must be above 0 and at most 1, not {percentile}")
-        if highest < 1:
-            raise ValueError(f"the limit cannot be kept below 1, to {highest}")
+        if max_threshold < 1:
+            raise ValueError(f"the limit cannot be kept below 1, to {max_threshold}")
         super().__init__(denoiser)
         self.percentile = percentile
-        self.highest = highest
+        self.highest = max_threshold
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         return self.denoiser.predict(x, t, condition)
 
-    def clipped(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+    def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
         """The prediction with thresholded x0 and eps = (x - alpha x0) / sigma."""
         # Row by row: torch.quantile takes at most 2^24 values.
         quantiles = [row.abs().flatten().float().quantile(self.percentile) for row in prediction.x0]

@@ -10,7 +10,7 @@ from core.errors import UserError
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A draft beside `path`, of the same suffix; when the block ends it becomes `path`, on error it vanishes.
 
     Raises UserError when nothing can be written in the folder of `path`.

@@ -10,7 +10,7 @@ from typer.exceptions import TyperException
 from core.errors import UserError
 
 
-def run(app: typer.Typer) -> NoReturn:
+def run_app(app: typer.Typer) -> NoReturn:
     """Runs a typer application on `sys.argv` and exits the process.
 
     0: done. 2: the input cannot be used; its one sentence is on stderr. 130: stopped with Ctrl-C.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
+def catch_interrupts() -> Iterator[Callable[[], bool]]:
     """Within: the first Ctrl-C (or SIGTERM) is only noted, for the step to end and the work to be saved.
 
     Yields whether it has come. The second one interrupts at once.

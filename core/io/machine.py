@@ -40,7 +40,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def usual_dtype(device: torch.device) -> torch.dtype:
+def default_dtype(device: torch.device) -> torch.dtype:
     """Of pretrained weights, where nobody asks for another: float32 on a CPU, bfloat16 elsewhere."""
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
@@ -54,7 +54,7 @@ def _cpu_flags() -> set[str]:
     return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """The device in words, with its threads or memory."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -62,13 +62,13 @@ def describe(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
-def one_thread() -> None:
+def single_thread() -> None:
     """How a worker among several processes begins: a core each, and Ctrl-C is the parent's to answer."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Version of Python and of each installed package that decides what comes out."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.io.atomic import writable_folder
 
 
-class Planned(NamedTuple):
+class PlannedOutput(NamedTuple):
     """One thing to make."""
 
     prompt: str
@@ -18,9 +18,9 @@ class Planned(NamedTuple):
     file: Path
 
 
-def plan(
+def plan_outputs(
     prompts: Sequence[str], num: int, seed: int, out: str | None, what: str, extensions: Sequence[str]
-) -> list[Planned]:
+) -> list[PlannedOutput]:
     """`num` files for every prompt, with seeds from `seed` on.
 
     out: a file with one of the extensions, or a folder (one that exists, or a name that ends in "/") to be
@@ -47,7 +47,7 @@ def plan(
     names = _numbered(stem for stem in stems for _ in range(num))
     wanted = ((prompt, seed + i) for prompt in prompts for i in range(num))
     return [
-        Planned(prompt, number, folder / f"{name}{extension}")
+        PlannedOutput(prompt, number, folder / f"{name}{extension}")
         for (prompt, number), name in zip(wanted, names, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 
 Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
 
@@ -21,7 +21,7 @@ def to_frames(clip: np.ndarray) -> Frames:
     return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_image(path: Path) -> Image.Image:
     """The picture in a file, as RGB, turned as its camera says. Raises UserError where there is none."""
     try:
         with Image.open(path) as image:
@@ -31,12 +31,12 @@ def read_picture(path: Path) -> Image.Image:
         raise UserError(f"Cannot read the picture {path}: {reason}.") from error
 
 
-def fitted_picture(path: Path, width: int, height: int) -> Image.Image:
+def read_image_cropped(path: Path, width: int, height: int) -> Image.Image:
     """The picture in a file, cut to that aspect ratio and scaled to that size, px. As `read_picture` else."""
-    return ImageOps.fit(read_picture(path), (width, height), Image.Resampling.LANCZOS)
+    return ImageOps.fit(read_image(path), (width, height), Image.Resampling.LANCZOS)
 
 
-def enlarge(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
+def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
     """(F,H,W,3) -> (F,scale*H,scale*W,3) by "lanczos" or "nearest"."""
     if scale == 1:
         return frames
@@ -54,7 +54,7 @@ def write_clip(path: Path, frames: Frames, fps: float) -> None:
     write = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}.get(path.suffix.lower())
     if write is None:
         raise UserError(f"Cannot write the clip as {path.name}: its name must end in .mp4, .gif or .webp.")
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         write(draft, frames, fps)
 
 

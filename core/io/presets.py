@@ -34,10 +34,10 @@ def load_preset(name: str | Path, kind: type[Preset]) -> Preset:
         raise UserError(f"Cannot read the preset {path}: {reason}.") from error
     except yaml.YAMLError as error:
         raise UserError(f"The preset {path} is not YAML: {' '.join(str(error).split())}.") from error
-    return checked(values or {}, kind, path)
+    return validate(values or {}, kind, path)
 
 
-def checked(values: object, kind: type[Preset], source: str | Path) -> Preset:
+def validate(values: object, kind: type[Preset], source: str | Path) -> Preset:
     """`values` as a `kind`. Raises UserError that names the source and the first wrong key."""
     try:
         return kind.model_validate(values)

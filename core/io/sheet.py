@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from core.io.atomic import whole
-from core.io.pictures import Frames, enlarge
+from core.io.atomic import atomic_write
+from core.io.pictures import Frames, upscale
 
 CELL = 192  # px; frames are enlarged by the whole factor that comes closest from below
 GAP, MARGIN = 4, 12  # px
@@ -18,7 +18,7 @@ LETTER = 18  # px
 def contact_sheet(frames: Frames, title: str, columns: int | None = None) -> Image.Image:
     """Frames (F,H,W,3) in reading order, `columns` in a row or in a grid as square as it gets, under `title`
     broken into lines."""
-    frames = enlarge(frames, max(1, CELL // max(frames.shape[1:3])))
+    frames = upscale(frames, max(1, CELL // max(frames.shape[1:3])))
     count, height, width, _ = frames.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -40,5 +40,5 @@ def contact_sheet(frames: Frames, title: str, columns: int | None = None) -> Ima
 def write_sheet(path: Path, frames: Frames, title: str, columns: int | None = None) -> None:
     """Writes the contact sheet of frames (F,H,W,3) as PNG. Raises UserError in an unwritable folder."""
     sheet = contact_sheet(frames, title, columns)
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         sheet.save(draft, format="PNG")

@@ -12,13 +12,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
+from core.io.atomic import atomic_write, writable_folder
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-class Stored(NamedTuple):
+class ModelFolder(NamedTuple):
     """What a folder holds."""
 
     config: dict[str, Any]
@@ -42,15 +42,15 @@ def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
         halves[name] = half
     data = save(halves)
     digest = hashlib.sha256(data).hexdigest()
-    with whole(folder / WEIGHTS) as draft:
+    with atomic_write(folder / WEIGHTS) as draft:
         draft.write_bytes(data)
-    with whole(folder / CONFIG) as draft:
+    with atomic_write(folder / CONFIG) as draft:
         text = json.dumps({"format": FORMAT, **config, "sha256": digest}, indent=2)
         draft.write_text(text + "\n", encoding="utf-8")
     return digest
 
 
-def load_folder(folder: Path) -> Stored:
+def load_folder(folder: Path) -> ModelFolder:
     """Both files of a folder. Raises UserError when one is missing or damaged, or they do not match."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -71,10 +71,12 @@ def load_folder(folder: Path) -> Stored:
         tensors = load(data)
     except SafetensorError as error:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged.") from error
-    return Stored(config, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, digest)
+    return ModelFolder(
+        config, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, digest
+    )
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Copies `tensors` into `module`. Raises UserError, naming the first, unless names and shapes agree."""
     wanted = module.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):

@@ -1,9 +1,9 @@
 """Training objectives: (B,) losses of a batch, and their weights over the timesteps."""
 
-from core.losses.simple import clip_loss, output_error, simple_loss
+from core.losses.simple import clip_loss, prediction_error, simple_loss
 from core.losses.variational import (
     bits_per_dim,
-    discretised_log_likelihood,
+    discretized_log_likelihood,
     gaussian_kl,
     gaussian_log_density,
     hybrid_loss,
@@ -17,12 +17,12 @@ __all__ = [
     "bits_per_dim",
     "clip_loss",
     "clipped_snr_weight",
-    "discretised_log_likelihood",
+    "discretized_log_likelihood",
     "gaussian_kl",
     "gaussian_log_density",
     "hybrid_loss",
     "min_snr_weight",
-    "output_error",
+    "prediction_error",
     "prior_bits",
     "reverse_step_bits",
     "simple_loss",

@@ -11,7 +11,7 @@ def simple_loss(denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition,
 
     Arguments as of `output_error`. Returns (B,): the mean over all but the batch dimension.
     """
-    return output_error(denoiser, x0, t, condition, noise).square().flatten(1).mean(1)
+    return prediction_error(denoiser, x0, t, condition, noise).square().flatten(1).mean(1)
 
 
 def clip_loss(
@@ -23,22 +23,24 @@ def clip_loss(
     a plain loss is in the first part; the second, `motion_weight` times as heavy, is where motion is learned.
     Both together are a quadratic form like any other: the best prediction stays the same. Returns (B,).
     """
-    error = output_error(denoiser, x0, t, condition, noise)
+    error = prediction_error(denoiser, x0, t, condition, noise)
     still = error.mean(2, keepdim=True)
     squares = still.square().flatten(1).mean(1), (error - still).square().flatten(1).mean(1)
     return (squares[0] + motion_weight * squares[1]) * 2 / (1 + motion_weight)
 
 
-def output_error(denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor) -> Tensor:
+def prediction_error(
+    denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor
+) -> Tensor:
     """The network's output less its target, in the denoiser's own parameterization, before any clipping.
 
     x0, noise: (B,...); t: (B,) integers in [0, T). Returns a tensor like x0.
     """
-    output, _ = denoiser.output(denoiser.schedule.add_noise(x0, noise, t), t, condition)
-    return output - target(denoiser, x0, noise, t)
+    output, _ = denoiser.raw_output(denoiser.schedule.add_noise(x0, noise, t), t, condition)
+    return output - regression_target(denoiser, x0, noise, t)
 
 
-def target(denoiser: Denoiser, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+def regression_target(denoiser: Denoiser, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """The output of a perfect network that had seen x0 and the noise."""
     schedule = denoiser.schedule
     return denoiser.parameterization.target(x0, noise, schedule.alpha(t, x0), schedule.sigma(t, x0))

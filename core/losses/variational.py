@@ -13,7 +13,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser, Prediction, reverse_log_variance
 from core.diffusion.schedule import NoiseSchedule
-from core.losses.simple import target
+from core.losses.simple import regression_target
 
 
 def hybrid_loss(
@@ -38,9 +38,9 @@ def hybrid_loss(
     are those of `vlb_loss`.
     """
     xt = denoiser.schedule.add_noise(x0, noise, t)
-    output, fraction = denoiser.output(xt, t, condition)
-    simple = (output - target(denoiser, x0, noise, t)).square().flatten(1).mean(1)
-    frozen = denoiser.interpret(output.detach(), fraction, xt, t)
+    output, fraction = denoiser.raw_output(xt, t, condition)
+    simple = (output - regression_target(denoiser, x0, noise, t)).square().flatten(1).mean(1)
+    frozen = denoiser.to_prediction(output.detach(), fraction, xt, t)
     bits = reverse_step_bits(denoiser.schedule, frozen, x0, xt, t, levels, fixed)
     return simple_weight * simple + vlb_weight * denoiser.schedule.timesteps * bits
 
@@ -92,7 +92,7 @@ def reverse_step_bits(
     if levels is None:
         decoder = -gaussian_log_density(x0, predicted, spread)
     else:
-        decoder = -discretised_log_likelihood(x0, predicted, spread, levels)
+        decoder = -discretized_log_likelihood(x0, predicted, spread, levels)
     last = (t == 0).reshape(-1, *[1] * (xt.ndim - 1))
     return bits_per_dim(torch.where(last, decoder, kl))
 
@@ -126,7 +126,7 @@ def gaussian_log_density(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tenso
     return -0.5 * (math.log(2 * math.pi) + log_variance + distance)
 
 
-def discretised_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor, levels: int = 256) -> Tensor:
+def discretized_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor, levels: int = 256) -> Tensor:
     """log probability in nats, value by value, of the levels x of a Gaussian (Ho et al. 2020, equation 13).
 
     x: on one of `levels` values evenly spaced over [-1, 1], each the middle of its bin; the outermost bins

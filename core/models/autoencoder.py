@@ -1,7 +1,7 @@
 """The latent stage: a light autoencoder, so that diffusion works on a small grid and the decoder draws.
 
 Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.1 and appendix
-G. Without attention and without normalisation layers: those would tie every pixel's colour to the whole
+G. Without attention and without normalization layers: those would tie every pixel's color to the whole
 picture's statistics, which change as things move.
 """
 
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
-from core.models.bottleneck import Coded, Gaussian, NormalBottleneck, VectorQuantizer
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.models.bottleneck import Gaussian, NormalBottleneck, Quantized, VectorQuantizer
 from core.nn.blocks import Downsample, Upsample, zero_init
 
 SQUARE = 2  # side in pixels of the square that the outermost layers take as one position
@@ -92,7 +92,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels, 1, 1))
         self.register_buffer("latent_deviation", torch.ones(config.latent_channels, 1, 1))
 
-    def encode(self, images: Tensor) -> Gaussian | Coded:
+    def encode(self, images: Tensor) -> Gaussian | Quantized:
         """The latents as the encoder has them, neither shifted nor scaled; which type, says the bottleneck.
 
         Raises ValueError for images that are not (B,3,H,W) with sides that are multiples of f.
@@ -105,7 +105,7 @@ class Autoencoder(nn.Module):
             )
         return self.bottleneck(self.encoder(images))
 
-    def latents(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         """The latents that diffusion works on: (mean - latent_mean) / latent_deviation."""
         return (self.encode(images).mean - self.latent_mean) / self.latent_deviation
 
@@ -115,9 +115,9 @@ class Autoencoder(nn.Module):
             raise ValueError(
                 f"latents must be (B,{self.config.latent_channels},h,w), not {tuple(latents.shape)}"
             )
-        return self.decoder(self.bottleneck.restrict(latents * self.latent_deviation + self.latent_mean))
+        return self.decoder(self.bottleneck.quantize(latents * self.latent_deviation + self.latent_mean))
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian | Coded]:
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Gaussian | Quantized]:
         """For training: reconstructions from noised latents, and what `encode` says of them without noise.
 
         noise: (B,) deviation of the noise added to each image's latents, in units of their channel's present
@@ -128,7 +128,7 @@ class Autoencoder(nn.Module):
         deviation = encoded.mean.detach().std(dim=(0, 2, 3), keepdim=True)
         drawn = encoded.sample()
         noised = drawn + noise[:, None, None, None] * deviation * torch.randn_like(drawn)
-        return self.decoder(self.bottleneck.restrict(noised)), encoded
+        return self.decoder(self.bottleneck.quantize(noised)), encoded
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -156,7 +156,7 @@ class Autoencoder(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_deviation.copy_(deviation)
 
-    def freeze_latents(self) -> None:
+    def freeze_encoder(self) -> None:
         """Leaves gradients to the decoder alone: training keeps latents, and the fingerprint, as they are."""
         self.requires_grad_(False)
         self.decoder.requires_grad_(True)
@@ -178,7 +178,7 @@ class Autoencoder(nn.Module):
         save_folder(folder, config, self.state_dict())
 
     @staticmethod
-    def is_at(folder: Path) -> bool:
+    def exists_at(folder: Path) -> bool:
         """Whether a folder holds an autoencoder by itself, by its config; not whether it is whole."""
         try:
             return "autoencoder" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -192,9 +192,9 @@ class Autoencoder(nn.Module):
         Raises UserError when it is missing, damaged or does not fit.
         """
         stored = load_folder(folder)
-        config = checked(stored.config.get("autoencoder"), AutoencoderConfig, folder / CONFIG)
+        config = validate(stored.config.get("autoencoder"), AutoencoderConfig, folder / CONFIG)
         autoencoder = cls(config)
-        fill(autoencoder, stored.tensors, folder)
+        load_weights(autoencoder, stored.tensors, folder)
         return autoencoder.to(device).eval().requires_grad_(False)
 
 

@@ -1,6 +1,6 @@
 """What lies between encoder and decoder: a normal distribution of each latent (KL), or a codebook (VQ).
 
-Rombach et al. 2022, section 3.1: a slight penalty towards N(0, I), or vector quantisation, which the decoder
+Rombach et al. 2022, section 3.1: a slight penalty towards N(0, I), or vector quantization, which the decoder
 absorbs. Either way diffusion works on continuous latents; a codebook makes a sampler's small errors good.
 """
 
@@ -27,16 +27,16 @@ class Gaussian(NamedTuple):
         """One draw, differentiable in both (the reparameterization trick)."""
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
-    def divergence(self) -> Tensor:
+    def kl_divergence(self) -> Tensor:
         """KL(self || N(0, I)) in nats, (B,): the sum over all latents of an image."""
         nats = 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
         return nats.flatten(1).sum(1)
 
 
-class Coded(NamedTuple):
+class Quantized(NamedTuple):
     """What the encoder says of an image, and the code nearest to each position."""
 
-    mean: Tensor  # (B,C,h,w), the latents: not yet quantised, see `VectorQuantizer.restrict`
+    mean: Tensor  # (B,C,h,w), the latents: not yet quantized, see `VectorQuantizer.restrict`
     nearest: Tensor  # (B,C,h,w), without gradient
     index: Tensor  # (B,h,w) int64, which code
 
@@ -44,7 +44,7 @@ class Coded(NamedTuple):
         """The latents: nothing is left to chance."""
         return self.mean
 
-    def commitment(self) -> Tensor:
+    def commitment_loss(self) -> Tensor:
         """Mean squared distance of latents from their codes, (B,), with gradient to the encoder only.
 
         van den Oord et al. 2017, "Neural Discrete Representation Learning", equation 3, last term.
@@ -64,7 +64,7 @@ class NormalBottleneck(nn.Module):
         mean, log_variance = encoded.chunk(2, dim=1)
         return Gaussian(mean, log_variance.clamp(-30, 20))
 
-    def restrict(self, latents: Tensor) -> Tensor:
+    def quantize(self, latents: Tensor) -> Tensor:
         """What the decoder gets of latents (B,C,h,w): these themselves."""
         return latents
 
@@ -87,16 +87,16 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("codes", torch.randn(codes, channels))
         self.register_buffer("usage", torch.zeros(codes))  # moving average of each code's share of positions
 
-    def forward(self, encoded: Tensor) -> Coded:
+    def forward(self, encoded: Tensor) -> Quantized:
         """encoded: (B,C,h,w). In training the codes then follow it, unless the encoder is frozen."""
         encoded = encoded.float()
         index = self._index(encoded)
         nearest = self.codes[index].movedim(-1, 1)
         if self.training and encoded.requires_grad:
-            self._follow(encoded.detach().movedim(1, -1).flatten(0, -2), index.flatten())
-        return Coded(encoded, nearest, index)
+            self._update_codebook(encoded.detach().movedim(1, -1).flatten(0, -2), index.flatten())
+        return Quantized(encoded, nearest, index)
 
-    def restrict(self, latents: Tensor) -> Tensor:
+    def quantize(self, latents: Tensor) -> Tensor:
         """The codes nearest to latents (B,C,h,w); the gradient goes straight through to these."""
         nearest = self.codes[self._index(latents)].movedim(-1, 1)
         return latents + (nearest - latents).detach()
@@ -109,7 +109,7 @@ class VectorQuantizer(nn.Module):
         return distances.argmin(1).view(len(latents), *latents.shape[2:])
 
     @torch.no_grad()
-    def _follow(self, vectors: Tensor, index: Tensor) -> None:
+    def _update_codebook(self, vectors: Tensor, index: Tensor) -> None:
         """vectors: (N,C); index: (N,), the code that each chose."""
         count = len(self.codes)
         with torch.autocast(vectors.device.type, enabled=False):

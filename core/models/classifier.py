@@ -17,15 +17,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.diffusion.schedule import NoiseSchedule
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.nn.attention import MultiHeadAttention
-from core.nn.backbone import TrunkConfig, resampled
+from core.nn.backbone import BackboneConfig, apply_resampling
 from core.nn.blocks import SelfAttentionBlock, group_norm
 from core.nn.embeddings import timestep_embedding
 
 
-class ClassifierConfig(TrunkConfig):
+class ClassifierConfig(BackboneConfig):
     """The shape of a classifier, and the noise that it knows."""
 
     classes: int = Field(default=10, ge=2)
@@ -57,7 +57,7 @@ class NoisyClassifier(nn.Module):
             width = widths[number]
             layers: list[nn.Module] = []
             for _ in range(config.blocks[number]):
-                layers.append(config.block_at(number, width))
+                layers.append(config.make_block(number, width))
                 if config.attention[number]:
                     layers.append(SelfAttentionBlock(width, config.head_width_at(number)))
             return nn.ModuleList(layers)
@@ -66,7 +66,9 @@ class NoisyClassifier(nn.Module):
         self.time = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.stem = nn.Conv2d(config.patch_channels, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(level(number) for number in range(len(widths)))
-        self.downsample = nn.ModuleList(config.downsample(fine, coarse) for fine, coarse in pairwise(widths))
+        self.downsample = nn.ModuleList(
+            config.make_downsample(fine, coarse) for fine, coarse in pairwise(widths)
+        )
         self.out_norm = group_norm(widths[-1])
         self.pool = AttentionPool(widths[-1], side**2, config.head_width_at(-1))
         self.out = nn.Linear(widths[-1], config.classes)
@@ -86,7 +88,7 @@ class NoisyClassifier(nn.Module):
         h = self.stem(F.pixel_unshuffle(x, config.patch))
         for number, layers in enumerate(self.levels):
             if number > 0:
-                h = resampled(self.downsample[number - 1], h, embedding)
+                h = apply_resampling(self.downsample[number - 1], h, embedding)
             for layer in layers:  # pyright: ignore[reportGeneralTypeIssues]
                 h = layer(h) if isinstance(layer, SelfAttentionBlock) else layer(h, embedding)
         return self.out(self.pool(self.activation(self.out_norm(h))))
@@ -103,8 +105,8 @@ class NoisyClassifier(nn.Module):
         Raises UserError when it is missing, damaged or does not fit.
         """
         stored = load_folder(folder)
-        classifier = cls(checked(stored.config.get("classifier"), ClassifierConfig, folder / CONFIG))
-        fill(classifier, stored.tensors, folder)
+        classifier = cls(validate(stored.config.get("classifier"), ClassifierConfig, folder / CONFIG))
+        load_weights(classifier, stored.tensors, folder)
         return classifier.to(device).eval().requires_grad_(False)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from core.nn.blocks import group_norm, in_groups
+from core.nn.blocks import check_group_widths, group_norm
 
 GREATEST_WEIGHT = 1e4  # of an adversary that hardly moves the decoder
 
@@ -21,7 +21,7 @@ class DiscriminatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: Annotated[tuple[int, ...], AfterValidator(in_groups)] = Field(
+    widths: Annotated[tuple[int, ...], AfterValidator(check_group_widths)] = Field(
         default=(32, 64, 128), min_length=1, max_length=5, description="channels; a level halves the side"
     )
 

@@ -10,27 +10,27 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
-from core.attributes import attributes
+from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNet, UNetConfig
-from core.samplers import State, ddim, noise_like
+from core.samplers import SamplerState, ddim, noise_like
 
-OnState = Callable[[State], None]
+StepCallback = Callable[[SamplerState], None]
 
 
 class FirstStage(Protocol):
     """What stands between images (B,3,H,W) in [-1, 1] and the latents (B,C,h,w) of a model."""
 
-    def latents(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         """What diffusion works on, with gradient."""
         ...
 
@@ -39,7 +39,7 @@ class FirstStage(Protocol):
         ...
 
 
-class TextToImage(Protocol):
+class ImageModelLike(Protocol):
     """What dream3d and video ask of an image model: ours, or a checkpoint of the hub (`core.pretrained`)."""
 
     denoiser: Denoiser
@@ -62,7 +62,7 @@ class TextToImage(Protocol):
         """Raises UserError where guidance of that scale has nothing to lead away from."""
         ...
 
-    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+    def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """The condition of B prompts and of the attributes that are said beside them."""
         ...
 
@@ -71,7 +71,7 @@ class TextToImage(Protocol):
         ...
 
 
-FIRST_STAGE = "first_stage."  # before the names of its weights in a model's folder
+FIRST_STAGE_PREFIX = "first_stage."  # before the names of its weights in a model's folder
 
 
 class ImageModelConfig(BaseModel):
@@ -175,10 +175,10 @@ class ImageModel:
         """As `ImageModelConfig.check_guidance`."""
         self.config.check_guidance(scale, negative)
 
-    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+    def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """The condition of B prompts and of what else is said, `attributes(B, ...)`; nothing unless given."""
-        said = attributes(len(prompts)) if said is None else said
-        return Condition(*self.text(prompts), said.to(self.device))
+        attributes = encode_attributes(len(prompts)) if attributes is None else attributes
+        return Condition(*self.text(prompts), attributes.to(self.device))
 
     def sample(
         self,
@@ -192,72 +192,74 @@ class ImageModel:
         elevation: Tensor | float | None = None,
         phase: Tensor | float | None = None,
         shadow: Tensor | bool | None = None,
-        on_state: OnState | None = None,
+        on_step: StepCallback | None = None,
     ) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of B prompts, by DDIM.
 
         guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
         seeds: one an image, 0, 1, ... unless given; an image depends on its own only.
         azimuth, elevation, phase, shadow: as in `core.attributes.attributes`, degrees and [0, 1).
-        on_state: called after every step; what it is told of are pixels or latents, for `decode`.
+        on_step: called after every step; what it is told of are pixels or latents, for `decode`.
 
         Raises UserError for empty prompts and impossible steps, guidance or seeds.
         """
         self.config.check_guidance(guidance, negative)
-        generators = generators_of(prompts, seeds)
+        generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
-        said = attributes(len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow)
+        said = encode_attributes(
+            len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow
+        )
         condition, away = self.encode(prompts, said), self.encode([negative])
-        return self.decode(draw(self.denoiser, noise, condition, away, steps, guidance, on_state))
+        return self.decode(sample_latents(self.denoiser, noise, condition, away, steps, guidance, on_step))
 
     def decode(self, x: Tensor) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of what the network denoises, (B,C,h,w); without gradient."""
-        return decoded(x, self.first_stage)
+        return decode_latents(x, self.first_stage)
 
     def save(self, folder: Path) -> None:
         """Writes config.json and model.safetensors (float16)."""
-        tensors = self.denoiser.network.state_dict() | stored_first_stage(self.first_stage)
+        tensors = self.denoiser.network.state_dict() | first_stage_state(self.first_stage)
         save_folder(folder, self.config.model_dump(mode="json"), tensors)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> ImageModel:
         """The model of a folder, in float32. Raises UserError when it is missing, damaged or does not fit."""
         stored = load_folder(folder)
-        config = checked(stored.config, ImageModelConfig, folder / CONFIG)
+        config = validate(stored.config, ImageModelConfig, folder / CONFIG)
         tensors, first_stage = split_first_stage(config, stored.tensors, folder)
-        return cls(config, filled(config, tensors, folder).to(device), first_stage=first_stage)
+        return cls(config, load_denoiser(config, tensors, folder).to(device), first_stage=first_stage)
 
     save_pretrained, from_pretrained = save, load  # by the names of the hub's libraries
 
 
-def filled(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
+def load_denoiser(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
     """The configured denoiser with those weights, which were found in `folder`."""
     denoiser = config.denoiser()
-    fill(denoiser.network, tensors, folder)
+    load_weights(denoiser.network, tensors, folder)
     return denoiser
 
 
-def stored_first_stage(first_stage: Autoencoder | None) -> dict[str, Tensor]:
+def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:
     """Its weights, by the names they have in a model's folder; none of none."""
     weights = first_stage.state_dict() if first_stage else {}
-    return {FIRST_STAGE + name: value for name, value in weights.items()}
+    return {FIRST_STAGE_PREFIX + name: value for name, value in weights.items()}
 
 
 def split_first_stage(
     config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path
 ) -> tuple[dict[str, Tensor], Autoencoder | None]:
     """The tensors of a model's folder that are the network's, and the first stage of the others."""
-    network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE)}
+    network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE_PREFIX)}
     if not config.first_stage:
         return dict(tensors), None
-    weights = {n.removeprefix(FIRST_STAGE): value for n, value in tensors.items() if n not in network}
+    weights = {n.removeprefix(FIRST_STAGE_PREFIX): value for n, value in tensors.items() if n not in network}
     first_stage = Autoencoder(config.first_stage)
-    fill(first_stage, weights, folder)
+    load_weights(first_stage, weights, folder)
     return network, first_stage.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def decoded(x: Tensor, first_stage: FirstStage | None) -> Tensor:
+def decode_latents(x: Tensor, first_stage: FirstStage | None) -> Tensor:
     """Images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
     if first_stage and x.ndim == 5:
         frames = first_stage.decode(x.transpose(1, 2).flatten(0, 1))
@@ -267,7 +269,7 @@ def decoded(x: Tensor, first_stage: FirstStage | None) -> Tensor:
     return x.clamp(-1, 1)
 
 
-def generators_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[torch.Generator]:
+def make_generators(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[torch.Generator]:
     """A CPU generator a prompt, so that a seed gives the same noise on every device.
 
     Raises UserError for empty prompts and seeds that are too few or out of range.
@@ -282,30 +284,30 @@ def generators_of(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[t
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def check_scale(guidance: float) -> None:
+def check_guidance_scale(guidance: float) -> None:
     """Raises UserError for scales of guidance that make no sense."""
     if not 0 <= guidance <= 100:
         raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
 
 
-def draw(
+def sample_latents(
     denoiser: Denoiser,
     noise: Tensor,
     condition: Condition,
     negative: Condition,
     steps: int,
     guidance: float,
-    on_state: OnState | None = None,
+    on_step: StepCallback | None = None,
 ) -> Tensor:
     """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
-    check_scale(guidance)
+    check_guidance_scale(guidance)
     guided = ClassifierFreeGuidance(denoiser, guidance, negative)
-    return finished(ddim(guided, noise, condition, steps=steps), on_state)
+    return last_sample(ddim(guided, noise, condition, steps=steps), on_step)
 
 
-def finished(states: Iterator[State], on_state: OnState | None = None) -> Tensor:
-    """What a sampler ends with; on_state is told of every step."""
+def last_sample(states: Iterator[SamplerState], on_step: StepCallback | None = None) -> Tensor:
+    """What a sampler ends with; on_step is told of every step."""
     for state in states:
-        if on_state:
-            on_state(state)
+        if on_step:
+            on_step(state)
     return state.x  # pyright: ignore[reportPossiblyUnbound]: samplers refuse to take no step

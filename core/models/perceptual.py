@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
-from core.nn.blocks import Downsample, group_norm, in_groups
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.nn.blocks import Downsample, check_group_widths, group_norm
 
 
 class PerceptualDistance(nn.Module):
@@ -28,13 +28,13 @@ class PerceptualDistance(nn.Module):
     [0, 4]. The gradient goes to the images; the trunk stays as it is.
     """
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         """trunk: images (B,3,H,W) in [-1, 1] -> feature maps [(B,C,h,w), ...] of its layers."""
         super().__init__()
-        self.trunk = trunk.eval().requires_grad_(False)
+        self.backbone = backbone.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        features: Sequence[Tensor] = self.trunk(torch.cat([images, others]))
+        features: Sequence[Tensor] = self.backbone(torch.cat([images, others]))
         layers = [F.normalize(layer.float(), dim=1, eps=1e-8).chunk(2) for layer in features]
         return torch.stack([(a - b).square().sum(1).flatten(1).mean(1) for a, b in layers]).sum(0)
 
@@ -43,23 +43,23 @@ class PerceptualDistance(nn.Module):
         return super().train(False)
 
 
-class TrunkConfig(BaseModel):
+class FeatureExtractorConfig(BaseModel):
     """The shape of a trunk."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: Annotated[tuple[int, ...], AfterValidator(in_groups)] = Field(
+    widths: Annotated[tuple[int, ...], AfterValidator(check_group_widths)] = Field(
         default=(16, 32, 64, 128), min_length=1, max_length=5, description="channels; a level halves the side"
     )
 
 
-class Trunk(nn.Module):
+class FeatureExtractor(nn.Module):
     """Images (B,3,H,W) in [-1, 1] -> the features of every level, (B,C,H,W / 2^level), finest first.
 
     A level is a strided and a plain convolution, each followed by group norm and ReLU.
     """
 
-    def __init__(self, config: TrunkConfig) -> None:
+    def __init__(self, config: FeatureExtractorConfig) -> None:
         super().__init__()
         self.config = config
         before = (3, *config.widths)
@@ -84,12 +84,12 @@ class Trunk(nn.Module):
         save_folder(folder, config, self.state_dict())
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> Trunk:
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
         """The trunk of a folder, float32, in evaluation mode, without gradient.
 
         Raises UserError when it is missing, damaged or does not fit.
         """
         stored = load_folder(folder)
-        trunk = cls(checked(stored.config.get("trunk"), TrunkConfig, folder / CONFIG))
-        fill(trunk, stored.tensors, folder)
+        trunk = cls(validate(stored.config.get("trunk"), FeatureExtractorConfig, folder / CONFIG))
+        load_weights(trunk, stored.tensors, folder)
         return trunk.to(device).eval().requires_grad_(False)

@@ -24,7 +24,7 @@ SHA256 = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 384, 12, 6, 30522, 512
-LONGEST = 48  # tokens; what is longer is cut
+MAX_TOKENS = 48  # tokens; what is longer is cut
 BATCH = 128
 
 
@@ -91,7 +91,7 @@ def _file_name(key: str) -> str:
     return f"embeddings.{EMBEDDING_NAMES[path]}.{kind}"
 
 
-def checked_file(name: str) -> Path:
+def verified_file(name: str) -> Path:
     """The path of one of the package's files, its sha256 checked; UserError when missing or changed."""
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{name}")))
@@ -115,16 +115,16 @@ class TextEncoder:
     def tokenizer(self):
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(checked_file("tokenizer.json")))
+        tokenizer = Tokenizer.from_file(str(verified_file("tokenizer.json")))
         tokenizer.no_padding()
-        tokenizer.enable_truncation(LONGEST)
+        tokenizer.enable_truncation(MAX_TOKENS)
         return tokenizer
 
     @cached_property
     def bert(self) -> Bert:
         from safetensors.torch import load_file
 
-        stored = load_file(checked_file("model.safetensors"))
+        stored = load_file(verified_file("model.safetensors"))
         bert = Bert()
         bert.load_state_dict({key: stored[_file_name(key)] for key in bert.state_dict()}, assign=True)
         return bert.requires_grad_(False).eval().to(self.device)
@@ -133,7 +133,7 @@ class TextEncoder:
     def states(self, prompts: Sequence[str], on_done: Callable[[int], None] | None = None) -> list[Tensor]:
         """Token states (L_i,384), float32, of each prompt, with [CLS] and [SEP]; "" has two tokens.
 
-        Prompts of one length are encoded together, so its neighbours never change what a prompt becomes.
+        Prompts of one length are encoded together, so its neighbors never change what a prompt becomes.
         `on_done` is told how many prompts each batch finished.
         """
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))]
@@ -153,10 +153,10 @@ class TextEncoder:
 
     def __call__(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """`(tokens (B,L,384) float32, mask (B,L) bool)`, L <= 48 the longest prompt's; zeros pad."""
-        return pad(self.states(prompts))
+        return pad_states(self.states(prompts))
 
 
-def pad(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def pad_states(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Rows (L_i,D) -> `(tokens (B,L,D), mask (B,L))`, zeros after each row's end."""
     tokens = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
     lengths = torch.tensor([len(row) for row in states], device=tokens.device)

@@ -24,7 +24,7 @@ def _memory_efficient_attention():
 memory_efficient_attention = _memory_efficient_attention()
 
 
-def attend(
+def scaled_dot_product(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """softmax(query key^T / sqrt(width) + bias) value over the keys that the mask allows.
@@ -101,7 +101,7 @@ class MultiHeadAttention(nn.Module):
         context = x if context is None else context
         query = self._heads(self.query(x).reshape(context.shape[0], -1, self.query.out_features))
         key, value = self.key_value(context).chunk(2, dim=-1)
-        out = attend(query, self._heads(key), self._heads(value), mask=mask, bias=bias)
+        out = scaled_dot_product(query, self._heads(key), self._heads(value), mask=mask, bias=bias)
         return self.out(out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from core.nn.blocks import (
     ResidualBlock,
     TensorMap,
     Upsample,
-    double,
-    halve,
+    downsample_2x,
+    upsample_2x,
 )
 
 
-class TrunkConfig(BaseModel):
+class BackboneConfig(BaseModel):
     """The shape of the levels. The per-level tuples run from the finest resolution to the coarsest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +39,7 @@ class TrunkConfig(BaseModel):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
-    def _levels_agree(self) -> "TrunkConfig":
+    def _levels_agree(self) -> "BackboneConfig":
         for name in ("blocks", "attention"):
             if len(getattr(self, name)) != len(self.widths):
                 raise ValueError(f"{name} must have one entry a level: {len(self.widths)}, as widths has")
@@ -84,20 +84,20 @@ class TrunkConfig(BaseModel):
         """Channels of a head there."""
         return self.widths[level] // self.heads if self.heads else self.head_width
 
-    def block_at(self, level: int, in_width: int) -> ResidualBlock | ConvNeXtBlock:
+    def make_block(self, level: int, in_width: int) -> ResidualBlock | ConvNeXtBlock:
         """A fresh block of that level: (B,in_width,h,w), (B,embedding_width) -> (B,width,h,w)."""
         common = in_width, self.widths[level], self.embedding_width, self.dropout, self.nonlinearity
         if self.block == "convnext":
             return ConvNeXtBlock(*common, self.layer_scale)
         return ResidualBlock(*common)
 
-    def downsample(self, fine: int, coarse: int) -> nn.Module:
+    def make_downsample(self, fine: int, coarse: int) -> nn.Module:
         """A fresh layer from a width to that of the next coarser level; see `resampled`."""
-        return self._resampling(fine, coarse, halve) or Downsample(fine, coarse)
+        return self._resampling(fine, coarse, downsample_2x) or Downsample(fine, coarse)
 
-    def upsample(self, coarse: int, fine: int) -> nn.Module:
+    def make_upsample(self, coarse: int, fine: int) -> nn.Module:
         """A fresh layer from a width to that of the next finer level; see `resampled`."""
-        return self._resampling(coarse, fine, double) or Upsample(coarse, fine)
+        return self._resampling(coarse, fine, upsample_2x) or Upsample(coarse, fine)
 
     def _resampling(self, in_width: int, width: int, resample: TensorMap) -> ResidualBlock | None:
         if self.resampling == "convolution":
@@ -105,6 +105,6 @@ class TrunkConfig(BaseModel):
         return ResidualBlock(in_width, width, self.embedding_width, self.dropout, self.nonlinearity, resample)
 
 
-def resampled(layer: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
+def apply_resampling(layer: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
     """h (B,C,h,w) through a layer that `TrunkConfig.downsample` or `upsample` made; embedding: (B,E)."""
     return layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)

@@ -12,16 +12,16 @@ from core.nn.attention import MultiHeadAttention
 TensorMap = Callable[[Tensor], Tensor]
 Layer = TypeVar("Layer", bound=nn.Module)
 
-GROUP_WIDTH = 8  # channels of a normalisation group; 32 groups at width 256
+GROUP_WIDTH = 8  # channels of a normalization group; 32 groups at width 256
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018) over groups of eight channels."""
+    """Group normalization (Wu and He 2018) over groups of eight channels."""
     return nn.GroupNorm(width // GROUP_WIDTH, width)
 
 
-def in_groups(widths: tuple[int, ...]) -> tuple[int, ...]:
-    """The widths. Raises ValueError unless each can be normalised by `group_norm`."""
+def check_group_widths(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """The widths. Raises ValueError unless each can be normalized by `group_norm`."""
     if min(widths) < 1 or any(width % GROUP_WIDTH for width in widths):
         raise ValueError(f"widths must be multiples of {GROUP_WIDTH}")
     return widths
@@ -70,12 +70,12 @@ class AdaptiveLayerNorm(nn.Module):
         return self.norm(x) * (1 + scale) + shift
 
 
-def halve(x: Tensor) -> Tensor:
+def downsample_2x(x: Tensor) -> Tensor:
     """Half the resolution by averaging squares of 2x2: (B,C,H,W) -> (B,C,H/2,W/2)."""
     return F.avg_pool2d(x, 2)
 
 
-def double(x: Tensor) -> Tensor:
+def upsample_2x(x: Tensor) -> Tensor:
     """Twice the resolution by repeating every pixel: (B,C,H,W) -> (B,C,2H,2W)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
@@ -176,7 +176,7 @@ class TransformerBlock(nn.Module):
     """Self-attention over positions, cross-attention to text, feed-forward: each pre-norm and residual.
 
     Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3, without
-    the convolutions around it: every branch ends in a zero-initialised layer instead.
+    the convolutions around it: every branch ends in a zero-initialized layer instead.
     """
 
     def __init__(self, width: int, head_width: int, context_width: int, feed_forward: int):
@@ -238,7 +238,7 @@ class Downsample(nn.Conv2d):
 class Upsample(nn.Conv2d):
     """Twice the resolution by a 1x1 convolution and depth to space: (B,C,H,W) -> (B,C',2H,2W).
 
-    The sub-pixel convolution of Shi et al. 2016. A 3x3 convolution after nearest-neighbour upsampling, as in
+    The sub-pixel convolution of Shi et al. 2016. A 3x3 convolution after nearest-neighbor upsampling, as in
     the papers, would be a fifth of a small network's arithmetic; the residual block after it does its work.
     """
 

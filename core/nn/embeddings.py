@@ -28,7 +28,7 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
 
 
 class ConditionEmbedding(nn.Module):
-    """Timestep, pooled text and attributes as one vector, for adaptive normalisation.
+    """Timestep, pooled text and attributes as one vector, for adaptive normalization.
 
     The pooled text (masked mean of the token states) is added as in Saharia et al. 2022 (Imagen), section
     2.5: it gives a small network the subject at every layer, attention or not.

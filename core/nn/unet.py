@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from core.attributes import WIDTH as ATTRIBUTE_WIDTH
 from core.condition import Condition
-from core.nn.backbone import TrunkConfig, resampled
+from core.nn.backbone import BackboneConfig, apply_resampling
 from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
 from core.nn.embeddings import ConditionEmbedding
 
-AfterBlock = Callable[[int, Tensor, Tensor], Tensor]
+BlockHook = Callable[[int, Tensor, Tensor], Tensor]
 """(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> what goes on, like the output."""
 
 
-class UNetConfig(TrunkConfig):
+class UNetConfig(BackboneConfig):
     """The shape of a U-Net."""
 
     out_channels: int | None = Field(default=None, ge=1, description="in_channels unless given")
@@ -46,7 +46,7 @@ class UNet(nn.Module):
                 transformer = TransformerBlock(
                     widths[level], config.head_width_at(level), config.context_width, config.feed_forward
                 )
-            return SpatialBlock(config.block_at(level, in_width), transformer)
+            return SpatialBlock(config.make_block(level, in_width), transformer)
 
         levels = range(len(widths))
         self.embedding = ConditionEmbedding(
@@ -58,13 +58,15 @@ class UNet(nn.Module):
             nn.ModuleList(block(level, widths[level]) for _ in range(config.blocks[level]))
             for level in levels
         )
-        self.downsample = nn.ModuleList(config.downsample(fine, coarse) for fine, coarse in pairwise(widths))
+        self.downsample = nn.ModuleList(
+            config.make_downsample(fine, coarse) for fine, coarse in pairwise(widths)
+        )
         self.middle = block(levels[-1], widths[-1])
         self.up = nn.ModuleList(
             nn.ModuleList(block(level, 2 * widths[level]) for _ in range(config.blocks[level]))
             for level in levels
         )
-        self.upsample = nn.ModuleList(config.upsample(coarse, fine) for fine, coarse in pairwise(widths))
+        self.upsample = nn.ModuleList(config.make_upsample(coarse, fine) for fine, coarse in pairwise(widths))
         self.out_norm = group_norm(widths[0])
         out_channels = (config.out_channels or config.in_channels) * config.patch**2
         self.out = zero_init(nn.Conv2d(widths[0], out_channels, 3, padding=1))
@@ -77,7 +79,7 @@ class UNet(nn.Module):
         return [*down, self.config.widths[-1], *reversed(down)]
 
     def forward(
-        self, x: Tensor, t: Tensor, condition: Condition, after_block: AfterBlock | None = None
+        self, x: Tensor, t: Tensor, condition: Condition, block_hook: BlockHook | None = None
     ) -> Tensor:
         """The raw output of the network; what it means is the parameterization's business.
 
@@ -86,7 +88,7 @@ class UNet(nn.Module):
                 turn, that share the clip's timestep and text.
             t: (B,) timesteps, integer or fractional.
             condition: of length B; its attributes are (B,V), or (B,F,V) to tell each frame its own.
-            after_block: called after every spatial block; what it returns goes on in the block's place.
+            block_hook: called after every spatial block; what it returns goes on in the block's place.
 
         Returns:
             A tensor like x, but of `out_channels`.
@@ -107,8 +109,8 @@ class UNet(nn.Module):
         def run(block: nn.Module, h: Tensor) -> Tensor:
             nonlocal index
             h = block(h, embedding, context, mask)
-            if after_block is not None:
-                h = after_block(index, h, embedding)
+            if block_hook is not None:
+                h = block_hook(index, h, embedding)
             index += 1
             return h
 
@@ -116,7 +118,7 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             if level > 0:
-                h = resampled(self.downsample[level - 1], h, embedding)
+                h = apply_resampling(self.downsample[level - 1], h, embedding)
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = run(block, h)
                 skips.append(h)
@@ -125,7 +127,7 @@ class UNet(nn.Module):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = run(block, torch.cat([h, skips.pop()], dim=1))
             if level > 0:
-                h = resampled(self.upsample[level - 1], h, embedding)
+                h = apply_resampling(self.upsample[level - 1], h, embedding)
         return F.pixel_shuffle(self.out(self.activation(self.out_norm(h))), self.config.patch)
 
     def _check(self, x: Tensor, t: Tensor, condition: Condition) -> None:

@@ -35,7 +35,7 @@ class KLFirstStage:
         """C of the latents."""
         return self.vae.config.latent_channels
 
-    def latents(self, images: Tensor) -> Tensor:
+    def to_latents(self, images: Tensor) -> Tensor:
         """The mean of the encoder's distribution, shifted and scaled; with gradient.
 
         Raises ValueError for images that are not (B,3,H,W) with sides that are multiples of f.

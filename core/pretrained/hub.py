@@ -15,7 +15,7 @@ from core.io.presets import load_preset
 
 INDEX = "model_index.json"  # of diffusers
 CONFIG, WEIGHTS = "config.json", "model.safetensors"  # as in `core.io.weights`, which would import torch
-OURS = "dreamlift"  # the kind of a folder that `core.io.weights.save_folder` wrote
+NATIVE = "dreamlift"  # the kind of a folder that `core.io.weights.save_folder` wrote
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
 VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights
@@ -30,13 +30,13 @@ class HubNames(BaseModel):
     names: dict[str, str]
     moved: dict[str, str]
 
-    def current(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
         """The id that a name or an id of old has today."""
         name = self.names.get(name, name)
         return self.moved.get(name, name)
 
 
-def is_name(name: str) -> bool:
+def is_hub_name(name: str) -> bool:
     """Whether a name is one of the hub, short or OWNER/NAME, and not of a folder or file here."""
     known = name in load_preset("hub", HubNames).names
     return (known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))) and not Path(
@@ -44,7 +44,7 @@ def is_name(name: str) -> bool:
     ).exists()
 
 
-def located(name_or_folder: str | Path, weights: bool = True) -> Path:
+def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path:
     """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
 
     An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
@@ -56,7 +56,7 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
     path = Path(name_or_folder).expanduser()
     if path.exists():
         return path
-    name = load_preset("hub", HubNames).current(str(name_or_folder))
+    name = load_preset("hub", HubNames).resolve(str(name_or_folder))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise UserError(
             f"There is no folder {name}, and the name of a model on the hub looks like owner/model."
@@ -88,7 +88,7 @@ def located(name_or_folder: str | Path, weights: bool = True) -> Path:
         ) from error
 
 
-def kind(folder: Path) -> str:
+def checkpoint_kind(folder: Path) -> str:
     """What a folder holds: the class that its model_index.json names, else its config.json (a component by
     itself, such as a MotionAdapter), or `OURS`. Raises UserError where neither says so."""
     index = _index(folder)
@@ -98,7 +98,7 @@ def kind(folder: Path) -> str:
     if "_class_name" in config:
         return str(config["_class_name"])
     if "format" in config:
-        return OURS
+        return NATIVE
     raise UserError(
         f"{folder} is not a model's folder: it has neither diffusers' {INDEX} nor a {CONFIG} of our own."
     )
@@ -128,7 +128,7 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def parts_of(folder: Path) -> list[str]:
+def component_names(folder: Path) -> list[str]:
     """The components that a pipeline's folder has, such as "unet"; none of other folders."""
     return _parts(_index(folder))
 

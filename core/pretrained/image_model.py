@@ -9,20 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.attributes import attributes
+from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.io.machine import usual_dtype
-from core.models.image_model import ImageModel, OnState, check_scale, decoded, generators_of
+from core.io.machine import default_dtype
+from core.models.image_model import (
+    ImageModel,
+    StepCallback,
+    check_guidance_scale,
+    decode_latents,
+    make_generators,
+)
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
-from core.pretrained.hub import OURS, UNUSED, first_line, kind, located, parts_of, scheduler_config
+from core.pretrained.hub import (
+    NATIVE,
+    UNUSED,
+    checkpoint_kind,
+    component_names,
+    first_line,
+    resolve_checkpoint,
+    scheduler_config,
+)
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.quiet import quiet
-from core.pretrained.sampling import Sampling
-from core.pretrained.text import T5, Clip, TextEncoding, TwoClips
+from core.pretrained.sampling import CheckpointSampler
+from core.pretrained.text import CheckpointTextEncoder, CLIPTextEncoder, DualCLIPTextEncoder, T5TextEncoder
 from core.samplers import noise_like
 
 STABLE_DIFFUSION, SDXL, DEEPFLOYD = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "IFPipeline"
@@ -67,10 +81,10 @@ class PretrainedImageModel:
         self.text = self._text_encoding()
         self._offloaded = self._place(offload)
 
-    def _sampling(self, pixels: bool) -> Sampling:
+    def _sampling(self, pixels: bool) -> CheckpointSampler:
         config = dict(self.pipeline.scheduler.config)
         config["_class_name"] = type(self.pipeline.scheduler).__name__
-        return Sampling.of(config, ancestral=pixels)
+        return CheckpointSampler.from_config(config, ancestral=pixels)
 
     def _check(self, unet: Any, channels: int) -> None:
         """Raises UserError unless the network is told of text, time and sizes alone."""
@@ -94,17 +108,17 @@ class PretrainedImageModel:
                 "and the network puts out none."
             )
 
-    def _text_encoding(self) -> TextEncoding:
+    def _text_encoding(self) -> CheckpointTextEncoder:
         p = self.pipeline
         match self.name:
             case "StableDiffusionXLPipeline":
                 zeros = bool(p.config.get("force_zeros_for_empty_prompt", True))
-                return TwoClips(
+                return DualCLIPTextEncoder(
                     (p.tokenizer, p.tokenizer_2), (p.text_encoder, p.text_encoder_2), self.device, zeros
                 )
             case "IFPipeline":
-                return T5(p.tokenizer, p.text_encoder, self.device)
-        return Clip(p.tokenizer, p.text_encoder, self.device)
+                return T5TextEncoder(p.tokenizer, p.text_encoder, self.device)
+        return CLIPTextEncoder(p.tokenizer, p.text_encoder, self.device)
 
     def _place(self, offload: bool) -> Any:
         """Puts everything where it works; the hook that takes the network off again, if there is one.
@@ -129,12 +143,12 @@ class PretrainedImageModel:
     def check_guidance(self, scale: float, negative: str) -> None:
         """Nothing to refuse: these models were all trained with text dropped too."""
 
-    def encode(self, prompts: Sequence[str], said: Tensor | None = None) -> Condition:
+    def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """The condition of B prompts. said: attributes, of which the network is told nothing."""
         tokens, pooled = self.text(prompts)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        said = attributes(len(prompts)) if said is None else said
-        return Condition(tokens, mask, said.to(tokens), pooled)
+        attributes = encode_attributes(len(prompts)) if attributes is None else attributes
+        return Condition(tokens, mask, attributes.to(tokens), pooled)
 
     def sample(
         self,
@@ -144,29 +158,29 @@ class PretrainedImageModel:
         guidance: float = 7.5,
         negative: str = "",
         seeds: Sequence[int] | None = None,
-        on_state: OnState | None = None,
+        on_step: StepCallback | None = None,
     ) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of B prompts, along the timesteps of the checkpoint's scheduler.
 
         guidance: the scale of `ClassifierFreeGuidance`: 1 is none, as turbo models want it.
         The rest is as in `ImageModel.sample`.
         """
-        check_scale(guidance)
-        generators = generators_of(prompts, seeds)
+        check_guidance_scale(guidance)
+        generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.shape), generators).to(self.device)
         guided = ClassifierFreeGuidance(self.denoiser, guidance, self.encode([negative]))
         x = noise
-        for state in self.sampling.states(guided, noise, self.encode(prompts), steps, generators):
+        for state in self.sampling.sample(guided, noise, self.encode(prompts), steps, generators):
             x = state.x
-            if on_state:
-                on_state(state)
+            if on_step:
+                on_step(state)
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
         """Images (B,3,H,W) in [-1, 1] of what the network denoises, or clips of (B,C,F,h,w); no gradient."""
         if self._offloaded:
             self._offloaded.offload()
-        return decoded(x, self.first_stage)
+        return decode_latents(x, self.first_stage)
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes the checkpoint in diffusers' layout, safetensors only."""
@@ -192,9 +206,9 @@ def load_image_model(
     Raises UserError where nothing is there, or it is no image model that is known here, or an option is for
     checkpoints alone.
     """
-    folder = located(name_or_folder)
-    found = kind(folder)
-    if found == OURS:
+    folder = resolve_checkpoint(name_or_folder)
+    found = checkpoint_kind(folder)
+    if found == NATIVE:
         if lora or offload or slicing or dtype not in (None, torch.float32):
             raise UserError(
                 "Models of our own format take no LoRA weights, no other dtype, no offload and no slicing."
@@ -204,11 +218,11 @@ def load_image_model(
         raise UserError(
             f"{name_or_folder} is a {found}; image models are {STABLE_DIFFUSION}, {SDXL} and {DEEPFLOYD}."
         )
-    Sampling.of(scheduler_config(folder))  # refused here, before gigabytes are read
+    CheckpointSampler.from_config(scheduler_config(folder))  # refused here, before gigabytes are read
     device = torch.device(device)
-    pipeline = _pipeline(folder, dtype or usual_dtype(device))
+    pipeline = _pipeline(folder, dtype or default_dtype(device))
     for each in lora:
-        adapters.add(pipeline, each)
+        adapters.add_lora(pipeline, each)
     if slicing:
         pipeline.unet.set_attention_slice("auto")
         if found != DEEPFLOYD:
@@ -221,7 +235,7 @@ def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     # Left out by name: else the pipeline would ask why a part that its index names is missing.
-    unused = {part: None for part in UNUSED if part in parts_of(folder)}
+    unused = {part: None for part in UNUSED if part in component_names(folder)}
     try:
         with quiet():
             pipeline = DiffusionPipeline.from_pretrained(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.pretrained.hub import first_line, located
+from core.pretrained.hub import first_line, resolve_checkpoint
 from core.pretrained.quiet import quiet
 
 
-def add(pipeline: Any, source: str) -> None:
+def add_lora(pipeline: Any, source: str) -> None:
     """Adds W <- W + scale B A (Hu et al. 2021) to the network and the text encoders, for good.
 
     source: an id of the hub, a folder with one safetensors file, or a file; and a scale perhaps: "NAME@0.7".
@@ -41,7 +41,7 @@ def add(pipeline: Any, source: str) -> None:
 
 def weights_file(name: str) -> Path:
     """The one safetensors file of an id, a folder, or that file. Raises UserError where there is not one."""
-    place = located(name)
+    place = resolve_checkpoint(name)
     if place.is_file():
         return place
     files = sorted(place.glob("*.safetensors"))

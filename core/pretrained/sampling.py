@@ -14,13 +14,13 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.diffusion.timestep_spacing import Spacing
 from core.errors import UserError
-from core.guidance import DynamicThresholding, Guidable
-from core.samplers import State, ddim, ddpm
+from core.guidance import DynamicThresholding, GuidableDenoiser
+from core.samplers import SamplerState, ddim, ddpm
 from core.samplers.ddpm import Variance
 
 
 @dataclass(frozen=True, eq=False)
-class Sampling:
+class CheckpointSampler:
     """The schedule that a checkpoint was trained on, and the path that its publisher samples along.
 
     spacing, offset: of the timesteps, see `core.diffusion.timestep_spacing`; offset is added where the
@@ -39,7 +39,7 @@ class Sampling:
     thresholding: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], ancestral: bool = False) -> Sampling:
+    def from_config(cls, config: Mapping[str, Any], ancestral: bool = False) -> CheckpointSampler:
         """What a scheduler's configuration stands for; what it leaves open is as in `DDIMScheduler`.
 
         Most schedulers of diffusers are ways to sample one process, and their configurations say which: their
@@ -69,7 +69,7 @@ class Sampling:
 
     def timesteps(self, steps: int) -> list[float]:
         """The timesteps of so many steps, descending. Raises UserError where they do not fit the schedule."""
-        visited = self.schedule.spaced(steps, self.spacing)
+        visited = self.schedule.sampling_timesteps(steps, self.spacing)
         if self.spacing == "leading" and self.offset:
             visited = [t + self.offset for t in visited]
             if visited[0] >= self.schedule.timesteps:
@@ -77,14 +77,14 @@ class Sampling:
         # A step that would end where it begins changes nothing.
         return [t for t in visited if t > self.end]
 
-    def states(
+    def sample(
         self,
-        guided: Guidable,
+        guided: GuidableDenoiser,
         x: Tensor,
         condition: Condition,
         steps: int,
         generators: Sequence[torch.Generator] | None = None,
-    ) -> Iterator[State]:
+    ) -> Iterator[SamplerState]:
         """Samples from noise x (B,C,h,w); generators: one a sample, for ancestral sampling."""
         if self.thresholding:
             guided = DynamicThresholding(guided, *self.thresholding)

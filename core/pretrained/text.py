@@ -16,29 +16,29 @@ from torch import Tensor
 LENGTH_OF_IF = 77  # tokens; its T5 could take more, but IF was trained with so many
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """tokens (B,L,D), and pooled (B,P) where the image model asks for it."""
 
     tokens: Tensor
     pooled: Tensor | None = None
 
 
-TextEncoding = Callable[[Sequence[str]], Encoded]
+CheckpointTextEncoder = Callable[[Sequence[str]], EncodedText]
 
 
-class Clip:
+class CLIPTextEncoder:
     """The last states of one CLIP encoder: Stable Diffusion 1.x and 2.x."""
 
     def __init__(self, tokenizer: Any, encoder: Any, device: torch.device) -> None:
         self.tokenizer, self.encoder, self.device = tokenizer, encoder, device
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Encoded:
+    def __call__(self, prompts: Sequence[str]) -> EncodedText:
         ids = _tokenized(self.tokenizer, prompts, self.tokenizer.model_max_length).input_ids
-        return Encoded(self.encoder(ids.to(self.device))[0].float())
+        return EncodedText(self.encoder(ids.to(self.device))[0].float())
 
 
-class TwoClips:
+class DualCLIPTextEncoder:
     """The last states but one of two CLIP encoders side by side, and the pooled state of the second: SDXL.
 
     zeros: whether the empty prompt is zeros, as in SDXL's training (force_zeros_for_empty_prompt).
@@ -51,7 +51,7 @@ class TwoClips:
         self.device, self.zeros = device, zeros
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Encoded:
+    def __call__(self, prompts: Sequence[str]) -> EncodedText:
         said = []
         for tokenizer, encoder in self.pairs:
             ids = _tokenized(tokenizer, prompts, tokenizer.model_max_length).input_ids
@@ -62,21 +62,21 @@ class TwoClips:
             empty = torch.tensor([not prompt for prompt in prompts], device=tokens.device)
             tokens = tokens.masked_fill(empty[:, None, None], 0)
             pooled = pooled.masked_fill(empty[:, None], 0)
-        return Encoded(tokens, pooled)
+        return EncodedText(tokens, pooled)
 
 
-class T5:
+class T5TextEncoder:
     """The states of a T5 encoder, which does not look at the padding itself: DeepFloyd IF."""
 
     def __init__(self, tokenizer: Any, encoder: Any, device: torch.device) -> None:
         self.tokenizer, self.encoder, self.device = tokenizer, encoder, device
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Encoded:
+    def __call__(self, prompts: Sequence[str]) -> EncodedText:
         lower = [prompt.lower().strip() for prompt in prompts]
         said = _tokenized(self.tokenizer, lower, LENGTH_OF_IF)
         mask = said.attention_mask.to(self.device)
-        return Encoded(self.encoder(said.input_ids.to(self.device), attention_mask=mask)[0].float())
+        return EncodedText(self.encoder(said.input_ids.to(self.device), attention_mask=mask)[0].float())
 
 
 def _tokenized(tokenizer: Any, prompts: Sequence[str], length: int) -> Any:

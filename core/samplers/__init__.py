@@ -16,11 +16,11 @@ from core.samplers.ddpm import ddpm
 from core.samplers.dpm_solver import dpm_solver
 from core.samplers.flow import euler
 from core.samplers.heun import heun
-from core.samplers.sampling_loop import State, noise_like
+from core.samplers.sampling_loop import SamplerState, noise_like
 from core.samplers.unipc import unipc
 
 __all__ = [
-    "State",
+    "SamplerState",
     "ddim",
     "ddim_inversion",
     "ddpm",

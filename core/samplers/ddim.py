@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.errors import UserError
 from core.samplers.sampling_loop import (
-    Level,
-    State,
-    ascent,
-    ask,
-    checked,
-    descent,
+    NoiseLevel,
+    SamplerState,
+    check_generators,
+    denoising_levels,
+    inversion_levels,
     noise_like,
+    predict_checked,
+    sampling_loop,
     transition,
-    walk,
 )
 
 
 def ddim(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x: Tensor,
     condition: Condition,
     *,
@@ -31,7 +31,7 @@ def ddim(
     end: float = -1,
     eta: float = 0.0,
     generators: Sequence[torch.Generator] | None = None,
-) -> Iterator[State]:
+) -> Iterator[SamplerState]:
     """DDIM (Song et al. 2020, equations 12 and 16): deterministic at eta 0, ancestral at eta 1.
 
     At eta 0 it is Euler's method for the probability-flow ODE, in sigma / alpha as time.
@@ -50,8 +50,8 @@ def ddim(
     """
     if not 0 <= eta < float("inf"):
         raise UserError(f"DDIM's eta must be 0 or more, not {eta}.")
-    path = descent(denoiser.schedule, steps, timesteps, end)
-    sources = checked(generators, x, needed=eta > 0)
+    path = denoising_levels(denoiser.schedule, steps, timesteps, end)
+    sources = check_generators(generators, x, needed=eta > 0)
 
     def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
         t, s = path[i], path[i + 1]
@@ -59,11 +59,11 @@ def ddim(
         x = s.alpha * prediction.x0 + (s.sigma**2 - spread**2) ** 0.5 * prediction.eps
         return x + spread * noise_like(x.shape, sources).to(x) if spread > 0 else x
 
-    return walk(denoiser, x, condition, path, move)
+    return sampling_loop(denoiser, x, condition, path, move)
 
 
 def ddim_inversion(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x: Tensor,
     condition: Condition,
     *,
@@ -71,7 +71,7 @@ def ddim_inversion(
     timesteps: Sequence[float] | None = None,
     start: float = -1,
     iterations: int = 1,
-) -> Iterator[State]:
+) -> Iterator[SamplerState]:
     """The ODE of `ddim` upward, from data to the noise that `ddim` takes back to it (Song et al. 2020,
     section 4.3).
 
@@ -87,21 +87,21 @@ def ddim_inversion(
     """
     if iterations < 1:
         raise UserError(f"Inversion takes at least 1 iteration a step, not {iterations}.")
-    path = ascent(denoiser.schedule, steps, timesteps, start)
+    path = inversion_levels(denoiser.schedule, steps, timesteps, start)
     return _climb(denoiser, x, condition, path, iterations)
 
 
 def _climb(
-    denoiser: Denoises, x: Tensor, condition: Condition, path: Sequence[Level], iterations: int
-) -> Iterator[State]:
+    denoiser: DenoiserLike, x: Tensor, condition: Condition, path: Sequence[NoiseLevel], iterations: int
+) -> Iterator[SamplerState]:
     steps = len(path) - 1
     for i in range(steps):
         s, t = path[i], path[i + 1]
         with torch.no_grad():
             guess = x0 = x
             for _ in range(iterations):
-                eps = ask(denoiser, guess, condition, t, i, steps).eps
+                eps = predict_checked(denoiser, guess, condition, t, i, steps).eps
                 x0 = (x - s.sigma * eps) / s.alpha
                 guess = t.alpha * x0 + t.sigma * eps
             x = guess
-        yield State(x, x0, i + 1, steps, t.t)
+        yield SamplerState(x, x0, i + 1, steps, t.t)

@@ -8,15 +8,22 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.errors import UserError
-from core.samplers.sampling_loop import State, checked, descent, noise_like, transition, walk
+from core.samplers.sampling_loop import (
+    SamplerState,
+    check_generators,
+    denoising_levels,
+    noise_like,
+    sampling_loop,
+    transition,
+)
 
 Variance = Literal["fixed_small", "fixed_large", "learned"]
 
 
 def ddpm(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x: Tensor,
     condition: Condition,
     *,
@@ -24,7 +31,7 @@ def ddpm(
     timesteps: Sequence[float] | None = None,
     variance: Variance = "fixed_small",
     generators: Sequence[torch.Generator] | None = None,
-) -> Iterator[State]:
+) -> Iterator[SamplerState]:
     """Ancestral sampling (Ho et al. 2020, algorithm 2), on all timesteps or a subset.
 
     variance: "fixed_small" is the posterior's, "fixed_large" the step's beta, "learned" between the two as
@@ -35,8 +42,8 @@ def ddpm(
     """
     if variance not in get_args(Variance):
         raise UserError(f"Unknown variance {variance!r}: expected one of {', '.join(get_args(Variance))}.")
-    path = descent(denoiser.schedule, steps, timesteps)
-    sources = checked(generators, x, needed=True)
+    path = denoising_levels(denoiser.schedule, steps, timesteps)
+    sources = check_generators(generators, x, needed=True)
 
     def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
         """The posterior q(x_s | x_t, x_0) of `NoiseSchedule.posterior`, or noise of another variance."""
@@ -52,7 +59,7 @@ def ddpm(
             spread = spread * torch.exp(-0.5 * math.log(shrink) * _fraction(prediction))
         return mean + spread * noise_like(x.shape, sources).to(x)
 
-    return walk(denoiser, x, condition, path, move)
+    return sampling_loop(denoiser, x, condition, path, move)
 
 
 def _fraction(prediction: Prediction) -> Tensor:

@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.diffusion.process import Process
 from core.errors import UserError
-from core.samplers.sampling_loop import State, descent, walk
+from core.samplers.sampling_loop import SamplerState, denoising_levels, sampling_loop
 
 
 def euler(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x: Tensor,
     condition: Condition,
     *,
     steps: int | None = None,
     timesteps: Sequence[float] | None = None,
     end: float = -1,
-) -> Iterator[State]:
+) -> Iterator[SamplerState]:
     """dx / dsigma = eps - x0 by Euler's method: x_s = x_t + (sigma_s - sigma_t) (eps - x0) (Liu et al. 2022).
 
     That leads straight from x_t towards x0, sigma_s / sigma_t of the distance being left; it is DDIM without
@@ -30,9 +30,9 @@ def euler(
         raise UserError(
             f"Euler's method for flows needs a flow schedule, not {denoiser.schedule.name!r}: use ddim there."
         )
-    path = descent(denoiser.schedule, steps, timesteps, end)
+    path = denoising_levels(denoiser.schedule, steps, timesteps, end)
 
     def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
         return torch.lerp(prediction.x0, x, path[i + 1].sigma / path[i].sigma)
 
-    return walk(denoiser, x, condition, path, move)
+    return sampling_loop(denoiser, x, condition, path, move)

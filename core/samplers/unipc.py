@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises, Prediction
+from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.errors import UserError
-from core.samplers.sampling_loop import Level, State, descent, walk
+from core.samplers.sampling_loop import NoiseLevel, SamplerState, denoising_levels, sampling_loop
 
 Variant = Literal["bh1", "bh2"]
 
 
-class Rule(NamedTuple):
+class LinearUpdate(NamedTuple):
     """x_s = keep x_t + sum_k weights[k] x0_k, over predictions x0_k from the newest on."""
 
     keep: float
@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
 
 def unipc(
-    denoiser: Denoises,
+    denoiser: DenoiserLike,
     x: Tensor,
     condition: Condition,
     *,
@@ -32,7 +32,7 @@ def unipc(
     end: float = -1,
     order: int = 2,
     variant: Variant = "bh2",
-) -> Iterator[State]:
+) -> Iterator[SamplerState]:
     """UniPC (Zhao et al. 2023, algorithms 5-8, in data prediction), deterministic, one network call a step.
 
     A predictor of `order` (1 to 3) goes to the next level; the prediction made there corrects the arrival, to
@@ -46,7 +46,7 @@ def unipc(
         raise UserError(f"UniPC has order 1, 2 or 3, not {order}.")
     if variant not in get_args(Variant):
         raise UserError(f"Unknown variant {variant!r}: expected one of {', '.join(get_args(Variant))}.")
-    path = descent(denoiser.schedule, steps, timesteps, end)
+    path = denoising_levels(denoiser.schedule, steps, timesteps, end)
     # Predictions from before the first finite lambda cannot be extrapolated in lambda.
     first = 1 if path[0].alpha == 0 else 0
     predictors, correctors = [], []
@@ -69,17 +69,17 @@ def unipc(
         del guesses[order:]
         return _applied(predictors[i], x, guesses)
 
-    return walk(denoiser, x, condition, path, move)
+    return sampling_loop(denoiser, x, condition, path, move)
 
 
-def _applied(rule: Rule, x: Tensor, guesses: Sequence[Tensor]) -> Tensor:
+def _applied(rule: LinearUpdate, x: Tensor, guesses: Sequence[Tensor]) -> Tensor:
     x = rule.keep * x
     for weight, x0 in zip(rule.weights, guesses, strict=False):
         x = x + weight * x0
     return x
 
 
-def _rule(points: Sequence[Level], s: Level, variant: Variant, *, corrects: bool) -> Rule:
+def _rule(points: Sequence[NoiseLevel], s: NoiseLevel, variant: Variant, *, corrects: bool) -> LinearUpdate:
     """The step from points[0] to s, given predictions at the points and, if it corrects, at s before them.
 
     Zhao et al. 2023, equations 3 and 9 with data prediction: with h the step in lambda, r_k the distances of
@@ -87,15 +87,15 @@ def _rule(points: Sequence[Level], s: Level, variant: Variant, *, corrects: bool
     x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) x0_0 - alpha_s B(h) sum_k rho_k D_k / r_k.
     """
     t = points[0]
-    h = s.lam - t.lam
+    h = s.half_log_snr - t.half_log_snr
     keep, whole = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
-    r = [(point.lam - t.lam) / h for point in points[1:]] + [1.0] * corrects
+    r = [(point.half_log_snr - t.half_log_snr) / h for point in points[1:]] + [1.0] * corrects
     if not r:
-        return Rule(keep, [whole])
+        return LinearUpdate(keep, [whole])
     b_h = -h if variant == "bh1" else math.expm1(-h)
     shares = [-s.alpha * b_h * rho / r_k for rho, r_k in zip(_rhos(r, h, b_h), r, strict=True)]
     weights = [whole - sum(shares), *shares]
-    return Rule(keep, [weights.pop(), *weights] if corrects else weights)
+    return LinearUpdate(keep, [weights.pop(), *weights] if corrects else weights)
 
 
 def _rhos(r: Sequence[float], h: float, b_h: float) -> list[float]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.toybox.character import Colour, Subject
+from core.toybox.character import Color, Subject
 from core.toybox.figure import Body, Pose, pose_body
-from core.toybox.solids import Frame, Sculptor
+from core.toybox.solids import Frame, SceneBuilder
 
 Phase = np.ndarray  # (N,) in [0,1)
 
@@ -26,11 +26,11 @@ def cos(phase: Phase, cycles: int = 1, start: float = 0.0) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Action:
-    """`phrases` follow the subject in a caption, "{c}" is the prop's colour; the first names the action."""
+    """`phrases` follow the subject in a caption, "{c}" is the prop's color; the first names the action."""
 
     phrases: tuple[str, ...]
     pose: Callable[[Phase], Pose]
-    props: Callable[[Sculptor, Body, Phase, Colour], None] | None = None
+    props: Callable[[SceneBuilder, Body, Phase, Color], None] | None = None
     carrier: Callable[[Phase], Frame] | None = None  # what carries the figure: a swing's seat
 
     @property
@@ -38,16 +38,16 @@ class Action:
         return self.phrases[0].replace("{c} ", "")
 
     @property
-    def coloured(self) -> bool:
+    def colored(self) -> bool:
         return "{c}" in self.phrases[0]
 
     def perform(
-        self, s: Sculptor, subject: Subject, phase: Phase, colour: Colour, base: Frame | None = None
+        self, s: SceneBuilder, subject: Subject, phase: Phase, color: Color, base: Frame | None = None
     ) -> Body:
         """Adds the subject in this action, with its props, to the scene."""
         carrier = self.carrier(phase) if self.carrier else base
         body = pose_body(self.pose(phase), len(phase), carrier)
         subject.sculpt(s, body)
         if self.props:
-            self.props(s, body, phase, colour)
+            self.props(s, body, phase, color)
         return body

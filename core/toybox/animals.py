@@ -20,10 +20,10 @@ from core.toybox.character import (
     tail,
 )
 from core.toybox.figure import Body
-from core.toybox.solids import Frame, Sculptor, rotation
+from core.toybox.solids import Frame, SceneBuilder, rotation
 
 
-def _panda(s: Sculptor, f: Frame) -> None:
+def _panda(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, WHITE)
     round_ears(s, f, BLACK, r=0.165)
     for side in SIDES:
@@ -32,7 +32,7 @@ def _panda(s: Sculptor, f: Frame) -> None:
     muzzle(s, f, WHITE, (0.14, 0.1, 0.1), z=0.34)
 
 
-def _panda_band(s: Sculptor, body: Body) -> None:
+def _panda_band(s: SceneBuilder, body: Body) -> None:
     s.ball(body.torso, (0, 0.4, 0), (0.31, 0.13, 0.235), BLACK)
 
 
@@ -42,7 +42,7 @@ PANDA = Subject(("panda", "panda bear", "giant panda"), _panda, WHITE, limb=BLAC
 ORANGE = rgb("ee7a1c")
 
 
-def _fox(s: Sculptor, f: Frame) -> None:
+def _fox(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, ORANGE, (0.43, 0.36, 0.36))
     pointed_ears(s, f, ORANGE, CREAM, BLACK)
     for side in SIDES:
@@ -52,7 +52,7 @@ def _fox(s: Sculptor, f: Frame) -> None:
     eyes(s, f, 0.16, 0.06, 0.325)
 
 
-def _fox_tail(s: Sculptor, body: Body) -> None:
+def _fox_tail(s: SceneBuilder, body: Body) -> None:
     tail(s, body, [(0, 0.02, -0.2), (0.14, 0.05, -0.45), (0.24, 0.26, -0.58)], (0.09, 0.17, 0.14), ORANGE)
     tail(s, body, [(0.25, 0.3, -0.59), (0.3, 0.46, -0.6)], (0.13, 0.05), WHITE)
 
@@ -65,7 +65,7 @@ FOX = Subject(
 BROWN, TAN = rgb("7a4a26"), rgb("c9986a")
 
 
-def _bear(s: Sculptor, f: Frame) -> None:
+def _bear(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, BROWN)
     round_ears(s, f, BROWN, TAN)
     muzzle(s, f, TAN)
@@ -78,7 +78,7 @@ BEAR = Subject(("bear", "brown bear", "grizzly bear"), _bear, BROWN, TAN)
 GINGER = rgb("e0963f")
 
 
-def _corgi(s: Sculptor, f: Frame) -> None:
+def _corgi(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, GINGER, (0.43, 0.36, 0.36))
     for side in SIDES:
         s.ball(f, (side * 0.31, 0.34, 0), (0.15, 0.23, 0.09), GINGER, rotation("z", side * -22))
@@ -93,7 +93,7 @@ def _corgi(s: Sculptor, f: Frame) -> None:
 CORGI = Subject(("corgi", "corgi dog", "puppy"), _corgi, GINGER, WHITE, hand=WHITE, foot=WHITE)
 
 
-def _rabbit(s: Sculptor, f: Frame) -> None:
+def _rabbit(s: SceneBuilder, f: Frame) -> None:
     fur = rgb("ece6e4")
     skull(s, f, fur, (0.41, 0.37, 0.36))
     for side in SIDES:
@@ -105,7 +105,7 @@ def _rabbit(s: Sculptor, f: Frame) -> None:
     eyes(s, f, y=0.06)
 
 
-def _rabbit_tail(s: Sculptor, body: Body) -> None:
+def _rabbit_tail(s: SceneBuilder, body: Body) -> None:
     s.ball(body.torso, (0, 0.02, -0.28), 0.12, WHITE)
 
 
@@ -115,7 +115,7 @@ RABBIT = Subject(("rabbit", "bunny", "white rabbit"), _rabbit, rgb("ece6e4"), WH
 ASH = rgb("8b8f99")
 
 
-def _cat(s: Sculptor, f: Frame) -> None:
+def _cat(s: SceneBuilder, f: Frame) -> None:
     dark = rgb("53565f")
     skull(s, f, ASH, (0.43, 0.35, 0.35))
     pointed_ears(s, f, ASH, PINK, up=0.26)
@@ -128,7 +128,7 @@ def _cat(s: Sculptor, f: Frame) -> None:
     s.ball(f, (0, -0.09, 0.38), (0.06, 0.045, 0.045), PINK)
 
 
-def _cat_tail(s: Sculptor, body: Body) -> None:
+def _cat_tail(s: SceneBuilder, body: Body) -> None:
     points = [(0, 0, -0.2), (0.2, 0.0, -0.42), (0.36, 0.22, -0.46), (0.34, 0.5, -0.44)]
     tail(s, body, points, (0.075, 0.075, 0.075, 0.075), ASH)
 
@@ -139,7 +139,7 @@ CAT = Subject(("cat", "gray cat", "kitten"), _cat, ASH, WHITE, hand=WHITE, foot=
 RED = rgb("d9261c")
 
 
-def _lobster(s: Sculptor, f: Frame) -> None:
+def _lobster(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, RED, (0.38, 0.36, 0.34))
     for side in SIDES:
         s.cone(f, (side * 0.15, 0.25, 0.12), (side * 0.2, 0.42, 0.18), 0.06, 0.06, RED)
@@ -157,7 +157,7 @@ def _lobster(s: Sculptor, f: Frame) -> None:
     s.ball(f, (0, -0.14, 0.27), (0.18, 0.04, 0.09), rgb("6e0f0c"))
 
 
-def _lobster_parts(s: Sculptor, body: Body) -> None:
+def _lobster_parts(s: SceneBuilder, body: Body) -> None:
     for side, hand in zip(SIDES, (body.left_hand, body.right_hand), strict=True):
         claw = hand.child((side * 0.04, 0.02, 0.02), rotation("z", side * -22))
         s.ball(claw, (side * 0.02, 0.08, 0), (0.17, 0.15, 0.11), RED)
@@ -178,7 +178,7 @@ LOBSTER = Subject(("lobster", "red lobster"), _lobster, RED, rgb("f2a07c"), extr
 NAVY = rgb("232c4a")
 
 
-def _penguin(s: Sculptor, f: Frame) -> None:
+def _penguin(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, NAVY, (0.4, 0.38, 0.36))
     for side in SIDES:
         s.ball(f, (side * 0.15, 0.0, 0.2), (0.17, 0.2, 0.17), WHITE)
@@ -192,7 +192,7 @@ PENGUIN = Subject(("penguin",), _penguin, NAVY, WHITE, leg=rgb("f59a1f"), hand=N
 LEAF = rgb("58b432")
 
 
-def _frog(s: Sculptor, f: Frame) -> None:
+def _frog(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, LEAF, (0.46, 0.31, 0.36))
     for side in SIDES:
         s.ball(f, (side * 0.24, 0.28, 0.1), 0.175, LEAF)
@@ -208,7 +208,7 @@ FROG = Subject(("frog", "green frog"), _frog, LEAF, rgb("c9e59a"))
 GOLD = rgb("e8bd62")
 
 
-def _retriever(s: Sculptor, f: Frame) -> None:
+def _retriever(s: SceneBuilder, f: Frame) -> None:
     shade = rgb("b98231")
     skull(s, f, GOLD, (0.39, 0.37, 0.36))
     for side in SIDES:
@@ -218,7 +218,7 @@ def _retriever(s: Sculptor, f: Frame) -> None:
     eyes(s, f, 0.15, 0.08)
 
 
-def _retriever_parts(s: Sculptor, body: Body) -> None:
+def _retriever_parts(s: SceneBuilder, body: Body) -> None:
     tail(s, body, [(0, 0.02, -0.22), (0.08, 0.14, -0.46), (0.14, 0.4, -0.54)], (0.07, 0.12, 0.06), GOLD)
     s.ball(body.torso, (0, 0.47, 0.0), (0.23, 0.06, 0.235), rgb("2f7de0"))
 
@@ -235,7 +235,7 @@ GOLDEN_RETRIEVER = Subject(
 CHESTNUT = rgb("9a5128")
 
 
-def _horse(s: Sculptor, f: Frame) -> None:
+def _horse(s: SceneBuilder, f: Frame) -> None:
     mane = rgb("2e1a12")
     skull(s, f, CHESTNUT, (0.31, 0.36, 0.34))
     s.cone(f, (0, -0.02, 0.18), (0, -0.2, 0.5), 0.24, 0.175, CHESTNUT)
@@ -253,7 +253,7 @@ def _horse(s: Sculptor, f: Frame) -> None:
     )
 
 
-def _horse_tail(s: Sculptor, body: Body) -> None:
+def _horse_tail(s: SceneBuilder, body: Body) -> None:
     tail(s, body, [(0, 0.08, -0.24), (0, 0.12, -0.42), (0, -0.28, -0.5)], (0.07, 0.1, 0.06), rgb("2e1a12"))
 
 

@@ -1,4 +1,4 @@
-"""What stands behind the figure: plain colours and a few places with weather, painted on the screen."""
+"""What stands behind the figure: plain colors and a few places with weather, painted on the screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.toybox.character import Colour, rgb
+from core.toybox.character import Color, rgb
 
 HORIZON, FAR_SHORE = 0.56, 0.44  # heights on the screen, 0 at the top and 1 at the bottom
 
@@ -18,11 +18,11 @@ Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Backdrop:
-    """`phrases` end a caption; the first is the name. Plain ones have one colour, places also a sky."""
+    """`phrases` end a caption; the first is the name. Plain ones have one color, places also a sky."""
 
     phrases: tuple[str, ...]
-    ground: Colour
-    sky: Colour | None = None
+    ground: Color
+    sky: Color | None = None
     layers: tuple[Layer, ...] = ()
 
     @property
@@ -31,7 +31,7 @@ class Backdrop:
 
     @property
     def short_name(self) -> str:
-        """The colour of a plain backdrop, the name of a place."""
+        """The color of a plain backdrop, the name of a place."""
         return self.name.removeprefix("on a ").removesuffix(" background") if self.plain else self.name
 
     @property
@@ -54,8 +54,8 @@ class Backdrop:
         return picture.clamp(0, 1)
 
 
-def _tint(colour: Colour, device: torch.device) -> Tensor:
-    return torch.tensor(colour, device=device)[:, None, None]
+def _tint(color: Color, device: torch.device) -> Tensor:
+    return torch.tensor(color, device=device)[:, None, None]
 
 
 def _sea(code: str) -> Layer:
@@ -100,7 +100,7 @@ def _plain(name: str, code: str) -> Backdrop:
     return Backdrop((f"on a {ground}", f"against a {ground}", f"with a {ground}"), rgb(code))
 
 
-# Their order is their label in prepared shards, so new ones go to the end; so for the colours below.
+# Their order is their label in prepared shards, so new ones go to the end; so for the colors below.
 BACKDROPS: tuple[Backdrop, ...] = (
     _plain("white", "f4f4f2"),
     _plain("gray", "b9bcc2"),
@@ -128,7 +128,7 @@ BACKDROPS: tuple[Backdrop, ...] = (
     Backdrop(("in the rain", "in heavy rain", "on a rainy day"), rgb("7d8894"), rgb("96a3b2"), (_RAIN,)),
 )
 
-PROP_COLOURS: dict[str, Colour] = {
+PROP_COLORS: dict[str, Color] = {
     "red": rgb("e02b2b"),
     "orange": rgb("f58a1f"),
     "yellow": rgb("f5cf2a"),

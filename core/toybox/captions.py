@@ -10,7 +10,7 @@ import numpy as np
 from core.errors import UserError
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
-from core.toybox.scenes import COLOUR_NAMES, Scene
+from core.toybox.scenes import COLOR_NAMES, Scene
 from core.toybox.subjects import SUBJECTS
 
 OPENINGS = (
@@ -39,23 +39,23 @@ PLURALS = {
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """One of many sentences for the scene; names its colour and its backdrop nine times in ten."""
-    colour = COLOUR_NAMES[scene.colour]
+    """One of many sentences for the scene; names its color and its backdrop nine times in ten."""
+    color = COLOR_NAMES[scene.color]
     place = str(rng.choice(scene.place.phrases))
-    if scene.company == "couple":
+    if scene.group == "couple":
         who = str(rng.choice(["a couple walking", "a man and a woman walking", "a couple taking a walk"]))
-        text = f"{who} under a {colour} umbrella"
-    elif scene.company == "brush":
+        text = f"{who} under a {color} umbrella"
+    elif scene.group == "brush":
         text = (
             str(rng.choice(["a brush painting on a canvas", "a paintbrush painting on a canvas"]))
-            + f" with {colour} paint"
+            + f" with {color} paint"
         )
     else:
         name = str(scene.who.names[0] if rng.random() < 0.6 else rng.choice(scene.who.names))
         phrase = str(rng.choice(scene.act.phrases))
         named = rng.random() < 0.9
-        phrase = phrase.replace("{c}", colour) if named else phrase.replace("{c} ", "")
-        subject = f"two {plural(name)}" if scene.company == "pair" else str(rng.choice(OPENINGS)).format(name)
+        phrase = phrase.replace("{c}", color) if named else phrase.replace("{c} ", "")
+        subject = f"two {plural(name)}" if scene.group == "pair" else str(rng.choice(OPENINGS)).format(name)
         text = f"{subject} {phrase}"
     return articles(f"{text} {place}" if rng.random() < 0.9 else text)
 
@@ -92,17 +92,17 @@ def named_subject(name: str) -> int:
 
 
 def named_action(name: str) -> int:
-    """Index into ACTIONS by any of its phrases, without a colour. Raises UserError as `named_subject`."""
+    """Index into ACTIONS by any of its phrases, without a color. Raises UserError as `named_subject`."""
     return _named("action", name, [[p.replace("{c} ", "") for p in action.phrases] for action in ACTIONS])
 
 
-def named_colour(name: str) -> int:
-    """Index into COLOUR_NAMES. Raises UserError as `named_subject`."""
-    return _named("colour", name, [[colour] for colour in COLOUR_NAMES])
+def named_color(name: str) -> int:
+    """Index into COLOR_NAMES. Raises UserError as `named_subject`."""
+    return _named("color", name, [[color] for color in COLOR_NAMES])
 
 
 def named_backdrop(name: str) -> int:
-    """Index into BACKDROPS by any phrase, or a plain one's colour. Raises UserError as `named_subject`."""
+    """Index into BACKDROPS by any phrase, or a plain one's color. Raises UserError as `named_subject`."""
     return _named("backdrop", name, [[b.short_name, *b.phrases] for b in BACKDROPS])
 
 
@@ -120,14 +120,14 @@ def _spoken(text: str) -> str:
     return re.sub(r"\ban ", "a ", " ".join(text.lower().split()))
 
 
-def completed(prompt: str, seed: int) -> str:
-    """The prompt with the prop's colour and the place said, chosen by the seed, where it leaves them open.
+def complete_prompt(prompt: str, seed: int) -> str:
+    """The prompt with the prop's color and the place said, chosen by the seed, where it leaves them open.
 
     A small model draws what is said far better than what is left open, of which each frame of a clip may
     think otherwise. "a panda on a swing" -> "a panda on a red swing on a light blue background".
     """
     rng = np.random.default_rng(seed)
-    text = _coloured(prompt, rng)
+    text = _colored(prompt, rng)
     place = str(rng.choice([b.name for b in BACKDROPS if b.plain]))
     said = prompt.lower()
     if "background" not in said and not any(p in said for b in BACKDROPS for p in b.phrases):
@@ -135,21 +135,21 @@ def completed(prompt: str, seed: int) -> str:
     return articles(text)
 
 
-def coloured(prompt: str, seed: int) -> str:
-    """The prompt with the prop's colour said, chosen by the seed, where it leaves that open."""
-    return articles(_coloured(prompt, np.random.default_rng(seed)))
+def with_color(prompt: str, seed: int) -> str:
+    """The prompt with the prop's color said, chosen by the seed, where it leaves that open."""
+    return articles(_colored(prompt, np.random.default_rng(seed)))
 
 
-def _coloured(prompt: str, rng: np.random.Generator) -> str:
+def _colored(prompt: str, rng: np.random.Generator) -> str:
     # White and black props are lost against pale grounds and dark figures.
-    colour = str(rng.choice([name for name in COLOUR_NAMES if name not in ("white", "black")]))
+    color = str(rng.choice([name for name in COLOR_NAMES if name not in ("white", "black")]))
     said = prompt.lower()
-    if any(re.search(rf"\b{name}\b", said) for name in COLOUR_NAMES):
+    if any(re.search(rf"\b{name}\b", said) for name in COLOR_NAMES):
         return prompt
     phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
     for phrase in sorted(phrases, key=len, reverse=True):
         bare = articles(phrase.replace("{c} ", ""))
         if bare in said:
             at = said.index(bare)
-            return prompt[:at] + phrase.replace("{c}", colour) + prompt[at + len(bare) :]
+            return prompt[:at] + phrase.replace("{c}", color) + prompt[at + len(bare) :]
     return prompt

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.toybox.figure import Body, bone
-from core.toybox.solids import Frame, Sculptor
+from core.toybox.solids import Frame, SceneBuilder
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
-def rgb(code: str) -> Colour:
+def rgb(code: str) -> Color:
     """'ff8800' -> (1, .53, 0)"""
     return tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
 
@@ -27,15 +27,15 @@ class Subject:
     """How one character looks; `names` are what captions call it, the first is its label."""
 
     names: tuple[str, ...]
-    head: Callable[[Sculptor, Frame], None]
-    body: Colour
-    belly: Colour | None = None
-    limb: Colour | None = None
-    leg: Colour | None = None
-    hand: Colour | None = None
-    foot: Colour | None = None
-    extras: Callable[[Sculptor, Body], None] | None = None  # tails, wings, packs
-    torso: Callable[[Sculptor, Frame], None] | None = None  # in place of the usual ellipsoid
+    head: Callable[[SceneBuilder, Frame], None]
+    body: Color
+    belly: Color | None = None
+    limb: Color | None = None
+    leg: Color | None = None
+    hand: Color | None = None
+    foot: Color | None = None
+    extras: Callable[[SceneBuilder, Body], None] | None = None  # tails, wings, packs
+    torso: Callable[[SceneBuilder, Frame], None] | None = None  # in place of the usual ellipsoid
     limb_radius: float = 0.105
     hand_radius: float = 0.125
 
@@ -43,7 +43,7 @@ class Subject:
     def name(self) -> str:
         return self.names[0]
 
-    def sculpt(self, s: Sculptor, body: Body) -> None:
+    def sculpt(self, s: SceneBuilder, body: Body) -> None:
         """Adds the posed character's solids."""
         size = body.base.scale
         limb, leg = self.limb or self.body, self.leg or self.limb or self.body
@@ -69,40 +69,40 @@ class Subject:
             self.extras(s, body)
 
 
-def eyes(s: Sculptor, f: Frame, x=0.16, y=0.05, z=0.34, r=0.075, iris: Colour = BLACK) -> None:
+def eyes(s: SceneBuilder, f: Frame, x=0.16, y=0.05, z=0.34, r=0.075, iris: Color = BLACK) -> None:
     for side in SIDES:
         s.ball(f, (side * x, y, z), (r, r * 1.15, 0.05), iris)
         s.ball(f, (side * x + 0.025, y + 0.035, z + 0.045), 0.03, WHITE)
 
 
-def round_ears(s: Sculptor, f: Frame, colour: Colour, inner: Colour | None = None, r=0.155) -> None:
+def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = None, r=0.155) -> None:
     for side in SIDES:
-        s.ball(f, (side * 0.31, 0.3, -0.02), (r, r, 0.08), colour)
+        s.ball(f, (side * 0.31, 0.3, -0.02), (r, r, 0.08), color)
         if inner:
             s.ball(f, (side * 0.31, 0.3, 0.035), (r * 0.65, r * 0.65, 0.05), inner)
 
 
 def pointed_ears(
-    s: Sculptor, f: Frame, colour: Colour, inner: Colour, tip: Colour | None = None, up=0.34
+    s: SceneBuilder, f: Frame, color: Color, inner: Color, tip: Color | None = None, up=0.34
 ) -> None:
     for side in SIDES:
         base, point = np.array([side * 0.24, 0.24, 0.0]), np.array([side * 0.33, 0.24 + up, 0.0])
-        s.cone(f, base, point, 0.15, 0.035, colour)
+        s.cone(f, base, point, 0.15, 0.035, color)
         s.cone(f, base + [0, 0.02, 0.085], point * 0.8 + base * 0.2 + [0, 0, 0.03], 0.08, 0.02, inner)
         if tip:
             s.cone(f, base * 0.35 + point * 0.65, point + [0, 0.01, 0], 0.085, 0.045, tip)
 
 
 def muzzle(
-    s: Sculptor, f: Frame, colour: Colour, size=(0.19, 0.14, 0.15), nose: Colour = BLACK, z=0.33, y=-0.13
+    s: SceneBuilder, f: Frame, color: Color, size=(0.19, 0.14, 0.15), nose: Color = BLACK, z=0.33, y=-0.13
 ) -> None:
-    s.ball(f, (0, y, z), size, colour)
+    s.ball(f, (0, y, z), size, color)
     s.ball(f, (0, y + size[1] * 0.55, z + size[2] * 0.85), (0.085, 0.062, 0.06), nose)
 
 
-def tail(s: Sculptor, body: Body, points, radii, colour: Colour) -> None:
-    s.chain(body.torso, [np.array(p, float) for p in points], radii, colour)
+def tail(s: SceneBuilder, body: Body, points, radii, color: Color) -> None:
+    s.chain(body.torso, [np.array(p, float) for p in points], radii, color)
 
 
-def skull(s: Sculptor, f: Frame, colour: Colour, radii=(0.43, 0.38, 0.37)) -> None:
-    s.ball(f, (0, 0, 0), radii, colour)
+def skull(s: SceneBuilder, f: Frame, color: Color, radii=(0.43, 0.38, 0.37)) -> None:
+    s.ball(f, (0, 0, 0), radii, color)

@@ -3,7 +3,7 @@
 A record is a scene with one caption; for images it is seen at several moments from several sides, for clips
 along one loop from one side. Objects are images as distillation asks for them: from anywhere around, before a
 plain backdrop, without a shadow, half of them at the first moment of the loop. Textureless images are records
-of their own, in grey (see `render`), for the judge alone: they have neither shadow nor caption. Everything
+of their own, in gray (see `render`), for the judge alone: they have neither shadow nor caption. Everything
 follows from the seed, shard by shard, so an interrupted preparation goes on.
 """
 
@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
-from core.io.machine import one_thread
+from core.io.atomic import atomic_write, writable_folder
+from core.io.machine import single_thread
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.captions import caption
-from core.toybox.scenes import Scene, paint, random_scene
+from core.toybox.scenes import Scene, random_scene, render_scenes
 
 KINDS = ("images", "clips", "textureless", "objects")  # their order seeds them
 CAPTIONED = ("images", "clips", "objects")
@@ -34,11 +34,11 @@ VIEWS = 8  # of an image record
 SHARD = 4096  # pictures
 CAPTIONS = "captions.txt"
 PLAIN = tuple(i for i, place in enumerate(BACKDROPS) if place.plain)
-SHOWPIECE_SHARE = 1 / 8  # of what is trained on, beside their share as pairs like any other
+SHOWCASE_SHARE = 1 / 8  # of what is trained on, beside their share as pairs like any other
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """What to prepare into `out`, rounded up to whole shards; `held` as in `random_scene`."""
 
     out: Path
@@ -62,8 +62,8 @@ class Plan:
     def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
         """Scenes and captions of one shard, and the generator that goes on to draw its cameras."""
         rng = np.random.default_rng([self.seed, KINDS.index(kind), shard])
-        showpieces = SHOWPIECE_SHARE if self.held is False else 0.0
-        scenes = [random_scene(rng, self.held, showpieces) for _ in range(_scenes(kind))]
+        showcase = SHOWCASE_SHARE if self.held is False else 0.0
+        scenes = [random_scene(rng, self.held, showcase) for _ in range(_scenes(kind))]
         if kind == "objects":
             scenes = [replace(scene, backdrop=int(rng.choice(PLAIN))) for scene in scenes]
         return scenes, [caption(scene, rng) for scene in scenes], rng
@@ -95,7 +95,7 @@ def draw_orbit(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.nda
     return azimuth.astype(np.float32), elevation.astype(np.float32)
 
 
-def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict[str, Tensor]:
+def render_shard(plan: DatasetPlan, kind: str, shard: int, device: str = "cpu") -> dict[str, Tensor]:
     """The tensors of one shard, by the names of docs/architecture.md."""
     scenes, _, rng = plan.records(kind, shard)
     clips, textureless = kind == "clips", kind == "textureless"
@@ -118,19 +118,19 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
         rows = slice(i * views * spread, (i + chunk) * views * spread)
         orbit = Camera(camera.azimuth[rows], camera.elevation[rows])
         part = scenes[i : i + chunk], moments[rows], orbit, dark[rows]
-        colour, _ = paint(*part, plan.size, device=device, textureless=textureless)
-        pictures.append((colour * 255).round().clamp(0, 255).byte().cpu())
+        color, _ = render_scenes(*part, plan.size, device=device, textureless=textureless)
+        pictures.append((color * 255).round().clamp(0, 255).byte().cpu())
     pixels = torch.cat(pictures)
     first = plan.first_caption(kind, shard) if kind in CAPTIONED else 0
     labels = {
         "caption": list(range(first, first + len(scenes))),
-        "subject": [-1 if s.company else s.subject for s in scenes],
-        "action": [-1 if s.company else s.action for s in scenes],
-        "colour": [s.colour if s.act.coloured or s.company else -1 for s in scenes],
+        "subject": [-1 if s.group else s.subject for s in scenes],
+        "action": [-1 if s.group else s.action for s in scenes],
+        "color": [s.color if s.act.colored or s.group else -1 for s in scenes],
         "background": [s.backdrop for s in scenes],
     }
     if textureless:
-        labels["caption"] = labels["colour"] = [-1] * len(scenes)
+        labels["caption"] = labels["color"] = [-1] * len(scenes)
     return {
         "pixels": pixels.reshape(-1, FRAMES, *pixels.shape[1:]) if clips else pixels,
         "azimuth": torch.from_numpy(azimuth),
@@ -141,14 +141,14 @@ def render_shard(plan: Plan, kind: str, shard: int, device: str = "cpu") -> dict
     }
 
 
-def _work(job: tuple[Plan, str, int, str]) -> None:
+def _work(job: tuple[DatasetPlan, str, int, str]) -> None:
     plan, kind, shard, device = job
     tensors = render_shard(plan, kind, shard, device)
-    with whole(plan.path(kind, shard)) as draft:
+    with atomic_write(plan.path(kind, shard)) as draft:
         save_file(tensors, draft)
 
 
-def _write_captions(plan: Plan) -> None:
+def _write_captions(plan: DatasetPlan) -> None:
     """Writes the plan's captions, or keeps a longer file that begins with them.
 
     Raises UserError when the folder's captions are of another plan: its shards count lines differently.
@@ -164,11 +164,11 @@ def _write_captions(plan: Plan) -> None:
             "choose another folder."
         )
     if len(text) > len(there):
-        with whole(file) as draft:
+        with atomic_write(file) as draft:
             draft.write_text(text, encoding="utf-8")
 
 
-def prepare(plan: Plan, processes: int = 1, device: str = "cpu") -> Iterator[tuple[int, int]]:
+def write_dataset(plan: DatasetPlan, processes: int = 1, device: str = "cpu") -> Iterator[tuple[int, int]]:
     """Renders what is missing of the plan; yields (shards done, shards in all) as they come.
 
     On a CPU, `processes` single-threaded workers share the shards; on a GPU one process is enough.
@@ -185,7 +185,7 @@ def prepare(plan: Plan, processes: int = 1, device: str = "cpu") -> Iterator[tup
             done += 1
             yield done, len(jobs)
         return
-    with get_context("spawn").Pool(processes, one_thread) as pool:
+    with get_context("spawn").Pool(processes, single_thread) as pool:
         for _ in pool.imap_unordered(_work, missing):
             done += 1
             yield done, len(jobs)

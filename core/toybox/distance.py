@@ -9,7 +9,7 @@ from core.toybox.solids import AffineSolids, RoundCones, Solids
 
 
 def signed_distance(solids: Solids, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (M,) to the nearest surface, negative inside, and that solid's colour (M,3).
+    """Distance (M,) to the nearest surface, negative inside, and that solid's color (M,3).
 
     solids: of one frame; points: (M,3) world. Exact for round cones (Quilez, "Distance functions"); for
     ellipsoids and boxes a first-order estimate, with the right sign everywhere.
@@ -23,12 +23,12 @@ def signed_distance(solids: Solids, points: Tensor) -> tuple[Tensor, Tensor]:
         ]
     )
     nearest, solid = distances.min(0)
-    return nearest, torch.cat([part.colour for part in parts])[solid]
+    return nearest, torch.cat([part.color for part in parts])[solid]
 
 
 def _affine(solids: AffineSolids, points: Tensor, cube: bool) -> Tensor:
     """(S,M): f / |grad f| with f the unit solid's norm minus 1, which is 0 on the surface."""
-    local = torch.einsum("sij,smj->smi", solids.matrix, points[None] - solids.centre[:, None])
+    local = torch.einsum("sij,smj->smi", solids.matrix, points[None] - solids.center[:, None])
     if cube:
         # The largest of three signed distances to slabs: exact inside and before the faces.
         extent = 1 / solids.matrix.norm(dim=2)

@@ -1,6 +1,6 @@
 """A small skeleton: pose in, joints out. Proportions are a toy's: half of the height is head.
 
-Figure units: the pelvis stands 0.5 above the ground, the head's centre at 1.38. A figure faces +z; its left
+Figure units: the pelvis stands 0.5 above the ground, the head's center at 1.38. A figure faces +z; its left
 is +x. Positions of hands are given in the torso's axes from the pelvis, those of feet in the figure's base.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.toybox.solids import Frame, Sculptor, rotation
+from core.toybox.solids import Frame, SceneBuilder, rotation
 
 SHOULDER, HIP, NECK = np.array([0.27, 0.42, 0.0]), np.array([0.15, -0.02, 0.0]), np.array([0.0, 0.5, 0.0])
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.29, 0.27, 0.24, 0.24
@@ -51,7 +51,7 @@ class Body:
 
     base: Frame
     torso: Frame
-    head: Frame  # at the head's centre
+    head: Frame  # at the head's center
     left_hand: Frame  # with the torso's axes
     right_hand: Frame
     arms: tuple  # of (shoulder, elbow, hand), left then right
@@ -63,7 +63,7 @@ class Body:
         )
 
 
-def reach(start: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray):
+def two_bone_ik(start: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray):
     """Two-bone inverse kinematics: the middle and end joints (N,3), bent towards `pole` (N,3)."""
     way = target - start
     length = np.linalg.norm(way, axis=-1, keepdims=True).clip(1e-6)
@@ -93,18 +93,18 @@ def pose_body(pose: Pose, count: int, base: Frame | None = None) -> Body:
         flip = np.ones(3) if side > 0 else mirror
         shoulder = torso.point(SHOULDER * flip)
         out = torso.rotation @ np.array([side * 0.9, -0.7, -0.25])
-        elbow, wrist = reach(
+        elbow, wrist = two_bone_ik(
             shoulder, torso.point(vector(*hand, count)), UPPER_ARM * size, FOREARM * size, out
         )
         arms.append((shoulder, elbow, wrist))
         hands.append(Frame(wrist, torso.rotation, size))
         hip = torso.point(HIP * flip)
         forward = base.rotation @ np.array([side * 0.25, 0.1, 1.0])
-        knee, ankle = reach(hip, base.point(vector(*foot, count)), THIGH * size, SHIN * size, forward)
+        knee, ankle = two_bone_ik(hip, base.point(vector(*foot, count)), THIGH * size, SHIN * size, forward)
         legs.append((hip, knee, ankle))
     return Body(base, torso, head, hands[0], hands[1], tuple(arms), tuple(legs))
 
 
-def bone(sculptor: Sculptor, a: np.ndarray, b: np.ndarray, ra: float, rb: float, colour) -> None:
+def bone(sculptor: SceneBuilder, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color) -> None:
     """A round cone between two world points (N,3)."""
-    sculptor.cone(Frame.world(sculptor.count), a, b, ra, rb, colour)
+    sculptor.cone(Frame.world(sculptor.count), a, b, ra, rb, color)

@@ -6,10 +6,10 @@ import numpy as np
 
 from core.toybox import props
 from core.toybox.action import Action, Phase, cos, sin
-from core.toybox.character import SIDES, Colour, rgb
+from core.toybox.character import SIDES, Color, rgb
 from core.toybox.figure import Body, Pose
 from core.toybox.motions import step
-from core.toybox.solids import Sculptor, rotation
+from core.toybox.solids import SceneBuilder, rotation
 
 
 def _play_game(p: Phase) -> Pose:
@@ -22,9 +22,9 @@ def _play_game(p: Phase) -> Pose:
     )
 
 
-def _controller(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _controller(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     turn = rotation("x", -24) @ rotation("z", 13 * sin(p))
-    props.controller(s, body.torso.child((0, 0.26, 0.5), turn, 1.12), colour)
+    props.controller(s, body.torso.child((0, 0.26, 0.5), turn, 1.12), color)
 
 
 HOLDING_CONTROLLER = Action(
@@ -49,8 +49,8 @@ def _strum(p: Phase) -> Pose:
     )
 
 
-def _guitar(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.guitar(s, body.torso.child((0.02, 0.14, 0.36), rotation("z", 22)), colour)
+def _guitar(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.guitar(s, body.torso.child((0.02, 0.14, 0.36), rotation("z", 22)), color)
 
 
 PLAYING_GUITAR = Action(
@@ -64,7 +64,7 @@ def _blow(p: Phase) -> Pose:
     )
 
 
-def _sax(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _sax(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     props.saxophone(s, body.torso.child((0.02, 0.68, 0.42)))
 
 
@@ -77,8 +77,8 @@ def _pose_proudly(p: Phase) -> Pose:
     )
 
 
-def _beret(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.beret(s, body.head, colour)
+def _beret(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.beret(s, body.head, color)
 
 
 WEARING_BERET = Action(("wearing a {c} beret", "in a {c} beret", "with a {c} beret"), _pose_proudly, _beret)
@@ -89,7 +89,7 @@ def _hold_bread(p: Phase) -> Pose:
     return Pose(left_hand=(0.24, 0.3 + lift, 0.38), right_hand=(-0.24, 0.12 + lift, 0.38), cock=5 * sin(p))
 
 
-def _baguette_between_hands(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _baguette_between_hands(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     middle = body.hands_middle()
     props.baguette(s, middle.child((0, 0, 0.07), rotation("z", 21)))
 
@@ -99,9 +99,9 @@ HOLDING_BAGUETTE = Action(
 )
 
 
-def _beret_and_baguette(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.beret(s, body.head, colour)
-    _baguette_between_hands(s, body, p, colour)
+def _beret_and_baguette(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.beret(s, body.head, color)
+    _baguette_between_hands(s, body, p, color)
 
 
 BERET_AND_BAGUETTE = Action(
@@ -116,8 +116,8 @@ def _lick(p: Phase) -> Pose:
     return Pose(right_hand=(-0.14 - 0.14 * (1 - near), 0.2 + 0.12 * near, 0.48), nod=10 * near, cock=-4)
 
 
-def _ice_cream(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.ice_cream(s, body.right_hand.child((0, 0.13, 0.07)), colour)
+def _ice_cream(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.ice_cream(s, body.right_hand.child((0, 0.13, 0.07)), color)
 
 
 EATING_ICE_CREAM = Action(
@@ -130,9 +130,9 @@ def _drink(p: Phase) -> Pose:
     return Pose(right_hand=(-0.04 - 0.24 * (1 - near), 0.2 + 0.14 * near, 0.5), nod=-14 * near)
 
 
-def _glass(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _glass(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     near = 0.5 + 0.5 * cos(p)
-    props.glass(s, body.right_hand.child((0, 0.14, 0.1), rotation("x", -30 * near)), colour)
+    props.glass(s, body.right_hand.child((0, 0.14, 0.1), rotation("x", -30 * near)), color)
 
 
 DRINKING = Action(
@@ -146,9 +146,9 @@ def _read(p: Phase) -> Pose:
     return Pose(left_hand=(0.36, 0.12, 0.4), right_hand=(-0.36, 0.12, 0.4), nod=14, look=9 * cos(p))
 
 
-def _book(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _book(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     props.book(
-        s, body.torso.child((0, 0.2, 0.46), rotation("x", 24)), colour, 0.5 - 0.5 * cos(np.clip(p * 2, 0, 1))
+        s, body.torso.child((0, 0.2, 0.46), rotation("x", 24)), color, 0.5 - 0.5 * cos(np.clip(p * 2, 0, 1))
     )
 
 
@@ -166,8 +166,8 @@ def _hold_umbrella(p: Phase) -> Pose:
     )
 
 
-def _umbrella(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.umbrella(s, body.right_hand.child((0, 0.05, 0), rotation("z", -11 + 5 * sin(p))), colour)
+def _umbrella(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.umbrella(s, body.right_hand.child((0, 0.05, 0), rotation("z", -11 + 5 * sin(p))), color)
 
 
 HOLDING_UMBRELLA = Action(
@@ -179,9 +179,9 @@ def _hold_balloon(p: Phase) -> Pose:
     return Pose(left_hand=(0.5, 0.4 + 0.05 * sin(p), 0.12), look=14, cock=-6, place=(-0.18, 0, 0))
 
 
-def _balloon(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _balloon(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     sway = np.stack([0.2 + 0.13 * sin(p), 0.82 + 0.05 * cos(p, 2), 0 * p], -1)
-    props.balloon(s, body.left_hand.child(sway, rotation("z", -10 * sin(p))), body.left_hand, colour)
+    props.balloon(s, body.left_hand.child(sway, rotation("z", -10 * sin(p))), body.left_hand, color)
 
 
 HOLDING_BALLOON = Action(("holding a {c} balloon", "with a {c} balloon"), _hold_balloon, _balloon)
@@ -197,14 +197,14 @@ def _mix(p: Phase) -> Pose:
     )
 
 
-def _flasks(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _flasks(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     pour = np.maximum(0, sin(p))
-    props.flask(s, body.left_hand.child((0, 0.06, 0.12)), colour)
+    props.flask(s, body.left_hand.child((0, 0.06, 0.12)), color)
     props.flask(s, body.right_hand.child((0, 0.06, 0.12), rotation("z", -80 * pour)), rgb("37c7a4"))
     for start in (0.0, 0.5):
         rise = (p + start) % 1.0
         bubble = np.stack([0.06 * np.sin(9 * rise + start), 0.55 + 0.42 * rise, 0.12 + 0 * rise], -1)
-        s.ball(body.left_hand, bubble, 0.06 + 0.035 * np.stack([rise] * 3, -1), colour)
+        s.ball(body.left_hand, bubble, 0.06 + 0.035 * np.stack([rise] * 3, -1), color)
 
 
 MIXING_CHEMICALS = Action(
@@ -220,11 +220,11 @@ def _juggle(p: Phase) -> Pose:
     )
 
 
-def _balls(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _balls(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     for start in (0.0, 1 / 3, 2 / 3):
         way = 2 * np.pi * (p + start)
         at = np.stack([0.56 * np.cos(way), 1.24 + 0.6 * np.sin(way), 0.46 + 0 * way], -1)
-        s.ball(body.base, at, 0.15, colour)
+        s.ball(body.base, at, 0.15, color)
 
 
 JUGGLING = Action(("juggling {c} balls", "juggling three {c} balls"), _juggle, _balls)
@@ -242,12 +242,12 @@ def _lift(p: Phase) -> Pose:
     )
 
 
-def _barbell(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _barbell(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     f = body.hands_middle()
     s.cone(f, (-0.85, 0, 0.05), (0.85, 0, 0.05), 0.045, 0.045, props.METAL)
     for side in SIDES:
-        s.ball(f, (side * 0.86, 0, 0.05), (0.09, 0.26, 0.26), colour)
-        s.ball(f, (side * 1.0, 0, 0.05), (0.06, 0.17, 0.17), colour)
+        s.ball(f, (side * 0.86, 0, 0.05), (0.09, 0.26, 0.26), color)
+        s.ball(f, (side * 1.0, 0, 0.05), (0.06, 0.17, 0.17), color)
 
 
 LIFTING_WEIGHTS = Action(("lifting {c} weights", "lifting a {c} barbell"), _lift, _barbell)

@@ -6,7 +6,7 @@ from core.toybox.character import (
     BLACK,
     CREAM,
     SIDES,
-    Colour,
+    Color,
     Subject,
     eyes,
     muzzle,
@@ -16,12 +16,12 @@ from core.toybox.character import (
     tail,
 )
 from core.toybox.figure import Body
-from core.toybox.solids import Frame, Sculptor, rotation
+from core.toybox.solids import Frame, SceneBuilder, rotation
 
 STEEL, SCREEN, BLUE = rgb("9aa4b4"), rgb("17233f"), rgb("2a62d9")
 
 
-def _robot(s: Sculptor, f: Frame) -> None:
+def _robot(s: SceneBuilder, f: Frame) -> None:
     s.box(f, (0, 0, 0), (0.38, 0.32, 0.29), STEEL)
     s.box(f, (0, 0.01, 0.27), (0.31, 0.24, 0.045), SCREEN)
     for side in SIDES:
@@ -32,11 +32,11 @@ def _robot(s: Sculptor, f: Frame) -> None:
     s.ball(f, (0, 0.53, 0), 0.095, rgb("e5322d"))
 
 
-def _robot_torso(s: Sculptor, f: Frame) -> None:
+def _robot_torso(s: SceneBuilder, f: Frame) -> None:
     s.box(f, (0, 0.2, 0), (0.29, 0.28, 0.22), STEEL)
     s.box(f, (0, 0.2, 0.2), (0.19, 0.16, 0.045), SCREEN)
-    for x, colour in ((-0.09, "f2c230"), (0.0, "e5322d"), (0.09, "4fd26b")):
-        s.ball(f, (x, 0.21, 0.25), 0.045, rgb(colour))
+    for x, color in ((-0.09, "f2c230"), (0.0, "e5322d"), (0.09, "4fd26b")):
+        s.ball(f, (x, 0.21, 0.25), 0.045, rgb(color))
 
 
 ROBOT = Subject(
@@ -47,14 +47,14 @@ ROBOT = Subject(
 HONEY, RED = rgb("d3a05a"), rgb("d9261c")
 
 
-def _teddy(s: Sculptor, f: Frame) -> None:
+def _teddy(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, HONEY)
     round_ears(s, f, HONEY, CREAM, r=0.17)
     muzzle(s, f, CREAM, (0.17, 0.13, 0.13), rgb("5a3218"))
     eyes(s, f, 0.17, 0.07, r=0.065)
 
 
-def _teddy_bow(s: Sculptor, body: Body) -> None:
+def _teddy_bow(s: SceneBuilder, body: Body) -> None:
     for side in SIDES:
         s.cone(body.torso, (side * 0.05, 0.46, 0.27), (side * 0.19, 0.46, 0.25), 0.05, 0.105, RED)
     s.ball(body.torso, (0, 0.46, 0.29), 0.065, rgb("a3130f"))
@@ -68,7 +68,7 @@ TEDDY_BEAR = Subject(("teddy bear", "teddy", "plush bear"), _teddy, HONEY, CREAM
 SUIT = rgb("e9edf2")
 
 
-def _astronaut(s: Sculptor, f: Frame) -> None:
+def _astronaut(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, SUIT, (0.43, 0.41, 0.41))
     s.ball(f, (0, 0.0, 0.13), (0.345, 0.275, 0.33), rgb("2b3a63"))
     s.ball(f, (0.13, 0.11, 0.4), (0.07, 0.05, 0.03), rgb("bfe0ff"), rotation("z", 25))
@@ -76,7 +76,7 @@ def _astronaut(s: Sculptor, f: Frame) -> None:
         s.ball(f, (side * 0.42, 0, 0), (0.06, 0.12, 0.12), rgb("f08c1e"))
 
 
-def _astronaut_pack(s: Sculptor, body: Body) -> None:
+def _astronaut_pack(s: SceneBuilder, body: Body) -> None:
     s.box(body.torso, (0, 0.3, -0.28), (0.26, 0.28, 0.12), rgb("b4bcc8"))
     s.box(body.torso, (0, 0.26, 0.25), (0.14, 0.09, 0.04), rgb("f08c1e"))
 
@@ -96,7 +96,7 @@ ASTRONAUT = Subject(
 BONE, PIT = rgb("efe9da"), rgb("1d1b22")
 
 
-def _skeleton(s: Sculptor, f: Frame) -> None:
+def _skeleton(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, BONE, (0.38, 0.36, 0.36))
     s.box(f, (0, -0.28, 0.14), (0.19, 0.11, 0.15), BONE)
     for side in SIDES:
@@ -105,7 +105,7 @@ def _skeleton(s: Sculptor, f: Frame) -> None:
     s.ball(f, (0, -0.14, 0.34), (0.05, 0.06, 0.05), PIT)
 
 
-def _ribs(s: Sculptor, f: Frame) -> None:
+def _ribs(s: SceneBuilder, f: Frame) -> None:
     s.ball(f, (0, 0.24, 0), (0.2, 0.27, 0.16), PIT)
     s.cone(f, (0, 0.0, -0.03), (0, 0.5, -0.03), 0.06, 0.06, BONE)
     s.box(f, (0, 0.3, 0.16), (0.045, 0.17, 0.03), BONE)
@@ -120,7 +120,7 @@ SKELETON = Subject(("skeleton",), _skeleton, BONE, torso=_ribs, limb_radius=0.06
 PURPLE = rgb("7c4bc0")
 
 
-def _dragon(s: Sculptor, f: Frame) -> None:
+def _dragon(s: SceneBuilder, f: Frame) -> None:
     skull(s, f, PURPLE, (0.38, 0.36, 0.35))
     s.ball(f, (0, -0.13, 0.36), (0.24, 0.165, 0.21), PURPLE)
     for side in SIDES:
@@ -132,7 +132,7 @@ def _dragon(s: Sculptor, f: Frame) -> None:
         s.cone(f, (0, y * 0.8, z * 0.8), (0, y * 1.3, z * 1.3), 0.08, 0.02, rgb("37c7a4"))
 
 
-def _dragon_parts(s: Sculptor, body: Body) -> None:
+def _dragon_parts(s: SceneBuilder, body: Body) -> None:
     wing = rgb("37c7a4")
     for side in SIDES:
         s.ball(body.torso, (side * 0.46, 0.5, -0.28), (0.3, 0.17, 0.045), wing, rotation("z", side * 38))
@@ -146,7 +146,7 @@ DRAGON = Subject(("dragon", "purple dragon", "baby dragon"), _dragon, PURPLE, CR
 SKIN = rgb("f0bf98")
 
 
-def _face(s: Sculptor, f: Frame, hair: Colour) -> None:
+def _face(s: SceneBuilder, f: Frame, hair: Color) -> None:
     skull(s, f, SKIN, (0.37, 0.38, 0.35))
     s.ball(f, (0, 0.13, -0.07), (0.405, 0.32, 0.36), hair)
     s.ball(f, (0, -0.07, 0.36), (0.05, 0.055, 0.05), rgb("e0a078"))
@@ -154,7 +154,7 @@ def _face(s: Sculptor, f: Frame, hair: Colour) -> None:
     eyes(s, f, 0.15, 0.02, 0.32, 0.06)
 
 
-def _man(s: Sculptor, f: Frame) -> None:
+def _man(s: SceneBuilder, f: Frame) -> None:
     _face(s, f, rgb("3b2a20"))
 
 
@@ -169,7 +169,7 @@ MAN = Subject(
 )
 
 
-def _woman(s: Sculptor, f: Frame) -> None:
+def _woman(s: SceneBuilder, f: Frame) -> None:
     hair = rgb("b5482a")
     _face(s, f, hair)
     for side in SIDES:

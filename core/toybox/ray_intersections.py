@@ -3,7 +3,7 @@
 A picture is cut into tiles of 8x8 rays. Each solid is tested only in the tiles that the disc of its bounding
 ball (for a round cone, the hull of two discs) touches on the screen: a few percent of all pairs of ray and
 solid. `BallHits`, `CubeHits` and `ConeHits` are alike: K pairs of solid and tile, with `slot` (K,), the tile
-and picture, `colour` (K,3), `depth` (K,TILE**2), infinite where the ray misses, and `normal`.
+and picture, `color` (K,3), `depth` (K,TILE**2), infinite where the ray misses, and `normal`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.toybox.solids import AffineSolids, RoundCones
 TILE = 8  # rays along a tile's side
 
 
-class Screen:
+class PixelGrid:
     """The rays of a picture of `size` x `size`, cut into tiles: `tiles` in a row, TILE**2 rays in each."""
 
     def __init__(self, size: int, device: torch.device | str):
@@ -59,7 +59,7 @@ class Screen:
     def evaluate(self, forms: Tensor, tile: Tensor) -> Tensor:
         """Quadratic forms d^T Q d at each ray d = (x, y, -1) of a tile: forms (K,R,3,3) -> (K,R,TILE**2).
 
-        Everything that an intersection needs is such a form. Expanding it about the tile's centre in float64
+        Everything that an intersection needs is such a form. Expanding it about the tile's center in float64
         and evaluating it on the tile in float32 is fast (one matrix product) and loses no digits to
         cancellation.
         """
@@ -103,12 +103,12 @@ def _nearer_root(root: Tensor, b: Tensor, a: Tensor) -> Tensor:
 class _AffineView:
     """Pairs of affine solid and tile, and how the camera sees the unit solid."""
 
-    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: Screen):
-        frame, offset = solids.frame, eye[solids.frame] - solids.centre
-        centre = -torch.einsum("sji,sj->si", axes[frame], offset)
-        solid, self.tile = screen.covered(centre, centre, solids.radius)
+    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
+        frame, offset = solids.frame, eye[solids.frame] - solids.center
+        center = -torch.einsum("sji,sj->si", axes[frame], offset)
+        solid, self.tile = screen.covered(center, center, solids.radius)
         self.slot = frame[solid] * screen.tiles**2 + self.tile
-        self.colour = solids.colour[solid]
+        self.color = solids.color[solid]
         self.to_unit = (solids.matrix @ axes[frame])[solid]  # (K,3,3) camera axes -> unit solid
         # The eye in the unit solid's axes.
         self.origin = torch.einsum("sij,sj->si", solids.matrix, offset)[solid]
@@ -120,12 +120,12 @@ class _AffineView:
         return normalize(torch.einsum("kji,kj->ki", self.to_unit[pair], normal), dim=-1)
 
 
-class BallHits:
+class BallIntersections:
     """Ellipsoids: a quadratic in the axes of the unit ball."""
 
-    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: Screen):
+    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
         view = _AffineView(solids, eye, axes, screen)
-        self.slot, self.colour, self._view = view.slot, view.colour, view
+        self.slot, self.color, self._view = view.slot, view.color, view
         m, o = view.to_unit.double(), view.origin.double()
         square, slope = m.transpose(1, 2) @ m, torch.einsum("kji,kj->ki", m, o)
         root = _outer(slope, slope) - square * ((o * o).sum(-1) - 1)[:, None, None]
@@ -137,12 +137,12 @@ class BallHits:
         return self._view.turn_back(pair, self._view.unit_point(pair, point))
 
 
-class CubeHits:
+class CubeIntersections:
     """Boxes, by slabs in the axes of the unit cube."""
 
-    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: Screen):
+    def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
         view = _AffineView(solids, eye, axes, screen)
-        self.slot, self.colour, self._view = view.slot, view.colour, view
+        self.slot, self.color, self._view = view.slot, view.color, view
         d = screen.evaluate(_linear(view.to_unit.double()), view.tile)
         inverse, o = 1 / torch.where(d.abs() < 1e-9, 1e-9, d), view.origin[:, :, None]
         one, two = (-1 - o) * inverse, (1 - o) * inverse
@@ -156,16 +156,16 @@ class CubeHits:
         )
 
 
-class ConeHits:
+class ConeIntersections:
     """Round cones, after Quilez, "Rounded cone - intersection" (2018), for rays of any length."""
 
-    def __init__(self, solids: RoundCones, eye: Tensor, axes: Tensor, screen: Screen):
+    def __init__(self, solids: RoundCones, eye: Tensor, axes: Tensor, screen: PixelGrid):
         frame, to_camera = solids.frame, axes[solids.frame].transpose(1, 2)
         a = torch.einsum("sij,sj->si", to_camera, solids.a - eye[frame])
         b = torch.einsum("sij,sj->si", to_camera, solids.b - eye[frame])
         solid, tile = screen.covered(a, b, torch.maximum(solids.ra, solids.rb))
         self.slot = frame[solid] * screen.tiles**2 + tile
-        self.colour = solids.colour[solid]
+        self.color = solids.color[solid]
         self._a, self._ba, self._ra, self._rb = a[solid], (b - a)[solid], solids.ra[solid], solids.rb[solid]
 
         # Quilez's m0..m6, k0..k2 with oa = -a; names kept. Scalars are (K,1,1), so that forms can be summed.
@@ -200,5 +200,5 @@ class ConeHits:
         lean = rr / (length2 - rr * rr).clamp(min=1e-9).sqrt()
         foot = (along - away * lean / length2.sqrt()).clamp(
             0, 1
-        )  # the centre of the ball that touches the point
+        )  # the center of the ball that touches the point
         return normalize(p - foot * ba, dim=-1)

@@ -10,19 +10,25 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, normalize
 
 from core.toybox.camera import Camera, rays
-from core.toybox.ray_intersections import TILE, BallHits, ConeHits, CubeHits, Screen
+from core.toybox.ray_intersections import (
+    TILE,
+    BallIntersections,
+    ConeIntersections,
+    CubeIntersections,
+    PixelGrid,
+)
 from core.toybox.solids import Solids
 
 LIGHT = (-0.45, 0.75, 0.55)  # towards the light, in camera axes (right, up, back): it goes with the camera
-# Without texture: the grey and the light that a mesh's shape is judged by (`dream3d.meshing.preview`).
-GREY = 200 / 255
-GREY_LIGHT, GREY_AMBIENT, GREY_BRIGHTEST = (-0.45, 0.6, 0.66), 0.6, 1.05
+# Without texture: the gray and the light that a mesh's shape is judged by (`dream3d.meshing.preview`).
+GRAY = 200 / 255
+GRAY_LIGHT, GRAY_AMBIENT, GRAY_BRIGHTEST = (-0.45, 0.6, 0.66), 0.6, 1.05
 
 
-class Picture(NamedTuple):
+class SceneRender(NamedTuple):
     """What the rays of a batch of cameras saw."""
 
-    colour: Tensor  # (N,3,H,W) in [0,1], multiplied by alpha
+    color: Tensor  # (N,3,H,W) in [0,1], multiplied by alpha
     alpha: Tensor  # (N,1,H,W) in [0,1]
     depth: Tensor  # (N,1,H,W) along the optical axis in world units, infinite where nothing is hit
     shadow: Tensor  # (N,1,H,W) in [0,1], how much of the ground seen there lies in the figure's soft shadow
@@ -30,42 +36,42 @@ class Picture(NamedTuple):
 
 def render(
     solids: Solids, camera: Camera, size: int = 64, supersampling: int = 2, textureless: bool = False
-) -> Picture:
+) -> SceneRender:
     """Pictures of all frames of `solids`, one camera each, `size` pixels square.
 
     Every pixel averages supersampling**2 rays; its depth is the nearest of theirs.
-    textureless: all in one grey under a light, so that only the shape is seen.
+    textureless: all in one gray under a light, so that only the shape is seen.
     Raises ValueError unless `size` is a multiple of 8 and there is one camera for each frame.
     """
     if size < TILE or size % TILE:
         raise ValueError(f"pictures are a multiple of {TILE} pixels wide, not {size}")
     if camera.azimuth.shape != (solids.frames,) or camera.elevation.shape != (solids.frames,):
         raise ValueError(f"{solids.frames} frames need as many cameras, not {tuple(camera.azimuth.shape)}")
-    device = solids.ellipsoids.centre.device
+    device = solids.ellipsoids.center.device
     frames, fine = solids.frames, size * supersampling
     eye, axes = camera.axes()
-    screen = Screen(fine, device)
+    screen = PixelGrid(fine, device)
     tiles = screen.tiles
 
     kinds = [
-        BallHits(solids.ellipsoids, eye, axes, screen),
-        CubeHits(solids.boxes, eye, axes, screen),
-        ConeHits(solids.cones, eye, axes, screen),
+        BallIntersections(solids.ellipsoids, eye, axes, screen),
+        CubeIntersections(solids.boxes, eye, axes, screen),
+        ConeIntersections(solids.cones, eye, axes, screen),
     ]
     nearest = torch.full((frames * tiles * tiles, TILE**2), math.inf, device=device)
     for kind in kinds:
         nearest.scatter_reduce_(0, kind.slot[:, None].expand_as(kind.depth), kind.depth, "amin")
 
     light = normalize(torch.tensor(LIGHT, device=device), dim=0)
-    colour = torch.zeros(*nearest.shape, 3, device=device)
+    color = torch.zeros(*nearest.shape, 3, device=device)
     directions = screen.directions()
     for kind in kinds:
         pair, ray = torch.nonzero((kind.depth == nearest[kind.slot]) & kind.depth.isfinite(), as_tuple=True)
         direction = directions[kind.slot[pair] % (tiles * tiles), ray]
         normal = kind.normal(pair, direction * kind.depth[pair, ray][:, None])  # in camera axes
         view = -normalize(direction, dim=-1)
-        lit = _grey(normal) if textureless else shade(kind.colour[pair], normal, view, light)
-        colour[kind.slot[pair], ray] = lit
+        lit = _gray(normal) if textureless else shade(kind.color[pair], normal, view, light)
+        color[kind.slot[pair], ray] = lit
 
     def image(values: Tensor) -> Tensor:
         channels = values.shape[-1]
@@ -75,8 +81,8 @@ def render(
     hit = image(nearest.isfinite().float()[..., None])
     depth = -max_pool2d(-image(nearest[..., None]), supersampling)
     shadow = _ground_shadow(solids, eye, axes, size)
-    smooth = avg_pool2d(image(colour), supersampling)
-    return Picture(smooth, avg_pool2d(hit, supersampling), depth, shadow)
+    smooth = avg_pool2d(image(color), supersampling)
+    return SceneRender(smooth, avg_pool2d(hit, supersampling), depth, shadow)
 
 
 def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
@@ -93,11 +99,11 @@ def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor
     return (albedo * (0.5 + 0.58 * diffuse) * (0.45 + 0.55 * rim) + 0.12 * gloss).clamp(0, 1)
 
 
-def _grey(normal: Tensor) -> Tensor:
+def _gray(normal: Tensor) -> Tensor:
     """Lambertian, in [0,1]: normals (P,3) in camera axes -> (P,1), the same in every channel."""
-    light = normalize(torch.tensor(GREY_LIGHT, device=normal.device), dim=0)
+    light = normalize(torch.tensor(GRAY_LIGHT, device=normal.device), dim=0)
     facing = (normal * light).sum(-1, keepdim=True).clamp(min=0)
-    return GREY * (GREY_AMBIENT + (GREY_BRIGHTEST - GREY_AMBIENT) * facing).clamp(max=1)
+    return GRAY * (GRAY_AMBIENT + (GRAY_BRIGHTEST - GRAY_AMBIENT) * facing).clamp(max=1)
 
 
 def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse: int = 4) -> Tensor:
@@ -113,7 +119,7 @@ def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse:
     outer = along[:, :, None] * along[:, None, :]
     capsule = (torch.eye(3, device=r.device) - outer) / r + outer / (r + length[:, :, None])
     frame = torch.cat([balls.frame, boxes.frame, cones.frame])
-    centre = torch.cat([balls.centre, boxes.centre, middle])
+    center = torch.cat([balls.center, boxes.center, middle])
     matrix = torch.cat([balls.matrix, boxes.matrix / 1.15, capsule])
 
     light = torch.einsum("nij,j->ni", axes, normalize(torch.tensor(LIGHT, device=r.device), dim=0))
@@ -127,10 +133,10 @@ def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse:
     ground = eye[:, None] + direction * torch.where(seen, t, 0.0)[..., None]
 
     unit_light = normalize(torch.einsum("sij,sj->si", matrix, light[frame]), dim=-1)
-    # |q|^2 - (q.l)^2 of q = M (ground - centre), without forming q for every pair: M stays with the solid.
+    # |q|^2 - (q.l)^2 of q = M (ground - center), without forming q for every pair: M stays with the solid.
     flat = matrix - unit_light[:, :, None] * torch.einsum("si,sij->sj", unit_light, matrix)[:, None, :]
     clear = torch.zeros(solids.frames, grid.shape[0], device=eye.device)
-    q = (ground[frame] - centre[:, None]) @ flat.transpose(1, 2)
+    q = (ground[frame] - center[:, None]) @ flat.transpose(1, 2)
     dim = ((1.3 - (q * q).sum(-1).sqrt()) / 0.6).clamp(0, 1)
     clear.index_add_(0, frame, torch.log1p(-0.98 * dim))
     shadow = torch.where(seen, 1 - clear.exp(), 0.0).reshape(-1, 1, size // coarse, size // coarse)

@@ -6,9 +6,9 @@ import numpy as np
 
 from core.toybox import props
 from core.toybox.action import Action, Phase, cos, sin
-from core.toybox.character import SIDES, Colour, rgb
+from core.toybox.character import SIDES, Color, rgb
 from core.toybox.figure import Body, Point, Pose
-from core.toybox.solids import Frame, Sculptor, rotation
+from core.toybox.solids import Frame, SceneBuilder, rotation
 
 SWING_SCALE = 0.74
 
@@ -34,8 +34,8 @@ def _swing(p: Phase) -> Pose:
     )
 
 
-def _swing_set(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.swing_set(s, colour)
+def _swing_set(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.swing_set(s, color)
     seat = _seat(p)
     s.box(seat, (0, 0.0, 0), (0.36, 0.04, 0.17), props.WOOD)
     for side in SIDES:
@@ -68,9 +68,9 @@ def _skate(p: Phase) -> Pose:
     )
 
 
-def _skateboard(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _skateboard(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     ground = Frame(body.base.origin - np.array([0, 0.18, 0]), body.base.rotation, 1.0)
-    props.skateboard(s, ground, colour, 360 * p)
+    props.skateboard(s, ground, color, 360 * p)
 
 
 SKATEBOARDING = Action(
@@ -96,8 +96,8 @@ def _cycle(p: Phase) -> Pose:
     )
 
 
-def _bicycle(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.bicycle(s, Frame.world(s.count), colour, 360 * p)
+def _bicycle(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.bicycle(s, Frame.world(s.count), color, 360 * p)
 
 
 CYCLING = Action(
@@ -120,7 +120,7 @@ def _ride(p: Phase) -> Pose:
     )
 
 
-def _horse(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _horse(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     rock = rotation("x", 4 * sin(p))
     props.horse_mount(
         s, Frame.world(s.count).child(np.stack([0 * p, 0.05 * cos(p), 0 * p], -1), rock), 360 * p
@@ -140,9 +140,9 @@ def _paint(p: Phase) -> Pose:
     )
 
 
-def _easel(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
-    props.easel(s, Frame.world(s.count).child((0.56, 0, 0.1), rotation("y", -32)), colour)
-    props.brush(s, body.left_hand.child((0, 0.05, 0.05), rotation("y", 180)), colour)
+def _easel(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
+    props.easel(s, Frame.world(s.count).child((0.56, 0, 0.1), rotation("y", -32)), color)
+    props.brush(s, body.left_hand.child((0, 0.05, 0.05), rotation("y", 180)), color)
 
 
 PAINTING = Action(
@@ -167,7 +167,7 @@ def _study(p: Phase) -> Pose:
     )
 
 
-def _class(s: Sculptor, body: Body, p: Phase, colour: Colour) -> None:
+def _class(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     world = Frame.world(s.count)
     props.blackboard(s, world.child((0, 1.5, -0.5)))
     props.desk(s, world.child((0, 0, 0.55)))

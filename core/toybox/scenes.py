@@ -1,6 +1,6 @@
-"""Scenes: who does what, with what colour, where. A scene has a caption, solids at any moment, and pictures.
+"""Scenes: who does what, with what color, where. A scene has a caption, solids at any moment, and pictures.
 
-A tenth of all pairs of subject and action is held out of training (`held_out`), but no `SHOWPIECES`: those
+A tenth of all pairs of subject and action is held out of training (`held_out`), but no `SHOWCASE`: those
 people ask for first.
 """
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from core.toybox import props
 from core.toybox.actions import ACTIONS, Action
-from core.toybox.backdrops import BACKDROPS, PROP_COLOURS, Backdrop
+from core.toybox.backdrops import BACKDROPS, PROP_COLORS, Backdrop
 from core.toybox.camera import Camera
-from core.toybox.character import Colour, Subject
-from core.toybox.render import Picture, render
-from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.character import Color, Subject
+from core.toybox.render import SceneRender, render
+from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 from core.toybox.subjects import SUBJECTS
 
-COLOUR_NAMES = tuple(PROP_COLOURS)
+COLOR_NAMES = tuple(PROP_COLORS)
 SHADOW_DEPTH = 0.38
 
 
@@ -37,15 +37,15 @@ def index_of(items: tuple, name: str) -> int:
 def held_out(subject: str, action: str) -> bool:
     """Whether the pair of names is kept out of training.
 
-    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), but no showpiece.
+    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), but no showcase.
     """
-    showpieces = {(SUBJECTS[piece.subject].name, ACTIONS[piece.action].name) for piece in SHOWPIECES}
-    return (subject, action) not in showpieces and zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0
+    showcase = {(SUBJECTS[piece.subject].name, ACTIONS[piece.action].name) for piece in SHOWCASE}
+    return (subject, action) not in showcase and zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Indices into SUBJECTS, ACTIONS, COLOUR_NAMES and BACKDROPS.
+    """Indices into SUBJECTS, ACTIONS, COLOR_NAMES and BACKDROPS.
 
     `company` is "" for one figure, "pair" for two alike, "couple" for a man and a woman under one umbrella,
     and "brush" for a paintbrush at work on a canvas, with nobody.
@@ -53,9 +53,9 @@ class Scene:
 
     subject: int
     action: int
-    colour: int
+    color: int
     backdrop: int
-    company: str = ""
+    group: str = ""
 
     @property
     def who(self) -> Subject:
@@ -75,36 +75,36 @@ class Scene:
 
     def solids(self, phase: np.ndarray) -> Solids:
         """The scene's solids at the moments `phase` (N,) of its loop."""
-        s = Sculptor(len(phase))
-        colour = PROP_COLOURS[COLOUR_NAMES[self.colour]]
+        s = SceneBuilder(len(phase))
+        color = PROP_COLORS[COLOR_NAMES[self.color]]
         world = Frame.world(len(phase))
-        if self.company == "brush":
-            _brush_on_canvas(s, phase, colour)
-        elif self.company == "couple":
+        if self.group == "brush":
+            _brush_on_canvas(s, phase, color)
+        elif self.group == "couple":
             walk = ACTIONS[index_of(ACTIONS, "walking")]
             him, her = SUBJECTS[index_of(SUBJECTS, "man")], SUBJECTS[index_of(SUBJECTS, "woman")]
-            walk.perform(s, him, phase, colour, world.child((-0.4, 0, 0), scale=0.86))
-            walk.perform(s, her, (phase + 0.5) % 1, colour, world.child((0.4, 0, 0), scale=0.82))
-            props.umbrella(s, world.child((-0.06, 0.85, 0.22), scale=0.95), colour)
-        elif self.company == "pair":
+            walk.perform(s, him, phase, color, world.child((-0.4, 0, 0), scale=0.86))
+            walk.perform(s, her, (phase + 0.5) % 1, color, world.child((0.4, 0, 0), scale=0.82))
+            props.umbrella(s, world.child((-0.06, 0.85, 0.22), scale=0.95), color)
+        elif self.group == "pair":
             for side in (-1, 1):
                 base = world.child((side * 0.55, 0, 0), rotation("y", -side * 12), 0.8)
-                self.act.perform(s, self.who, (phase + (side > 0) * 0.25) % 1, colour, base)
+                self.act.perform(s, self.who, (phase + (side > 0) * 0.25) % 1, color, base)
         else:
-            self.act.perform(s, self.who, phase, colour)
+            self.act.perform(s, self.who, phase, color)
         return s.solids()
 
 
-def _brush_on_canvas(s: Sculptor, phase: np.ndarray, colour: Colour) -> None:
+def _brush_on_canvas(s: SceneBuilder, phase: np.ndarray, color: Color) -> None:
     world = Frame.world(s.count)
-    props.easel(s, world.child((0.1, 0, -0.1), rotation("y", -12), 1.35), colour)
+    props.easel(s, world.child((0.1, 0, -0.1), rotation("y", -12), 1.35), color)
     stroke = np.stack(
         [0.05 + 0.3 * np.sin(2 * np.pi * phase), 1.35 + 0.2 * np.cos(2 * np.pi * phase), 0.55 + 0 * phase], -1
     )
-    props.brush(s, world.child(stroke, rotation("y", 65) @ rotation("x", -25)), colour, 2.0)
+    props.brush(s, world.child(stroke, rotation("y", 65) @ rotation("x", -25)), color, 2.0)
 
 
-def paint(
+def render_scenes(
     scenes: list[Scene],
     phase: Tensor,
     camera: Camera,
@@ -113,12 +113,12 @@ def paint(
     supersampling: int = 2,
     device: torch.device | str = "cpu",
     textureless: bool = False,
-) -> tuple[Tensor, Picture]:
+) -> tuple[Tensor, SceneRender]:
     """Pictures of several scenes at once, the same number of frames each.
 
     phase, camera and shadow (bool) are given for all frames, (len(scenes) * n,), the first scene's first.
-    textureless: figures and props in one grey, as in `render`; the backdrop is as ever.
-    Returns colour over the backdrop (N,3,size,size) in [0,1] and the bare picture with alpha and depth.
+    textureless: figures and props in one gray, as in `render`; the backdrop is as ever.
+    Returns color over the backdrop (N,3,size,size) in [0,1] and the bare picture with alpha and depth.
     """
     each = len(phase) // len(scenes)
     moments = phase.cpu().numpy().reshape(len(scenes), each)
@@ -128,31 +128,31 @@ def paint(
         [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(each), strict=True)]
     )
     ground = ground * (1 - SHADOW_DEPTH * picture.shadow * shadow.to(device)[:, None, None, None])
-    return picture.colour + ground * (1 - picture.alpha), picture
+    return picture.color + ground * (1 - picture.alpha), picture
 
 
 def named_scene(
-    subject: str, action: str, colour: str = "red", backdrop: str = BACKDROPS[2].name, company: str = ""
+    subject: str, action: str, color: str = "red", backdrop: str = BACKDROPS[2].name, group: str = ""
 ) -> Scene:
     """The scene of these names. Raises ValueError, listing what there is, when the toybox lacks one."""
-    if colour not in PROP_COLOURS:
-        raise ValueError(f"the toybox has no colour {colour!r}; it has {', '.join(COLOUR_NAMES)}")
+    if color not in PROP_COLORS:
+        raise ValueError(f"the toybox has no color {color!r}; it has {', '.join(COLOR_NAMES)}")
     parts = index_of(SUBJECTS, subject), index_of(ACTIONS, action)
-    return Scene(*parts, COLOUR_NAMES.index(colour), index_of(BACKDROPS, backdrop), company)
+    return Scene(*parts, COLOR_NAMES.index(color), index_of(BACKDROPS, backdrop), group)
 
 
-SHOWPIECES = (
+SHOWCASE = (
     named_scene("panda", "on a swing", "red", "on the grass"),
     named_scene("fox", "holding a game controller", "blue"),
     named_scene("lobster", "playing a saxophone"),
     named_scene("corgi", "wearing a beret and holding a baguette"),
     named_scene("skeleton", "drinking a glass of juice"),
-    named_scene("teddy bear", "mixing chemicals", "green", company="pair"),
+    named_scene("teddy bear", "mixing chemicals", "green", group="pair"),
     named_scene("astronaut", "riding a horse", backdrop="at night"),
     named_scene("golden retriever", "eating ice cream", "pink", "on a beach at sunset"),
     named_scene("horse", "drinking a glass of juice", "blue", "on the grass"),
-    named_scene("man", "walking", backdrop="in the rain", company="couple"),
-    named_scene("man", "standing", "blue", company="brush"),
+    named_scene("man", "walking", backdrop="in the rain", group="couple"),
+    named_scene("man", "standing", "blue", group="brush"),
     named_scene("bear", "in a calculus class"),
 )
 """The pictures that papers on text-to-video and text-to-3D are remembered by, as this world has them."""
@@ -165,36 +165,36 @@ PAIR_ACTIONS = (
 )
 
 
-def random_scene(rng: np.random.Generator, held: bool | None = False, showpieces: float = 0.0) -> Scene:
+def random_scene(rng: np.random.Generator, held: bool | None = False, showcase: float = 0.0) -> Scene:
     """A scene from the training set (`held` False), of held-out pairs (True) or of any (None).
 
     One in thirty holds company instead of a single figure (not when `held` is True).
-    showpieces: the chance of one of `SHOWPIECES` instead, in any colour and place.
+    showcase: the chance of one of `SHOWCASE` instead, in any color and place.
     """
     while True:
         subject, action = int(rng.integers(len(SUBJECTS))), int(rng.integers(len(ACTIONS)))
-        colour = int(rng.integers(len(COLOUR_NAMES)))
+        color = int(rng.integers(len(COLOR_NAMES)))
         # Each backdrop by a coin of its own: two thirds come out plain, which distillation needs.
         drawn = [i for i, b in enumerate(BACKDROPS) if b.plain == (rng.random() < 0.6)]
         if not drawn:
             continue
         backdrop = int(rng.choice(drawn))
-        if showpieces and rng.random() < showpieces:
-            piece = SHOWPIECES[rng.integers(len(SHOWPIECES))]
-            return replace(piece, colour=colour, backdrop=backdrop)
+        if showcase and rng.random() < showcase:
+            piece = SHOWCASE[rng.integers(len(SHOWCASE))]
+            return replace(piece, color=color, backdrop=backdrop)
         company = ""
         if held is not True and rng.random() < 1 / 30:
             company = str(rng.choice(["pair", "pair", "couple", "brush"]))
             if company == "pair":
                 action = index_of(ACTIONS, str(rng.choice(PAIR_ACTIONS)))
-        scene = Scene(subject, action, colour, backdrop, company)
+        scene = Scene(subject, action, color, backdrop, company)
         if held is None or company in ("couple", "brush") or scene.held_out == held:
             return scene
 
 
 def contents(scene: Scene) -> str:
     """A short plain name of the scene, for files."""
-    if scene.company in ("couple", "brush"):
-        return scene.company
-    pair = " pair" if scene.company == "pair" else ""
+    if scene.group in ("couple", "brush"):
+        return scene.group
+    pair = " pair" if scene.group == "pair" else ""
     return f"{scene.who.name}{pair}, {scene.act.name}"

@@ -1,4 +1,4 @@
-"""The solids that everything in the toybox is modelled from, in flat batches over many frames.
+"""The solids that everything in the toybox is modeled from, in flat batches over many frames.
 
 Three kinds suffice: ellipsoids and boxes, which are affine images of the unit ball and the cube [-1, 1]^3,
 and round cones, the convex hull of two balls. Units are world units (a standing figure is about 2 high), axes
@@ -18,13 +18,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AffineSolids:
-    """S affine images of a unit ball or cube: p is inside iff matrix (p - centre) is in the unit solid."""
+    """S affine images of a unit ball or cube: p is inside iff matrix (p - center) is in the unit solid."""
 
     frame: Tensor  # (S,) int64, which picture of the batch each solid stands in
-    centre: Tensor  # (S,3)
+    center: Tensor  # (S,3)
     matrix: Tensor  # (S,3,3) world to unit solid
-    radius: Tensor  # (S,) of a bounding ball about `centre`
-    colour: Tensor  # (S,3) in [0,1]
+    radius: Tensor  # (S,) of a bounding ball about `center`
+    color: Tensor  # (S,3) in [0,1]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RoundCones:
     b: Tensor  # (S,3)
     ra: Tensor  # (S,)
     rb: Tensor  # (S,)
-    colour: Tensor  # (S,3)
+    color: Tensor  # (S,3)
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ def rotation(axis: str, degrees: ArrayLike) -> np.ndarray:
     return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
-class Sculptor:
+class SceneBuilder:
     """Collects solids for N = `count` moments of one scene.
 
-    Points, radii and colours are constant or given for each moment, with a first axis of N; they are in the
+    Points, radii and colors are constant or given for each moment, with a first axis of N; they are in the
     units of the frame (`Frame`, N moments too) that they are given with.
     """
 
@@ -129,40 +129,40 @@ class Sculptor:
     def ball(
         self,
         frame: Frame,
-        centre: ArrayLike,
+        center: ArrayLike,
         radii: ArrayLike,
-        colour: ArrayLike,
+        color: ArrayLike,
         turn: np.ndarray | None = None,
     ) -> None:
         """An ellipsoid; `radii` one or three, along the axes of `frame` turned by `turn` (3,3) or (N,3,3)."""
         radii = np.broadcast_to(radii, np.shape(radii)[:-1] + (3,))
         size, matrix = self._affine(frame, radii, turn)
-        self._balls.append((frame.point(centre), matrix, size.max(-1), self._each(colour, 3)))
+        self._balls.append((frame.point(center), matrix, size.max(-1), self._each(color, 3)))
 
     def box(
         self,
         frame: Frame,
-        centre: ArrayLike,
+        center: ArrayLike,
         half: ArrayLike,
-        colour: ArrayLike,
+        color: ArrayLike,
         turn: np.ndarray | None = None,
     ) -> None:
         """A box with half extents `half` (3,) along the axes of `frame` turned by `turn`."""
         size, matrix = self._affine(frame, half, turn)
         reach = np.linalg.norm(size, axis=-1)
-        self._cubes.append((frame.point(centre), matrix, reach, self._each(colour, 3)))
+        self._cubes.append((frame.point(center), matrix, reach, self._each(color, 3)))
 
-    def cone(self, frame: Frame, a: ArrayLike, b: ArrayLike, ra: float, rb: float, colour: ArrayLike) -> None:
+    def cone(self, frame: Frame, a: ArrayLike, b: ArrayLike, ra: float, rb: float, color: ArrayLike) -> None:
         """A round cone from `a` (radius `ra`) to `b` (radius `rb`)."""
         radii = (self._each(r * frame.scale) for r in (ra, rb))
-        self._cones.append((frame.point(a), frame.point(b), *radii, self._each(colour, 3)))
+        self._cones.append((frame.point(a), frame.point(b), *radii, self._each(color, 3)))
 
     def chain(
-        self, frame: Frame, points: Sequence[ArrayLike], radii: Sequence[float], colour: ArrayLike
+        self, frame: Frame, points: Sequence[ArrayLike], radii: Sequence[float], color: ArrayLike
     ) -> None:
         """Round cones along a path of points."""
         for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            self.cone(frame, a, b, ra, rb, colour)
+            self.cone(frame, a, b, ra, rb, color)
 
     def solids(self) -> Solids:
         """All that was added, as a batch of `count` frames."""

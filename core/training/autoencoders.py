@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.weights import fill
+from core.io.weights import load_weights
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
-from core.models.bottleneck import Coded, Gaussian, perplexity
+from core.models.bottleneck import Gaussian, Quantized, perplexity
 from core.models.perceptual import PerceptualDistance
 from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Bare
+from core.training.trainer import BareNetwork
 
 UNLIKE = 0.1  # of the range [-1, 1]: how far from the backdrop a pixel belongs to the figure
 BATCH, SAMPLE = 64, 8192  # images at a time, and in all, of which statistics are taken
@@ -32,10 +32,10 @@ class AutoencoderPreset(BaseModel):
         default=False, description="train a trained autoencoder's decoder on; latents stay what they are"
     )
     latent_noise: float = Field(
-        default=0.15, ge=0, description="typical deviation of the noise on normalised latents, see the task"
+        default=0.15, ge=0, description="typical deviation of the noise on normalized latents, see the task"
     )
     figure_weight: float = Field(default=3.0, ge=0, description="of a figure's pixel beyond a backdrop's 1")
-    edge_weight: float = Field(default=0.5, ge=0, description="of the L1 error of differences of neighbours")
+    edge_weight: float = Field(default=0.5, ge=0, description="of the L1 error of differences of neighbors")
     kl_weight: float = Field(default=1e-5, ge=0, description="of the divergence, nats a value of the image")
     commitment: float = Field(
         default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
@@ -86,12 +86,12 @@ class AutoencoderTask:
     def __len__(self) -> int:
         return len(self.images) - self.preset.held_back
 
-    def loss(self, model: Bare, index: Tensor) -> Tensor:
+    def loss(self, model: BareNetwork, index: Tensor) -> Tensor:
         """index: (B,) on the CPU -> loss of each image, (B,)."""
         preset, images = self.preset, self.images.pixels(index)
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
         drawn, encoded = model.network(images, noise)
-        weight = 1 + preset.figure_weight * figure(images).float()
+        weight = 1 + preset.figure_weight * figure_mask(images).float()
         drawn = drawn.float()
         reconstruction = weighted_l1(drawn - images, weight, preset.edge_weight)
         if self.perceptual:
@@ -101,17 +101,17 @@ class AutoencoderTask:
             loss = loss + self.adversary.loss(images, drawn, reconstruction)
         return loss
 
-    def _restraint(self, encoded: Gaussian | Coded, values: int) -> Tensor:
+    def _restraint(self, encoded: Gaussian | Quantized, values: int) -> Tensor:
         """What the bottleneck asks of latents, weighted, (B,). values: of an image."""
-        if isinstance(encoded, Coded):
-            return self.preset.commitment * encoded.commitment()
-        return self.preset.kl_weight * encoded.divergence().float() / values
+        if isinstance(encoded, Quantized):
+            return self.preset.commitment * encoded.commitment_loss()
+        return self.preset.kl_weight * encoded.kl_divergence().float() / values
 
 
-def figure(images: Tensor) -> Tensor:
+def figure_mask(images: Tensor) -> Tensor:
     """Where images (B,3,H,W) in [-1, 1] show more than a backdrop, (B,1,H,W) bool, widened by a pixel.
 
-    The backdrop of a row is its median colour, as the toybox's places change from row to row but hardly
+    The backdrop of a row is its median color, as the toybox's places change from row to row but hardly
     within one. What else stands out from it, a sun or rain, counts as figure.
     """
     backdrop = images.median(dim=3, keepdim=True).values
@@ -122,8 +122,8 @@ def figure(images: Tensor) -> Tensor:
 def weighted_l1(error: Tensor, weight: Tensor, edge_weight: float) -> Tensor:
     """Weighted mean absolute error of images, (B,), plus `edge_weight` times that of their gradients.
 
-    error: (B,3,H,W); weight: (B,1,H,W). The gradients are differences of neighbours to the right and below:
-    a blurred or beaded edge is wrong there even where its colours are nearly right.
+    error: (B,3,H,W); weight: (B,1,H,W). The gradients are differences of neighbors to the right and below:
+    a blurred or beaded edge is wrong there even where its colors are nearly right.
     """
     across, down = error.diff(dim=3).abs(), error.diff(dim=2).abs()
     edges = _mean(across, weight[..., 1:]) + _mean(down, weight[..., 1:, :])
@@ -135,7 +135,7 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def finished(
+def trained_autoencoder(
     task: AutoencoderTask, weights: Mapping[str, Tensor], folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Autoencoder, dict[str, float]]:
     """The autoencoder with its trained weights and the statistics of its latents, and its quality.
@@ -147,7 +147,7 @@ def finished(
     """
     images, preset, trained = task.images, task.preset, len(task)
     autoencoder = Autoencoder(preset.model)
-    fill(autoencoder, weights, folder)
+    load_weights(autoencoder, weights, folder)
     autoencoder = autoencoder.to(device).eval().requires_grad_(False)
     if not preset.decoder_only:
         spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
@@ -158,13 +158,13 @@ def finished(
     counts = torch.zeros(3, dtype=torch.float64)
     for index in torch.arange(trained, len(images)).split(BATCH):
         truth = images.pixels(index)
-        latents = autoencoder.latents(truth)
+        latents = autoencoder.to_latents(truth)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         plain, noised = (
             (autoencoder.decode(seen).clamp(-1, 1) - truth).square()
             for seen in (latents, latents + preset.latent_noise * noise)
         )
-        where = figure(truth).expand_as(truth)
+        where = figure_mask(truth).expand_as(truth)
         for row, values in enumerate((plain, plain[where], noised)):
             errors[row] += values.double().sum().cpu()
             counts[row] += values.numel()
@@ -174,6 +174,6 @@ def finished(
     if preset.model.codes:
         kept = torch.arange(trained, len(images)).split(BATCH)
         coded = (autoencoder.encode(images.pixels(index)) for index in kept)
-        indices = (part.index for part in coded if isinstance(part, Coded))
+        indices = (part.index for part in coded if isinstance(part, Quantized))
         quality["perplexity"] = round(perplexity(indices, preset.model.codes), 2)
     return autoencoder, quality

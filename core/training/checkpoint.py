@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 
 FILE = "checkpoint.safetensors"
-NETWORK, AVERAGE, OPTIMIZER, BESIDE, TASK = "network/", "ema/", "optimizer/", "beside/", "task/"
+NETWORK, EMA, OPTIMIZER, AUXILIARY, TASK = "network/", "ema/", "optimizer/", "beside/", "task/"
 
 
 @runtime_checkable
@@ -39,35 +39,35 @@ class Learner(Protocol):
 def save(
     folder: Path,
     learner: Learner,
-    average: nn.Module,
+    ema: nn.Module,
     progress: dict[str, Any],
-    beside: Learner | None = None,
+    auxiliary: Learner | None = None,
     task: object = None,
 ) -> None:
     """Writes all that a run needs to go on.
 
     progress: counters, as JSON; beside: what else learns; task: stored where it is `Stateful`.
     """
-    tensors = _state(learner) | _prefixed(AVERAGE, average.state_dict())
-    if beside:
-        tensors |= _prefixed(BESIDE, _state(beside))
+    tensors = _state(learner) | _prefixed(EMA, ema.state_dict())
+    if auxiliary:
+        tensors |= _prefixed(AUXILIARY, _state(auxiliary))
     if isinstance(task, Stateful):
         tensors |= _prefixed(TASK, task.state_dict())
-    with whole(folder / FILE) as draft:
+    with atomic_write(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
         save_file(stored, draft, {"progress": json.dumps(progress)})
 
 
 def load(
-    folder: Path, learner: Learner, average: nn.Module, beside: Learner | None = None, task: object = None
+    folder: Path, learner: Learner, ema: nn.Module, auxiliary: Learner | None = None, task: object = None
 ) -> dict[str, Any]:
     """Restores what `save` wrote, exactly; returns the progress. Raises UserError when it does not fit."""
     tensors, progress = _read(folder)
     try:
-        average.load_state_dict(_without(AVERAGE, tensors))
+        ema.load_state_dict(_without(EMA, tensors))
         _restore(learner, tensors)
-        if beside:
-            _restore(beside, _without(BESIDE, tensors))
+        if auxiliary:
+            _restore(auxiliary, _without(AUXILIARY, tensors))
         if isinstance(task, Stateful):
             task.load_state_dict(_without(TASK, tensors))
     except RuntimeError as error:
@@ -108,9 +108,9 @@ def exists(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def read_average(folder: Path) -> dict[str, Tensor]:
+def read_ema(folder: Path) -> dict[str, Tensor]:
     """The averaged weights of a run, float32. Raises UserError when there is no whole checkpoint."""
-    return _without(AVERAGE, _read(folder)[0])
+    return _without(EMA, _read(folder)[0])
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,23 +9,23 @@ from torch import Tensor, nn
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.models.classifier import NoisyClassifier
-from core.training.data import as_images
+from core.training.data import to_float_images
 from core.training.trainer import stratified_timesteps
 
 
 @dataclass(frozen=True)
-class Noised:
+class DiffusedClassifier:
     """A classifier's network and the schedule its images are noised by, for the trainer."""
 
     network: nn.Module
     schedule: NoiseSchedule
 
     @classmethod
-    def of(cls, classifier: NoisyClassifier) -> "Noised":
+    def from_classifier(cls, classifier: NoisyClassifier) -> "DiffusedClassifier":
         return cls(classifier, classifier.schedule)
 
-    def around(self, network: nn.Module) -> "Noised":
-        return Noised(network, self.schedule)
+    def with_network(self, network: nn.Module) -> "DiffusedClassifier":
+        return DiffusedClassifier(network, self.schedule)
 
 
 class ClassifierTask:
@@ -44,10 +44,10 @@ class ClassifierTask:
     def __len__(self) -> int:
         return len(self.images)
 
-    def loss(self, model: Noised, index: Tensor) -> Tensor:
+    def loss(self, model: DiffusedClassifier, index: Tensor) -> Tensor:
         """index: (B,) on the CPU -> cross-entropy of each image in nats, (B,)."""
         index = index.to(self.images.device)
-        images = as_images(self.images[index])
+        images = to_float_images(self.images[index])
         t = stratified_timesteps(len(images), model.schedule.timesteps, images.device)
         noised = model.schedule.add_noise(images, torch.randn_like(images), t)
         return F.cross_entropy(model.network(noised, t).float(), self.labels[index], reduction="none")

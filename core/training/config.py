@@ -44,7 +44,7 @@ class Budget:
         if not given or min(given) <= 0:
             raise UserError("Training needs a number of steps or of minutes, above zero.")
 
-    def done(self, step: int, seconds: float) -> float:
+    def is_spent(self, step: int, seconds: float) -> float:
         """The share of the run that is over; 1 or more ends it."""
         by_steps = step / self.steps if self.steps else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes else 0.0

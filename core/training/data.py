@@ -11,17 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, encode_attributes
 from core.condition import Condition
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from core.models.text_encoder import TextEncoder
 
 CAPTIONS = "captions.txt"
 CACHE = "captions.safetensors"
 
 
-class Dropout(BaseModel):
+class ConditionDropout(BaseModel):
     """How often each part of a condition goes unsaid, independently for every sample (probabilities).
 
     Dropped text becomes the empty prompt, which is what classifier-free guidance leads away from.
@@ -56,7 +56,7 @@ class Captions:
         self.longest = int((offsets[1:] - offsets[:-1]).max())
 
     @classmethod
-    def of(cls, states: Sequence[Tensor], device: torch.device | str = "cpu") -> "Captions":
+    def from_states(cls, states: Sequence[Tensor], device: torch.device | str = "cpu") -> "Captions":
         offsets = torch.tensor([0, *accumulate(len(state) for state in states)])
         return cls(torch.cat(list(states)).half(), offsets, device)
 
@@ -108,8 +108,8 @@ def read_captions(
         if on_done:
             on_done(done, len(lines))
 
-    captions = Captions.of(encoder.states(lines, count), encoder.device)
-    with whole(cache) as draft:
+    captions = Captions.from_states(encoder.states(lines, count), encoder.device)
+    with atomic_write(cache) as draft:
         stored = {"tokens": captions.tokens.cpu(), "offsets": captions.offsets.cpu()}
         save_file(stored, draft, {"captions": digest})
     return captions
@@ -140,7 +140,7 @@ def latents_path(path: Path, fingerprint: str) -> Path:
     return path.with_name(f"latents-{fingerprint}-{path.name}")
 
 
-def as_images(stored: Tensor) -> Tensor:
+def to_float_images(stored: Tensor) -> Tensor:
     """float32 of what shards hold: bytes of pixels come into [-1, 1], latents stay as they are."""
     return stored.float() / 127.5 - 1 if stored.dtype == torch.uint8 else stored.float()
 
@@ -201,7 +201,7 @@ class Shards:
             rows = row[here].to(self.device)
             chosen = rows if frames is None else (rows[:, None], frames[here].to(self.device))
             pixels[here.to(self.device)] = self.tables[number][chosen]
-        pixels = as_images(pixels)
+        pixels = to_float_images(pixels)
         return pixels if frames is None else pixels.transpose(1, 2)
 
 
@@ -221,7 +221,7 @@ class ImageData:
     Draws come from torch's global generators, which the trainer seeds at every step.
     """
 
-    def __init__(self, sources: Sequence[Shards], captions: Captions, dropout: Dropout) -> None:
+    def __init__(self, sources: Sequence[Shards], captions: Captions, dropout: ConditionDropout) -> None:
         self.sources, self.captions, self.dropout = sources, captions, dropout
         self.starts = torch.tensor([0, *accumulate(len(s) * (s.frames or 1) for s in sources)])
 
@@ -250,7 +250,7 @@ class ImageData:
         else:
             pixels, later = shards.pixels(index), 0.0
         column = shards.rows(index)
-        said = attributes(
+        said = encode_attributes(
             len(index),
             azimuth=column["azimuth"],
             elevation=column["elevation"],

@@ -1,4 +1,4 @@
-"""Training a trunk of perceptual features: it learns to say what labelled images show."""
+"""Training a trunk of perceptual features: it learns to say what labeled images show."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.io.weights import fill
-from core.models.perceptual import Trunk, TrunkConfig
+from core.io.weights import load_weights
+from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training.config import TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Bare
+from core.training.trainer import BareNetwork
 
-LABELS = ("subject", "action", "colour", "background")
+LABELS = ("subject", "action", "color", "background")
 BATCH = 256  # images at a time that are kept from training
 
 
@@ -24,12 +24,12 @@ class FeaturesPreset(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: TrunkConfig = TrunkConfig()
+    model: FeatureExtractorConfig = FeatureExtractorConfig()
     held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the accuracy")
     training: TrainingConfig = TrainingConfig(learning_rate=2e-3, compile=False)
 
 
-class LabelledShards(Shards):
+class LabeledImages(Shards):
     """Images with what they show: indices of `LABELS`, -1 where there is none."""
 
     COLUMNS = (*Shards.COLUMNS, *LABELS)
@@ -48,9 +48,9 @@ class LabelledShards(Shards):
 class Classifier(nn.Module):
     """A trunk, and a linear head a label on the mean and the maxima of its last features."""
 
-    def __init__(self, config: TrunkConfig, classes: Mapping[str, int]) -> None:
+    def __init__(self, config: FeatureExtractorConfig, classes: Mapping[str, int]) -> None:
         super().__init__()
-        self.trunk = Trunk(config)
+        self.trunk = FeatureExtractor(config)
         width = 2 * config.widths[-1]
         self.heads = nn.ModuleDict({name: nn.Linear(width, count) for name, count in classes.items()})
 
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
 class FeaturesTask:
     """Cross-entropy of all labels."""
 
-    def __init__(self, images: LabelledShards, preset: FeaturesPreset) -> None:
+    def __init__(self, images: LabeledImages, preset: FeaturesPreset) -> None:
         """Raises UserError when the images are no more than what is held back."""
         if len(images) <= preset.held_back:
             raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
@@ -73,7 +73,7 @@ class FeaturesTask:
     def __len__(self) -> int:
         return len(self.images) - self.preset.held_back
 
-    def loss(self, model: Bare, index: Tensor) -> Tensor:
+    def loss(self, model: BareNetwork, index: Tensor) -> Tensor:
         """index: (B,) on the CPU -> nats of each image, (B,), summed over the labels that it has."""
         said, labels = model.network(self.images.pixels(index)), self.images.labels(index)
         nats = [F.cross_entropy(said[n].float(), labels[n], ignore_index=-1, reduction="none") for n in said]
@@ -81,15 +81,15 @@ class FeaturesTask:
 
 
 @torch.no_grad()
-def finished(
+def trained_features(
     task: FeaturesTask, weights: Mapping[str, Tensor], folder: Path, device: torch.device | str = "cpu"
-) -> tuple[Trunk, dict[str, float]]:
+) -> tuple[FeatureExtractor, dict[str, float]]:
     """The trained trunk, and the share of right answers on the images held back, by label.
 
     weights: of a `Classifier`, found in `folder`.
     """
     classifier = Classifier(task.preset.model, task.images.classes)
-    fill(classifier, weights, folder)
+    load_weights(classifier, weights, folder)
     classifier = classifier.to(device).eval()
     right: dict[str, list[Tensor]] = {name: [] for name in LABELS}
     for index in torch.arange(len(task), len(task.images)).split(BATCH):

@@ -11,7 +11,7 @@ from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
 from core.models.image_model import ImageModelConfig
 from core.training.config import TrainingConfig
-from core.training.data import Dropout, ImageData
+from core.training.data import ConditionDropout, ImageData
 from core.training.timesteps import ImportanceTimesteps, TimestepSampler, UniformTimesteps
 
 Objective = Literal["simple", "hybrid", "vlb"]
@@ -23,7 +23,7 @@ class ImagePreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ImageModelConfig = ImageModelConfig()
-    dropout: Dropout = Dropout()
+    dropout: ConditionDropout = ConditionDropout()
     clip_frames: bool = Field(default=False, description="learn the frames of clips too, as images")
     objects: bool = Field(default=False, description="learn the images of objects too")
     objective: Objective = Field(default="simple", description="see core.losses")

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from core.models.autoencoder import Autoencoder
-from core.training.data import as_images, latents_path, read_shard, shard_paths
+from core.training.data import latents_path, read_shard, shard_paths, to_float_images
 
 BATCH = 64
 
@@ -40,9 +40,9 @@ def encode_shards(
                 )
             images = pixels.flatten(0, -4).split(BATCH)
             rows = torch.cat(
-                [first_stage.latents(as_images(part.to(device))).half().cpu() for part in images]
+                [first_stage.to_latents(to_float_images(part.to(device))).half().cpu() for part in images]
             )
-            with whole(out) as draft:
+            with atomic_write(out) as draft:
                 save_file({"latents": rows.reshape(*pixels.shape[:-3], *rows.shape[1:])}, draft, source)
         if on_done:
             on_done(done, len(paths))

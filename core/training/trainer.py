@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
-from core.io.interruption import interruption
+from core.io.atomic import atomic_write, writable_folder
+from core.io.interruption import catch_interrupts
 from core.io.machine import fast_bfloat16
 from core.training import checkpoint
 from core.training.config import Budget, TrainingConfig
@@ -41,19 +41,19 @@ class Trainable(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
-    def around(self, network: nn.Module, /) -> "Trainable":
+    def with_network(self, network: nn.Module, /) -> "Trainable":
         """The same around another network: the trained one, prepared for several processes."""
         ...
 
 
 @dataclass(frozen=True)
-class Bare:
+class BareNetwork:
     """A network with nothing around it, for the trainer."""
 
     network: nn.Module
 
-    def around(self, network: nn.Module) -> "Bare":
-        return Bare(network)
+    def with_network(self, network: nn.Module) -> "BareNetwork":
+        return BareNetwork(network)
 
 
 class Task(Protocol):
@@ -71,7 +71,7 @@ class Task(Protocol):
         ...
 
 
-class Beside(checkpoint.Learner, Protocol):
+class AuxiliaryNetwork(checkpoint.Learner, Protocol):
     """What a task itself trains within `loss`, beside the network: an adversary.
 
     The trainer sets its learning rate, the run's times the "factor" of each group of its optimizer's, and
@@ -92,10 +92,10 @@ def stratified_timesteps(count: int, timesteps: int, device: torch.device) -> Te
     return (strata * timesteps).long().clamp(max=timesteps - 1).to(device)
 
 
-def examples(size: int, batch: int, seed: int, step: int) -> Tensor:
+def batch_indices(size: int, batch: int, seed: int, step: int) -> Tensor:
     """(batch,) indices of the step's examples: a new permutation every epoch, its incomplete end left out."""
     epoch, position = divmod(step, size // batch)
-    return _permutation(size, hashed(seed, epoch))[position * batch : (position + 1) * batch]
+    return _permutation(size, derive_seed(seed, epoch))[position * batch : (position + 1) * batch]
 
 
 @lru_cache(maxsize=1)
@@ -103,7 +103,7 @@ def _permutation(size: int, seed: int) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
 
-def hashed(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A 63-bit seed of a few integers."""
     return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
 
@@ -127,11 +127,11 @@ class Trainer:
         config: TrainingConfig,
         folder: Path,
         accelerator: Accelerator | None = None,
-        rate: Callable[[str], float] = lambda name: 1.0,
-        beside: Beside | None = None,
+        rate_scale: Callable[[str], float] = lambda name: 1.0,
+        auxiliary: AuxiliaryNetwork | None = None,
     ) -> None:
         self.task, self.config, self.folder = task, config, writable_folder(folder)
-        self.beside = beside
+        self.auxiliary = auxiliary
         self.accelerator = accelerator or make_accelerator()
         self.device = self.accelerator.device
         if len(task) < config.batch_size:
@@ -145,27 +145,27 @@ class Trainer:
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.ema = EMA(self.network, config.ema_width)
-        self.optimizer = torch.optim.AdamW(self._groups(rate), betas=config.betas, fused=True)
+        self.optimizer = torch.optim.AdamW(self._groups(rate_scale), betas=config.betas, fused=True)
         self.step, self.seconds = 0, 0.0
         if checkpoint.exists(self.folder):
-            progress = checkpoint.load(self.folder, self, self.ema.network, self.beside, task)
+            progress = checkpoint.load(self.folder, self, self.ema.network, self.auxiliary, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.accelerator.is_main_process:
                 self._cut_log()
         if config.compile:
             self.network.compile(dynamic=False)
         prepared = self.accelerator.prepare_model(self.network)
-        self.model = model.around(prepared)
+        self.model = model.with_network(prepared)
 
     def run(self, budget: Budget) -> bool:
         """Trains until the budget is spent or Ctrl-C; saves. Whether it is spent."""
-        with interruption() as interrupted, self._progress() as show:
+        with catch_interrupts() as interrupted, self._progress() as show:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []
             norms: list[Tensor] = []
             while True:
                 self.seconds = time.monotonic() - started
-                done, stop = self._agreed(budget.done(self.step, self.seconds), interrupted())
+                done, stop = self._agreed(budget.is_spent(self.step, self.seconds), interrupted())
                 if done >= 1 or stop:
                     break
                 loss, norm = self._step(done)
@@ -185,7 +185,7 @@ class Trainer:
         """Writes the checkpoint (main process only)."""
         if self.accelerator.is_main_process:
             progress = {"step": self.step, "seconds": self.seconds}
-            checkpoint.save(self.folder, self, self.ema.network, progress, self.beside, self.task)
+            checkpoint.save(self.folder, self, self.ema.network, progress, self.auxiliary, self.task)
 
     def learning_rate(self, step: int, done: float) -> float:
         """Of step 0, 1, ...: linear warm-up, constant, then linear to 0 over the last `decay` of the run."""
@@ -198,12 +198,12 @@ class Trainer:
         """One step; its mean loss on this process and the gradient's norm before clipping."""
         config, rank = self.config, self.accelerator.process_index
         share = config.batch_size // self.accelerator.num_processes
-        index = examples(len(self.task), config.batch_size, config.seed, self.step)
-        torch.manual_seed(hashed(config.seed, self.step, rank))
+        index = batch_indices(len(self.task), config.batch_size, config.seed, self.step)
+        torch.manual_seed(derive_seed(config.seed, self.step, rank))
         groups = self.optimizer.param_groups
-        if self.beside:
-            self.beside.begin(done)
-            groups = groups + self.beside.optimizer.param_groups
+        if self.auxiliary:
+            self.auxiliary.begin(done)
+            groups = groups + self.auxiliary.optimizer.param_groups
         for group in groups:
             group["lr"] = self.learning_rate(self.step, done) * group["factor"]
         with self._attention():  # on the way back too, where checkpointed activations are calculated anew
@@ -269,7 +269,7 @@ class Trainer:
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 draft.write_text("".join(kept), encoding="utf-8")
 
     @contextmanager

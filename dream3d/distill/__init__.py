@@ -9,13 +9,13 @@ and a `Space`, and returns a `Distilled` for a batch of renders:
     said.loss.backward()
 """
 
-from dream3d.distill.contract import Distillation, Distilled
-from dream3d.distill.lora import LowRank
+from dream3d.distill.contract import Distillation, DistillationResult
+from dream3d.distill.lora import LoRANetwork
 from dream3d.distill.score import CSD, ISM, SDS, SJC, ScoreDistillation, damped_variance, uniform, variance
-from dream3d.distill.space import LatentSpace, PixelSpace, Space, space_of
+from dream3d.distill.space import LatentSpace, ModelSpace, PixelSpace, make_model_space
 from dream3d.distill.timesteps import DreamTime, LinearAnnealing, Timesteps
-from dream3d.distill.variational import VSD, Follows, LowRankFollower
-from dream3d.distill.x0 import X0, Target
+from dream3d.distill.variational import VSD, LoRAScoreModel, RenderScoreModel
+from dream3d.distill.x0 import Target, X0Reconstruction
 
 __all__ = [
     "CSD",
@@ -23,22 +23,22 @@ __all__ = [
     "SDS",
     "SJC",
     "VSD",
-    "X0",
+    "X0Reconstruction",
     "Distillation",
-    "Distilled",
+    "DistillationResult",
     "DreamTime",
-    "Follows",
+    "RenderScoreModel",
     "LatentSpace",
     "LinearAnnealing",
-    "LowRank",
-    "LowRankFollower",
+    "LoRANetwork",
+    "LoRAScoreModel",
     "PixelSpace",
     "ScoreDistillation",
-    "Space",
+    "ModelSpace",
     "Target",
     "Timesteps",
     "damped_variance",
-    "space_of",
+    "make_model_space",
     "uniform",
     "variance",
 ]

@@ -10,24 +10,24 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from dream3d.distill.space import Space
+from dream3d.distill.space import ModelSpace
 
 
 @dataclass(frozen=True, eq=False)
-class Distilled:
+class DistillationResult:
     """What a batch of renders was told."""
 
     loss: Tensor
-    """() to be minimised: a sum over all rows, so that a row's gradient does not depend on the others."""
+    """() to be minimized: a sum over all rows, so that a row's gradient does not depend on the others."""
     t: Tensor
     """(B,) the timesteps that were asked at."""
     gradient_norm: Tensor
     """(B,) of the loss's gradient, where the loss acts: in the model's space, or in pixels for `X0`."""
     x0: Tensor
     """(B,C,h,w) the predicted clean data, in the model's space."""
-    space: Space
+    space: ModelSpace
 
-    def picture(self) -> Tensor:
+    def to_images(self) -> Tensor:
         """The predicted x0 as pictures (B,3,H,W) in [-1, 1]; for latents this runs the decoder."""
         return self.space.from_model_space(self.x0).clamp(-1, 1)
 
@@ -37,7 +37,7 @@ class Distillation(Protocol):
 
     def __call__(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
-    ) -> Distilled:
+    ) -> DistillationResult:
         """The loss whose gradient with respect to the renders is the distillation's image gradient.
 
         renders: (B,3,H,W) in [-1, 1], with gradient.

@@ -7,7 +7,7 @@ from torch.func import functional_call
 from core.condition import Condition
 
 
-class LowRank(nn.Module):
+class LoRANetwork(nn.Module):
     """A network with W + B A in place of the weight W of every Linear and Conv2d (Hu et al. 2021, "LoRA").
 
     B starts at zero, so that the copy starts as the network. Only A and B are its parameters. The network

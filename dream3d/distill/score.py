@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises
-from core.guidance import ClassifierFreeGuidance, alongside
-from dream3d.distill.contract import Distilled, noise_for
-from dream3d.distill.space import PixelSpace, Space
+from core.diffusion.denoiser import DenoiserLike
+from core.guidance import ClassifierFreeGuidance, broadcast_condition
+from dream3d.distill.contract import DistillationResult, noise_for
+from dream3d.distill.space import ModelSpace, PixelSpace
 from dream3d.distill.timesteps import Timesteps
 
 Weight = Callable[[Tensor, Tensor], Tensor]
@@ -44,9 +44,9 @@ class ScoreDistillation(ABC):
 
     def __init__(
         self,
-        denoiser: Denoises,
+        denoiser: DenoiserLike,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         weight: Weight = variance,
     ) -> None:
         """space: pixels unless given."""
@@ -57,7 +57,7 @@ class ScoreDistillation(ABC):
 
     def __call__(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
-    ) -> Distilled:
+    ) -> DistillationResult:
         """As `Distillation.__call__`."""
         schedule = self.denoiser.schedule
         x = self.space.to_model_space(renders)
@@ -65,7 +65,7 @@ class ScoreDistillation(ABC):
         with torch.no_grad():
             direction, x0 = self.direction(x.detach(), t, condition, generator)
             gradient = self.weight(schedule.alpha(t, x), schedule.sigma(t, x)) * direction
-        return Distilled((gradient * x).sum(), t, gradient.flatten(1).norm(dim=1), x0, self.space)
+        return DistillationResult((gradient * x).sum(), t, gradient.flatten(1).norm(dim=1), x0, self.space)
 
     @abstractmethod
     def direction(
@@ -107,9 +107,9 @@ class SJC(ScoreDistillation):
 
     def __init__(
         self,
-        denoiser: Denoises,
+        denoiser: DenoiserLike,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         weight: Weight = uniform,
         draws: int = 1,
     ) -> None:
@@ -141,7 +141,7 @@ class CSD(ScoreDistillation):
         self,
         guidance: ClassifierFreeGuidance,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         weight: Weight = variance,
     ) -> None:
         """guidance: gives the two branches; its scale does not matter."""
@@ -167,7 +167,7 @@ class ISM(ScoreDistillation):
         self,
         guidance: ClassifierFreeGuidance,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         weight: Weight = variance,
         interval: float = 0.05,
         inversion_steps: int = 3,
@@ -184,7 +184,7 @@ class ISM(ScoreDistillation):
         self, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         schedule = self.guidance.schedule
-        away = alongside(self.guidance.negative, condition, self.guidance.unsaid)
+        away = broadcast_condition(self.guidance.negative, condition, self.guidance.dropped_groups)
         s = (t - max(1, round(self.interval * schedule.timesteps))).clamp(min=0)
         for here, there in pairwise(s * i // self.inversion_steps for i in range(self.inversion_steps + 1)):
             predicted = self.guidance.denoiser(x, here, away)

@@ -4,10 +4,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.models.image_model import FirstStage, decoded
+from core.models.image_model import FirstStage, decode_latents
 
 
-class Space(Protocol):
+class ModelSpace(Protocol):
     """The one seam between pictures and what is noised and denoised."""
 
     def to_model_space(self, renders: Tensor) -> Tensor:
@@ -39,12 +39,12 @@ class LatentSpace:
         self.first_stage = first_stage
 
     def to_model_space(self, renders: Tensor) -> Tensor:
-        return self.first_stage.latents(renders)
+        return self.first_stage.to_latents(renders)
 
     def from_model_space(self, x0: Tensor) -> Tensor:
-        return decoded(x0, self.first_stage)
+        return decode_latents(x0, self.first_stage)
 
 
-def space_of(first_stage: FirstStage | None) -> Space:
+def make_model_space(first_stage: FirstStage | None) -> ModelSpace:
     """The space of an image model, by its first stage: `space_of(model.first_stage)`."""
     return LatentSpace(first_stage) if first_stage else PixelSpace()

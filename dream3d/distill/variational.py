@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoiser, Denoises, Prediction
+from core.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
 from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
 from dream3d.distill.contract import noise_for
-from dream3d.distill.lora import LowRank
+from dream3d.distill.lora import LoRANetwork
 from dream3d.distill.score import ScoreDistillation, Weight, variance
-from dream3d.distill.space import Space
+from dream3d.distill.space import ModelSpace
 from dream3d.distill.timesteps import Timesteps
 
 
-class Follows(Denoises, Protocol):
+class RenderScoreModel(DenoiserLike, Protocol):
     """A denoiser of the distribution of the renders, which it follows as they change."""
 
     def learn(self, x: Tensor, condition: Condition, generator: torch.Generator) -> None:
@@ -31,7 +31,7 @@ class Follows(Denoises, Protocol):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
 
-class LowRankFollower:
+class LoRAScoreModel:
     """Follows the renders by a low-rank copy of the frozen network, one step of Adam for each batch.
 
     Camera-conditioned models tell it the view by the condition, as they tell the frozen network.
@@ -45,8 +45,8 @@ class LowRankFollower:
         learning_rate: float = 1e-3,
     ) -> None:
         """denoiser: the frozen one, unguided; generator: draws the start of the adapters."""
-        self.copy = LowRank(denoiser.network, rank, generator)
-        self.denoiser = denoiser.around(self.copy)
+        self.copy = LoRANetwork(denoiser.network, rank, generator)
+        self.denoiser = denoiser.with_network(self.copy)
         self.optimizer = torch.optim.Adam(self.copy.parameters(), lr=learning_rate)
 
     @property
@@ -96,26 +96,26 @@ class VSD(ScoreDistillation):
 
     def __init__(
         self,
-        denoiser: Denoises,
-        follower: Follows,
+        denoiser: DenoiserLike,
+        score_model: RenderScoreModel,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         weight: Weight = variance,
     ) -> None:
         super().__init__(denoiser, timesteps, space, weight)
-        self.follower = follower
+        self.score_model = score_model
 
     def direction(
         self, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         xt = self.denoiser.schedule.add_noise(x, noise_for(x, generator), t)
         predicted = self.denoiser(xt, t, condition)
-        own = self.follower(xt, t, condition)
-        self.follower.learn(x, condition, generator)
+        own = self.score_model(xt, t, condition)
+        self.score_model.learn(x, condition, generator)
         return predicted.eps - own.eps, predicted.x0
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self.follower.state_dict()
+        return self.score_model.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.follower.load_state_dict(state)
+        self.score_model.load_state_dict(state)

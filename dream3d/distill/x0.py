@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises
-from dream3d.distill.contract import Distilled, noise_for
-from dream3d.distill.space import PixelSpace, Space
+from core.diffusion.denoiser import DenoiserLike
+from dream3d.distill.contract import DistillationResult, noise_for
+from dream3d.distill.space import ModelSpace, PixelSpace
 from dream3d.distill.timesteps import Timesteps
 
 
 class Target(NamedTuple):
     """What B renders should have looked like."""
 
-    pictures: Tensor  # (B,3,H,W) in [-1, 1]
+    images: Tensor  # (B,3,H,W) in [-1, 1]
     x0: Tensor  # (B,C,h,w) the same in the model's space
     t: Tensor  # (B,) the timesteps that were asked at
 
 
-class X0:
+class X0Reconstruction:
     """loss = |render - x0^|^2 in pixels, x0^ a constant (Shi et al. 2023, "MVDream"). A `Distillation`.
 
     x0^ is what the denoiser makes of the noised render: at once (steps = 1), or by `steps` DDIM steps from t
@@ -33,9 +33,9 @@ class X0:
 
     def __init__(
         self,
-        denoiser: Denoises,
+        denoiser: DenoiserLike,
         timesteps: Timesteps,
-        space: Space | None = None,
+        space: ModelSpace | None = None,
         steps: int = 1,
     ) -> None:
         """space: pixels unless given; steps: at least 1."""
@@ -48,12 +48,12 @@ class X0:
 
     def __call__(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
-    ) -> Distilled:
+    ) -> DistillationResult:
         """As `Distillation.__call__`."""
         target = self.target(renders, condition, progress, generator)
-        away = renders - target.pictures
+        away = renders - target.images
         norm = 2 * away.detach().flatten(1).norm(dim=1)
-        return Distilled(away.square().sum(), target.t, norm, target.x0, self.space)
+        return DistillationResult(away.square().sum(), target.t, norm, target.x0, self.space)
 
     @torch.no_grad()
     def target(

@@ -35,13 +35,13 @@ def without_pinches(surface: trimesh.Trimesh) -> trimesh.Trimesh:
     edges = kept[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     total = len(surface.vertices)
     single = ~np.isin(edges[:, 0] * total + edges[:, 1], edges[:, 1] * total + edges[:, 0])
-    centres, fans = [], []
-    for loop in _simple_loops(edges[single][:, ::-1]):  # a neighbour runs through an edge the other way
-        centre = np.full(len(loop), total + len(centres))
-        fans.append(np.stack([loop, np.roll(loop, -1), centre], 1))
-        centres.append(surface.vertices[loop].mean(0))
+    centers, fans = [], []
+    for loop in _simple_loops(edges[single][:, ::-1]):  # a neighbor runs through an edge the other way
+        center = np.full(len(loop), total + len(centers))
+        fans.append(np.stack([loop, np.roll(loop, -1), center], 1))
+        centers.append(surface.vertices[loop].mean(0))
     mended = trimesh.Trimesh(
-        np.concatenate([surface.vertices, *([centres] if centres else [])]),
+        np.concatenate([surface.vertices, *([centers] if centers else [])]),
         np.concatenate([kept, *fans]),
         process=False,
     )

@@ -12,7 +12,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from dream3d.meshing.mesh import Mesh
 
 MATERIAL = "surface"
@@ -22,7 +22,7 @@ def write_mesh(path: Path, mesh: Mesh) -> list[Path]:
     """Writes the mesh as the suffix of `path` says and returns the files it wrote.
 
     .obj, with .mtl and .png beside it: positions, normals, texture. .glb: the same in one file.
-    .ply: positions, normals and a colour at every vertex.
+    .ply: positions, normals and a color at every vertex.
     Raises UserError for another suffix and in an unwritable folder.
     """
     return _writer(path)(path, mesh)
@@ -65,7 +65,7 @@ def _from_below(mesh: Mesh) -> np.ndarray:
 
 
 def _write_glb(path: Path, mesh: Mesh) -> list[Path]:
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(glb(mesh))
     return [path]
 
@@ -75,10 +75,10 @@ def _write_ply(path: Path, mesh: Mesh) -> list[Path]:
         mesh.vertices,
         mesh.faces,
         vertex_normals=mesh.normals,
-        vertex_colors=mesh.colours,
+        vertex_colors=mesh.colors,
         process=False,
     )
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_bytes(export_ply(surface, vertex_normal=True))
     return [path]
 
@@ -96,7 +96,11 @@ def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
         _rows("f {}/{}/{} {}/{}/{} {}/{}/{}\n", corners),
     ]
     # The last to be opened appears first: the .obj, which names the others, comes when they are there.
-    with whole(path) as draft, whole(material) as material_draft, whole(texture) as texture_draft:
+    with (
+        atomic_write(path) as draft,
+        atomic_write(material) as material_draft,
+        atomic_write(texture) as texture_draft,
+    ):
         draft.write_text("".join(lines), encoding="utf-8")
         material_draft.write_text(
             f"newmtl {MATERIAL}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",

@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Bounded
 
 from dream3d.meshing.decimate import decimate
-from dream3d.meshing.iso_level import Level, candidate_levels, choose_level, faintest_level
+from dream3d.meshing.iso_level import IsoLevel, candidate_levels, choose_level, faintest_level
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.rasterizer import Views
 from dream3d.meshing.surface import iso_surface, keep_large_pieces, sample_density, smooth
-from dream3d.meshing.texture import bake, surface_colours, unwrap
+from dream3d.meshing.texture import bake, surface_colors, unwrap
 
 if TYPE_CHECKING:
-    from dream3d.nerf.radiance_fields import Field
+    from dream3d.nerf.radiance_fields import RadianceField
 
 DRAFT = 96  # nodes on the longest side while the level is being chosen
-SKIN = 3.0  # grid cells that the colour of the surface is made of
+SKIN = 3.0  # grid cells that the color of the surface is made of
 
 
 class MeshOptions(BaseModel):
@@ -40,11 +40,11 @@ class MeshOptions(BaseModel):
 
 class Extraction(NamedTuple):
     mesh: Mesh
-    level: Level
+    iso_level: IsoLevel
 
 
 def extract_mesh(
-    field: Field, views: Views, covered: NDArray[np.bool_], options: MeshOptions | None = None
+    field: RadianceField, views: Views, covered: NDArray[np.bool_], options: MeshOptions | None = None
 ) -> Extraction:
     """The mesh of a field, at the level whose silhouettes best match what the field covers in `views`.
 
@@ -69,5 +69,5 @@ def extract_mesh(
     depth = SKIN * grid.spacing
     atlas = unwrap(vertices, normals, faces, options.texture)
     texture = bake(field, vertices, normals, faces, atlas, options.texture, depth)
-    colours = surface_colours(field, vertices, normals, depth)
-    return Extraction(Mesh(vertices, normals, colours, faces, atlas.uv, atlas.corners, texture), level)
+    colors = surface_colors(field, vertices, normals, depth)
+    return Extraction(Mesh(vertices, normals, colors, faces, atlas.uv, atlas.corners, texture), level)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.preview import photograph
+from dream3d.meshing.preview import render_mesh
 from dream3d.meshing.rasterizer import Views
 
 
@@ -38,18 +38,18 @@ class SurfaceReport(BaseModel):
     area: float  # m^2
 
 
-def fidelity(
-    mesh: Mesh, views: Views, colour: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
+def measure_fidelity(
+    mesh: Mesh, views: Views, color: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
 ) -> Fidelity:
     """The mesh against the field's renders from N views.
 
-    colour: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is shown unlit.
+    color: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is shown unlit.
     covered: (N,H,H), where there is something of the field.
-    background: a grey or a colour (3,).
+    background: a gray or a color (3,).
     """
-    wanted = np.asarray(colour, np.float64)
-    shown = photograph(mesh, views, wanted.shape[1], background=background)
-    errors = np.square(shown.colour - wanted).mean((1, 2, 3))
+    wanted = np.asarray(color, np.float64)
+    shown = render_mesh(mesh, views, wanted.shape[1], background=background)
+    errors = np.square(shown.color - wanted).mean((1, 2, 3))
     ious = [mask_iou(mine > 0.5, theirs) for mine, theirs in zip(shown.opacity, covered, strict=True)]
     return Fidelity(
         views=len(wanted),
@@ -65,7 +65,7 @@ def _psnr(error: float) -> float:
     return -10 * math.log10(max(error, 1e-10))
 
 
-def surface_report(mesh: Mesh) -> SurfaceReport:
+def describe_surface(mesh: Mesh) -> SurfaceReport:
     """Counts and measures; a hollow counts as a piece of its own."""
     surface = mesh.surface()
     pieces = surface.split(only_watertight=False)

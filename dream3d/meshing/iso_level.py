@@ -13,13 +13,13 @@ from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces
 SOLID = 0.95  # quantile of the dense nodes; the highest candidate is half of it
 
 
-class Level(NamedTuple):
+class IsoLevel(NamedTuple):
     density: float  # 1/m
     iou: float  # of its mesh's silhouettes and the field's
 
 
 def faintest_level(size: float) -> float:
-    """The density of which `size` metres are half opaque: what is thinner is air."""
+    """The density of which `size` meters are half opaque: what is thinner is air."""
     return float(np.log(2) / size)
 
 
@@ -38,7 +38,7 @@ def candidate_levels(grid: DensityGrid, faintest: float, count: int) -> NDArray[
 
 def choose_level(
     grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, covered: NDArray[np.bool_]
-) -> Level:
+) -> IsoLevel:
     """The candidate whose silhouettes best match what is covered (N,H,H) in `views` of the field.
 
     `share` as in `keep_large_pieces`. Of equally good candidates the densest.
@@ -47,7 +47,7 @@ def choose_level(
     for level in levels:
         surface: trimesh.Trimesh = keep_large_pieces(iso_surface(grid, level), share)
         shown = silhouettes(surface.vertices, surface.faces, views, covered.shape[-1])
-        rated.append(Level(float(level), mask_iou(shown, covered)))
+        rated.append(IsoLevel(float(level), mask_iou(shown, covered)))
     return max(rated, key=lambda level: (level.iou, level.density))
 
 

@@ -11,28 +11,28 @@ from core.io.pictures import write_clip
 from core.io.sheet import write_sheet
 from dream3d.meshing.export import write_mesh
 from dream3d.meshing.extract import MeshOptions, extract_mesh
-from dream3d.meshing.fidelity import Fidelity, SurfaceReport, fidelity, surface_report
+from dream3d.meshing.fidelity import Fidelity, SurfaceReport, describe_surface, measure_fidelity
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.preview import eight_views, turntable
+from dream3d.meshing.preview import render_eight_views, render_turntable
 from dream3d.meshing.rasterizer import Views
 from dream3d.meshing.viewer import write_viewer
 from dream3d.nerf.cameras import FIELD_OF_VIEW, Cameras
-from dream3d.nerf.radiance_fields import Field
-from dream3d.nerf.volume_rendering import Render, render
-from dream3d.options import Job, ObjectOptions
+from dream3d.nerf.radiance_fields import RadianceField
+from dream3d.nerf.volume_rendering import RenderedViews, render
+from dream3d.options import ObjectJob, ObjectOptions
 
 VIEWS, SIZE, SAMPLES, ELEVATION = 16, 96, 128, 13.0  # of the renders that a mesh is compared with
-COVERED = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
+COVERED_OPACITY = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
 FRAMES_A_SECOND = 16.0  # of the turntable
 
 
-class Finished(NamedTuple):
+class MeshingResult(NamedTuple):
     mesh: Mesh
     fidelity: Fidelity
     surface: SurfaceReport
 
 
-def ring(count: int, elevation: float = ELEVATION) -> Cameras:
+def orbit_cameras(count: int, elevation: float = ELEVATION) -> Cameras:
     """`count` canonical cameras around the object, the first before its front."""
     azimuth = torch.arange(count) * (360 / count)
     return Cameras(azimuth, torch.full_like(azimuth, elevation))
@@ -45,22 +45,22 @@ def views_of(cameras: Cameras) -> Views:
 
 
 @torch.no_grad()
-def photographed(field: Field, cameras: Cameras, size: int) -> Render:
+def render_field(field: RadianceField, cameras: Cameras, size: int) -> RenderedViews:
     """The field over white."""
     return render(field, cameras, size, SAMPLES, torch.ones(3, device=field.low.device))
 
 
-def finish(field: Field, options: ObjectOptions) -> Finished:
+def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
     """The mesh of a field with its reports. Raises UserError where the field is empty."""
-    cameras = ring(VIEWS)
-    views, seen = views_of(cameras), photographed(field, cameras, SIZE)
-    covered = (seen.opacity[:, 0] > COVERED).cpu().numpy()
+    cameras = orbit_cameras(VIEWS)
+    views, seen = views_of(cameras), render_field(field, cameras, SIZE)
+    covered = (seen.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
     mesh, _ = extract_mesh(field, views, covered, MeshOptions(faces=options.faces, texture=options.texture))
-    colour = seen.colour.permute(0, 2, 3, 1).cpu().numpy()
-    return Finished(mesh, fidelity(mesh, views, colour, covered), surface_report(mesh))
+    color = seen.color.permute(0, 2, 3, 1).cpu().numpy()
+    return MeshingResult(mesh, measure_fidelity(mesh, views, color, covered), describe_surface(mesh))
 
 
-def write_object(job: Job, mesh: Mesh, turn: int) -> list[Path]:
+def write_object_files(job: ObjectJob, mesh: Mesh, turn: int) -> list[Path]:
     """The mesh, a GLB where that is none, turntable, sheet of eight views and viewer; returns the files.
 
     turn: frames of the turntable.
@@ -68,7 +68,7 @@ def write_object(job: Job, mesh: Mesh, turn: int) -> list[Path]:
     files = write_mesh(job.mesh, mesh)
     if job.glb not in files:
         files += write_mesh(job.glb, mesh)
-    write_clip(job.turntable, turntable(mesh, turn), FRAMES_A_SECOND)
-    write_sheet(job.sheet, eight_views(mesh), job.prompt, columns=4)
+    write_clip(job.turntable, render_turntable(mesh, turn), FRAMES_A_SECOND)
+    write_sheet(job.sheet, render_eight_views(mesh), job.prompt, columns=4)
     write_viewer(job.viewer, mesh, job.prompt)
     return [*files, job.turntable, job.sheet, job.viewer]

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.io.pictures import Frames
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.rasterizer import Seen, Views, look
+from dream3d.meshing.rasterizer import Views, VisibleSurface, rasterize
 
 PAPER = (0.957, 0.953, 0.945)
 FIELD_OF_VIEW = 25.0  # degrees
@@ -17,13 +17,13 @@ LIGHT = np.array([-0.45, 0.6, 0.66])
 AMBIENT = 0.6
 
 
-class Picture(NamedTuple):
-    colour: NDArray[np.float32]  # (N,S,S,3) sRGB in [0,1], over the background
+class MeshRenders(NamedTuple):
+    color: NDArray[np.float32]  # (N,S,S,3) sRGB in [0,1], over the background
     opacity: NDArray[np.float32]  # (N,S,S) in [0,1], share of the pixel that is covered
     depth: NDArray[np.float32]  # (N,S,S) m along the camera's axis, infinite where nothing is seen
 
 
-def photograph(
+def render_mesh(
     mesh: Mesh,
     views: Views,
     size: int,
@@ -31,20 +31,20 @@ def photograph(
     background: ArrayLike = 1.0,
     light: bool = False,
     supersampling: int = 2,
-) -> Picture:
+) -> MeshRenders:
     """The mesh seen from N views, size x size pixels of supersampling^2 samples each.
 
-    `background` is a grey or a colour (3,) in [0,1]. Without `light` the texture's colours are shown as they
+    `background` is a gray or a color (3,) in [0,1]. Without `light` the texture's colors are shown as they
     are; with it, Lambertian with a light over the camera's left shoulder.
     """
     pictures = [
-        _photograph(mesh, eye, axes, views.field_of_view, size, background, light, supersampling)
+        _render_view(mesh, eye, axes, views.field_of_view, size, background, light, supersampling)
         for eye, axes in zip(np.asarray(views.eye), np.asarray(views.axes), strict=True)
     ]
-    return Picture(*(np.stack(parts).astype(np.float32) for parts in zip(*pictures, strict=True)))
+    return MeshRenders(*(np.stack(parts).astype(np.float32) for parts in zip(*pictures, strict=True)))
 
 
-def _photograph(
+def _render_view(
     mesh: Mesh,
     eye: NDArray,
     axes: NDArray,
@@ -55,26 +55,26 @@ def _photograph(
     supersampling: int,
 ) -> tuple[NDArray, NDArray, NDArray]:
     fine = size * supersampling
-    seen = look(mesh.vertices, mesh.faces, eye, axes, field_of_view, fine)
+    seen = rasterize(mesh.vertices, mesh.faces, eye, axes, field_of_view, fine)
     hit = seen.face >= 0
-    colour = np.broadcast_to(np.asarray(background, np.float64), (fine, fine, 3)).copy()
-    colour[hit] = _texture_at(mesh, seen, hit)
+    color = np.broadcast_to(np.asarray(background, np.float64), (fine, fine, 3)).copy()
+    color[hit] = _texture_at(mesh, seen, hit)
     if light:
         normals = np.einsum("kc,kcd->kd", seen.weights[hit], mesh.normals[mesh.faces[seen.face[hit]]])
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         lit = (normals @ axes @ (LIGHT / np.linalg.norm(LIGHT))).clip(0)
-        colour[hit] *= (AMBIENT + (1.05 - AMBIENT) * lit)[:, None].clip(None, 1)
+        color[hit] *= (AMBIENT + (1.05 - AMBIENT) * lit)[:, None].clip(None, 1)
     # (rows, samples of a row, columns, samples of a column, ...)
     blocks = (size, supersampling, size, supersampling)
     return (
-        colour.reshape(*blocks, 3).mean((1, 3)),
+        color.reshape(*blocks, 3).mean((1, 3)),
         hit.reshape(blocks).mean((1, 3)),
         seen.depth.reshape(blocks).min((1, 3)),
     )
 
 
-def _texture_at(mesh: Mesh, seen: Seen, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Colours (K,3) in [0,1] of the pixels that are `hit`, the texture filtered bilinearly."""
+def _texture_at(mesh: Mesh, seen: VisibleSurface, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Colors (K,3) in [0,1] of the pixels that are `hit`, the texture filtered bilinearly."""
     uv = np.einsum("kc,kcd->kd", seen.weights[hit], mesh.uv[mesh.corners[seen.face[hit]]])
     size = len(mesh.texture)
     place = (uv * size - 0.5).clip(0, size - 1)
@@ -89,27 +89,27 @@ def _texture_at(mesh: Mesh, seen: Seen, hit: NDArray[np.bool_]) -> NDArray[np.fl
 def orbit(mesh: Mesh, azimuths: ArrayLike, elevation: float = 15.0) -> Views:
     """Views (N) from azimuths in degrees that hold the whole mesh; 0 stands on +z, before its front."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    centre = (low + high) / 2
-    radius = np.linalg.norm(mesh.vertices - centre, axis=1).max()
+    center = (low + high) / 2
+    radius = np.linalg.norm(mesh.vertices - center, axis=1).max()
     az, el = np.deg2rad(np.asarray(azimuths, np.float64)), np.deg2rad(elevation)
     flat, zero = np.cos(el), np.zeros_like(az)
     back = np.stack([np.sin(az) * flat, zero + np.sin(el), np.cos(az) * flat], -1)
     right = np.stack([np.cos(az), zero, -np.sin(az)], -1)
     axes = np.stack([right, np.cross(back, right), back], -1)
     distance = AIR * radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2)
-    return Views(centre + distance * back, axes, FIELD_OF_VIEW)
+    return Views(center + distance * back, axes, FIELD_OF_VIEW)
 
 
-def turntable(mesh: Mesh, count: int = 48, size: int = 256, elevation: float = 15.0) -> Frames:
+def render_turntable(mesh: Mesh, count: int = 48, size: int = 256, elevation: float = 15.0) -> Frames:
     """Frames (count,size,size,3) of one turn, from the front counter-clockwise seen from above; they loop."""
     return _frames(mesh, np.arange(count) * 360 / count, size, elevation)
 
 
-def eight_views(mesh: Mesh, size: int = 192, elevation: float = 15.0) -> Frames:
+def render_eight_views(mesh: Mesh, size: int = 192, elevation: float = 15.0) -> Frames:
     """Pictures (8,size,size,3) from azimuths 0, 45, ... 315, for a contact sheet of four columns."""
     return _frames(mesh, np.arange(8) * 45, size, elevation)
 
 
 def _frames(mesh: Mesh, azimuths: NDArray, size: int, elevation: float) -> Frames:
-    pictures = photograph(mesh, orbit(mesh, azimuths, elevation), size, background=PAPER, light=True)
-    return (pictures.colour * 255).round().astype(np.uint8)
+    pictures = render_mesh(mesh, orbit(mesh, azimuths, elevation), size, background=PAPER, light=True)
+    return (pictures.color * 255).round().astype(np.uint8)

@@ -19,14 +19,14 @@ class Views(NamedTuple):
 
 
 class Fragments(NamedTuple):
-    """Pixel centres covered by triangles, face by face."""
+    """Pixel centers covered by triangles, face by face."""
 
     face: NDArray[np.int64]  # (K,)
     pixel: NDArray[np.int64]  # (K,) row * width + column
     weights: NDArray[np.float64]  # (K,3) barycentric in the picture's plane
 
 
-class Seen(NamedTuple):
+class VisibleSurface(NamedTuple):
     """The nearest triangle of every pixel of one view."""
 
     face: NDArray[np.int64]  # (H,W), -1 where there is none
@@ -35,9 +35,9 @@ class Seen(NamedTuple):
 
 
 def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragments:
-    """Covers for triangles (F,3,2) in pixels: x to the right, y down, pixel (0, 0) centred on (0.5, 0.5).
+    """Covers for triangles (F,3,2) in pixels: x to the right, y down, pixel (0, 0) centerd on (0.5, 0.5).
 
-    Either winding; triangles without area cover nothing; a centre on a shared edge belongs to both triangles.
+    Either winding; triangles without area cover nothing; a center on a shared edge belongs to both triangles.
     """
     corners = corners.astype(np.float64, copy=False)
     size = np.array([width, height])
@@ -75,14 +75,14 @@ def project(
     return np.stack([1 + right * scale, 1 - up * scale], 1) * (size / 2), depth
 
 
-def look(
+def rasterize(
     vertices: NDArray[np.floating],
     faces: NDArray[np.integer],
     eye: ArrayLike,
     axes: ArrayLike,
     field_of_view: float,
     size: int,
-) -> Seen:
+) -> VisibleSurface:
     """One view of a closed surface: eye (3,), axes (3,3), field of view in degrees. Backs are left out."""
     places, depth = project(vertices, eye, axes, field_of_view, size)
     front = _facing(places, depth, faces)
@@ -97,11 +97,11 @@ def look(
 
     hit = nearest >= 0
     chosen = nearest[hit]
-    seen = Seen(np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf))
+    seen = VisibleSurface(np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf))
     seen.face[hit] = face[chosen]
     seen.weights[hit] = near[chosen] / nearness[chosen, None]
     seen.depth[hit] = 1 / nearness[chosen]
-    return Seen(
+    return VisibleSurface(
         seen.face.reshape(size, size), seen.weights.reshape(size, size, 3), seen.depth.reshape(size, size)
     )
 
@@ -109,7 +109,7 @@ def look(
 def silhouettes(
     vertices: NDArray[np.floating], faces: NDArray[np.integer], views: Views, size: int
 ) -> NDArray[np.bool_]:
-    """(N,size,size) of a closed surface, True where it covers the pixel's centre."""
+    """(N,size,size) of a closed surface, True where it covers the pixel's center."""
     masks = []
     for eye, axes in zip(np.asarray(views.eye), np.asarray(views.axes), strict=True):
         places, depth = project(vertices, eye, axes, views.field_of_view, size)

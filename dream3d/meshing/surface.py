@@ -15,7 +15,7 @@ from torch import Tensor
 from core.errors import UserError
 
 if TYPE_CHECKING:
-    from dream3d.nerf.radiance_fields import Field
+    from dream3d.nerf.radiance_fields import RadianceField
 
 COARSE = 64  # samples along the longest side when looking for what is dense
 CHUNK = 1 << 18  # points in one call of the field
@@ -29,7 +29,7 @@ class DensityGrid(NamedTuple):
     spacing: float  # m
 
 
-def sample_density(field: Field, level: float, resolution: int) -> DensityGrid:
+def sample_density(field: RadianceField, level: float, resolution: int) -> DensityGrid:
     """The field's density in a tight box round all that has at least `level`.
 
     `resolution` nodes stand on the box's longest side. Raises UserError when nothing is as dense.
@@ -45,18 +45,18 @@ def sample_density(field: Field, level: float, resolution: int) -> DensityGrid:
     return _sample(field, np.maximum(first, low), np.minimum(last, high), resolution)
 
 
-def _sample(field: Field, low: NDArray, high: NDArray, resolution: int) -> DensityGrid:
+def _sample(field: RadianceField, low: NDArray, high: NDArray, resolution: int) -> DensityGrid:
     spacing = float((high - low).max() / (resolution - 1))
     shape = np.floor((high - low) / spacing + 1e-6).astype(int) + 1
     start = low + ((high - low) - (shape - 1) * spacing) / 2
     axes = [torch.from_numpy(s + spacing * np.arange(n)).float() for s, n in zip(start, shape, strict=True)]
     points = torch.cartesian_prod(*axes)
     with torch.no_grad():
-        values = torch.cat([field(part).density.float().cpu() for part in chunks(points, field)])
+        values = torch.cat([field(part).density.float().cpu() for part in evaluate_in_chunks(points, field)])
     return DensityGrid(values.reshape(*map(int, shape)).numpy(), start, spacing)
 
 
-def chunks(points: Tensor, field: Field) -> Iterator[Tensor]:
+def evaluate_in_chunks(points: Tensor, field: RadianceField) -> Iterator[Tensor]:
     """Points (M,3) in pieces the field can take at once, on its device."""
     device = field.bounds[0].device
     return (part.to(device) for part in points.split(CHUNK))

@@ -12,14 +12,14 @@ from scipy.ndimage import distance_transform_edt
 from torch.nn.functional import normalize
 
 from dream3d.meshing.rasterizer import fragments
-from dream3d.meshing.surface import chunks
+from dream3d.meshing.surface import evaluate_in_chunks
 
 if TYPE_CHECKING:
-    from dream3d.nerf.radiance_fields import Field
+    from dream3d.nerf.radiance_fields import RadianceField
 
 PADDING = 4  # texels between charts; a little less after the atlas is fitted into the texture
 CHARTS = 100  # no chart is larger than this part of the surface: the time to flatten one grows faster than it
-SAMPLES = 6  # densities and colours on the way in from a point of the surface
+SAMPLES = 6  # densities and colors on the way in from a point of the surface
 
 
 class Atlas(NamedTuple):
@@ -48,7 +48,7 @@ def unwrap(
 
 
 def bake(
-    field: Field,
+    field: RadianceField,
     vertices: NDArray[np.float32],
     normals: NDArray[np.float32],
     faces: NDArray[np.int32],
@@ -56,9 +56,9 @@ def bake(
     size: int,
     depth: float,
 ) -> NDArray[np.uint8]:
-    """The field's colours on the surface as a texture (size,size,3); `depth` as in `surface_colours`.
+    """The field's colors on the surface as a texture (size,size,3); `depth` as in `surface_colors`.
 
-    Texels of no chart take the colour of the nearest one of some.
+    Texels of no chart take the color of the nearest one of some.
     """
     found = fragments(atlas.uv[atlas.corners] * size, size, size)
     point, normal = (
@@ -66,7 +66,7 @@ def bake(
     )
     texture = np.zeros((size * size, 3), np.uint8)
     covered = np.zeros(size * size, bool)
-    # A chart may be so thin that it covers no texel's centre: its corners then colour the texels they lie in.
+    # A chart may be so thin that it covers no texel's center: its corners then color the texels they lie in.
     column, row = (atlas.uv[atlas.corners.ravel()] * size).astype(int).clip(0, size - 1).T
     corner = row * size + column
     lonely = np.ones(size * size, bool)
@@ -75,20 +75,20 @@ def bake(
     point = np.concatenate([point, vertices[faces.ravel()[thin]]])
     normal = np.concatenate([normal, normals[faces.ravel()[thin]]])
     texel = np.concatenate([found.pixel, corner[thin]])
-    texture[texel] = surface_colours(field, point, normal, depth)
+    texture[texel] = surface_colors(field, point, normal, depth)
     covered[texel] = True
     empty = ~covered.reshape(size, size)
     row, column = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
     return texture.reshape(size, size, 3)[row, column]
 
 
-def surface_colours(
-    field: Field, points: NDArray[np.floating], normals: NDArray[np.floating], depth: float
+def surface_colors(
+    field: RadianceField, points: NDArray[np.floating], normals: NDArray[np.floating], depth: float
 ) -> NDArray[np.uint8]:
     """What a ray sees that enters the field at surface points (M,3) against their normals: sRGB (M,3).
 
-    Volume rendering over the first `depth` metres, as far as they are opaque. The surface's own
-    colour may be one that no render ever showed: the density there is a small part of that behind.
+    Volume rendering over the first `depth` meters, as far as they are opaque. The surface's own
+    color may be one that no render ever showed: the density there is a small part of that behind.
     """
     step = depth / SAMPLES
     inward = step * (torch.arange(SAMPLES) + 0.5)[:, None]
@@ -96,11 +96,11 @@ def surface_colours(
     start = torch.from_numpy(np.ascontiguousarray(points)).float()
     along = (start[:, None] + direction[:, None] * inward).reshape(-1, 3)  # (M*SAMPLES,3)
     with torch.no_grad():
-        values = [field(part) for part in chunks(along, field)]
+        values = [field(part) for part in evaluate_in_chunks(along, field)]
     density = torch.cat([v.density.float().cpu() for v in values]).reshape(-1, SAMPLES)
-    colour = torch.cat([v.colour.float().cpu() for v in values]).reshape(-1, SAMPLES, 3)
+    color = torch.cat([v.color.float().cpu() for v in values]).reshape(-1, SAMPLES, 3)
     clear = torch.exp(-density.clamp(min=0) * step)
     before = torch.cumprod(torch.cat([torch.ones_like(clear[:, :1]), clear[:, :-1]], 1), 1)
     weight = before * (1 - clear) + 1e-6  # where all is clear, all counts alike
-    seen = (weight[..., None] * colour).sum(1) / weight.sum(1, keepdim=True)
+    seen = (weight[..., None] * color).sum(1) / weight.sum(1, keepdim=True)
     return (seen.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

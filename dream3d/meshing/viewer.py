@@ -4,7 +4,7 @@ import base64
 from html import escape
 from pathlib import Path
 
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from dream3d.meshing.export import glb
 from dream3d.meshing.mesh import Mesh
 
@@ -26,5 +26,5 @@ def viewer(mesh: Mesh, title: str, name: str = "object") -> str:
 
 def write_viewer(path: Path, mesh: Mesh, title: str) -> None:
     """Writes the page. Raises UserError in an unwritable folder."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(viewer(mesh, title, path.stem), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Where an object is seen from: orbiting pinhole cameras, the light beside them, and words for views.
 
 Conventions and the canonical camera are the toybox's (`core.toybox.camera`), whose pictures the bundled model
-has learnt from: azimuth 0 before the face and growing counter-clockwise seen from above, degrees, +y up.
+has learned from: azimuth 0 before the face and growing counter-clockwise seen from above, degrees, +y up.
 """
 
 from __future__ import annotations

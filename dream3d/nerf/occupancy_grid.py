@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d
 
-from dream3d.nerf.radiance_fields import Field
+from dream3d.nerf.radiance_fields import RadianceField
 
 CHUNK = 1 << 17  # points that the field is asked for at once
 
@@ -29,7 +29,7 @@ class OccupancyGrid(nn.Module):
     occupied: Tensor  # (Z,Y,X) bool
 
     def __init__(
-        self, field: Field, resolution: int = 64, threshold: float = 0.01, decay: float = 0.8
+        self, field: RadianceField, resolution: int = 64, threshold: float = 0.01, decay: float = 0.8
     ) -> None:
         super().__init__()
         if resolution < 1 or threshold < 0 or not 0 <= decay <= 1:
@@ -48,10 +48,10 @@ class OccupancyGrid(nn.Module):
         return len(self.density)
 
     @torch.no_grad()
-    def update(self, field: Field) -> None:
-        """Remembers max(decay * remembered, density now at the cell's corners and centre) in every cell.
+    def update(self, field: RadianceField) -> None:
+        """Remembers max(decay * remembered, density now at the cell's corners and center) in every cell.
 
-        Occupied is a cell where that exceeds the threshold, or that touches one (26 neighbours): a field
+        Occupied is a cell where that exceeds the threshold, or that touches one (26 neighbors): a field
         that is trained through the grid can thus grow by a cell from one update to the next.
         """
         corners = self._lattice(field, self.resolution + 1, 0.0)
@@ -62,7 +62,7 @@ class OccupancyGrid(nn.Module):
         full = (self.density > self.threshold).float()
         self.occupied = max_pool3d(full[None], 3, stride=1, padding=1)[0] > 0
 
-    def _lattice(self, field: Field, count: int, shift: float) -> Tensor:
+    def _lattice(self, field: RadianceField, count: int, shift: float) -> Tensor:
         """Densities (Z,Y,X) at `count` points along each side, a cell apart, from `shift` cells on."""
         at = (torch.arange(count, device=self.low.device) + shift) / self.resolution
         z, y, x = torch.meshgrid(at, at, at, indexing="ij")

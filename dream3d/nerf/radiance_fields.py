@@ -1,4 +1,4 @@
-"""Radiance fields: density and colour at points of space, learned in a voxel grid or a hash grid."""
+"""Radiance fields: density and color at points of space, learned in a voxel grid or a hash grid."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class FieldValues(NamedTuple):
+class DensityAndColor(NamedTuple):
     """A field at M points."""
 
     density: Tensor  # (M,) >= 0, per world unit
-    colour: Tensor  # (M,3) in [0,1]
+    color: Tensor  # (M,3) in [0,1]
 
 
-class Field(nn.Module):
-    """Density and colour in a box. `forward` is all that a new field must define.
+class RadianceField(nn.Module):
+    """Density and color in a box. `forward` is all that a new field must define.
 
     low, high: corners of the box, which are buffers; outside of it a field may answer anything.
     """
@@ -59,7 +59,7 @@ class Field(nn.Module):
         """The box: its lower and upper corner, (3,) world."""
         return self.low, self.high
 
-    def forward(self, points: Tensor) -> FieldValues:
+    def forward(self, points: Tensor) -> DensityAndColor:
         """points: (M,3) world. Differentiable in the field's parameters."""
         raise NotImplementedError
 
@@ -67,7 +67,7 @@ class Field(nn.Module):
         """Only the density (M,) of `forward`."""
         return self(points).density
 
-    def ascent(self, points: Tensor) -> Tensor:
+    def density_gradient(self, points: Tensor) -> Tensor:
         """Vectors (M,3) along the gradient of the density at `points` (M,3), of any length.
 
         Central differences of the density over 1/128 of the box's longest side. Differentiable in the
@@ -79,38 +79,40 @@ class Field(nn.Module):
         ahead, behind = self.density(around.reshape(-1, 3)).reshape(-1, 2, 3).unbind(1)
         return (ahead - behind) / (2 * step)
 
-    def broad_ascent(self, points: Tensor) -> Tensor:
+    def smoothed_density_gradient(self, points: Tensor) -> Tensor:
         """`ascent` without the field's finest detail, for light to fall on; the same unless defined."""
-        return self.ascent(points)
+        return self.density_gradient(points)
 
 
-def normals(field: Field, points: Tensor, broad: bool = False) -> Tensor:
+def normals(field: RadianceField, points: Tensor, smoothed: bool = False) -> Tensor:
     """Unit normals (M,3) in world axes, against the gradient of the density; zero where that is flat.
 
     broad: against `Field.broad_ascent` instead.
     """
-    return -F.normalize(field.broad_ascent(points) if broad else field.ascent(points), dim=-1)
+    return -F.normalize(
+        field.smoothed_density_gradient(points) if smoothed else field.density_gradient(points), dim=-1
+    )
 
 
 @dataclass(frozen=True)
 class Blob:
-    """Raw density height (1 - |x - centre| / radius) that a field starts from; the centre is the box's.
+    """Raw density height (1 - |x - center| / radius) that a field starts from; the center is the box's.
 
     Poole et al. 2022, "DreamFusion", appendix A (there height 5, radius 0.5 under an exponential). The
     default is meant for "softplus": opaque in the middle, fog around it, and small and soft enough to be
     carved away where the object is slender: of a larger one a collar stays round the waists of skeletons.
 
     floor: what the raw density is at least: clear, yet dense enough that occupancy does not rule out what
-        lies far from the centre, such as ears, before anything has been learned.
+        lies far from the center, such as ears, before anything has been learned.
     """
 
     height: float = 3.0
     radius: float = 0.35  # world units
     floor: float = -7.0
 
-    def __call__(self, points: Tensor, centre: Tensor) -> Tensor:
+    def __call__(self, points: Tensor, center: Tensor) -> Tensor:
         """points: (...,3). Returns (...)."""
-        return (self.height * (1 - (points - centre).norm(dim=-1) / self.radius)).clamp(min=self.floor)
+        return (self.height * (1 - (points - center).norm(dim=-1) / self.radius)).clamp(min=self.floor)
 
 
 BLOB = Blob()
@@ -122,11 +124,11 @@ def _checked(activation: str) -> str:
     return activation
 
 
-class VoxelField(Field):
-    """Raw density and colour at the vertices of a grid, interpolated linearly, then activated.
+class VoxelField(RadianceField):
+    """Raw density and color at the vertices of a grid, interpolated linearly, then activated.
 
-    `grid` (1,4,Z,Y,X), all three alike, spans the box from corner to corner: raw density, then colour before
-    the sigmoid. Outside of the box it answers as at the nearest point inside. Starts grey, with a blob.
+    `grid` (1,4,Z,Y,X), all three alike, spans the box from corner to corner: raw density, then color before
+    the sigmoid. Outside of the box it answers as at the nearest point inside. Starts gray, with a blob.
 
     activation: "softplus", 25 softplus(raw) per world unit, or "exp", exp(raw) up to raw 8.
     """
@@ -173,14 +175,14 @@ class VoxelField(Field):
             0, :, 0, 0
         ]
 
-    def forward(self, points: Tensor) -> FieldValues:
+    def forward(self, points: Tensor) -> DensityAndColor:
         raw = self._interpolate(self.grid, points)
-        return FieldValues(ACTIVATIONS[self.activation](raw[0]), raw[1:].sigmoid().T)
+        return DensityAndColor(ACTIVATIONS[self.activation](raw[0]), raw[1:].sigmoid().T)
 
     def density(self, points: Tensor) -> Tensor:
         return ACTIVATIONS[self.activation](self._interpolate(self.grid[:, :1], points)[0])
 
-    def ascent(self, points: Tensor) -> Tensor:
+    def density_gradient(self, points: Tensor) -> Tensor:
         """Central differences of the raw density at the vertices, interpolated like everything else.
 
         Activations are monotonous, so raw density rises in the density's direction; and one interpolation of
@@ -188,7 +190,7 @@ class VoxelField(Field):
         """
         return self._slope(self.grid[0, 0], points)
 
-    def broad_ascent(self, points: Tensor) -> Tensor:
+    def smoothed_density_gradient(self, points: Tensor) -> Tensor:
         """The slope of how opaque cells are, blurred.
 
         The raw density tells inside from outside, but once it has saturated its slope is noise on both sides.
@@ -216,7 +218,7 @@ class VoxelField(Field):
         return copy
 
 
-class HashField(Field):
+class HashField(RadianceField):
     """Features from grids of rising resolution, kept in hash tables, read by a tiny MLP.
 
     Mueller et al. 2022, "Instant Neural Graphics Primitives", section 3: `levels` grids of `coarsest` to
@@ -279,16 +281,16 @@ class HashField(Field):
         row = x + y + z if direct else (x ^ y ^ z) % self.rows
         return (weight[..., None] * F.embedding(row, table)).sum((0, 1, 2))
 
-    def forward(self, points: Tensor) -> FieldValues:
+    def forward(self, points: Tensor) -> DensityAndColor:
         raw = self.mlp(self.encode(points))
         density = raw[:, 0]
         if self.blob is not None:
             density = density + self.blob(points, (self.low + self.high) / 2)
-        return FieldValues(ACTIVATIONS[self.activation](density), raw[:, 1:].sigmoid())
+        return DensityAndColor(ACTIVATIONS[self.activation](density), raw[:, 1:].sigmoid())
 
 
 class Background(nn.Module):
-    """One colour (3,) in [0,1] behind everything, learned from grey on."""
+    """One color (3,) in [0,1] behind everything, learned from gray on."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,13 +16,13 @@ from torch.nn.functional import normalize
 
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
-from dream3d.nerf.radiance_fields import Field, normals
+from dream3d.nerf.radiance_fields import RadianceField, normals
 
 FAINT = 1e-4  # opacity below which a pixel's depth fades to 0 instead of dividing by next to nothing
 
 
-class Samples(NamedTuple):
-    """The M samples that were evaluated, ray after ray from the eye on: what regularisers work with."""
+class RaySamples(NamedTuple):
+    """The M samples that were evaluated, ray after ray from the eye on: what regularizers work with."""
 
     ray: Tensor  # (M,) int64 into the N*H*W pixels
     point: Tensor  # (M,3) world
@@ -34,19 +34,19 @@ class Samples(NamedTuple):
     normal: Tensor | None  # (M,3) unit, world axes
 
 
-class Render(NamedTuple):
+class RenderedViews(NamedTuple):
     """Pictures of N cameras."""
 
-    colour: Tensor  # (N,3,H,W) in [0,1], over the background
+    color: Tensor  # (N,3,H,W) in [0,1], over the background
     opacity: Tensor  # (N,1,H,W) in [0,1]
     depth: (
         Tensor  # (N,1,H,W) along the optical axis in world units, mean of what is opaque; 0 where nothing is
     )
     normals: Tensor | None  # (N,3,H,W) world axes, unit normals times weights
-    samples: Samples
+    samples: RaySamples
 
 
-class Lattice(NamedTuple):
+class PixelStride(NamedTuple):
     """Every `stride`-th pixel in both directions, from (row, column) on, both below the stride.
 
     Pixels of many pictures teach more than all pixels of a few, and cost the same.
@@ -56,34 +56,34 @@ class Lattice(NamedTuple):
     row: int = 0
     column: int = 0
 
-    def of(self, pictures: Tensor) -> Tensor:
+    def select(self, pictures: Tensor) -> Tensor:
         """Those pixels of pictures (...,H,W)."""
         return pictures[..., self.row :: self.stride, self.column :: self.stride]
 
 
-EVERY_PIXEL = Lattice()
+EVERY_PIXEL = PixelStride()
 
 
-class Light(Protocol):
-    """What the light makes of the samples' own colours."""
+class Shader(Protocol):
+    """What the light makes of the samples' own colors."""
 
     def __call__(
-        self, colour: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
+        self, color: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
     ) -> Tensor:
-        """colour: (M,3) in [0,1], the samples' own; normal, direction: (M,3) unit, world axes, the direction
+        """color: (M,3) in [0,1], the samples' own; normal, direction: (M,3) unit, world axes, the direction
         away from the eye; point: (M,3) world; camera: (M,) which one looks. Returns (M,3)."""
         ...
 
 
 @dataclass(frozen=True)
-class Shading:
+class PointLightShader:
     """Lambertian light from one point for each camera, on every sample. A `Light`.
 
-    colour * (ambient + diffuse max(0, normal . to_light)): Poole et al. 2022, "DreamFusion", section 3.1,
+    color * (ambient + diffuse max(0, normal . to_light)): Poole et al. 2022, "DreamFusion", section 3.1,
     with the intensities of appendix A.
 
     lights: (N,3) world positions, see `camera.point_lights`.
-    textureless: colour 1 in place of the field's, which leaves only the shape to see.
+    textureless: color 1 in place of the field's, which leaves only the shape to see.
     """
 
     lights: Tensor
@@ -92,12 +92,12 @@ class Shading:
     textureless: bool = False
 
     def __call__(
-        self, colour: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
+        self, color: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
     ) -> Tensor:
         """As `Light`."""
         to_light = normalize(self.lights.to(point)[camera] - point, dim=-1)
         light = self.ambient + self.diffuse * (normal * to_light).sum(-1, keepdim=True).clamp(min=0)
-        return light.expand_as(colour) if self.textureless else colour * light
+        return light.expand_as(color) if self.textureless else color * light
 
 
 def render_weights(thickness: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def _transmittance(thickness: Tensor) -> Tensor:
 
 
 def render(
-    field: Field,
+    field: RadianceField,
     cameras: Cameras,
     size: int,
     samples: int,
@@ -122,18 +122,18 @@ def render(
     *,
     generator: torch.Generator | None = None,
     occupancy: OccupancyGrid | None = None,
-    shading: Light | None = None,
+    shader: Shader | None = None,
     with_normals: bool = False,
     early_stop: float = 1e-4,
-    lattice: Lattice = EVERY_PIXEL,
-) -> Render:
+    pixels: PixelStride = EVERY_PIXEL,
+) -> RenderedViews:
     """Square pictures of `size` pixels, differentiable in the field, the background and the lights.
 
     samples: equal intervals of each ray's way through the field's box, with one sample in each: uniformly
         distributed with a `generator`, in the middle without.
-    background: colour in [0,1], (3,), (N,3) or (N,3,size,size).
+    background: color in [0,1], (3,), (N,3) or (N,3,size,size).
     occupancy: samples in its empty cells count as density 0 and are not evaluated.
-    shading: None shows the field's own colours ("albedo").
+    shading: None shows the field's own colors ("albedo").
     with_normals: whether to give normals; shading has its own, broader ones.
     early_stop: samples that less than this share of light would reach are left out, for which the densities
         are asked for once more beforehand; 0 evaluates all.
@@ -144,14 +144,14 @@ def render(
     if size < 1 or samples < 1:
         raise ValueError(f"nothing to render with {size} pixels and {samples} samples")
     count, device = len(cameras), field.low.device
-    if isinstance(shading, Shading) and shading.lights.shape != (count, 3):
-        raise ValueError(f"{count} cameras need as many lights, not {tuple(shading.lights.shape)}")
+    if isinstance(shader, PointLightShader) and shader.lights.shape != (count, 3):
+        raise ValueError(f"{count} cameras need as many lights, not {tuple(shader.lights.shape)}")
     backdrop = _backdrop(background.to(field.low), count, size)
 
     cameras = cameras.to(device)
     with torch.no_grad():
-        eye, directions = (x.to(field.low.dtype) for x in cameras.rays(size * lattice.stride))
-        directions = lattice.of(directions.movedim(-1, 1)).movedim(1, -1)
+        eye, directions = (x.to(field.low.dtype) for x in cameras.rays(size * pixels.stride))
+        directions = pixels.select(directions.movedim(-1, 1)).movedim(1, -1)
         back = cameras.axes()[1][:, :, 2].to(eye.dtype)
         optical = -(directions @ back[:, None, :, None]).flatten()  # cosine to the optical axis
         eye, directions = eye.repeat_interleave(size * size, 0), directions.reshape(-1, 3)
@@ -166,27 +166,27 @@ def render(
             slot, t, ray, point = (x[visible] for x in (slot, t, ray, point))
         delta, direction = deltas[ray], directions[ray]
 
-    density, colour = field(point)
+    density, color = field(point)
     normal = normals(field, point) if with_normals else None
-    if shading is not None:
-        colour = shading(colour, normals(field, point, broad=True), point, direction, ray // size**2)
+    if shader is not None:
+        color = shader(color, normals(field, point, smoothed=True), point, direction, ray // size**2)
     thickness = _dense(density * delta, slot, (len(hit), samples))
     weight = render_weights(thickness).flatten()[slot]
 
     def image(rays: Tensor) -> Tensor:
         return rays.reshape(-1, count, size, size).transpose(0, 1)
 
-    seen = [colour.T, (t * optical[ray])[None]] + ([] if normal is None else [normal.T])
+    seen = [color.T, (t * optical[ray])[None]] + ([] if normal is None else [normal.T])
     features = torch.cat(seen) * weight
     total = features.new_zeros(len(features), len(optical)).scatter_add(1, ray.expand_as(features), features)
     opacity = torch.zeros_like(total[0]).index_copy(0, hit, -torch.expm1(-thickness.sum(-1)))
     depth = total[3] / opacity.clamp(min=FAINT)
-    return Render(
+    return RenderedViews(
         image(total[:3]) + (1 - image(opacity)) * backdrop,
         image(opacity),
         image(depth),
         None if normal is None else image(total[4:]),
-        Samples(ray, point, direction, t, delta, density, weight, normal),
+        RaySamples(ray, point, direction, t, delta, density, weight, normal),
     )
 
 

@@ -5,27 +5,29 @@ from __future__ import annotations
 import torch
 
 from core.attributes import CAMERA
-from core.diffusion.denoiser import Denoiser, Denoises
+from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.guidance import ClassifierFreeGuidance
-from core.models.image_model import TextToImage
+from core.models.image_model import ImageModelLike
 from dream3d.distill import (
     CSD,
     ISM,
     SDS,
     SJC,
     VSD,
-    X0,
     Distillation,
     LinearAnnealing,
-    LowRankFollower,
-    space_of,
+    LoRAScoreModel,
+    X0Reconstruction,
+    make_model_space,
 )
-from dream3d.optimization.optimize import Teacher
-from dream3d.optimization.view_conditioning import ViewGuidance, ViewTexts, ViewWords
+from dream3d.optimization.optimize import DistillationFactory
+from dream3d.optimization.view_conditioning import ViewPerpNeg, ViewTextDenoiser, ViewTexts
 from dream3d.options import ObjectOptions, Stage
 
 
-def teacher_of(model: TextToImage, prompt: str, options: ObjectOptions, seed: int) -> Teacher:
+def build_distillation(
+    model: ImageModelLike, prompt: str, options: ObjectOptions, seed: int
+) -> DistillationFactory:
     """What the stages of a run learn from an image model.
 
     The model is frozen. Its denoiser is guided in every stage by the stage's scale; where the camera is said
@@ -40,19 +42,19 @@ def teacher_of(model: TextToImage, prompt: str, options: ObjectOptions, seed: in
         model.check_guidance(0.0 if always else stage.scale, options.negative)
     frozen = model.denoiser.requires_grad_(False)
     negative = model.encode([options.negative])
-    space = space_of(model.first_stage)
+    space = make_model_space(model.first_stage)
     timesteps = LinearAnnealing(*options.noise)
-    views = ViewTexts.of(prompt, model.encode) if options.camera == "words" else None
+    views = ViewTexts.from_prompt(prompt, model.encode) if options.camera == "words" else None
 
     def teach(stage: Stage) -> Distillation:
-        told = ViewWords(frozen, views) if views else frozen
+        told = ViewTextDenoiser(frozen, views) if views else frozen
         plain = ClassifierFreeGuidance(
             told, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
         )
-        guided: Denoises = ViewGuidance(frozen, views, stage.scale, negative) if views else plain
+        guided: DenoiserLike = ViewPerpNeg(frozen, views, stage.scale, negative) if views else plain
         match options.loss:
             case "x0":
-                return X0(guided, timesteps, space, stage.steps)
+                return X0Reconstruction(guided, timesteps, space, stage.steps)
             case "sds":
                 return SDS(guided, timesteps, space)
             case "sjc":
@@ -60,7 +62,7 @@ def teacher_of(model: TextToImage, prompt: str, options: ObjectOptions, seed: in
             case "csd":
                 return CSD(plain, timesteps, space)
             case "vsd":
-                follower = LowRankFollower(frozen, torch.Generator().manual_seed(seed))
+                follower = LoRAScoreModel(frozen, torch.Generator().manual_seed(seed))
                 return VSD(guided, follower, timesteps, space)
             case "ism":
                 return ISM(plain, timesteps, space)
@@ -68,11 +70,11 @@ def teacher_of(model: TextToImage, prompt: str, options: ObjectOptions, seed: in
     return teach
 
 
-def taught_by(denoiser: Denoiser, options: ObjectOptions) -> Teacher:
+def build_x0_distillation(denoiser: Denoiser, options: ObjectOptions) -> DistillationFactory:
     """The x0 loss of a denoiser of pixels as it is, such as `dream3d.optimization.oracle.oracle`."""
     timesteps = LinearAnnealing(*options.noise)
 
     def teach(stage: Stage) -> Distillation:
-        return X0(denoiser, timesteps, steps=stage.steps)
+        return X0Reconstruction(denoiser, timesteps, steps=stage.steps)
 
     return teach

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from core.errors import UserError
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from dream3d.optimization.optimize import Optimization
 
 ENDING = ".checkpoint.safetensors"
@@ -18,7 +18,7 @@ def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None
 
     run: what the run is of, as JSON: prompt, seed, options.
     """
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         save_file(
             {name: value.contiguous() for name, value in optimization.state_dict().items()},
             draft,

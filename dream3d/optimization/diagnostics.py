@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import Denoises
-from dream3d.distill import Space
+from core.diffusion.denoiser import DenoiserLike
+from dream3d.distill import ModelSpace
 from dream3d.distill.contract import noise_for
-from dream3d.nerf.volume_rendering import Render
+from dream3d.nerf.volume_rendering import RenderedViews
 from dream3d.optimization.view_conditioning import camera_condition
 
 EMPTY, FULL = 0.01, 0.75  # mean opacity of pictures with nothing in them, or with nothing but it
 BORDER = 0.5  # mean opacity along the picture's edge that only a wall has
-CLIPPED, MUCH = 0.02, 0.5  # how near an end of the range a colour is lost, and which share of them is trouble
+CLIPPED, MUCH = 0.02, 0.5  # how near an end of the range a color is lost, and which share of them is trouble
 ASKED_AT = 0.5  # share of T at which views are compared
 DRAWS = 8  # of the noise
 
 
 @dataclass(frozen=True)
-class Health:
+class RenderDiagnostics:
     """Numbers about a batch of renders, and the trouble that they mean."""
 
     coverage: float  # mean opacity
@@ -30,7 +30,7 @@ class Health:
     clipped: float  # share of the figure's pixels with a channel next to 0 or 1
 
     @property
-    def trouble(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """One sentence for each thing that is wrong."""
         said = []
         if self.coverage < EMPTY:
@@ -38,18 +38,18 @@ class Health:
         if self.coverage > FULL or self.border > BORDER:
             said.append("The object has become a wall that fills the picture.")
         if self.clipped > MUCH:
-            said.append("The colours are saturated: try a smaller --guidance.")
+            said.append("The colors are saturated: try a smaller --guidance.")
         return said
 
 
 @torch.no_grad()
-def health(render: Render) -> Health:
+def diagnose(render: RenderedViews) -> RenderDiagnostics:
     """Of one batch of renders."""
     opacity = render.opacity
     edge = torch.cat([opacity[..., 0, :], opacity[..., -1, :], opacity[..., :, 0], opacity[..., :, -1]], -1)
     solid = opacity[:, 0] > 0.5
-    lost = ((render.colour < CLIPPED) | (render.colour > 1 - CLIPPED)).any(1) & solid
-    return Health(
+    lost = ((render.color < CLIPPED) | (render.color > 1 - CLIPPED)).any(1) & solid
+    return RenderDiagnostics(
         coverage=opacity.mean().item(),
         border=edge.mean().item(),
         clipped=(lost.sum() / solid.sum().clamp(min=1)).item(),
@@ -58,8 +58,8 @@ def health(render: Render) -> Health:
 
 @torch.no_grad()
 def preferred_views(
-    denoiser: Denoises,
-    space: Space,
+    denoiser: DenoiserLike,
+    space: ModelSpace,
     renders: Tensor,
     text: Condition,
     azimuth: Tensor,
@@ -90,7 +90,7 @@ def preferred_views(
     return errors.argmin(1)
 
 
-def faces(preferred: Tensor, azimuth: Tensor) -> int:
+def count_faces(preferred: Tensor, azimuth: Tensor) -> int:
     """How many views the model gives the camera nearest to azimuth 0, the front. One is sound.
 
     preferred: of `preferred_views`; azimuth: (B,) degrees.

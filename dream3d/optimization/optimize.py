@@ -17,27 +17,34 @@ from core.condition import Condition
 from dream3d.distill import Distillation
 from dream3d.nerf.cameras import Cameras, Orbit, point_lights
 from dream3d.nerf.occupancy_grid import OccupancyGrid
-from dream3d.nerf.radiance_fields import Field, VoxelField
-from dream3d.nerf.volume_rendering import EVERY_PIXEL, Lattice, Light, Render, Shading, render
+from dream3d.nerf.radiance_fields import RadianceField, VoxelField
+from dream3d.nerf.volume_rendering import (
+    EVERY_PIXEL,
+    PixelStride,
+    PointLightShader,
+    RenderedViews,
+    Shader,
+    render,
+)
 from dream3d.optimization import regularizers as regularize
-from dream3d.optimization.backgrounds import Scenery
+from dream3d.optimization.backgrounds import Backgrounds
 from dream3d.optimization.view_conditioning import camera_condition
-from dream3d.optimization.view_strategies import Lesson, Taught, lesson_of
+from dream3d.optimization.view_strategies import StepResult, ViewStrategy, make_view_strategy
 from dream3d.options import ObjectOptions, Stage
 
-LOOK_ANEW = 16  # iterations between updates of the occupancy
+UPDATE_OCCUPANCY_EVERY = 16  # iterations between updates of the occupancy
 
-Teacher = Callable[[Stage], Distillation]
+DistillationFactory = Callable[[Stage], Distillation]
 """What a stage learns from, fresh for every stage."""
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class OptimizationState:
     """What one iteration saw and did."""
 
     iteration: int  # done, from 1 on
     iterations: int
-    taught: Taught
+    result: StepResult
     losses: dict[str, float]  # by name, already weighted
 
 
@@ -50,9 +57,9 @@ class Optimization:
 
     def __init__(
         self,
-        field: Field,
-        teacher: Teacher,
-        scenery: Scenery,
+        field: RadianceField,
+        make_distillation: DistillationFactory,
+        backgrounds: Backgrounds,
         options: ObjectOptions,
         *,
         size: int,
@@ -65,27 +72,29 @@ class Optimization:
         one.
         """
         self.field = field
-        self.teacher = teacher
-        self.scenery = scenery
+        self.make_distillation = make_distillation
+        self.backgrounds = backgrounds
         self.options = options
         self.size = size
         self.phase = phase
         self.generator = torch.Generator().manual_seed(seed)
         self.orbit = Orbit(elevation=options.elevation)
         self.iteration = 0
-        self._begin(0, None)
+        self._begin_stage(0, None)
 
-    def _begin(self, stage: int, before: Lesson | None) -> None:
+    def _begin_stage(self, stage: int, before: ViewStrategy | None) -> None:
         """Makes everything that a stage has of its own; before: the last stage's lesson."""
         self.stage = stage
         grid = self.stage_options.grid
         if isinstance(self.field, VoxelField) and self.field.resolution != grid:
             self.field = self.field.refined(grid)
-        self.lesson = lesson_of(self.teacher(self.stage_options), self.options.pool, before)
+        self.view_strategy = make_view_strategy(
+            self.make_distillation(self.stage_options), self.options.target_buffer, before
+        )
         self.occupancy = OccupancyGrid(self.field, resolution=min(grid, 64))
         self.occupancy.update(self.field)
         rate = self.options.learning_rate
-        parameters = [*self.field.parameters(), *self.scenery.learned.parameters()]
+        parameters = [*self.field.parameters(), *self.backgrounds.learned.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15)
 
     @property
@@ -102,15 +111,15 @@ class Optimization:
                 return index
         return len(self.options.stages) - 1
 
-    def __iter__(self) -> Iterator[State]:
+    def __iter__(self) -> Iterator[OptimizationState]:
         while self.iteration < self.options.iterations:
             stage = self.stage_at(self.iteration)
             if stage != self.stage:
-                self._begin(stage, self.lesson)
+                self._begin_stage(stage, self.view_strategy)
             yield self._step()
 
-    def _step(self) -> State:
-        taught, weights = self.lesson(self), self.options.weights
+    def _step(self) -> OptimizationState:
+        taught, weights = self.view_strategy(self), self.options.weights
         seen, samples = taught.render, taught.render.samples
         losses = {"distillation": taught.loss}
         penalties: dict[str, tuple[float, Callable[[], Tensor]]] = {
@@ -122,7 +131,7 @@ class Optimization:
                 lambda: regularize.smoothness(self.field, samples, self.generator),
             ),
             "distortion": (weights.distortion, lambda: regularize.distortion(samples)),
-            "hollowness": (weights.hollowness, lambda: regularize.hollowness(self.field, self.generator)),
+            "empty_space": (weights.empty_space, lambda: regularize.empty_space(self.field, self.generator)),
         }
         losses |= {name: weight * penalty() for name, (weight, penalty) in penalties.items() if weight}
         self.optimizer.zero_grad()
@@ -131,44 +140,50 @@ class Optimization:
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.iteration += 1
-        if self.iteration % LOOK_ANEW == 0:
+        if self.iteration % UPDATE_OCCUPANCY_EVERY == 0:
             self.occupancy.update(self.field)
         numbers = {name: loss.item() for name, loss in losses.items()}
-        return State(self.iteration, self.options.iterations, taught, numbers)
+        return OptimizationState(self.iteration, self.options.iterations, taught, numbers)
 
-    def look_around(self) -> tuple[Cameras, Tensor]:
+    def sample_cameras(self) -> tuple[Cameras, Tensor]:
         """New cameras, evenly around the object, and the index (N,) of what stands behind it in each."""
         drawn = self.orbit.sample(self.options.views, self.generator, evenly=True)
-        behind = self.scenery.choose(self.generator)
+        behind = self.backgrounds.choose(self.generator)
         return Cameras(drawn.azimuth, drawn.elevation), torch.full((len(drawn),), behind)
 
-    def condition(self, cameras: Cameras, behind: Tensor) -> Condition:
+    def condition(self, cameras: Cameras, background_indices: Tensor) -> Condition:
         """What the model is told of views."""
         told = self.options.camera != "unsaid"
-        texts = self.scenery.texts[behind.to(self.scenery.texts.tokens.device)]
-        condition = camera_condition(texts, cameras.azimuth, cameras.elevation, self.phase, told=told)
+        texts = self.backgrounds.texts[background_indices.to(self.backgrounds.texts.tokens.device)]
+        condition = camera_condition(texts, cameras.azimuth, cameras.elevation, self.phase, with_camera=told)
         return condition.to(self.field.low.device)
 
-    def see(
-        self, cameras: Cameras, behind: Tensor, lamp: Light | None = None, lattice: Lattice = EVERY_PIXEL
-    ) -> Render:
+    def render_views(
+        self,
+        cameras: Cameras,
+        background_indices: Tensor,
+        lamp: Shader | None = None,
+        pixels: PixelStride = EVERY_PIXEL,
+    ) -> RenderedViews:
         """The object by a lamp or by the scenery's light, in the size of the stage."""
         stage = self.stage_options
-        behind_each = torch.stack([self.scenery.paint(index, stage.size) for index in behind.tolist()])
+        behind_each = torch.stack(
+            [self.backgrounds.paint(index, stage.size) for index in background_indices.tolist()]
+        )
         return render(
             self.field,
             cameras,
-            stage.size // lattice.stride,
+            stage.size // pixels.stride,
             stage.samples,
-            lattice.of(behind_each),
+            pixels.select(behind_each),
             generator=self.generator,
             occupancy=self.occupancy,
-            shading=lamp or self._light(cameras),
+            shader=lamp or self._light(cameras),
             with_normals=self.options.weights.orientation > 0,
-            lattice=lattice,
+            pixels=pixels,
         )
 
-    def lamp(self, cameras: Cameras) -> Shading | None:
+    def sample_point_light(self, cameras: Cameras) -> PointLightShader | None:
         """DreamFusion's lamp for these cameras, or none: the light is the scenery's."""
         lighting = self.options.lighting
         if not lighting.share or self.progress < lighting.after:
@@ -177,11 +192,11 @@ class Optimization:
         if lit >= lighting.share:
             return None
         lights = point_lights(cameras, self.generator)
-        return Shading(lights.to(self.field.low.device), textureless=bare < lighting.textureless)
+        return PointLightShader(lights.to(self.field.low.device), textureless=bare < lighting.textureless)
 
-    def _light(self, cameras: Cameras) -> Light | None:
+    def _light(self, cameras: Cameras) -> Shader | None:
         """The scenery's for these cameras, once there is a surface for it to fall on."""
-        return None if self.progress < self.options.lighting.after else self.scenery.lit(cameras)
+        return None if self.progress < self.options.lighting.after else self.backgrounds.shader(cameras)
 
     @property
     def progress(self) -> float:
@@ -199,9 +214,9 @@ class Optimization:
         state = {"run/iteration": torch.tensor(self.iteration), "run/generator": self.generator.get_state()}
         parts: dict[str, Mapping[str, Tensor]] = {
             "field": self.field.state_dict(),
-            "background": self.scenery.learned.state_dict(),
+            "background": self.backgrounds.learned.state_dict(),
             "occupancy": self.occupancy.state_dict(),
-            "lesson": self.lesson.state_dict(),
+            "lesson": self.view_strategy.state_dict(),
         }
         for number, moments in self.optimizer.state_dict()["state"].items():
             parts[f"optimizer/{number}"] = moments
@@ -216,11 +231,11 @@ class Optimization:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
         self.iteration = int(state["run/iteration"])
-        self._begin(self.stage_at(max(0, self.iteration - 1)), None)
+        self._begin_stage(self.stage_at(max(0, self.iteration - 1)), None)
         self.field.load_state_dict(part("field/"))
-        self.scenery.learned.load_state_dict(part("background/"))
+        self.backgrounds.learned.load_state_dict(part("background/"))
         self.occupancy.load_state_dict(part("occupancy/"))
-        self.lesson.load_state_dict(part("lesson/"))
+        self.view_strategy.load_state_dict(part("lesson/"))
         groups = self.optimizer.state_dict()["param_groups"]
         moments = {number: part(f"optimizer/{number}/") for number in groups[0]["params"]}
         moments = {number: values for number, values in moments.items() if values}

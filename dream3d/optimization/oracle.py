@@ -12,17 +12,17 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from core.attributes import attributes, camera
+from core.attributes import decode_camera, encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
-from core.toybox.scenes import Scene, paint
+from core.toybox.scenes import Scene, render_scenes
 from dream3d.nerf.radiance_fields import VoxelField
-from dream3d.optimization.backgrounds import Scenery, plain_backdrops
-from dream3d.optimization.build_loss import taught_by
+from dream3d.optimization.backgrounds import Backgrounds, plain_backdrops
+from dream3d.optimization.build_loss import build_x0_distillation
 from dream3d.optimization.optimize import Optimization
 from dream3d.options import ObjectOptions
 
@@ -50,7 +50,7 @@ class SceneNetwork(nn.Module):
         self.deviation = deviation
 
     @torch.no_grad()
-    def truth(self, azimuth: Tensor, elevation: Tensor, size: int) -> Tensor:
+    def render_true(self, azimuth: Tensor, elevation: Tensor, size: int) -> Tensor:
         """Pictures (B,3,size,size) in [-1, 1] without ground shadow; azimuth, elevation: (B,) degrees.
 
         Raises ValueError unless the backdrop is plain, and for sizes that are no multiple of 8.
@@ -59,29 +59,31 @@ class SceneNetwork(nn.Module):
             raise ValueError(f"the oracle needs a plain backdrop, not {self.scene.place.name!r}")
         phase = torch.full((len(azimuth),), self.phase)
         shadow = torch.zeros(len(azimuth), dtype=torch.bool)
-        pictures, _ = paint(
+        pictures, _ = render_scenes(
             [self.scene], phase, Camera(azimuth, elevation), shadow, size, device=azimuth.device
         )
         return 2 * pictures - 1
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The predicted x0 of x (B,3,size,size). Raises ValueError when a row says no camera."""
-        azimuth, elevation = camera(condition.attributes)
+        azimuth, elevation = decode_camera(condition.attributes)
         if bool((azimuth + elevation).isnan().any()):
             raise ValueError("the oracle needs the camera of every row")
-        truth = self.truth(azimuth, elevation, x.shape[-1]).to(x)
+        truth = self.render_true(azimuth, elevation, x.shape[-1]).to(x)
         alpha, sigma = self.schedule.alpha(t, x), self.schedule.sigma(t, x)
         variance = self.deviation**2
         return truth + alpha * variance / (alpha**2 * variance + sigma**2) * (x - alpha * truth)
 
 
-def oracle(scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0) -> Denoiser:
+def scene_denoiser(
+    scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0
+) -> Denoiser:
     """The exact denoiser of the scene's pictures, of pixels; see `SceneNetwork`."""
     network = SceneNetwork(scene, schedule, phase, deviation)
     return Denoiser(network, schedule, Parameterization.X0)
 
 
-def learn_truth(
+def fit_true_views(
     scene: Scene, options: ObjectOptions, *, size: int, seed: int, phase: float = 0.0
 ) -> Optimization:
     """The distillation of a scene from its exact denoiser, before plain backdrops, at its beginning.
@@ -90,11 +92,11 @@ def learn_truth(
     size: of the pictures in pixels, a multiple of 8; options: of the x0 form and a voxel grid; phase: moment
     of the scene's loop, [0, 1).
     """
-    denoiser = oracle(scene, NoiseSchedule.cosine(), phase)
+    denoiser = scene_denoiser(scene, NoiseSchedule.cosine(), phase)
     network = cast(SceneNetwork, denoiser.network)
     plain = [index for index, place in enumerate(BACKDROPS) if place.plain]
 
-    class Told(Scenery):
+    class Told(Backgrounds):
         """Tells the oracle what it has chosen."""
 
         def choose(self, generator: torch.Generator) -> int:
@@ -104,12 +106,14 @@ def learn_truth(
 
     def silence(texts: Sequence[str]) -> Condition:
         count = len(texts)
-        return Condition(torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), attributes(count))
+        return Condition(
+            torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), encode_attributes(count)
+        )
 
     places = plain_backdrops("", silence)
     return Optimization(
         VoxelField(options.stages[0].grid),
-        taught_by(denoiser, options),
+        build_x0_distillation(denoiser, options),
         Told(places.texts, places.paint, light=places.light),
         options,
         size=size,

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from core.attributes import CAMERA, attributes, camera
+from core.attributes import CAMERA, decode_camera, encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser, Prediction
 from core.diffusion.schedule import NoiseSchedule
-from core.guidance import Guidable, Guidance, PerpNeg
+from core.guidance import GuidableDenoiser, Guidance, PerpNeg
 
 VIEWS = ("front view", "side view", "back view")
 
@@ -22,7 +22,7 @@ def camera_condition(
     azimuth: Tensor,
     elevation: Tensor,
     phase: Tensor | float | None = None,
-    told: bool = True,
+    with_camera: bool = True,
 ) -> Condition:
     """The condition of a batch of views, for models with a camera input: no ground shadow, that camera.
 
@@ -35,8 +35,8 @@ def camera_condition(
         raise ValueError(f"a text of length {len(text)} for {count} views")
     if len(text) != count:
         text = text.repeat_interleave(count)
-    where = {"azimuth": azimuth, "elevation": elevation} if told else {}
-    said = attributes(count, **where, phase=phase, shadow=False)
+    where = {"azimuth": azimuth, "elevation": elevation} if with_camera else {}
+    said = encode_attributes(count, **where, phase=phase, shadow=False)
     return replace(text, attributes=said.to(text.tokens))
 
 
@@ -57,21 +57,21 @@ class ViewTexts:
         self.texts = texts
 
     @classmethod
-    def of(cls, prompt: str, encode: Callable[[Sequence[str]], Condition]) -> ViewTexts:
+    def from_prompt(cls, prompt: str, encode: Callable[[Sequence[str]], Condition]) -> ViewTexts:
         """The prompt with the words of each view; encode: `ImageModel.encode`."""
         return cls(encode([f"{prompt}, {view}" for view in VIEWS]))
 
-    def towards(self, azimuth: Tensor) -> Condition:
+    def interpolate(self, azimuth: Tensor) -> Condition:
         """The texts of views at that azimuth, (B,) degrees: from front to side to back, nothing else said."""
         share = _share(azimuth).to(self.texts.tokens)
         return Condition(
             torch.einsum("bv,vld->bld", share, self.texts.tokens),
             self.texts.mask[:1].expand(len(share), -1),
-            attributes(len(share)).to(self.texts.tokens),
+            encode_attributes(len(share)).to(self.texts.tokens),
             None if self.texts.pooled is None else share @ self.texts.pooled,
         )
 
-    def against(self, azimuth: Tensor) -> tuple[tuple[Condition, Condition], Tensor]:
+    def negatives(self, azimuth: Tensor) -> tuple[tuple[Condition, Condition], Tensor]:
         """The front and the side as what to avoid, and how much of each at that azimuth: (2,B), >= 0.
 
         Decaying exponentials of the share of the view (constants of the authors' program): a view does not
@@ -84,7 +84,7 @@ class ViewTexts:
         return (self.texts[0], self.texts[1]), torch.stack([avoid_front, avoid_side]).clamp(min=0)
 
 
-class ViewGuidance:
+class ViewPerpNeg:
     """Guidance that reads the camera of the condition and says it in words, with Perp-Neg. A `Denoises`.
 
     It takes the conditions of `camera_condition`, whose text it replaces; the network is not told the camera.
@@ -103,35 +103,35 @@ class ViewGuidance:
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """As `Denoiser.forward`. Raises ValueError when a row says no camera."""
-        azimuth, _ = camera(condition.attributes)
+        azimuth, _ = decode_camera(condition.attributes)
         if bool(azimuth.isnan().any()):
             raise ValueError("view-dependent guidance needs the camera of every row")
         said = condition.attributes.clone()
         said[..., CAMERA] = 0
-        towards = replace(self.texts.towards(azimuth), attributes=said)
-        against, weights = self.texts.against(azimuth)
+        towards = replace(self.texts.interpolate(azimuth), attributes=said)
+        against, weights = self.texts.negatives(azimuth)
         return PerpNeg(self.denoiser, self.scale, self.negative, against, weights)(x, t, towards)
 
 
-class ViewWords(Guidance):
+class ViewTextDenoiser(Guidance):
     """A denoiser that is told in words what a condition says of the camera, without Perp-Neg.
 
     Rows that say a camera have their text replaced by that of the view; others, such as a negative with
     `unsaid=(CAMERA,)`, keep theirs. The network is not told the camera.
     """
 
-    def __init__(self, denoiser: Guidable, texts: ViewTexts) -> None:
+    def __init__(self, denoiser: GuidableDenoiser, texts: ViewTexts) -> None:
         super().__init__(denoiser)
         self.texts = texts
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        azimuth, _ = camera(condition.attributes)
+        azimuth, _ = decode_camera(condition.attributes)
         rows = torch.where(azimuth.isnan(), len(azimuth), 0) + torch.arange(
             len(azimuth), device=azimuth.device
         )
         said = condition.attributes.clone()
         said[..., CAMERA] = 0
-        texts = Condition.cat([self.texts.towards(azimuth.nan_to_num()), condition])[rows]
+        texts = Condition.cat([self.texts.interpolate(azimuth.nan_to_num()), condition])[rows]
         return self.denoiser.predict(x, t, replace(texts, attributes=said))
 
 

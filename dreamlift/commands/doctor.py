@@ -11,15 +11,15 @@ def doctor(
     """Prints versions, device, matmul rate and whether the bundled weights are whole (exit code 2 if not)."""
     from core.bundled import BUNDLED
     from core.errors import UserError
-    from core.io.machine import describe, matmul_rate, pick_device, versions
+    from core.io.machine import describe_device, matmul_rate, package_versions, pick_device
     from core.models.image_model import ImageModel
     from core.models.text_encoder import TextEncoder
     from video.video_model import VideoModel
 
     chosen = pick_device(device)
-    for name, version in versions().items():
+    for name, version in package_versions().items():
         print(f"{name:<12} {version}")
-    print(f"{'device':<12} {describe(chosen)}")
+    print(f"{'device':<12} {describe_device(chosen)}")
     print(f"{'matmul':<12} {matmul_rate(chosen):.0f} GFLOP/s, float32")
 
     networks = {

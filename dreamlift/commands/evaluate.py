@@ -11,8 +11,8 @@ import typer
 
 from core.errors import UserError
 from core.io.atomic import writable_folder
-from core.io.presets import checked
-from dreamlift.evaluation.request import Request
+from core.io.presets import validate
+from dreamlift.evaluation.request import EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
 THE_BUNDLED = "the bundled one"
@@ -48,7 +48,7 @@ def image(
     batch: Batch = 16,
     device: Device = "auto",
 ) -> None:
-    """Judges images of random prompts: subject, action, colour, background and view."""
+    """Judges images of random prompts: subject, action, color, background and view."""
     request = _request("image", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_images
 
@@ -103,26 +103,26 @@ def object_(
     processes: Annotated[int, typer.Option(help="Objects at a time, on one thread each.", min=1)] = 1,
     device: Device = "auto",
 ) -> None:
-    """Measures distilled objects against the true ones: silhouettes, colours, sides, volume, surface."""
+    """Measures distilled objects against the true ones: silhouettes, colors, sides, volume, surface."""
     from core.io.presets import load_preset
     from dream3d.options import ObjectOptions
 
     path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
-    options = load_preset(path, ObjectOptions).changed(
+    options = load_preset(path, ObjectOptions).with_changes(
         loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "unsaid"
     )
     if true_views and (options.loss != "x0" or options.field != "voxel" or not camera):
         raise UserError("--true-views has targets for the loss x0 in a voxel grid, and knows every camera.")
     folder = writable_folder(out or Path("evaluation-object"))
-    from dreamlift.evaluation.evaluate_objects import Plan, evaluate_objects
+    from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 
-    plan = Plan(model, judge, folder, options, count, seeds, seed, device, true_views)
+    plan = ObjectEvaluationPlan(model, judge, folder, options, count, seeds, seed, device, true_views)
     evaluate_objects(plan, processes)
 
 
-def _request(kind: str, *, out: Path | None, **options: Any) -> Request:
+def _request(kind: str, *, out: Path | None, **options: Any) -> EvaluationOptions:
     """The options of a command, checked; its folder is made. Raises UserError that names the option."""
     folder = out or Path(f"evaluation-{kind}")
-    request = checked({"out": folder, **options}, Request, f"dreamlift evaluate {kind}")
+    request = validate({"out": folder, **options}, EvaluationOptions, f"dreamlift evaluate {kind}")
     writable_folder(folder)
     return request

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
-from core.io.presets import checked, load_preset
+from core.io.atomic import atomic_write, writable_folder
+from core.io.presets import load_preset, validate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 PRESET = "preset.json"  # in the folder of a run: what it trains, and the preset in full
 MODEL = "model.json"  # in the folder of a video run: the model's config
-TRUNK = "perceptual"  # in the folder of an autoencoder's run: the trunk of its perceptual distance
+FEATURES = "perceptual"  # in the folder of an autoencoder's run: the trunk of its perceptual distance
 FIRST_STAGE = "first_stage"  # in the folder of a run on latents: the autoencoder's folder
 
 Preset = TypeVar("Preset", bound=BaseModel)
 
 
-def recipe(
+def load_training_preset(
     run: Path,
     kind: str,
     preset: str | None,
@@ -56,7 +56,7 @@ def recipe(
     stored_kind, content = stored(run)
     if stored_kind != kind:
         raise UserError(f"The run in {run} trains the {stored_kind} model, not the {kind} model.")
-    found = checked(content, schema, run / PRESET)
+    found = validate(content, schema, run / PRESET)
     if preset and found != named:
         raise UserError(f"The run in {run} was begun with another preset than {preset}: leave out --preset.")
     return found
@@ -72,7 +72,7 @@ def stored(run: Path) -> tuple[str, object]:
 
 def write(path: Path, content: object) -> None:
     """Writes JSON."""
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -90,7 +90,7 @@ def read(path: Path) -> object:
 
 def image_model(folder: Path) -> "ImageModel":
     """The image model of a model's folder, of a run's, or inside a video model's run."""
-    from core.models.image_model import ImageModel, filled
+    from core.models.image_model import ImageModel, load_denoiser
     from core.training import checkpoint
     from core.training.images import ImagePreset
     from video.video_model import VideoModelConfig
@@ -98,15 +98,15 @@ def image_model(folder: Path) -> "ImageModel":
     if not (folder / PRESET).is_file():
         return ImageModel.load(folder)
     kind, content = stored(folder)
-    average = checkpoint.read_average(folder)
+    average = checkpoint.read_ema(folder)
     if kind == "image":
-        config = checked(content, ImagePreset, folder / PRESET).model
+        config = validate(content, ImagePreset, folder / PRESET).model
     else:
-        config = checked(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
+        config = validate(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
         inside = "image."
         average = {name.removeprefix(inside): w for name, w in average.items() if name.startswith(inside)}
     return ImageModel(
-        config, filled(config, average, folder), first_stage=kept_first_stage(folder, config, None)
+        config, load_denoiser(config, average, folder), first_stage=store_first_stage(folder, config, None)
     )
 
 
@@ -117,7 +117,7 @@ def first_stage(folder: Path) -> "Autoencoder":
     """
     from core.models.autoencoder import Autoencoder
 
-    if Autoencoder.is_at(folder):
+    if Autoencoder.exists_at(folder):
         return Autoencoder.load(folder)
     found = video_start(folder).first_stage
     if not found:
@@ -132,7 +132,7 @@ def video_start(folder: Path) -> "ImageModel | VideoModel":
     return VideoModel.load(folder) if VideoModel.is_at(folder) else image_model(folder)
 
 
-def lifted(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
+def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
     """That model as a video model of the preset; `loop` as in `VideoModelConfig`.
 
     Raises UserError when it is one already and its temporal layers have another shape.
@@ -147,10 +147,10 @@ def lifted(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -
     config = VideoModelConfig(
         image=start.config, temporal=preset.temporal, noise_share=preset.noise_share, loop=loop
     )
-    return VideoModel(config, config.lift(start.denoiser), start.text, start.first_stage)
+    return VideoModel(config, config.inflate(start.denoiser), start.text, start.first_stage)
 
 
-def kept_first_stage(
+def store_first_stage(
     run: Path, config: "ImageModelConfig", given: "Autoencoder | None"
 ) -> "Autoencoder | None":
     """The first stage of a run whose image model has that config, None where it has none.
@@ -189,23 +189,23 @@ def perceptual_distance(run: Path, weight: float, given: Path | None) -> "Percep
     Raises UserError when there is none, or it is another than the run's.
     """
     from core.io.weights import load_folder
-    from core.models.perceptual import PerceptualDistance, Trunk
+    from core.models.perceptual import FeatureExtractor, PerceptualDistance
 
     if not weight:
         if given:
             raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
         return None
-    folder = run / TRUNK
+    folder = run / FEATURES
     if not folder.is_dir():
         if not given:
             raise UserError(
                 "This preset has a perceptual_weight: name the folder of the features, which "
                 "dreamlift train features makes, with --perceptual."
             )
-        Trunk.load(given).save(folder)
+        FeatureExtractor.load(given).save(folder)
     elif given and load_folder(given).sha256 != load_folder(folder).sha256:
         raise UserError(f"The run in {run} was begun with other features.")
-    return PerceptualDistance(Trunk.load(folder))
+    return PerceptualDistance(FeatureExtractor.load(folder))
 
 
 def shards(
@@ -249,6 +249,6 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
         )
 
 
-def say(finished: bool, run: Path) -> None:
+def print_outcome(finished: bool, run: Path) -> None:
     """Prints how training ended."""
     print(f"{run}: done" if finished else f"{run}: stopped; --resume goes on from here")

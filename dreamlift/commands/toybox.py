@@ -12,8 +12,8 @@ from core.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from core.toybox.dataset import Plan
-    from core.toybox.scene_views import Shot
+    from core.toybox.dataset import DatasetPlan
+    from core.toybox.scene_views import SceneView
     from core.toybox.scenes import Scene
 
 FPS = 8.0  # of loops: 16 frames, two seconds
@@ -25,7 +25,7 @@ SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where n
 USED = {
     SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
     | {"processes", "device"},
-    SCENE: {"subject", "action", "colour", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
+    SCENE: {"subject", "action", "color", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
 }
@@ -45,7 +45,7 @@ def toybox(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     images: Annotated[int, _shards("So many images, in whole shards.")] = 0,
     clips: Annotated[int, _shards("So many clips of 16 frames, in whole shards.")] = 0,
-    textureless: Annotated[int, _shards("So many images in plain grey, from which the judge learns.")] = 0,
+    textureless: Annotated[int, _shards("So many images in plain gray, from which the judge learns.")] = 0,
     objects: Annotated[int, _shards("So many images as distillation asks for them.")] = 0,
     seed: Annotated[int, _shards("The same seed gives the same shards.")] = 0,
     held_out: Annotated[bool, _shards("Only pairs that are kept from training.", "--held-out")] = False,
@@ -53,7 +53,7 @@ def toybox(
     processes: Annotated[int | None, _shards("Workers on a CPU.", show_default="one a core")] = None,
     subject: Annotated[str | None, _scene('"fox", "grizzly bear", ...')] = None,
     action: Annotated[str | None, _scene('"on a swing", ...', show_default="standing")] = None,
-    colour: Annotated[str | None, _scene("The main prop's.", show_default="red")] = None,
+    color: Annotated[str | None, _scene("The main prop's.", show_default="red")] = None,
     backdrop: Annotated[str | None, _scene('"on a beach", "pink", ...', show_default="light blue")] = None,
     company: Annotated[str | None, _scene("pair, couple (in the rain) or brush (alone).")] = None,
     azimuth: Annotated[float, _scene("Degrees around the figure; 0 sees its face.")] = 0.0,
@@ -96,30 +96,30 @@ def toybox(
         if held_out and all_pairs:
             raise UserError("--held-out and --all clash: give one of them.")
         held = True if held_out else None if all_pairs else False
-        from core.toybox.dataset import Plan
+        from core.toybox.dataset import DatasetPlan
 
-        plan = Plan(out, images, clips, seed, held, textureless=textureless, objects=objects)
+        plan = DatasetPlan(out, images, clips, seed, held, textureless=textureless, objects=objects)
         _prepare(plan, processes, device)
     elif job == SCENE:
-        scene = _named_scene(subject, action, colour, backdrop, company)
+        scene = _named_scene(subject, action, color, backdrop, company)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:
             raise UserError(f"--size cannot be {size}: it is a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
         if not -89 <= elevation <= 89:
             raise UserError(f"--elevation cannot be {elevation:g}: it goes from -89 to 89 degrees.")
         if not 0 <= phase <= 1:
             raise UserError(f"--phase cannot be {phase:g}: a loop goes from 0 to 1.")
-        from core.toybox.scene_views import Shot
+        from core.toybox.scene_views import SceneView
 
-        _photograph(out, Shot(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
+        _photograph(out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
     else:
         _draw_sheets(out, sheet)
 
 
-def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
+def _prepare(plan: "DatasetPlan", processes: int | None, device: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from core.io.machine import pick_device
-    from core.toybox.dataset import prepare
+    from core.toybox.dataset import write_dataset
 
     counts = plan.images, plan.clips, plan.textureless, plan.objects
     if min(counts) < 0 or not any(counts):
@@ -135,7 +135,7 @@ def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
     try:
         with Progress(*columns) as progress:
             task = progress.add_task("captions", total=None)
-            for done, shards in prepare(plan, workers, str(pick_device(device))):
+            for done, shards in write_dataset(plan, workers, str(pick_device(device))):
                 if progress.tasks[task].total is None:  # what was there already says nothing of the speed
                     progress.reset(task, description="shards", total=shards, completed=done)
                 progress.update(task, completed=done)
@@ -146,7 +146,7 @@ def _prepare(plan: "Plan", processes: int | None, device: str) -> None:
 
 
 def _draw_sheets(out: Path, name: str | None) -> None:
-    from core.io.atomic import whole, writable_folder
+    from core.io.atomic import atomic_write, writable_folder
     from core.toybox import sheets
 
     if name is not None and name not in sheets.SHEETS:
@@ -154,16 +154,16 @@ def _draw_sheets(out: Path, name: str | None) -> None:
     writable_folder(out)
     for each in [name] if name else sheets.SHEETS:
         path = out / f"{each}.png"
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             sheets.SHEETS[each]().draw().save(draft, optimize=True)
         print(path)
 
 
 def _named_scene(
-    subject: str | None, action: str | None, colour: str | None, backdrop: str | None, company: str | None
+    subject: str | None, action: str | None, color: str | None, backdrop: str | None, company: str | None
 ) -> "Scene":
     """The scene of these names. Raises UserError for what the toybox lacks or the company leaves idle."""
-    from core.toybox.captions import named_action, named_backdrop, named_colour, named_subject
+    from core.toybox.captions import named_action, named_backdrop, named_color, named_subject
     from core.toybox.scenes import Scene
 
     if company not in (None, "pair", "couple", "brush"):
@@ -176,39 +176,39 @@ def _named_scene(
     scene = Scene(
         named_subject(subject or "man"),
         doing,
-        named_colour(colour or "red"),
+        named_color(color or "red"),
         named_backdrop(backdrop or "light blue"),
         company or "",
     )
-    if colour and not (scene.act.coloured or company in ("couple", "brush")):
-        raise UserError(f"--colour would have no effect: nothing of {scene.act.name!r} takes a colour.")
+    if color and not (scene.act.colored or company in ("couple", "brush")):
+        raise UserError(f"--color would have no effect: nothing of {scene.act.name!r} takes a color.")
     return scene
 
 
-def _photograph(out: Path, shot: "Shot", size: int, device: str, alpha: bool, depth: bool) -> None:
+def _photograph(out: Path, shot: "SceneView", size: int, device: str, alpha: bool, depth: bool) -> None:
     import numpy as np
     from PIL import Image
 
-    from core.io.atomic import whole, writable_folder
+    from core.io.atomic import atomic_write, writable_folder
     from core.io.machine import pick_device
     from core.io.outputs import slug
     from core.io.pictures import write_clip
-    from core.toybox.scene_views import film
+    from core.toybox.scene_views import render_clip
     from core.toybox.scenes import contents
 
     writable_folder(out)
-    loop = film(shot, size, device=pick_device(device))
+    loop = render_clip(shot, size, device=pick_device(device))
     name = slug(contents(shot.scene))
     written: list[Path] = []
 
     def image(suffix: str, pixels: "np.ndarray") -> None:
         written.append(out / f"{name}{suffix}.png")
-        with whole(written[-1]) as draft:
+        with atomic_write(written[-1]) as draft:
             Image.fromarray(pixels).save(draft)
 
     def array(suffix: str, values: "np.ndarray") -> None:
         written.append(out / f"{name}{suffix}.npy")
-        with whole(written[-1]) as draft:
+        with atomic_write(written[-1]) as draft:
             np.save(draft, values)
 
     image("", loop.pixels[0])

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from core.io.presets import checked
+from core.io.presets import validate
 from dreamlift.commands import run_folder as runs
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def image(
     """Trains the image model on prepared images."""
     import torch
 
-    from core.io.weights import fill
+    from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
     from core.training import checkpoint
     from core.training.config import Budget
@@ -51,10 +51,10 @@ def image(
     from core.training.trainer import Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
-    recipe = runs.recipe(run, "image", preset, ImagePreset, resume)
+    recipe = runs.load_training_preset(run, "image", preset, ImagePreset, resume)
     start = runs.image_model(init) if init and not checkpoint.exists(run) else None
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
-    stage = runs.kept_first_stage(run, recipe.model, given)
+    stage = runs.store_first_stage(run, recipe.model, given)
     accelerator = make_accelerator()
     wanted = {"images": True, "clips": recipe.clip_frames, "objects": recipe.objects}
     kinds = [kind for kind, learned in wanted.items() if learned]
@@ -64,8 +64,8 @@ def image(
     torch.manual_seed(recipe.training.seed)
     denoiser = recipe.model.denoiser()
     if init and start:
-        fill(denoiser.network, start.denoiser.network.state_dict(), init)
-    runs.say(Trainer(denoiser, task, recipe.training, run, accelerator).run(budget), run)
+        load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
+    runs.print_outcome(Trainer(denoiser, task, recipe.training, run, accelerator).run(budget), run)
 
 
 @app.command()
@@ -101,13 +101,13 @@ def video(
             "A video model starts from an image model: name its folder, or its run's, with --init."
         )
     found = None if going_on or not init else runs.video_start(init)
-    recipe = runs.recipe(run, "video", preset, VideoPreset, resume)
+    recipe = runs.load_training_preset(run, "video", preset, VideoPreset, resume)
     torch.manual_seed(recipe.training.seed)
-    start = found and runs.lifted(found, recipe, FRAMES)
+    start = found and runs.inflate_model(found, recipe, FRAMES)
     accelerator = make_accelerator()
     model = run / runs.MODEL
-    config = start.config if start else checked(runs.read(model), VideoModelConfig, model)
-    stage = runs.kept_first_stage(run, config.image, start and start.first_stage)
+    config = start.config if start else validate(runs.read(model), VideoModelConfig, model)
+    stage = runs.store_first_stage(run, config.image, start and start.first_stage)
     kinds = ["clips", "images", "objects"] if recipe.objects else ["clips", "images"]
     clips, *images = runs.shards(data, kinds, accelerator, stage)
     captions = runs.captions(data, accelerator)
@@ -122,7 +122,9 @@ def video(
         recipe.snr_gamma,
         recipe.motion_weight,
     )
-    runs.say(Trainer(denoiser, task, recipe.training, run, accelerator, recipe.rate).run(budget), run)
+    runs.print_outcome(
+        Trainer(denoiser, task, recipe.training, run, accelerator, recipe.rate).run(budget), run
+    )
 
 
 @app.command()
@@ -140,7 +142,7 @@ def export(
     ] = False,
 ) -> None:
     """Writes the averaged weights of a run as a model, float16."""
-    from core.io.weights import fill
+    from core.io.weights import load_weights
     from core.training import checkpoint
     from video.video_model import VideoModel, VideoModelConfig
 
@@ -153,9 +155,9 @@ def export(
         kind = "image"
         runs.image_model(run).save(out)
     else:
-        config = checked(runs.read(run / runs.MODEL), VideoModelConfig, run / runs.MODEL)
+        config = validate(runs.read(run / runs.MODEL), VideoModelConfig, run / runs.MODEL)
         denoiser = config.denoiser()
-        fill(denoiser.network, checkpoint.read_average(run), run)
-        first_stage = runs.kept_first_stage(run, config.image, None)
+        load_weights(denoiser.network, checkpoint.read_ema(run), run)
+        first_stage = runs.store_first_stage(run, config.image, None)
         VideoModel(config, denoiser, first_stage=first_stage).save(out, base)
     print(f"{out}: the {kind} model of {run}")

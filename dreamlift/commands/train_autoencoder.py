@@ -37,20 +37,20 @@ def train_autoencoder_command(
     import torch
 
     from core.io.atomic import writable_folder
-    from core.io.weights import fill
+    from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
     from core.training import checkpoint
     from core.training.adversary import Adversary
-    from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, finished
+    from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, trained_autoencoder
     from core.training.config import Budget
-    from core.training.trainer import Bare, Trainer, make_accelerator
+    from core.training.trainer import BareNetwork, Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
     writable_folder(out)
     going_on = checkpoint.exists(run)
     start = runs.first_stage(init) if init and not going_on else None
     changes = {"decoder_only": True} if decoder_only else {}
-    recipe = runs.recipe(
+    recipe = runs.load_training_preset(
         run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", **changes
     )
     if decoder_only and not recipe.decoder_only:
@@ -65,16 +65,16 @@ def train_autoencoder_command(
     torch.manual_seed(recipe.training.seed)
     autoencoder = Autoencoder(recipe.model)
     if init and start:
-        fill(autoencoder, start.state_dict(), init)
+        load_weights(autoencoder, start.state_dict(), init)
     if recipe.decoder_only:
-        autoencoder.freeze_latents()
+        autoencoder.freeze_encoder()
     adversary = recipe.adversary and Adversary(recipe.adversary, autoencoder.last_layer, accelerator)
     task = AutoencoderTask(images, recipe, distance and distance.to(accelerator.device), adversary)
-    trainer = Trainer(Bare(autoencoder), task, recipe.training, run, accelerator, beside=adversary)
+    trainer = Trainer(BareNetwork(autoencoder), task, recipe.training, run, accelerator, auxiliary=adversary)
     spent = trainer.run(budget)
-    runs.say(spent, run)
+    runs.print_outcome(spent, run)
     if spent and accelerator.is_main_process:
-        autoencoder, quality = finished(task, checkpoint.read_average(run), run, accelerator.device)
+        autoencoder, quality = trained_autoencoder(task, checkpoint.read_ema(run), run, accelerator.device)
         samples = trainer.step * recipe.training.batch_size
         notes = {"images": len(task), "held_back": recipe.held_back, "samples": samples}
         autoencoder.save(out, {**notes, "seconds": round(trainer.seconds), **quality})
@@ -91,27 +91,33 @@ def train_features_command(
     steps: Steps = None,
     resume: Resume = False,
 ) -> None:
-    """Trains the features of a perceptual distance on labelled images; at the end writes them."""
+    """Trains the features of a perceptual distance on labeled images; at the end writes them."""
     import torch
 
     from core.io.atomic import writable_folder
     from core.training import checkpoint
     from core.training.config import Budget
-    from core.training.features import Classifier, FeaturesPreset, FeaturesTask, LabelledShards, finished
-    from core.training.trainer import Bare, Trainer, make_accelerator
+    from core.training.features import (
+        Classifier,
+        FeaturesPreset,
+        FeaturesTask,
+        LabeledImages,
+        trained_features,
+    )
+    from core.training.trainer import BareNetwork, Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
     writable_folder(out)
-    recipe = runs.recipe(run, "features", preset, FeaturesPreset, resume, default="features-64")
+    recipe = runs.load_training_preset(run, "features", preset, FeaturesPreset, resume, default="features-64")
     accelerator = make_accelerator()
-    task = FeaturesTask(LabelledShards(data, "images", accelerator.device), recipe)
+    task = FeaturesTask(LabeledImages(data, "images", accelerator.device), recipe)
     torch.manual_seed(recipe.training.seed)
     classifier = Classifier(recipe.model, task.images.classes)
-    trainer = Trainer(Bare(classifier), task, recipe.training, run, accelerator)
+    trainer = Trainer(BareNetwork(classifier), task, recipe.training, run, accelerator)
     spent = trainer.run(budget)
-    runs.say(spent, run)
+    runs.print_outcome(spent, run)
     if spent and accelerator.is_main_process:
-        trunk, right = finished(task, checkpoint.read_average(run), run, accelerator.device)
+        trunk, right = trained_features(task, checkpoint.read_ema(run), run, accelerator.device)
         notes = {"images": len(task), "held_back": recipe.held_back, "steps": trainer.step}
         trunk.save(out, {**notes, "accuracy": {name: round(share, 4) for name, share in right.items()}})
         print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in right.items()))

@@ -28,17 +28,17 @@ def train_judge_command(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from core.io.atomic import writable_folder
-    from core.io.machine import describe, pick_device
+    from core.io.machine import describe_device, pick_device
     from core.training.trainer import Budget
     from dreamlift.evaluation.judge import Judge
-    from dreamlift.evaluation.judge_training import LabelledShards, train_judge
+    from dreamlift.evaluation.judge_training import JudgeShards, train_judge
 
     budget = Budget(steps, minutes)
     chosen = pick_device(device)
     known = Judge.load(init, chosen) if init else None
     writable_folder(out)
     images, textureless, clips = (
-        LabelledShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
+        JudgeShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
     )
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
@@ -63,7 +63,7 @@ def train_judge_command(
         "steps": steps,
         "minutes": minutes,
         "seed": seed,
-        "device": describe(chosen),
+        "device": describe_device(chosen),
         "accuracy": {name: round(share, 4) for name, share in right.items()},
     }
     judge.save(out, notes)

@@ -15,36 +15,36 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from core.io.atomic import whole
-from core.io.machine import describe, one_thread, pick_device
+from core.io.atomic import atomic_write
+from core.io.machine import describe_device, pick_device, single_thread
 from core.io.sheet import write_sheet
 from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.toybox.captions import articles
-from core.toybox.scene_views import Shot, photograph
-from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
-from dream3d.generate import PHASE, begin
+from core.toybox.scene_views import SceneView, render_scene_views
+from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
+from dream3d.generate import PHASE, start_optimization
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import ELEVATION, SIZE, finish, ring, views_of
-from dream3d.meshing.preview import eight_views
+from dream3d.meshing.pipeline import ELEVATION, SIZE, mesh_field, orbit_cameras, views_of
+from dream3d.meshing.preview import render_eight_views
 from dream3d.nerf.scene_field import SceneField
-from dream3d.optimization.oracle import learn_truth
-from dream3d.options import Job, ObjectOptions
+from dream3d.optimization.oracle import fit_true_views
+from dream3d.options import ObjectJob, ObjectOptions
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge
 
 HELD = 3  # every third prompt is of a pair that was never trained on
 
 
-class Answers(BaseModel):
+class JudgeAnswers(BaseModel):
     """What the judge sees in pictures of one mesh, all together."""
 
     subject: bool
     action: bool
 
 
-class Judged(BaseModel):
+class ObjectResult(BaseModel):
     """One object."""
 
     prompt: str
@@ -53,10 +53,10 @@ class Judged(BaseModel):
     measures: ObjectMeasures
     watertight: bool
     largest_piece: float
-    colour: Answers
-    shape: Answers
-    true_colour: Answers  # the same of the true object
-    true_shape: Answers
+    color: JudgeAnswers
+    shape: JudgeAnswers
+    true_color: JudgeAnswers  # the same of the true object
+    true_shape: JudgeAnswers
     seconds: float
 
 
@@ -69,7 +69,7 @@ class ObjectReport(BaseModel):
     options: ObjectOptions
     device: str
     processes: int = 1
-    items: list[Judged]
+    items: list[ObjectResult]
 
     def table(self) -> Table:
         """Means and shares over all objects."""
@@ -82,14 +82,14 @@ class ObjectReport(BaseModel):
             return f"{np.mean(values):.3f}"
 
         table.add_row("silhouette IoU", mean([i.measures.silhouette_iou for i in items]), "1")
-        table.add_row("colour PSNR, dB", mean([i.measures.psnr for i in items]), "")
+        table.add_row("color PSNR, dB", mean([i.measures.psnr for i in items]), "")
         table.add_row(
             "own azimuth nearest in 7 of 8", mean([i.measures.own_azimuths >= 7 for i in items]), "1"
         )
         table.add_row("volume IoU", mean([i.measures.volume_iou for i in items]), "1")
         table.add_row("Chamfer distance", mean([i.measures.chamfer for i in items]), "0")
         for name in ("subject", "action"):
-            for kind in ("colour", "shape"):
+            for kind in ("color", "shape"):
                 seen, true = ([getattr(getattr(i, p + kind), name) for i in items] for p in ("", "true_"))
                 table.add_row(f"judge: {name} by {kind}", mean(seen), mean(true))
         table.add_row("watertight", mean([i.watertight for i in items]), "")
@@ -104,20 +104,24 @@ def prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
     drawn = []
     while len(drawn) < count:
         scene = random_scene(rng, held=len(drawn) % HELD == HELD - 1)
-        if not scene.company and scene.place.plain:
-            phrase = scene.act.phrases[0].replace("{c}", COLOUR_NAMES[scene.colour])
+        if not scene.group and scene.place.plain:
+            phrase = scene.act.phrases[0].replace("{c}", COLOR_NAMES[scene.color])
             drawn.append((scene, articles(f"a {scene.who.name} {phrase}")))
     return drawn
 
 
 def true_mesh(scene: Scene) -> Mesh:
     """The true object, meshed as distilled ones are: at the level that fits the toybox's own silhouettes."""
-    cameras = ring(8)
-    shots = [Shot(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()]
-    return extract_mesh(SceneField(scene, PHASE), views_of(cameras), photograph(shots, SIZE).alpha > 0.5).mesh
+    cameras = orbit_cameras(8)
+    shots = [
+        SceneView(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()
+    ]
+    return extract_mesh(
+        SceneField(scene, PHASE), views_of(cameras), render_scene_views(shots, SIZE).alpha > 0.5
+    ).mesh
 
 
-class Plan(NamedTuple):
+class ObjectEvaluationPlan(NamedTuple):
     """What an evaluation makes: `seeds` objects of each of `count` prompts, into `out`."""
 
     model: Path
@@ -131,49 +135,54 @@ class Plan(NamedTuple):
     true_views: bool = False  # the x0 form's targets are the toybox's pictures, not the model's
 
 
-class Worker:
+class ObjectEvaluator:
     """Makes and measures objects of a plan, one by one."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ObjectEvaluationPlan) -> None:
         """Raises UserError for models, judges and devices that cannot be used."""
         device = pick_device(plan.device)
         self.plan = plan
         self.judge = Judge.load(plan.judge, device)
         self.model = ImageModel.load(plan.model, device)
 
-    def __call__(self, number: int) -> Judged:
+    def __call__(self, number: int) -> ObjectResult:
         """The object of that number, 0 to count * seeds - 1; writes a sheet of it beside the true one."""
         plan, (which, seed) = self.plan, divmod(number, self.plan.seeds)
         scene, prompt = prompts(plan.count, plan.seed)[which]
         truth = true_mesh(scene)
         began = time.perf_counter()
-        job = Job(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
+        job = ObjectJob(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
         if plan.true_views:
             size = self.model.config.size
-            optimization = learn_truth(scene, plan.options, size=size, seed=job.seed, phase=PHASE)
+            optimization = fit_true_views(scene, plan.options, size=size, seed=job.seed, phase=PHASE)
         else:
-            optimization = begin(job, self.model, plan.options, bundled=True)
+            optimization = start_optimization(job, self.model, plan.options, bundled=True)
         for _ in optimization:
             pass
-        mesh, _, surface = finish(optimization.field, plan.options)
+        mesh, _, surface = mesh_field(optimization.field, plan.options)
         seconds = time.perf_counter() - began
-        write_sheet(job.sheet, np.concatenate([eight_views(mesh), eight_views(truth)]), prompt, columns=8)
-        return Judged(
+        write_sheet(
+            job.sheet,
+            np.concatenate([render_eight_views(mesh), render_eight_views(truth)]),
+            prompt,
+            columns=8,
+        )
+        return ObjectResult(
             prompt=prompt,
             seed=job.seed,
             held_out=scene.held_out,
             measures=measure(mesh, truth),
             watertight=surface.watertight,
             largest_piece=surface.largest_piece,
-            colour=_answers(self.judge, scene, mesh, False),
+            color=_answers(self.judge, scene, mesh, False),
             shape=_answers(self.judge, scene, mesh, True),
-            true_colour=_answers(self.judge, scene, truth, False),
+            true_color=_answers(self.judge, scene, truth, False),
             true_shape=_answers(self.judge, scene, truth, True),
             seconds=round(seconds, 1),
         )
 
 
-def evaluate_objects(plan: Plan, processes: int = 1) -> ObjectReport:
+def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectReport:
     """Makes and measures the objects of a plan, in `processes` of one thread each where there are several.
 
     report.json grows with every object, so that a run that is stopped leaves what it measured.
@@ -186,13 +195,13 @@ def evaluate_objects(plan: Plan, processes: int = 1) -> ObjectReport:
         model_sha256=load_folder(plan.model).sha256,
         judge_sha256=load_folder(plan.judge).sha256,
         options=plan.options,
-        device=describe(pick_device(plan.device)),
+        device=describe_device(pick_device(plan.device)),
         processes=processes,
         items=[],
     )
     for judged in _made(plan, processes):
         report.items.append(judged)
-        with whole(plan.out / "report.json") as draft:
+        with atomic_write(plan.out / "report.json") as draft:
             draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         found = f"silhouette IoU {judged.measures.silhouette_iou:.2f}, {judged.seconds:.0f} s"
         console.print(f"{judged.prompt}: {found}")
@@ -200,28 +209,28 @@ def evaluate_objects(plan: Plan, processes: int = 1) -> ObjectReport:
     return report
 
 
-def _made(plan: Plan, processes: int) -> Iterator[Judged]:
+def _made(plan: ObjectEvaluationPlan, processes: int) -> Iterator[ObjectResult]:
     numbers = range(plan.count * plan.seeds)
     if processes == 1:
         yield from (_make(plan, number) for number in numbers)
         return
-    with get_context("spawn").Pool(processes, one_thread) as pool:
+    with get_context("spawn").Pool(processes, single_thread) as pool:
         yield from pool.imap(partial(_make, plan), numbers)
 
 
 @lru_cache(maxsize=1)
-def _worker(plan: Plan) -> Worker:
+def _worker(plan: ObjectEvaluationPlan) -> ObjectEvaluator:
     """Read once in every process."""
-    return Worker(plan)
+    return ObjectEvaluator(plan)
 
 
-def _make(plan: Plan, number: int) -> Judged:
+def _make(plan: ObjectEvaluationPlan, number: int) -> ObjectResult:
     return _worker(plan)(number)
 
 
 @torch.no_grad()
-def _answers(judge: Judge, scene: Scene, mesh: Mesh, textureless: bool) -> Answers:
+def _answers(judge: Judge, scene: Scene, mesh: Mesh, textureless: bool) -> JudgeAnswers:
     seen = judge(pictures_for_a_judge(mesh, textureless).to(next(judge.parameters()).device))
     right = {"subject": scene.subject, "action": scene.action}
     said = {name: int(seen[name].log_softmax(1).mean(0).argmax()) for name in right}
-    return Answers(**{name: said[name] == label for name, label in right.items()})
+    return JudgeAnswers(**{name: said[name] == label for name, label in right.items()})

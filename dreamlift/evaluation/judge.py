@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.io.presets import checked
-from core.io.weights import CONFIG, fill, load_folder, save_folder
+from core.io.presets import validate
+from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
-from core.toybox.scenes import COLOUR_NAMES, index_of
+from core.toybox.scenes import COLOR_NAMES, index_of
 from core.toybox.subjects import SUBJECTS
 
 SECTOR = 45  # degrees of azimuth
@@ -27,7 +27,7 @@ SPINNING = index_of(ACTIONS, "spinning")
 LABELS: dict[str, tuple[str, ...]] = {
     "subject": tuple(subject.name for subject in SUBJECTS),
     "action": tuple(action.name for action in ACTIONS),
-    "colour": COLOUR_NAMES,
+    "color": COLOR_NAMES,
     "background": tuple(backdrop.name for backdrop in BACKDROPS),
     "view": tuple(f"{azimuth} degrees" for azimuth in range(0, 360, SECTOR)),
 }
@@ -58,7 +58,7 @@ class JudgeConfig(BaseModel):
 
 
 class Judge(nn.Module):
-    """Says of an image who does what, with what colour, where, seen from where; of a clip, what is done.
+    """Says of an image who does what, with what color, where, seen from where; of a clip, what is done.
 
     The action of a clip is read from motion alone: the head sees by what the frames' features differ from
     their mean over the clip, so that all still clips look alike to it. Its last class, `none`, is for clips
@@ -123,8 +123,8 @@ class Judge(nn.Module):
             raise UserError(
                 f"The judge in {folder} knows another toybox: make it anew with dreamlift train judge."
             )
-        judge = cls(checked(stored.config.get("network"), JudgeConfig, folder / CONFIG))
-        fill(judge, stored.tensors, folder)
+        judge = cls(validate(stored.config.get("network"), JudgeConfig, folder / CONFIG))
+        load_weights(judge, stored.tensors, folder)
         return judge.to(device).eval()
 
 
@@ -141,7 +141,7 @@ class MotionHead(nn.Module):
         self.outlet = nn.Linear(2 * width, classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        # Not normalised: how far a feature moves tells actions apart.
+        # Not normalized: how far a feature moves tells actions apart.
         change = features - features.mean(dim=1, keepdim=True)
         x = self.inlet(self.dropout(change)).transpose(1, 2)
         x = F.relu(self.first(x))

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.training.data import Shards
-from core.training.trainer import Budget, examples
+from core.training.trainer import Budget, batch_indices
 from dreamlift.evaluation.judge import LABELS, Judge, JudgeConfig, view_labels
 
 BATCH, TEXTURELESS_BATCH, CLIP_BATCH = 64, 32, 64
 RATE, CLIP_RATE = 2e-3, 1e-3
 WARM = 0.03  # share of the run in which the rate grows
 IMAGE_SHARE = 0.75  # of the time
-WEIGHTS = {"subject": 1.0, "action": 3.0, "colour": 1.5, "background": 0.5, "view": 1.0}  # by difficulty
+WEIGHTS = {"subject": 1.0, "action": 3.0, "color": 1.5, "background": 0.5, "view": 1.0}  # by difficulty
 MOTION = "motion."  # before the names of the motion head's weights
 PASSES = 2  # differently disturbed copies of every clip's features
 KEPT = 0.04  # last share of the data, never trained on: whole records, since shards are in their order
@@ -26,10 +26,10 @@ KEPT_AT_LEAST = 32
 OnProgress = Callable[[str, float], None]  # what is done, which share of it
 
 
-class LabelledShards(Shards):
+class JudgeShards(Shards):
     """Shards with what the judge is asked about."""
 
-    COLUMNS = (*Shards.COLUMNS, "subject", "action", "colour", "background")
+    COLUMNS = (*Shards.COLUMNS, "subject", "action", "color", "background")
 
     def labels(self, index: Tensor) -> dict[str, Tensor]:
         """index: (B,) on the CPU -> labels (B,) of every head, -1 where there is none."""
@@ -43,9 +43,9 @@ class LabelledShards(Shards):
 
 
 def train_judge(
-    images: LabelledShards,
-    textureless: LabelledShards,
-    clips: LabelledShards,
+    images: JudgeShards,
+    textureless: JudgeShards,
+    clips: JudgeShards,
     budget: Budget,
     config: JudgeConfig | None = None,
     seed: int = 0,
@@ -85,8 +85,8 @@ def train_judge(
     actions = clips.columns["action"][: clips.trained].repeat(2)
 
     def clip_loss(step: int) -> Tensor:
-        index = examples(len(actions), CLIP_BATCH, seed + 1, step).to(actions.device)
-        loops, labels = mixed(features[:, index].float(), actions[index], judge.none)
+        index = batch_indices(len(actions), CLIP_BATCH, seed + 1, step).to(actions.device)
+        loops, labels = motion_batch(features[:, index].float(), actions[index], judge.none)
         return _loss(judge.motion(loops), labels)
 
     minutes = budget.minutes
@@ -101,8 +101,8 @@ def train_judge(
 
 def _learn_images(
     judge: Judge,
-    images: LabelledShards,
-    textureless: LabelledShards,
+    images: JudgeShards,
+    textureless: JudgeShards,
     budget: Budget,
     seed: int,
     on_progress: OnProgress,
@@ -111,10 +111,10 @@ def _learn_images(
     batches = ((images, BATCH), (textureless, TEXTURELESS_BATCH))
 
     def loss(step: int) -> Tensor:
-        drawn = [(shards, examples(shards.trained, batch, seed, step)) for shards, batch in batches]
+        drawn = [(shards, batch_indices(shards.trained, batch, seed, step)) for shards, batch in batches]
         both = [shards.labels(index) for shards, index in drawn]
         labels = {name: torch.cat([rows[name] for rows in both]) for name in WEIGHTS}
-        seen = disturbed(torch.cat([shards.pixels(index) for shards, index in drawn]))
+        seen = augment(torch.cat([shards.pixels(index) for shards, index in drawn]))
         said = judge(seen.contiguous(memory_format=torch.channels_last))  # a third faster on a CPU
         return torch.stack(
             [weight * _loss(said[name], labels[name]) for name, weight in WEIGHTS.items()]
@@ -128,11 +128,11 @@ def _learn_images(
 
 @torch.no_grad()
 def accuracy(
-    judge: Judge, images: LabelledShards, textureless: LabelledShards, clips: LabelledShards
+    judge: Judge, images: JudgeShards, textureless: JudgeShards, clips: JudgeShards
 ) -> dict[str, float]:
     """Share of right answers on the data kept from training, by head.
 
-    "subject, textureless" and "action, textureless" are those of grey images, "motion" the action of clips.
+    "subject, textureless" and "action, textureless" are those of gray images, "motion" the action of clips.
     """
     bare = {f"{name}, textureless": name for name in ("subject", "action")}
     right: dict[str, list[Tensor]] = {name: [] for name in (*LABELS, *bare, "motion")}
@@ -147,7 +147,7 @@ def accuracy(
     return {name: torch.cat(parts).float().mean().item() for name, parts in right.items()}
 
 
-def disturbed(images: Tensor) -> Tensor:
+def augment(images: Tensor) -> Tensor:
     """Images (B,3,H,W), or loops (B,3,F,H,W) alike in every frame, disturbed a little as samplers do.
 
     All are moved by up to two pixels and up to twice softened more or less, for what is drawn or distilled is
@@ -169,7 +169,7 @@ def disturbed(images: Tensor) -> Tensor:
     return noisy.addcmul_(frames, 0.94 + 0.12 * contrast)
 
 
-def mixed(features: Tensor, labels: Tensor, none: int) -> tuple[Tensor, Tensor]:
+def motion_batch(features: Tensor, labels: Tensor, none: int) -> tuple[Tensor, Tensor]:
     """A batch for the motion head from features (P,B,F,V) of P disturbed copies of each loop.
 
     Every loop begins anywhere. In a quarter of the batch the frames stand still (one moment as the copies
@@ -195,14 +195,14 @@ def _frames(clips: Shards, index: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _features(judge: Judge, clips: LabelledShards) -> Tensor:
+def _features(judge: Judge, clips: JudgeShards) -> Tensor:
     """float16 (2N,F,V) of the clips to train on, then of their mirror images: actions have no handedness.
 
     Disturbed once more at every call.
     """
     plain, mirrored = [], []
     for index in torch.arange(clips.trained).split(16):
-        frames = disturbed(_frames(clips, index)).transpose(1, 2)
+        frames = augment(_frames(clips, index)).transpose(1, 2)
         for parts, seen in ((plain, frames), (mirrored, frames.flip(-1))):
             folded = seen.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             parts.append(judge.frame_features(folded).unflatten(0, frames.shape[:2]).half())
@@ -225,7 +225,7 @@ def _descend(
     """AdamW on `loss(step)`; the rate grows for `WARM` of the budget, then falls to zero as a cosine."""
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     began, step = time.monotonic(), 0
-    while (done := budget.done(step, time.monotonic() - began)) < 1:
+    while (done := budget.is_spent(step, time.monotonic() - began)) < 1:
         fall = 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = rate * fall * min(1.0, max(done, 1e-3) / WARM)

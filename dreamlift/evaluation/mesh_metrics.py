@@ -1,4 +1,4 @@
-"""What a mesh is worth beside the true object: silhouettes, colours, sides, volume and surface."""
+"""What a mesh is worth beside the true object: silhouettes, colors, sides, volume and surface."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.spatial import KDTree
 
 from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import ring, views_of
-from dream3d.meshing.preview import photograph
+from dream3d.meshing.pipeline import orbit_cameras, views_of
+from dream3d.meshing.preview import render_mesh
 from dream3d.meshing.rasterizer import fragments
 
 VIEWS, SIZE = 8, 64  # azimuths at which pictures are compared, pixels
-GREY = 0.75  # behind what is compared
+GRAY = 0.75  # behind what is compared
 VOXELS = 64  # along the longest side, for the volume
 POINTS = 4000  # on each surface, for the Chamfer distance
 
@@ -35,10 +35,10 @@ class ObjectMeasures(BaseModel):
 
 def measure(mesh: Mesh, truth: Mesh) -> ObjectMeasures:
     """Compares two meshes in the world's canonical place; alignment is a similarity found by ICP."""
-    views = views_of(ring(VIEWS))
-    mine, true = (photograph(each, views, SIZE, background=GREY) for each in (mesh, truth))
+    views = views_of(orbit_cameras(VIEWS))
+    mine, true = (render_mesh(each, views, SIZE, background=GRAY) for each in (mesh, truth))
     ious = [mask_iou(one > 0.5, other > 0.5) for one, other in zip(mine.opacity, true.opacity, strict=True)]
-    apart = np.square(mine.colour[:, None] - true.colour[None]).mean((2, 3, 4))
+    apart = np.square(mine.color[:, None] - true.color[None]).mean((2, 3, 4))
     aligned = _aligned(mesh, truth)
     return ObjectMeasures(
         silhouette_iou=float(np.mean(ious)),
@@ -78,7 +78,7 @@ def volume_iou(first: trimesh.Trimesh, second: trimesh.Trimesh) -> float:
 
 
 def solid(surface: trimesh.Trimesh, low: NDArray, spacing: float) -> NDArray[np.bool_]:
-    """(VOXELS+1,)*3 in the order x, y, z: which cubes' centres a closed surface encloses.
+    """(VOXELS+1,)*3 in the order x, y, z: which cubes' centers a closed surface encloses.
 
     Every column along z is cut by the surface's triangles; between an odd cut and the next one is inside.
     """
@@ -98,15 +98,15 @@ def solid(surface: trimesh.Trimesh, low: NDArray, spacing: float) -> NDArray[np.
 def pictures_for_a_judge(mesh: Mesh, textureless: bool) -> torch.Tensor:
     """(5,3,64,64) in [-1, 1]: the mesh from 90 degrees right of its front to 90 left, over light blue.
 
-    textureless: grey under a light, so that only the shape is seen.
+    textureless: gray under a light, so that only the shape is seen.
     """
     from core.toybox.backdrops import BACKDROPS
 
     (place,) = (b for b in BACKDROPS if b.short_name == "light blue")
-    cameras = ring(VIEWS)[torch.tensor([6, 7, 0, 1, 2])]
+    cameras = orbit_cameras(VIEWS)[torch.tensor([6, 7, 0, 1, 2])]
     if textureless:
         from dataclasses import replace
 
         mesh = replace(mesh, texture=np.full_like(mesh.texture, 200))
-    shown = photograph(mesh, views_of(cameras), SIZE, light=textureless, background=place.ground)
-    return torch.from_numpy(shown.colour).permute(0, 3, 1, 2) * 2 - 1
+    shown = render_mesh(mesh, views_of(cameras), SIZE, light=textureless, background=place.ground)
+    return torch.from_numpy(shown.color).permute(0, 3, 1, 2) * 2 - 1

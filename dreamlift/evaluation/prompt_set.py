@@ -12,7 +12,7 @@ from core.toybox.actions import ACTIONS
 from core.toybox.captions import articles, caption
 from core.toybox.dataset import FRAMES
 from core.toybox.render import Camera
-from core.toybox.scenes import COLOUR_NAMES, Scene, held_out, index_of, paint, random_scene
+from core.toybox.scenes import COLOR_NAMES, Scene, held_out, index_of, random_scene, render_scenes
 from core.toybox.subjects import SUBJECTS
 from dreamlift.evaluation.judge import Judge, view_labels
 
@@ -24,7 +24,7 @@ SWING = "on a swing"
 
 
 @dataclass(frozen=True)
-class Exam:
+class PromptSet:
     """Prompts with all that is said beside them: N scenes of one figure each, on a ground with its shadow."""
 
     scenes: list[Scene]
@@ -34,7 +34,7 @@ class Exam:
     phase: Tensor  # (N,), of a clip's first frame
 
     @classmethod
-    def draw(cls, count: int, held: bool, seed: int, swings: bool = False) -> Exam:
+    def draw(cls, count: int, held: bool, seed: int, swings: bool = False) -> PromptSet:
         """`count` random scenes of trained pairs or, with `held`, of held-out ones; of swings where asked."""
         rng = np.random.default_rng([seed, held, swings, 77])  # 77: not a training set's stream
         scenes = [_single(rng, held, swings) for _ in range(count)]
@@ -52,12 +52,12 @@ class Exam:
     def batches(self, size: int) -> list[slice]:
         return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
-    def truth(self) -> dict[str, Tensor]:
+    def true_labels(self) -> dict[str, Tensor]:
         """The right labels of every head, (N,), -1 where there is none."""
         columns = {
             "subject": [scene.subject for scene in self.scenes],
             "action": [scene.action for scene in self.scenes],
-            "colour": [scene.colour if scene.act.coloured else -1 for scene in self.scenes],
+            "color": [scene.color if scene.act.colored else -1 for scene in self.scenes],
             "background": [scene.backdrop for scene in self.scenes],
         }
         labels = {name: torch.tensor(values) for name, values in columns.items()}
@@ -73,15 +73,17 @@ class Exam:
             few = slice(start * each, (start + RENDERED) * each)
             camera = Camera(azimuth[few], torch.full_like(azimuth[few], ELEVATION))
             shadow = torch.ones(len(azimuth[few]), dtype=torch.bool)
-            pictures.append(paint(scenes[start : start + RENDERED], moments[few], camera, shadow, size)[0])
+            pictures.append(
+                render_scenes(scenes[start : start + RENDERED], moments[few], camera, shadow, size)[0]
+            )
         frames = torch.cat(pictures) * 2 - 1
-        return as_seen(frames.unflatten(0, (-1, each)).transpose(1, 2) if clips else frames)
+        return quantize_8bit(frames.unflatten(0, (-1, each)).transpose(1, 2) if clips else frames)
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """A caption of a single figure that names its colour, where the action has one, and its backdrop."""
-    colour = COLOUR_NAMES[scene.colour]
-    doings = [articles(phrase.replace("{c}", colour)) for phrase in scene.act.phrases]
+    """A caption of a single figure that names its color, where the action has one, and its backdrop."""
+    color = COLOR_NAMES[scene.color]
+    doings = [articles(phrase.replace("{c}", color)) for phrase in scene.act.phrases]
     places = tuple(articles(phrase) for phrase in scene.place.phrases)
     while True:
         text = caption(scene, rng)
@@ -92,15 +94,15 @@ def full_caption(scene: Scene, rng: np.random.Generator) -> str:
 def _single(rng: np.random.Generator, held: bool, swing: bool) -> Scene:
     scene = random_scene(rng, held)
     # Swings stand before plain backdrops: falling rain would be taken for a part of the figure.
-    while scene.company or (swing and not scene.place.plain):
+    while scene.group or (swing and not scene.place.plain):
         scene = random_scene(rng, held)
     if not swing:
         return scene
     subjects = [i for i, who in enumerate(SUBJECTS) if held_out(who.name, SWING) == held]
-    return Scene(int(rng.choice(subjects)), index_of(ACTIONS, SWING), scene.colour, scene.backdrop)
+    return Scene(int(rng.choice(subjects)), index_of(ACTIONS, SWING), scene.color, scene.backdrop)
 
 
-def as_seen(pixels: Tensor) -> Tensor:
+def quantize_8bit(pixels: Tensor) -> Tensor:
     """[-1, 1] in the 256 levels of a file, so that samples and renders are equally fine."""
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 

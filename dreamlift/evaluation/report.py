@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, computed_field
 from rich.table import Table
 from torch import Tensor
 
-from core.io.atomic import whole
+from core.io.atomic import atomic_write
 from dreamlift.evaluation.video_metrics import wilson
 
 
@@ -40,7 +40,7 @@ class Accuracy(BaseModel):
     renders: Share
 
 
-class Level(BaseModel):
+class LevelComparison(BaseModel):
     """A measure's mean over samples, and over the renders of the very same scenes."""
 
     unit: str
@@ -53,7 +53,7 @@ class Level(BaseModel):
         return self.samples / self.renders if self.renders else None
 
 
-class Item(BaseModel):
+class SampleReport(BaseModel):
     """One prompt, and what the judge saw where it should have seen `truth`."""
 
     prompt: str
@@ -79,9 +79,9 @@ class Report(BaseModel):
     device: str
     seconds: float  # of sampling
     accuracy: dict[str, Accuracy]
-    levels: dict[str, Level] = {}
+    levels: dict[str, LevelComparison] = {}
     swings: int = 0  # clips behind the levels that speak of swings
-    items: list[Item]
+    items: list[SampleReport]
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
     def table(self) -> Table:
@@ -103,7 +103,7 @@ class Report(BaseModel):
 
     def write(self, path: Path) -> None:
         """Writes the report as JSON. Raises UserError in an unwritable folder."""
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

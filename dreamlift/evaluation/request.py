@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Request(BaseModel):
+class EvaluationOptions(BaseModel):
     """The options of `dreamlift evaluate`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,7 @@
 """Measures of motion and of shares. None needs a model, so renders and samples are measured alike.
 
 Clips are (B,3,F,H,W) in [-1, 1] and show one figure in the middle of a backdrop. The backdrop is read off the
-clip itself: in each frame, a row's colour is the median of its `BAND` leftmost and rightmost pixels.
+clip itself: in each frame, a row's color is the median of its `BAND` leftmost and rightmost pixels.
 """
 
 from math import sqrt

@@ -4,31 +4,31 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes, camera
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, decode_camera, encode_attributes
 from core.condition import Condition
 from core.errors import UserError
 from tests.core.guidance.guided import condition
 
 
 def test_attributes_hold_the_documented_columns():
-    row = attributes(1, azimuth=90.0, elevation=30.0, phase=0.25, shadow=True)[0]
+    row = encode_attributes(1, azimuth=90.0, elevation=30.0, phase=0.25, shadow=True)[0]
     expected = [1, 0, 0.5, math.sqrt(3) / 2, 1, 1, 0, 1, 1, 0]
     torch.testing.assert_close(row, torch.tensor(expected), atol=1e-6, rtol=0)
-    assert attributes(1, shadow=False)[0].tolist() == [0] * 8 + [0, 1]
+    assert encode_attributes(1, shadow=False)[0].tolist() == [0] * 8 + [0, 1]
 
 
 def test_the_camera_is_read_back_from_the_rows():
     azimuth, elevation = torch.tensor([0.0, 90.0, -135.0, 180.0]), torch.tensor([0.0, 30.0, -60.0, 90.0])
-    turned, raised = camera(attributes(4, azimuth=azimuth, elevation=elevation))
+    turned, raised = decode_camera(encode_attributes(4, azimuth=azimuth, elevation=elevation))
     torch.testing.assert_close((turned - azimuth + 1) % 360, torch.ones(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(raised, elevation, atol=1e-4, rtol=0)
-    assert all(read.isnan().all() for read in camera(attributes(2, phase=0.5)))
+    assert all(read.isnan().all() for read in decode_camera(encode_attributes(2, phase=0.5)))
 
 
 def test_what_is_not_said_is_zero_and_leaves_other_groups_alone():
-    assert attributes(3).tolist() == [[0.0] * WIDTH] * 3
+    assert encode_attributes(3).tolist() == [[0.0] * WIDTH] * 3
     nan = math.nan
-    rows = attributes(
+    rows = encode_attributes(
         3,
         azimuth=torch.tensor([0.0, nan, 10.0]),
         elevation=torch.tensor([0.0, 5.0, nan]),
@@ -42,18 +42,18 @@ def test_what_is_not_said_is_zero_and_leaves_other_groups_alone():
 
 
 def test_phase_and_azimuth_are_periodic():
-    a = attributes(1, azimuth=-30.0, elevation=0.0, phase=1.125)
-    b = attributes(1, azimuth=330.0, elevation=0.0, phase=0.125)
+    a = encode_attributes(1, azimuth=-30.0, elevation=0.0, phase=1.125)
+    b = encode_attributes(1, azimuth=330.0, elevation=0.0, phase=0.125)
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
 def test_half_a_camera_and_impossible_elevation_are_refused():
     with pytest.raises(UserError, match="both"):
-        attributes(1, azimuth=10.0)
+        encode_attributes(1, azimuth=10.0)
     with pytest.raises(UserError, match="Elevation"):
-        attributes(2, azimuth=0.0, elevation=torch.tensor([0.0, 91.0]))
+        encode_attributes(2, azimuth=0.0, elevation=torch.tensor([0.0, 91.0]))
     with pytest.raises(ValueError, match="azimuth"):
-        attributes(3, azimuth=torch.zeros(2), elevation=0.0)
+        encode_attributes(3, azimuth=torch.zeros(2), elevation=0.0)
 
 
 def test_cat_pads_text_and_masks_the_padding():

@@ -11,7 +11,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
-from core.likelihood import dequantised, flow_likelihood, variational_bound
+from core.likelihood import dequantize, flow_likelihood, variational_bound
 
 SCHEDULE = NoiseSchedule.cosine(20)
 
@@ -113,9 +113,9 @@ def test_the_condition_and_guidance_reach_the_likelihood():
     )
 
 
-def test_dequantised_data_fills_its_bins_evenly():
+def test_dequantized_data_fills_its_bins_evenly():
     x = torch.tensor([-1.0, 1 / 3]).double().view(2, 1, 1, 1).expand(2, 1, 100, 100)
-    moved = dequantised(x, generators([0, 1]), levels=4) - x  # bins 2/3 wide
+    moved = dequantize(x, generators([0, 1]), levels=4) - x  # bins 2/3 wide
     assert moved.abs().max() <= 1 / 3
     counts = torch.histc(moved, bins=10, min=-1 / 3, max=1 / 3)
     assert counts.sum() == 20_000 and (counts - 2000).abs().max() < 5 * 2000**0.5

@@ -189,7 +189,7 @@ def test_network_calls():
         list(sampler(model, x, told, steps=5, **settings))
         assert len(model.network.asked) == calls
     model = denoiser()
-    timesteps = model.schedule.spaced(4, "karras")
+    timesteps = model.schedule.sampling_timesteps(4, "karras")
     states = list(ddim(model, x, told, timesteps=timesteps))
     assert [t for (t,) in model.network.asked] == timesteps == [state.t for state in states]
     assert not all(float(t).is_integer() for t in timesteps)
@@ -233,7 +233,7 @@ def test_the_caller_may_stop_early_and_keeps_gradient_mode():
 def test_sampling_may_start_midway():
     model = denoiser()
     x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
-    timesteps = model.schedule.spaced(10)
+    timesteps = model.schedule.sampling_timesteps(10)
     states = list(ddim(model, x, conditions(1), timesteps=timesteps))
     rest = list(ddim(model, states[3].x, conditions(1), timesteps=timesteps[4:]))
     assert torch.equal(rest[-1].x, states[-1].x)

@@ -1,4 +1,4 @@
-"""Fields whose shapes and colours are known in closed form, and what cameras see of them."""
+"""Fields whose shapes and colors are known in closed form, and what cameras see of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from core.toybox.camera import Camera, rays
 from dream3d.meshing.extract import Extraction, MeshOptions, extract_mesh
 from dream3d.meshing.rasterizer import Views
 
-CENTRE = (0.0, 1.0, 0.0)  # where the toybox's cameras look
+CENTER = (0.0, 1.0, 0.0)  # where the toybox's cameras look
 
 
 class Values(NamedTuple):
     density: Tensor
-    colour: Tensor
+    color: Tensor
 
 
 class Case(NamedTuple):
@@ -26,16 +26,16 @@ class Case(NamedTuple):
 
 
 class Formula(nn.Module):
-    """A field of two functions of points (M,3) relative to `CENTRE`, in a box of 2.5 m around it."""
+    """A field of two functions of points (M,3) relative to `CENTER`, in a box of 2.5 m around it."""
 
-    def __init__(self, density: Callable[[Tensor], Tensor], colour: Callable[[Tensor], Tensor]):
+    def __init__(self, density: Callable[[Tensor], Tensor], color: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.of = density, colour
-        centre = torch.tensor(CENTRE)
-        self.bounds = centre - 1.25, centre + 1.25
+        self.of = density, color
+        center = torch.tensor(CENTER)
+        self.bounds = center - 1.25, center + 1.25
 
     def forward(self, points: Tensor) -> Values:
-        local = points - torch.tensor(CENTRE)
+        local = points - torch.tensor(CENTER)
         return Values(*(of(local) for of in self.of))
 
 
@@ -44,7 +44,7 @@ def ball(points: Tensor) -> Tensor:
     return 80 * torch.sigmoid((0.8 - points.norm(dim=-1)) / 0.01)
 
 
-def smooth_colours(points: Tensor) -> Tensor:
+def smooth_colors(points: Tensor) -> Tensor:
     """That change slowly over directions and not with depth."""
     return 0.5 + 0.45 * torch.sin(torch.tensor([2.0, 1.5, 1.8]) * nn.functional.normalize(points, dim=-1))
 
@@ -52,10 +52,10 @@ def smooth_colours(points: Tensor) -> Tensor:
 def painted(points: Tensor) -> Tensor:
     """White with a red face on +z, a blue spot on +x and a green crown on +y."""
     direction = nn.functional.normalize(points, dim=-1)
-    colour = torch.ones_like(points)
+    color = torch.ones_like(points)
     for axis, paint in ((2, (1.0, 0.0, 0.0)), (0, (0.0, 0.0, 1.0)), (1, (0.0, 1.0, 0.0))):
-        colour[direction[:, axis] > 0.8] = torch.tensor(paint)
-    return colour
+        color[direction[:, axis] > 0.8] = torch.tensor(paint)
+    return color
 
 
 def cameras(count: int, elevation: float = 15.0) -> Views:
@@ -66,12 +66,12 @@ def cameras(count: int, elevation: float = 15.0) -> Views:
 
 
 def impacts(views: Views, size: int) -> np.ndarray:
-    """(N,size,size) how near each pixel's ray comes to `CENTRE`, in metres."""
+    """(N,size,size) how near each pixel's ray comes to `CENTER`, in meters."""
     eye, axes = np.asarray(views.eye), np.asarray(views.axes)
     directions = np.einsum("nij,hwj->nhwi", axes, rays(size).numpy())
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    to_centre = np.asarray(CENTRE) - eye[:, None, None]
-    return np.linalg.norm(np.cross(to_centre, directions), axis=-1)
+    to_center = np.asarray(CENTER) - eye[:, None, None]
+    return np.linalg.norm(np.cross(to_center, directions), axis=-1)
 
 
 def small_mesh(field: Formula) -> Extraction:
@@ -88,7 +88,7 @@ def extract() -> Callable[[Formula], Extraction]:
 
 @pytest.fixture(scope="session")
 def smooth_ball() -> Case:
-    field = Formula(ball, smooth_colours)
+    field = Formula(ball, smooth_colors)
     return Case(field, small_mesh(field))
 
 

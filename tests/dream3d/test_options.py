@@ -32,12 +32,12 @@ def test_what_does_not_fit_together_is_refused(values: dict, said: str) -> None:
 
 
 def test_changes_name_the_option_that_cannot_be() -> None:
-    assert GOOD.changed(loss="vsd", iterations=None).loss == "vsd"
-    assert [stage.guidance for stage in GOOD.changed(guidance=9.0).stages] == [9.0]
+    assert GOOD.with_changes(loss="vsd", iterations=None).loss == "vsd"
+    assert [stage.guidance for stage in GOOD.with_changes(guidance=9.0).stages] == [9.0]
     with pytest.raises(UserError, match="--iterations cannot be 0"):
-        GOOD.changed(iterations=0)
+        GOOD.with_changes(iterations=0)
     with pytest.raises(UserError, match="--loss cannot be 'magic'"):
-        GOOD.changed(loss="magic")
+        GOOD.with_changes(loss="magic")
 
 
 def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
@@ -50,16 +50,18 @@ def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
         ("vsd", True, 7.5),
         ("ism", False, 7.5),
     ]:
-        fitted = options.changed(loss=loss).fitted(takes_camera=False, latents=latents)
+        fitted = options.with_changes(loss=loss).with_model_defaults(takes_camera=False, latents=latents)
         assert {stage.scale for stage in fitted.stages} == {scale} and fitted.camera == "words"
-    assert {s.scale for s in options.changed(guidance=30.0).fitted(False, True).stages} == {30.0}
+    assert {s.scale for s in options.with_changes(guidance=30.0).with_model_defaults(False, True).stages} == {
+        30.0
+    }
 
 
 def test_the_camera_is_said_in_words_only_where_the_model_takes_no_other() -> None:
-    assert GOOD.fitted(takes_camera=True, latents=True) == GOOD
-    assert GOOD.fitted(takes_camera=False, latents=True).camera == "words"
+    assert GOOD.with_model_defaults(takes_camera=True, latents=True) == GOOD
+    assert GOOD.with_model_defaults(takes_camera=False, latents=True).camera == "words"
     unsaid = GOOD.model_copy(update={"camera": "unsaid"})
-    assert unsaid.fitted(takes_camera=False, latents=True).camera == "unsaid"
+    assert unsaid.with_model_defaults(takes_camera=False, latents=True).camera == "unsaid"
 
 
 def test_a_prompt_says_something() -> None:

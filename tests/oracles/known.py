@@ -10,7 +10,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 
 
-def told(value, batch):
+def empty_condition(value, batch):
     """A condition whose only token state is `value`."""
     tokens = torch.full((batch, 1, 1), value, dtype=torch.float64)
     mask = torch.ones(batch, 1, dtype=torch.bool)

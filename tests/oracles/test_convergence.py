@@ -6,7 +6,7 @@ import torch
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddim_inversion, dpm_solver, heun, unipc
-from tests.oracles.known import Mixture, Plane, told
+from tests.oracles.known import Mixture, Plane, empty_condition
 
 COUNT = 15
 SCHEDULES = {
@@ -32,7 +32,9 @@ def times(schedule, steps, noisy=NOISY, clean=CLEAN):
 def error(sampler, known, steps, **settings):
     t = times(known.schedule, steps)
     x = known.quantiles(t[0], COUNT)
-    states = sampler(known.denoiser(), x, told(0.0, COUNT), timesteps=t[:-1], end=t[-1], **settings)
+    states = sampler(
+        known.denoiser(), x, empty_condition(0.0, COUNT), timesteps=t[:-1], end=t[-1], **settings
+    )
     return rms(last(states) - known.flow(x, t[0], t[-1]))
 
 
@@ -74,7 +76,7 @@ def test_heun_begins_gently_where_a_cosine_schedule_does():
     start = known.schedule.timesteps - 1
     x = known.quantiles(start, COUNT)
     for steps, limit in ((5, 0.1), (20, 0.02)):
-        drawn = last(heun(known.denoiser(), x, told(0.0, COUNT), steps=steps))
+        drawn = last(heun(known.denoiser(), x, empty_condition(0.0, COUNT), steps=steps))
         assert rms(drawn - known.flow(x, start, -1)) < limit
 
 
@@ -89,7 +91,13 @@ def test_unipc_before_its_last_steps(variant, by):
         t = times(known.schedule, steps + by, clean=beyond)
         x = known.quantiles(t[0], COUNT)
         states = unipc(
-            known.denoiser(), x, told(0.0, COUNT), timesteps=t[:-1], end=t[-1], order=by, variant=variant
+            known.denoiser(),
+            x,
+            empty_condition(0.0, COUNT),
+            timesteps=t[:-1],
+            end=t[-1],
+            order=by,
+            variant=variant,
         )
         full = [state.x for state in states][steps - 1]
         errors[steps] = rms(full - known.flow(x, t[0], t[steps]))
@@ -112,7 +120,7 @@ def test_order_from_where_no_signal_is_left(name, sampler, expected):
     errors = {}
     for steps in (20, 40, 80):
         t = torch.linspace(top, clean, steps + 1, dtype=torch.float64).tolist()
-        states = sampler(known.denoiser(), x, told(0.0, COUNT), timesteps=t[:-1], end=clean)
+        states = sampler(known.denoiser(), x, empty_condition(0.0, COUNT), timesteps=t[:-1], end=clean)
         errors[steps] = rms(last(states) - known.flow(x, top, clean))
     assert order(errors) == pytest.approx(expected, abs=0.15)
 
@@ -123,7 +131,7 @@ def test_inversion_is_the_same_flow_upward():
     for steps in (30, 60, 120):
         t = times(known.schedule, steps)[::-1]
         x = known.quantiles(t[0], COUNT)
-        states = ddim_inversion(known.denoiser(), x, told(0.0, COUNT), timesteps=t[1:], start=t[0])
+        states = ddim_inversion(known.denoiser(), x, empty_condition(0.0, COUNT), timesteps=t[1:], start=t[0])
         errors[steps] = rms(last(states) - known.flow(x, t[0], t[-1]))
     assert order(errors) == pytest.approx(1, abs=0.1)
 
@@ -131,7 +139,7 @@ def test_inversion_is_the_same_flow_upward():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_iterated_inversion_undoes_ddim_exactly(name):
     known = Mixture(*SCHEDULES[name])
-    denoiser, condition, t = known.denoiser(), told(0.0, COUNT), times(known.schedule, 20)
+    denoiser, condition, t = known.denoiser(), empty_condition(0.0, COUNT), times(known.schedule, 20)
     x, off = known.quantiles(t[-1], COUNT), {}
     for iterations in (1, 3, 20):
         up = {"timesteps": t[-2::-1], "start": t[-1], "iterations": iterations}

@@ -17,14 +17,14 @@ from core.diffusion.denoiser import Denoiser, Prediction
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
-from tests.oracles.known import told
+from tests.oracles.known import empty_condition
 
 BATCH, SHAPE = 3, (3, 4, 4)
 EPS, X0, V, FLOW = Parameterization
 PREDICTION = {EPS: "epsilon", X0: "sample", V: "v_prediction"}
 BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2", "scaled_linear": "scaled_linear"}
 STABLE_DIFFUSION = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-CONDITION = told(0.0, BATCH)
+CONDITION = empty_condition(0.0, BATCH)
 
 
 class Network(nn.Module):
@@ -74,7 +74,10 @@ def test_ddim_with_zero_terminal_snr(steps, spacing):
     scheduler.set_timesteps(steps)
     schedule = NoiseSchedule.scaled_linear().zero_terminal_snr()
     states = ddim(
-        Denoiser(Network(), schedule, V), start(), CONDITION, timesteps=schedule.spaced(steps, spacing)
+        Denoiser(Network(), schedule, V),
+        start(),
+        CONDITION,
+        timesteps=schedule.sampling_timesteps(steps, spacing),
     )
     assert_same(last(states), theirs(scheduler, start(), Network()))
 
@@ -302,7 +305,7 @@ def test_published_sums(scheduler, settings, sampler, ends, mean, total):
     noise = {"generators": [torch.Generator().manual_seed(0)] * 4} if sampler is ddpm else {}
     timesteps = [t for t in reference.timesteps.tolist() if t > ends.get("end", -1)]
     run = {"timesteps": timesteps, **ends, **noise}
-    ours = last(sampler(denoiser, dummy_sample(), told(0.0, 4), **run))
+    ours = last(sampler(denoiser, dummy_sample(), empty_condition(0.0, 4), **run))
     for x in (expected, ours):
         assert x.abs().mean().item() == pytest.approx(mean, abs=1e-4)
         assert total is None or x.abs().sum().item() == pytest.approx(total, abs=1e-2)

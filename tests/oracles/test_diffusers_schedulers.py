@@ -88,7 +88,7 @@ def test_karras_levels(steps):
     scheduler = HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, use_karras_sigmas=True)
     scheduler.set_timesteps(steps)
     schedule = NoiseSchedule.linear()
-    ours = torch.tensor(schedule.spaced(steps, "karras"), dtype=torch.float64)
+    ours = torch.tensor(schedule.sampling_timesteps(steps, "karras"), dtype=torch.float64)
     sigmas, timesteps = scheduler.sigmas[:-1:2].double(), scheduler.timesteps[::2].double()
     torch.testing.assert_close((-schedule.log_snr(ours) / 2).exp(), sigmas, rtol=1e-3, atol=0)
     torch.testing.assert_close(ours, timesteps, rtol=0, atol=2e-2)
@@ -99,7 +99,7 @@ def test_karras_levels(steps):
 def test_spacing(steps, spacing):
     scheduler = DDIMScheduler(timestep_spacing=spacing)
     scheduler.set_timesteps(steps)
-    assert NoiseSchedule.linear().spaced(steps, spacing) == scheduler.timesteps.tolist()
+    assert NoiseSchedule.linear().sampling_timesteps(steps, spacing) == scheduler.timesteps.tolist()
 
 
 def test_add_noise():

@@ -11,7 +11,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
-from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0, damped_variance, uniform, variance
+from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0Reconstruction, damped_variance, uniform, variance
 
 MU, S, RENDER = 0.5, 0.3, -0.2
 SHAPE = (4, 3, 32, 32)
@@ -112,7 +112,7 @@ def test_the_gradient_of_sds(t, weight):
 def test_the_gradient_of_the_x0_form(t):
     """2 (x - E[x0 | x_t]) = 2 sigma^2 (x - mu) / V in the mean."""
     alpha, sigma, total = levels(t)
-    slope = gradient(X0(DENOISER, At(t)))
+    slope = gradient(X0Reconstruction(DENOISER, At(t)))
     deviation = 2 * sigma / alpha * alpha**2 * S**2 / total
     assert abs(slope.mean().item() - 2 * sigma**2 * (RENDER - MU) / total) < 5 * deviation / math.sqrt(COUNT)
 
@@ -121,7 +121,9 @@ def test_targets_of_many_steps_follow_the_probability_flow():
     """The exact flow carries x_t to mu + s (x_t - alpha mu) / sqrt(V)."""
     alpha, sigma, total = levels(600)
     condition, renders = data(), torch.full(SHAPE, RENDER, dtype=torch.float64)
-    said = X0(DENOISER, At(600), steps=200)(renders, condition, 0.0, torch.Generator().manual_seed(0))
+    said = X0Reconstruction(DENOISER, At(600), steps=200)(
+        renders, condition, 0.0, torch.Generator().manual_seed(0)
+    )
     mean = MU + S * alpha * (RENDER - MU) / math.sqrt(total)
     assert abs(said.x0.mean().item() - mean) < 0.005
     assert said.x0.std().item() == pytest.approx(S * sigma / math.sqrt(total), rel=0.03)
@@ -143,7 +145,7 @@ def test_guided_sds_is_sds_and_a_share_of_csd(scale):
     torch.testing.assert_close(whole, plain + (scale - 1) * classifier)
 
 
-@pytest.mark.parametrize("make", [SDS, SJC, X0])
+@pytest.mark.parametrize("make", [SDS, SJC, X0Reconstruction])
 def test_sds_and_its_kin_collapse_to_the_mode(make):
     x = descend(make(DENOISER, At(500)))
     assert x.mean().item() == pytest.approx(MU, abs=0.01)

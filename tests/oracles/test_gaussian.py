@@ -11,7 +11,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.losses import simple_loss
 from core.samplers import ddim, ddpm, noise_like
-from tests.oracles.known import Gaussian, told
+from tests.oracles.known import Gaussian, empty_condition
 
 PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
 MU, S = 0.7, 0.4
@@ -44,7 +44,7 @@ def optimal(schedule, parameterization=Parameterization.EPS):
 
 
 def mean_is(mu, batch=BATCH):
-    return told(mu, batch)
+    return empty_condition(mu, batch)
 
 
 def generators(seed):

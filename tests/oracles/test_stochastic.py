@@ -9,7 +9,7 @@ import torch
 from core.diffusion.denoiser import Prediction
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddpm, heun, noise_like
-from tests.oracles.known import Gaussian, told
+from tests.oracles.known import Gaussian, empty_condition
 
 MU, S = 0.7, 0.4
 BATCH, SHAPE = 4, (1, 100, 100)
@@ -62,7 +62,9 @@ def test_the_right_variance_makes_few_ancestral_steps_exact(name, steps):
     run = {"steps": steps, "generators": generators(50)}
     start_std = math.sqrt(schedule.alpha(999).item() ** 2 * S**2 + schedule.sigma(999).item() ** 2)
     x = schedule.alpha(999).item() * MU + start_std * start()
-    states = list(ddpm(LearnedVariance(schedule, path), x, told(MU, BATCH), variance="learned", **run))
+    states = list(
+        ddpm(LearnedVariance(schedule, path), x, empty_condition(MU, BATCH), variance="learned", **run)
+    )
     for state, s in zip(states[:-1], path[1:], strict=False):
         alpha, sigma = schedule.alpha(s).item(), schedule.sigma(s).item()
         assert_distributed(state.x, alpha * MU, math.sqrt(alpha**2 * S**2 + sigma**2))
@@ -76,7 +78,7 @@ CHURN = {"s_churn": 8.0, "s_tmin": 0.05, "s_tmax": 50.0, "s_noise": 1.007}
 def test_heun_with_churn_is_edms_algorithm_2():
     """Karras et al. 2022, algorithm 2 in NumPy, with the same noise and D(x; sigma) in closed form."""
     schedule = NoiseSchedule.karras()
-    timesteps = schedule.spaced(18, "karras")
+    timesteps = schedule.sampling_timesteps(18, "karras")
     inverse = 1 / 7
     ramp = np.arange(18) / 17
     levels = (80.0**inverse + ramp * (0.002**inverse - 80.0**inverse)) ** 7
@@ -102,7 +104,12 @@ def test_heun_with_churn_is_edms_algorithm_2():
 
     denoiser = Gaussian(schedule, s=S).denoiser()
     ours = heun(
-        denoiser, 80.0 * start(), told(MU, BATCH), timesteps=timesteps, generators=generators(50), **CHURN
+        denoiser,
+        80.0 * start(),
+        empty_condition(MU, BATCH),
+        timesteps=timesteps,
+        generators=generators(50),
+        **CHURN,
     )
     np.testing.assert_allclose(last(ours).numpy(), x, rtol=1e-9, atol=1e-9)
 
@@ -116,15 +123,19 @@ def test_churn_is_the_same_on_any_schedule(name):
         *timesteps, end = schedule.t_of_log_snr(log_snr).tolist()
         x = schedule.alpha(timesteps[0]) * MU + schedule.sigma(timesteps[0]) * start()
         run = {"timesteps": timesteps, "end": end, "generators": generators(50), **CHURN}
-        states = heun(Gaussian(schedule, s=S).denoiser(), x, told(MU, BATCH), **run)
+        states = heun(Gaussian(schedule, s=S).denoiser(), x, empty_condition(MU, BATCH), **run)
         ended.append(last(states) / schedule.alpha(end))
     torch.testing.assert_close(*ended, rtol=1e-9, atol=1e-9)
 
 
 def test_churn_leaves_the_distribution_what_it_is():
     schedule = NoiseSchedule.karras()
-    run = {"timesteps": schedule.spaced(150, "karras"), "s_churn": 15.0, "generators": generators(50)}
-    x = last(heun(Gaussian(schedule, s=S).denoiser(), 80.0 * start(), told(MU, BATCH), **run))
+    run = {
+        "timesteps": schedule.sampling_timesteps(150, "karras"),
+        "s_churn": 15.0,
+        "generators": generators(50),
+    }
+    x = last(heun(Gaussian(schedule, s=S).denoiser(), 80.0 * start(), empty_condition(MU, BATCH), **run))
     assert abs(torch.corrcoef(torch.stack([x.flatten(), start().flatten()]))[0, 1]) < 0.2
     assert abs(x.mean().item() - MU) < 0.02 * S
     assert abs(x.std().item() / S - 1) < 0.02

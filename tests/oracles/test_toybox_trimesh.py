@@ -9,10 +9,16 @@ import trimesh
 from trimesh.ray.ray_triangle import RayMeshIntersector
 
 from core.toybox.camera import Camera, rays
-from core.toybox.ray_intersections import TILE, BallHits, ConeHits, CubeHits, Screen
+from core.toybox.ray_intersections import (
+    TILE,
+    BallIntersections,
+    ConeIntersections,
+    CubeIntersections,
+    PixelGrid,
+)
 from core.toybox.render import render
 from core.toybox.scenes import Scene
-from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 
 SIZE = 32
 # Edges of the icosphere subtend up to 0.16 rad: its faces lie up to 1 - cos(0.09) = 0.4% of the radius
@@ -24,8 +30,8 @@ def meshes(solids: Solids) -> list[trimesh.Trimesh]:
     """Unit meshes through the inverse of a solid's matrix; for round cones the hull of two balls."""
     found = []
     for part, unit in ((solids.ellipsoids, SPHERE), (solids.boxes, trimesh.creation.box((2, 2, 2)))):
-        for matrix, centre in zip(part.matrix.double().numpy(), part.centre.double().numpy(), strict=True):
-            vertices = unit.vertices @ np.linalg.inv(matrix).T + centre
+        for matrix, center in zip(part.matrix.double().numpy(), part.center.double().numpy(), strict=True):
+            vertices = unit.vertices @ np.linalg.inv(matrix).T + center
             found.append(trimesh.Trimesh(vertices, unit.faces, process=False))
     cones = solids.cones
     for row in zip(*(x.double().numpy() for x in (cones.a, cones.b, cones.ra, cones.rb)), strict=True):
@@ -59,7 +65,7 @@ def cast(solids: Solids, camera: Camera) -> Seen:
 
 
 def random_solids(rng: np.random.Generator) -> Solids:
-    s = Sculptor(1)
+    s = SceneBuilder(1)
     world = Frame.world(1)
     for _ in range(8):
         turn = rotation("x", rng.uniform(0, 360)) @ rotation("z", rng.uniform(0, 360))
@@ -106,7 +112,7 @@ def test_a_fox_with_a_game_controller() -> None:
 @pytest.mark.parametrize("kind", ["ball", "box", "cone"])
 def test_normals(kind: str) -> None:
     """Of one solid, for every ray that hits it."""
-    s = Sculptor(1)
+    s = SceneBuilder(1)
     frame = Frame.world(1).child((0, 1, 0), rotation("y", 30) @ rotation("x", 50))
     if kind == "ball":
         s.ball(frame, (0, 0, 0), (0.9, 0.5, 0.3), (1, 1, 1))
@@ -117,11 +123,11 @@ def test_normals(kind: str) -> None:
     solids = s.solids()
     camera = Camera(torch.tensor([15.0]), torch.tensor([20.0]))
     eye, axes = camera.axes()
-    screen = Screen(SIZE, "cpu")
+    screen = PixelGrid(SIZE, "cpu")
     hits = {
-        "ball": lambda: BallHits(solids.ellipsoids, eye, axes, screen),
-        "box": lambda: CubeHits(solids.boxes, eye, axes, screen),
-        "cone": lambda: ConeHits(solids.cones, eye, axes, screen),
+        "ball": lambda: BallIntersections(solids.ellipsoids, eye, axes, screen),
+        "box": lambda: CubeIntersections(solids.boxes, eye, axes, screen),
+        "cone": lambda: ConeIntersections(solids.cones, eye, axes, screen),
     }[kind]()
     pair, ray = torch.nonzero(hits.depth.isfinite(), as_tuple=True)
     tile = hits.slot[pair]

@@ -14,7 +14,7 @@ from core.diffusion.denoiser import Denoiser, Prediction
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.likelihood import variational_bound
-from core.losses import discretised_log_likelihood, hybrid_loss, prior_bits, reverse_step_bits, vlb_loss
+from core.losses import discretized_log_likelihood, hybrid_loss, prior_bits, reverse_step_bits, vlb_loss
 from core.samplers import noise_like
 
 T = 20
@@ -218,12 +218,12 @@ def test_reverse_step_of_the_true_x0_and_posterior_variance_costs_nothing():
 
 @pytest.mark.parametrize("levels", [2, 16, 256])
 @pytest.mark.parametrize("mean", [-1.7, -1.0, 0.003, 0.8, 3.0])
-def test_discretised_gaussian(mean, levels):
+def test_discretized_gaussian(mean, levels):
     """All levels together have probability 1; each that of its bin, where SciPy can still tell it from 0."""
     deviation = np.array([0.002, 0.03, 0.5, 4.0])
     x = np.linspace(-1, 1, levels)
     log_variance = torch.from_numpy(2 * np.log(deviation))
-    ours = discretised_log_likelihood(
+    ours = discretized_log_likelihood(
         torch.from_numpy(x)[:, None], torch.tensor(mean, dtype=torch.float64), log_variance, levels
     ).numpy()
     assert np.isfinite(ours).all()
@@ -239,12 +239,12 @@ def test_discretised_gaussian(mean, levels):
     np.testing.assert_allclose(ours[known], np.log(expected[known]), rtol=1e-6, atol=1e-6)
 
 
-def test_discretised_gaussian_in_float32_far_from_the_data():
+def test_discretized_gaussian_in_float32_far_from_the_data():
     """As an untrained network may have it: gradients stay finite, and lead towards the data."""
     mean = torch.linspace(-20, 20, 9, requires_grad=True)
     log_variance = torch.full((9,), -12.0, requires_grad=True)
     for level in (-1.0, 10 / 127.5 - 1, 1.0):
-        log_likelihood = discretised_log_likelihood(torch.full((9,), level), mean, log_variance)
+        log_likelihood = discretized_log_likelihood(torch.full((9,), level), mean, log_variance)
         gradients = torch.autograd.grad(log_likelihood.sum(), [mean, log_variance])
         assert log_likelihood.isfinite().all() and all(g.isfinite().all() for g in gradients)
         outside = (mean.detach() - level).abs() > 0.1

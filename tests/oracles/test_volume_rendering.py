@@ -9,25 +9,25 @@ from torch import Tensor
 
 from core.toybox import camera as toybox
 from core.toybox import render as caster
-from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 from dream3d.nerf.cameras import TARGET, Cameras, Orbit
-from dream3d.nerf.radiance_fields import Field, FieldValues, VoxelField
+from dream3d.nerf.radiance_fields import DensityAndColor, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render, render_weights
 
-COLOUR = torch.tensor([0.2, 0.6, 0.9])
+COLOR = torch.tensor([0.2, 0.6, 0.9])
 BACKGROUND = torch.tensor([1.0, 0.5, 0.0])
 
 
-class UniformBall(Field):
-    """Constant density and colour in a ball."""
+class UniformBall(RadianceField):
+    """Constant density and color in a ball."""
 
-    def __init__(self, centre: Tensor, radius: float, density: float) -> None:
+    def __init__(self, center: Tensor, radius: float, density: float) -> None:
         super().__init__()
-        self.centre, self.radius, self.inside = centre, radius, density
+        self.center, self.radius, self.inside = center, radius, density
 
-    def forward(self, points: Tensor) -> FieldValues:
-        density = self.inside * ((points - self.centre).norm(dim=-1) < self.radius)
-        return FieldValues(density, COLOUR.expand_as(points))
+    def forward(self, points: Tensor) -> DensityAndColor:
+        density = self.inside * ((points - self.center).norm(dim=-1) < self.radius)
+        return DensityAndColor(density, COLOR.expand_as(points))
 
 
 @pytest.mark.parametrize(("radius", "density"), [(0.9, 0.3), (0.9, 2.0), (0.5, 9.0)])
@@ -35,21 +35,21 @@ def test_a_uniform_ball(radius: float, density: float) -> None:
     """Along a chord at impact b: opacity 1 - exp(-2 d sqrt(R^2 - b^2)), and the mean depth of an exponential
     distribution cut off at the chord's end."""
     cameras = Orbit().sample(2, torch.Generator().manual_seed(0))
-    centre = torch.tensor(TARGET) + torch.tensor([0.1, -0.2, 0.15])
+    center = torch.tensor(TARGET) + torch.tensor([0.1, -0.2, 0.15])
     samples = 2048  # midpoints miss each end of a chord by at most half an interval
-    picture = render(UniformBall(centre, radius, density), cameras, 12, samples, BACKGROUND)
+    picture = render(UniformBall(center, radius, density), cameras, 12, samples, BACKGROUND)
 
     eye, directions = (x.double() for x in cameras.rays(12))
-    to_centre = (centre.double() - eye)[:, None, None]
-    along = (directions * to_centre).sum(-1)
-    impact = (to_centre - along[..., None] * directions).norm(dim=-1)
+    to_center = (center.double() - eye)[:, None, None]
+    along = (directions * to_center).sum(-1)
+    impact = (to_center - along[..., None] * directions).norm(dim=-1)
     half = (radius**2 - impact.square()).clamp(min=0).sqrt()
     opacity = 1 - torch.exp(-2 * density * half)
     assert 0.1 < (half > 0).double().mean() < 0.9
     bound = density * 4 / samples
     torch.testing.assert_close(picture.opacity[:, 0].double(), opacity, atol=bound, rtol=0)
-    colour = opacity[:, None] * COLOUR[:, None, None] + (1 - opacity[:, None]) * BACKGROUND[:, None, None]
-    torch.testing.assert_close(picture.colour.double(), colour, atol=bound, rtol=0)
+    color = opacity[:, None] * COLOR[:, None, None] + (1 - opacity[:, None]) * BACKGROUND[:, None, None]
+    torch.testing.assert_close(picture.color.double(), color, atol=bound, rtol=0)
 
     thick = half > 0.1  # elsewhere a mean over a few samples
     mean = along - half + 1 / density - 2 * half * (1 - opacity) / opacity.clamp(min=1e-9)
@@ -73,7 +73,7 @@ def test_weights_are_nerfaccs_and_so_are_their_gradients() -> None:
 
 
 def test_pictures_are_nerfaccs() -> None:
-    """The whole way from rays on, every sample evaluated: colour, opacity, depth and the grid's gradient."""
+    """The whole way from rays on, every sample evaluated: color, opacity, depth and the grid's gradient."""
     generator = torch.Generator().manual_seed(1)
     field = VoxelField(12)
     with torch.no_grad():
@@ -91,9 +91,9 @@ def test_pictures_are_nerfaccs() -> None:
     edges = near[:, None] + (far - near)[:, None] * torch.linspace(0, 1, samples + 1)
     starts, ends = edges[:, :-1], edges[:, 1:]
     points = origins[:, None] + directions[:, None] * ((starts + ends) / 2)[..., None]
-    density, colour = field(points.reshape(-1, 3))
+    density, color = field(points.reshape(-1, 3))
     weights, _, _ = render_weight_from_density(starts, ends, density.reshape(-1, samples))
-    seen = accumulate_along_rays(weights, colour.reshape(-1, samples, 3))
+    seen = accumulate_along_rays(weights, color.reshape(-1, samples, 3))
     opacity = accumulate_along_rays(weights)
     distance = accumulate_along_rays(weights, ((starts + ends) / 2)[..., None])
 
@@ -101,7 +101,7 @@ def test_pictures_are_nerfaccs() -> None:
         return values.reshape(3, size, size, -1).permute(0, 3, 1, 2)
 
     over = image(seen + (1 - opacity) * BACKGROUND)
-    torch.testing.assert_close(picture.colour, over, atol=1e-5, rtol=0)
+    torch.testing.assert_close(picture.color, over, atol=1e-5, rtol=0)
     torch.testing.assert_close(picture.opacity, image(opacity), atol=1e-5, rtol=0)
     target = torch.as_tensor(cameras.target)
     forward = torch.nn.functional.normalize(target - eye, dim=-1).repeat_interleave(size * size, 0)
@@ -109,28 +109,28 @@ def test_pictures_are_nerfaccs() -> None:
     solid = picture.opacity > 0.01  # elsewhere both divide rounding errors
     torch.testing.assert_close(picture.depth[solid], depth[solid], atol=1e-3, rtol=0)
     by = torch.randn(over.shape, generator=generator)
-    (ours,) = torch.autograd.grad((picture.colour * by).sum(), field.grid)
+    (ours,) = torch.autograd.grad((picture.color * by).sum(), field.grid)
     (theirs,) = torch.autograd.grad((over * by).sum(), field.grid)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
-class Solid(Field):
+class Solid(RadianceField):
     """The ellipsoids and boxes of a toybox scene as a field, opaque inside."""
 
     def __init__(self, solids: Solids) -> None:
         super().__init__()
         self.solids = solids
 
-    def forward(self, points: Tensor) -> FieldValues:
+    def forward(self, points: Tensor) -> DensityAndColor:
         inside = torch.zeros(len(points), dtype=torch.bool)
         for part, order in ((self.solids.ellipsoids, 2), (self.solids.boxes, math.inf)):
-            for matrix, centre in zip(part.matrix, part.centre, strict=True):
-                inside |= torch.linalg.vector_norm((points - centre) @ matrix.T, order, dim=-1) < 1
-        return FieldValues(2000.0 * inside, torch.zeros_like(points))
+            for matrix, center in zip(part.matrix, part.center, strict=True):
+                inside |= torch.linalg.vector_norm((points - center) @ matrix.T, order, dim=-1) < 1
+        return DensityAndColor(2000.0 * inside, torch.zeros_like(points))
 
 
 def test_silhouettes_and_depths_are_the_toyboxs() -> None:
-    s = Sculptor(1)
+    s = SceneBuilder(1)
     world = Frame.world(1)
     s.ball(world, (0.2, 0.9, 0.3), (0.5, 0.3, 0.4), (1, 0, 0), rotation("z", 30))
     s.ball(world, (-0.3, 1.5, -0.2), 0.25, (0, 1, 0))

@@ -16,10 +16,10 @@ from diffusers import DDPMScheduler, DiffusionPipeline
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.pretrained.image_model import load_image_model
-from dream3d.distill import CSD, ISM, SDS, VSD, LinearAnnealing, space_of
+from dream3d.distill import CSD, ISM, SDS, VSD, LinearAnnealing, make_model_space
 from dream3d.distill.contract import noise_for
-from dream3d.optimization.build_loss import teacher_of
-from dream3d.optimization.view_conditioning import ViewTexts, ViewWords, camera_condition
+from dream3d.optimization.build_loss import build_distillation
+from dream3d.optimization.view_conditioning import ViewTextDenoiser, ViewTexts, camera_condition
 from dream3d.options import ObjectOptions, Stage
 from tests.conftest import ROOT
 
@@ -37,7 +37,7 @@ def test_the_gradient_is_that_of_diffusers_parts(name, request):
     guided = ClassifierFreeGuidance(model.denoiser, SCALE, away)
     ours = renders.clone().requires_grad_()
     generator = torch.Generator().manual_seed(5)
-    told = SDS(guided, LinearAnnealing((0.3, 0.6), (0.3, 0.6)), space_of(model.first_stage))(
+    told = SDS(guided, LinearAnnealing((0.3, 0.6), (0.3, 0.6)), make_model_space(model.first_stage))(
         ours, said, 0.0, generator
     )
     told.loss.backward()
@@ -76,17 +76,17 @@ def test_a_gradient_reaches_every_pixel_of_a_latent_model(sdxl):
     model = load_image_model(sdxl)
     renders = torch.zeros(1, 3, model.size, model.size, requires_grad=True)
     guided = ClassifierFreeGuidance(model.denoiser, SCALE, model.encode([""]))
-    space = space_of(model.first_stage)
+    space = make_model_space(model.first_stage)
     told = SDS(guided, LinearAnnealing(), space)(renders, model.encode(["a fox"]), 0.5, torch.Generator())
     told.loss.backward()
     assert (renders.grad.abs().sum(1) > 0).float().mean() > 0.99
-    assert told.picture().shape == renders.shape
+    assert told.to_images().shape == renders.shape
 
 
 def options(loss: str) -> ObjectOptions:
     stage = Stage(share=1, size=16, samples=8, grid=12)
     chosen = ObjectOptions(iterations=2, views=2, learning_rate=0.1, loss=loss, stages=(stage,))
-    return chosen.fitted(takes_camera=False, latents=True)
+    return chosen.with_model_defaults(takes_camera=False, latents=True)
 
 
 @pytest.mark.parametrize(("loss", "kind"), [("csd", CSD), ("ism", ISM), ("vsd", VSD), ("sds", SDS)])
@@ -98,7 +98,7 @@ def test_every_loss_hears_the_view_in_words(loss, kind, sdxl, monkeypatch):
     monkeypatch.setattr(
         type(network), "forward", lambda self, x, t, c: heard.append(c) or forward(self, x, t, c)
     )
-    teach = teacher_of(model, "a fox", options(loss), seed=0)
+    teach = build_distillation(model, "a fox", options(loss), seed=0)
     taught = teach(options(loss).stages[0])
     assert type(taught) is kind
     azimuth = torch.tensor([0.0, 180.0])
@@ -134,7 +134,7 @@ def test_words_replace_the_text_of_rows_that_say_a_camera():
         torch.tensor([0.0, 0.0, 0.0, math.nan]),
     )
     denoiser = Told()
-    ViewWords(denoiser, ViewTexts(condition(texts))).predict(None, None, rows)
+    ViewTextDenoiser(denoiser, ViewTexts(condition(texts))).predict(None, None, rows)
     assert denoiser.condition.tokens[:, 0, 0].tolist() == [0.0, 2.0, 0.5, 9.0]
     assert denoiser.condition.pooled[:, 0].tolist() == [0.0, 2.0, 0.5, 9.0]
     assert not denoiser.condition.attributes[:, :5].any()

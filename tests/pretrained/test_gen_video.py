@@ -19,7 +19,7 @@ from core.io.pictures import to_frames
 from core.io.sheet import contact_sheet
 from tests.pretrained.motion_checkpoints import motion_adapter
 from video.options import ClipOptions
-from video.pipelines.checkpoint_reference import pretrained_source
+from video.pipelines.checkpoint_reference import checkpoint_reference
 from video.record import CheckpointRecord, RunRecord
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,8 +50,8 @@ def picture(tmp_path: Path) -> Path:
 
 def drawn(model: Path, options: ClipOptions, seed: int) -> np.ndarray:
     """The frames of "a fox" by the same model without the command."""
-    loaded = pretrained_source(str(model)).open(options, torch.device("cpu"), force=True)
-    return to_frames(loaded.draw("a fox", seed, options, lambda state: None)[0].numpy())
+    loaded = checkpoint_reference(str(model)).open(options, torch.device("cpu"), force=True)
+    return to_frames(loaded.sample("a fox", seed, options, lambda state: None)[0].numpy())
 
 
 def check_files(folder: Path, frames: np.ndarray) -> RunRecord:
@@ -91,7 +91,7 @@ def test_a_clip_of_each_family(
     assert result.stderr.startswith("A clip needs about 0.0 GiB and ") and result.stderr.count("\n") == 2
     record = check_files(
         tmp_path,
-        drawn(folder, record_of(tmp_path).options.changed(image=picture if with_image else None), 3),
+        drawn(folder, record_of(tmp_path).options.with_changes(image=picture if with_image else None), 3),
     )
     assert record.preset == name and record.seed == 3 and record.size == (width, 32)
     assert record.options.guidance == {"ltx": 3.0, "modelscope": 9.0}.get(name, 6.0 if "cog" in name else 5.0)

@@ -14,7 +14,7 @@ import pytest
 from core.bundled import BUNDLED
 from core.errors import UserError
 from core.io.presets import load_preset
-from core.pretrained.hub import HubNames, kind, located
+from core.pretrained.hub import HubNames, checkpoint_kind, resolve_checkpoint
 from tests.conftest import ROOT
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -106,7 +106,7 @@ def test_an_id_is_fetched_once_and_only_what_is_needed(hub, tmp_path):
     folder = Path(ask(MODEL, tmp_path, hub))
     fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert fetched == {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
-    assert kind(folder) == "StableDiffusionPipeline"
+    assert checkpoint_kind(folder) == "StableDiffusionPipeline"
     assert ask(MODEL, tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1") == str(folder)
     assert ask(MODEL, tmp_path, "http://127.0.0.1:9") == str(folder)  # nobody there
 
@@ -156,15 +156,15 @@ def test_no_name_leads_to_an_id_that_left():
 def test_folders_and_files_are_themselves(tmp_path):
     file = tmp_path / "lora.safetensors"
     file.write_bytes(b"")
-    assert located(tmp_path) == tmp_path and located(str(file)) == file
+    assert resolve_checkpoint(tmp_path) == tmp_path and resolve_checkpoint(str(file)) == file
 
 
 def test_what_a_folder_holds(tmp_path, sdxl):
-    assert kind(sdxl) == "StableDiffusionXLPipeline"
-    assert kind(sdxl / "unet") == "UNet2DConditionModel"
-    assert kind(BUNDLED / "image") == "dreamlift"
+    assert checkpoint_kind(sdxl) == "StableDiffusionXLPipeline"
+    assert checkpoint_kind(sdxl / "unet") == "UNet2DConditionModel"
+    assert checkpoint_kind(BUNDLED / "image") == "dreamlift"
     with pytest.raises(UserError, match="is not a model's folder"):
-        kind(tmp_path)
+        checkpoint_kind(tmp_path)
     (tmp_path / "model_index.json").write_text("[")
     with pytest.raises(UserError, match="it is not JSON"):
-        kind(tmp_path)
+        checkpoint_kind(tmp_path)

@@ -24,7 +24,7 @@ from core.models.image_model import ImageModel
 from core.pretrained import first_stage
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.image_model import load_image_model
-from core.pretrained.sampling import Sampling
+from core.pretrained.sampling import CheckpointSampler
 from tests.pretrained import checkpoints
 
 PROMPTS = ["a fox on a swing", "two pandas, 1 guitar"]
@@ -64,7 +64,7 @@ def theirs_and_ours(folder: Path, steps=STEPS, guidance=GUIDANCE, negative=None)
             pictures = pipeline.vae.decode(theirs / pipeline.vae.config.scaling_factor).sample
     states = []
     drawn = load_image_model(folder).sample(
-        PROMPTS, steps=steps, guidance=guidance, negative=negative or "", seeds=SEEDS, on_state=states.append
+        PROMPTS, steps=steps, guidance=guidance, negative=negative or "", seeds=SEEDS, on_step=states.append
     )
     return (theirs, states[-1].x), (pictures.clamp(-1, 1), drawn)
 
@@ -110,7 +110,7 @@ def test_the_spacing_of_linspace_is_diffusers():
     config = {**checkpoints.STABLE_DIFFUSION_SCHEDULE, "timestep_spacing": "linspace"}
     scheduler = DDIMScheduler(**config)
     scheduler.set_timesteps(7)
-    assert Sampling.of(config).timesteps(7) == scheduler.timesteps.tolist()[:-1]
+    assert CheckpointSampler.from_config(config).timesteps(7) == scheduler.timesteps.tolist()[:-1]
 
 
 def test_the_network_is_told_text_and_time(sd_eps, sdxl, deepfloyd):
@@ -139,12 +139,12 @@ def test_latents_are_those_of_diffusers_and_have_a_gradient(sd_eps, sdxl):
         with torch.no_grad():
             theirs = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
         given = images.clone().requires_grad_()
-        ours = model.first_stage.latents(given)
+        ours = model.first_stage.to_latents(given)
         assert relative(ours.detach(), theirs) < 1e-5
         ours.sum().backward()
         assert given.grad.abs().min(dim=0).values.sum() > 0
         with pytest.raises(ValueError, match="multiples of 8"):
-            model.first_stage.latents(images[..., :60])
+            model.first_stage.to_latents(images[..., :60])
         with pytest.raises(ValueError, match=r"\(B,4,h,w\)"):
             model.first_stage.decode(torch.zeros(1, 3, 8, 8))
 
@@ -156,7 +156,7 @@ def test_means_and_deviations_of_latents_are_undone(tmp_path):
     stage = KLFirstStage(vae, torch.device("cpu"))
     images = torch.rand(1, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        raw, latents = vae.encode(images).latent_dist.mean, stage.latents(images)
+        raw, latents = vae.encode(images).latent_dist.mean, stage.to_latents(images)
         expected = (raw - torch.tensor([0.1, -0.2, 0.3, 0.4]).view(1, 4, 1, 1)) * 0.18215
         torch.testing.assert_close(latents, expected / torch.tensor([2.0, 3.0, 4.0, 5.0]).view(1, 4, 1, 1))
         torch.testing.assert_close(stage.decode(latents), vae.decode(raw).sample, atol=1e-4, rtol=1e-4)
@@ -184,7 +184,7 @@ def test_half_precision_weights_give_nearly_the_same(sd_eps):
     t = torch.tensor([300, 700])
     with torch.no_grad():
         exact, rounded = (m.denoiser(x, t, m.encode(PROMPTS)).eps for m in (full, half))
-        latents = half.first_stage.latents(torch.zeros(1, 3, 64, 64))
+        latents = half.first_stage.to_latents(torch.zeros(1, 3, 64, 64))
     assert rounded.dtype == latents.dtype == torch.float32
     assert 0 < relative(rounded, exact) < 0.05
 
@@ -288,15 +288,18 @@ def test_a_scheduler_of_another_network_is_refused(deepfloyd, tmp_path):
 def test_samplers_that_are_not_here_are_refused():
     for scheduler in (LCMScheduler(), TCDScheduler()):
         with pytest.raises(UserError, match="is distilled for"):
-            Sampling.of(scheduler.config)
+            CheckpointSampler.from_config(scheduler.config)
     for scheduler in (FlowMatchEulerDiscreteScheduler(), EDMEulerScheduler()):
         with pytest.raises(UserError, match="another process"):
-            Sampling.of(scheduler.config)
-    assert Sampling.of(PNDMScheduler(beta_schedule="scaled_linear").config).schedule.name == "scaled_linear"
+            CheckpointSampler.from_config(scheduler.config)
+    assert (
+        CheckpointSampler.from_config(PNDMScheduler(beta_schedule="scaled_linear").config).schedule.name
+        == "scaled_linear"
+    )
 
 
 def test_more_steps_than_the_offset_leaves_are_refused():
-    sampling = Sampling.of(checkpoints.STABLE_DIFFUSION_SCHEDULE)
+    sampling = CheckpointSampler.from_config(checkpoints.STABLE_DIFFUSION_SCHEDULE)
     assert sampling.timesteps(999)[0] == 999
     with pytest.raises(UserError, match="1000 steps are too many"):
         sampling.timesteps(1000)

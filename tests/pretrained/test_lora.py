@@ -80,4 +80,4 @@ def test_what_does_not_fit_or_is_not_there_is_refused(sd_eps, sdxl, deepfloyd, s
 def test_without_peft_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(lora, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install peft"):
-        lora.add(None, "a/b")
+        lora.add_lora(None, "a/b")

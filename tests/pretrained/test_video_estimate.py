@@ -16,9 +16,9 @@ from core.errors import UserError
 from core.io.machine import flop_counter, free_memory
 from tests.pretrained.test_video_pipelines import CPU, PROMPT, opened, options
 from video.cli import main
-from video.pipelines.cost import Cost, cost
-from video.pipelines.estimate import Estimate, estimate, expected
-from video.pipelines.families import family
+from video.pipelines.cost import Cost, measure_cost
+from video.pipelines.estimate import Estimate, check_memory, estimate_cost
+from video.pipelines.families import find_family
 
 GPU = torch.device("cuda")  # only named here, never used
 
@@ -27,11 +27,11 @@ def test_the_cost_of_a_network_in_closed_form() -> None:
     def network() -> nn.Module:
         return nn.Sequential(nn.Linear(100, 1000), nn.ReLU(), nn.Linear(1000, 10))
 
-    found = cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
+    found = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
     # The input stays, and while the activation works its input and output are there; weights do not count.
     assert found.memory == 4 * 10 * (100 + 1000 + 1000)
     assert found.flop == 2 * 10 * (100 * 1000 + 1000 * 10)
-    half = cost(network, lambda net: net(torch.empty(10, 100)), torch.bfloat16)
+    half = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.bfloat16)
     assert half.memory == found.memory / 2
     assert torch.get_default_dtype() == torch.float32
 
@@ -44,7 +44,9 @@ def test_a_backward_pass_holds_what_it_needs() -> None:
     def network() -> nn.Module:
         return nn.Sequential(*(nn.Sequential(nn.Linear(100, 100), nn.Sigmoid()) for _ in range(8)))
 
-    assert cost(network, call, torch.float32).memory > 4 * 10 * 100 * (1 + 8)  # every sigmoid's output
+    assert measure_cost(network, call, torch.float32).memory > 4 * 10 * 100 * (
+        1 + 8
+    )  # every sigmoid's output
 
 
 CLIPS = [
@@ -62,9 +64,9 @@ def test_it_is_what_a_run_takes(
 ) -> None:
     wanted = options(width, frames, steps=2)
     folder = video_folder(name)
-    found = family(folder)
+    found = find_family(folder)
     assert found
-    planned = estimate(folder, found, wanted, CPU)
+    planned = estimate_cost(folder, found, wanted, CPU)
     model = opened(folder, wanted)
     pipeline = model.pipeline
 
@@ -74,7 +76,7 @@ def test_it_is_what_a_run_takes(
 
     network = pipeline.unet if name == "modelscope" else pipeline.transformer
     flop, peaks = measured(network)
-    model.draw(PROMPT, 0, wanted, lambda state: None)
+    model.sample(PROMPT, 0, wanted, lambda state: None)
     assert sum(flop) == pytest.approx(planned.sampling.flop, rel=0.01)
     assert max(peaks) == pytest.approx(planned.sampling.memory, rel=0.2)
 
@@ -109,9 +111,9 @@ def test_decoding_takes_about_what_was_thought(
 ) -> None:
     wanted = options(width, frames)
     folder = video_folder(name)
-    found = family(folder)
+    found = find_family(folder)
     assert found
-    planned = estimate(folder, found, wanted, CPU).decoding
+    planned = estimate_cost(folder, found, wanted, CPU).decoding
     model = opened(folder, wanted)
     config = model.pipeline.vae.config
     channels = config.z_dim if name == "wan" else config.latent_channels
@@ -130,10 +132,10 @@ def test_memory_by_what_waits_on_the_cpu() -> None:
 
 
 def test_wans_decoder_counts_in_full_precision(video_folder: Callable[[str], Path]) -> None:
-    found = family(video_folder("wan"))
+    found = find_family(video_folder("wan"))
     assert found
-    full = estimate(video_folder("wan"), found, options(32, 5), CPU).weights
-    half = estimate(video_folder("wan"), found, options(32, 5, dtype="float16"), CPU).weights
+    full = estimate_cost(video_folder("wan"), found, options(32, 5), CPU).weights
+    half = estimate_cost(video_folder("wan"), found, options(32, 5, dtype="float16"), CPU).weights
     assert half == {
         "text_encoder": full["text_encoder"] / 2,
         "transformer": full["transformer"] / 2,
@@ -158,12 +160,12 @@ def test_what_does_not_fit_is_refused_with_advice(
 ) -> None:
     folder = video_folder("modelscope")
     wanted = options(32, 3)
-    found = family(folder)
+    found = find_family(folder)
     assert found
-    needed = estimate(folder, found, wanted, device).device_memory(None)
+    needed = estimate_cost(folder, found, wanted, device).device_memory(None)
     monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: int(short * needed))
     with pytest.raises(UserError, match=advice) as refused:
-        expected(folder, found, wanted, device)
+        check_memory(folder, found, wanted, device)
     assert "ModelScope needs about" in str(refused.value) and "--force" in str(refused.value)
 
 

@@ -13,12 +13,12 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file
 
-from core.samplers import State
+from core.samplers import SamplerState
 from video.options import ClipOptions
-from video.pipelines.families import family
+from video.pipelines.families import find_family
 from video.pipelines.load import load_pipeline
 from video.pipelines.pipelines import PipelineModel
-from video.pipelines.x0_estimate import Guess, noise_levels
+from video.pipelines.x0_estimate import X0Estimator, noise_levels
 
 CPU = torch.device("cpu")
 PROMPT, SEED = "a panda on a swing", 7
@@ -48,7 +48,7 @@ def options(width: int, frames: int, image: Path | None = None, **changes: Any) 
 
 
 def opened(folder: Path, wanted: ClipOptions) -> PipelineModel:
-    found = family(folder)
+    found = find_family(folder)
     assert found
     found.check(wanted)
     return load_pipeline(folder, found, wanted, CPU)
@@ -75,8 +75,8 @@ def test_a_seed_gives_what_the_pipeline_gives(
 ) -> None:
     wanted = options(width, frames, picture if with_image else None)
     model = opened(video_folder(name), wanted)
-    states: list[State] = []
-    clip = model.draw(PROMPT, SEED, wanted, states.append)
+    states: list[SamplerState] = []
+    clip = model.sample(PROMPT, SEED, wanted, states.append)
 
     reference = getattr(diffusers, pipeline).from_pretrained(video_folder(name))
     reference.set_progress_bar_config(disable=True)
@@ -102,20 +102,20 @@ def test_a_seed_gives_what_the_pipeline_gives(
     theirs = 2 * frames_of_reference.transpose(1, 2) - 1  # (1,F,3,H,W) in [0, 1] -> (1,3,F,H,W) in [-1, 1]
 
     assert clip.shape == theirs.shape == (1, 3, frames, 32, width)
-    assert theirs.std() > 0.05  # neither grey nor clipped everywhere
+    assert theirs.std() > 0.05  # neither gray nor clipped everywhere
     assert (clip - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert [(state.step, state.steps) for state in states] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     torch.testing.assert_close(model.decode(states[-1].x), clip, rtol=0, atol=0)
-    stills = model.stills(states[1].x0)
+    stills = model.preview_frames(states[1].x0)
     assert stills.shape[:2] == (1, 3) and stills.shape[3:] == (32, width) and 1 <= stills.shape[2] <= 4
 
 
 def test_half_precision_stays_close(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
-    full = opened(video_folder("cogvideox"), exact).draw(PROMPT, SEED, exact, lambda state: None)
+    full = opened(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
     model = opened(video_folder("cogvideox"), rough)
     assert {p.dtype for p in model.pipeline.transformer.parameters()} == {torch.bfloat16}
-    half = model.draw(PROMPT, SEED, rough, lambda state: None)
+    half = model.sample(PROMPT, SEED, rough, lambda state: None)
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().mean() < 0.1
 
@@ -151,7 +151,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     )
     wanted = options(32, 5, lora=(f"{tmp_path}@0.5",))
     model = opened(folder, wanted)
-    clip = model.draw(PROMPT, SEED, wanted, lambda state: None)
+    clip = model.sample(PROMPT, SEED, wanted, lambda state: None)
 
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
@@ -162,7 +162,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     for name, weight in plain.transformer.state_dict().items():
         torch.testing.assert_close(changed[name], weight, msg=name)
     bare = options(32, 5)
-    assert not torch.allclose(clip, opened(folder, bare).draw(PROMPT, SEED, bare, lambda state: None))
+    assert not torch.allclose(clip, opened(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
     assert f"{tmp_path}@0.5" in model.record.sha256
 
 
@@ -182,7 +182,7 @@ def test_the_guess_is_the_prediction_of_a_first_order_step(name: str) -> None:
     levels = noise_levels(scheduler)
     assert len(levels) == 6 and levels[-1][1] == 0
     generator = torch.Generator().manual_seed(0)
-    x, guess = torch.randn(2, 3, generator=generator), Guess(scheduler)
+    x, guess = torch.randn(2, 3, generator=generator), X0Estimator(scheduler)
     for step, t in enumerate(scheduler.timesteps):
         x0 = torch.randn(2, 3, generator=generator)
         alpha, sigma = levels[step]
@@ -196,5 +196,5 @@ def test_the_guess_is_the_prediction_of_a_first_order_step(name: str) -> None:
 def test_nothing_is_guessed_of_an_unknown_scheduler() -> None:
     scheduler = diffusers.ScoreSdeVeScheduler()
     x = torch.randn(3)
-    guess = Guess(scheduler)
+    guess = X0Estimator(scheduler)
     assert guess(0, x) is x and guess(1, 2 * x).equal(2 * x)

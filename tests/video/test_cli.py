@@ -20,10 +20,10 @@ from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.io.machine import flop_counter
 from core.io.pictures import to_frames
-from core.samplers import State
+from core.samplers import SamplerState
 from video.cli import _say_what_is_unknown, main
-from video.generate import Watch
-from video.options import Job
+from video.generate import ProgressCallback
+from video.options import ClipJob
 from video.record import RunRecord
 from video.video_model import VideoModel, clip_attributes
 
@@ -123,7 +123,7 @@ def test_a_run_leaves_clips_sheets_and_records(run: Path, tiny_model: Path) -> N
         wanted = to_frames(clip[0].numpy())
         shown = iio.imread(run / f"{stem}.mp4")
         assert shown.shape == (5, 64, 64, 3)
-        # Luma survives the encoder's halved colours.
+        # Luma survives the encoder's halved colors.
         luma = (shown @ [0.2126, 0.7152, 0.0722])[:, 2::4, 2::4]
         assert np.abs(luma - wanted @ [0.2126, 0.7152, 0.0722]).mean() < 4
         with Image.open(run / f"{stem}.png") as sheet:
@@ -184,13 +184,13 @@ def test_previews_show_the_guess_while_it_improves(
 ) -> None:
     monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
     monkeypatch.setattr(video.generate, "PREVIEW_REST", 0)
-    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = Watch(progress, progress.add_task("", total=3), job, decode=torch.neg)
+    watch = ProgressCallback(progress, progress.add_task("", total=3), job, decode=torch.neg)
     seen = []
     for step, level in ((1, -0.5), (2, 0.5)):
         clip = torch.full((1, 3, 4, 16, 16), level)
-        watch(State(clip, clip, step, 3, 0))
+        watch(SamplerState(clip, clip, step, 3, 0))
         seen.append(np.asarray(Image.open(tmp_path / "a-fox.preview.png"))[-30, 30].tolist())
     assert seen == [[191] * 3, [64] * 3]
 
@@ -207,13 +207,13 @@ def test_previews_take_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.M
         return x
 
     drawn: list[int] = []
-    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
+    job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = Watch(progress, progress.add_task("", total=20), job, decode=slow)
+    watch = ProgressCallback(progress, progress.add_task("", total=20), job, decode=slow)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 21):
         now += 3.0
-        watch(State(clip, clip, step, 20, 0))
+        watch(SamplerState(clip, clip, step, 20, 0))
     assert drawn == [1, 8, 15]
 
 
@@ -226,11 +226,11 @@ def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pyt
         raise torch.OutOfMemoryError("none is left")
 
     progress = Progress(disable=True)
-    job = Job("a fox", 0, tmp_path / "a-fox.mp4")
-    watch = Watch(progress, progress.add_task("", total=5), job, decode=fail)
+    job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
+    watch = ProgressCallback(progress, progress.add_task("", total=5), job, decode=fail)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 6):
-        watch(State(clip, clip, step, 5, 0))
+        watch(SamplerState(clip, clip, step, 5, 0))
     assert len(tried) == 1 and not job.preview.exists()
 
 

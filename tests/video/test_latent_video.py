@@ -11,7 +11,7 @@ from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
-from core.samplers import State
+from core.samplers import SamplerState
 from video.video_model import VideoModel, VideoModelConfig
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
@@ -32,9 +32,9 @@ def image() -> ImageModel:
 
 
 def test_clips_are_pixels_and_states_are_latents(image: ImageModel) -> None:
-    model = VideoModel(CONFIG, CONFIG.lift(image.denoiser), image.text, image.first_stage)
-    states: list[State] = []
-    clip = model.sample(["a fox"], frames=3, steps=2, on_state=states.append)
+    model = VideoModel(CONFIG, CONFIG.inflate(image.denoiser), image.text, image.first_stage)
+    states: list[SamplerState] = []
+    clip = model.sample(["a fox"], frames=3, steps=2, on_step=states.append)
     assert clip.shape == (1, 3, 3, 16, 16) and clip.abs().max() <= 1 and clip.std() > 0.01
     assert states[-1].x.shape == (1, 4, 3, 4, 4)
     torch.testing.assert_close(model.decode(states[-1].x), clip)
@@ -49,7 +49,7 @@ def test_a_folder_brings_the_first_stage_or_finds_it_in_its_base(
 ) -> None:
     image.save(tmp_path / "image")
     base = ImageModel.load(tmp_path / "image")
-    model = VideoModel(CONFIG, CONFIG.lift(base.denoiser), image.text, base.first_stage)
+    model = VideoModel(CONFIG, CONFIG.inflate(base.denoiser), image.text, base.first_stage)
     model.save(tmp_path / "video", tmp_path / "image" if apart else None)
     loaded = VideoModel.load(tmp_path / "video")
     assert loaded.config == CONFIG and loaded.first_stage and base.first_stage
@@ -63,4 +63,4 @@ def test_a_folder_brings_the_first_stage_or_finds_it_in_its_base(
 
 def test_a_model_without_the_first_stage_of_its_config(image: ImageModel) -> None:
     with pytest.raises(ValueError, match="not the one of the config"):
-        VideoModel(CONFIG, CONFIG.lift(image.denoiser), image.text)
+        VideoModel(CONFIG, CONFIG.inflate(image.denoiser), image.text)

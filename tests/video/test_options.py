@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.errors import UserError
 from core.io.outputs import slug
 from core.io.presets import load_preset
-from video.options import ClipOptions, plan, read_prompts
+from video.options import ClipOptions, plan_clips, read_prompts
 
 
 @pytest.mark.parametrize(
@@ -33,20 +33,20 @@ def test_every_name_is_one_short_path_component(prompt: str) -> None:
 
 
 def test_clips_are_numbered_and_seeded(tmp_path: Path) -> None:
-    jobs = plan(["a fox", "a bear", "a fox!"], 2, 7, f"{tmp_path}/new/")
+    jobs = plan_clips(["a fox", "a bear", "a fox!"], 2, 7, f"{tmp_path}/new/")
     assert [job.clip.name for job in jobs] == [
         "a-fox.mp4", "a-fox-2.mp4", "a-bear.mp4", "a-bear-2.mp4", "a-fox-3.mp4", "a-fox-4.mp4",
     ]  # fmt: skip
     assert [job.seed for job in jobs] == [7, 8] * 3
     assert {job.clip.parent for job in jobs} == {tmp_path / "new"}
 
-    jobs = plan(["a fox", "a bear"], 2, 0, str(tmp_path / "v1.2.gif"))
+    jobs = plan_clips(["a fox", "a bear"], 2, 0, str(tmp_path / "v1.2.gif"))
     assert [job.clip.name for job in jobs] == ["v1.2.gif", "v1.2-2.gif", "v1.2-3.gif", "v1.2-4.gif"]
     assert jobs[0].sheet.name == "v1.2.png" and jobs[0].record.name == "v1.2.json"
 
 
 def test_names_never_meet(tmp_path: Path) -> None:
-    jobs = plan(["a fox", "a fox 2", "a fox", "a fox 2"], 2, 0, str(tmp_path))
+    jobs = plan_clips(["a fox", "a fox 2", "a fox", "a fox 2"], 2, 0, str(tmp_path))
     assert len({job.clip for job in jobs}) == 8
 
 
@@ -62,18 +62,18 @@ def test_prompts_of_a_file(tmp_path: Path) -> None:
 
 def test_options_given_outdo_the_preset() -> None:
     preset = ClipOptions(steps=12, guidance=2.5, negative="rain", frames=16, fps=8, scale=6)
-    changed = preset.changed(steps=None, guidance=0.0, frames=None, negative="")
+    changed = preset.with_changes(steps=None, guidance=0.0, frames=None, negative="")
     assert changed == preset.model_copy(update={"guidance": 0.0, "negative": ""})
 
 
 @pytest.mark.parametrize("name", ["draft", "standard", "fine"])
 def test_presets_that_ship(name: str) -> None:
-    load_preset(f"gen-video/{name}", ClipOptions).changed()
+    load_preset(f"gen-video/{name}", ClipOptions).with_changes()
 
 
 def test_a_camera_has_both_angles_or_none() -> None:
     bare = ClipOptions(steps=12, guidance=2.5, frames=16, fps=8, scale=6)
     with pytest.raises(UserError, match="give both or neither"):
-        bare.changed(azimuth=45.0)
-    assert bare.changed(azimuth=45.0, elevation=0.0).azimuth == 45
-    assert load_preset("gen-video/standard", ClipOptions).changed(azimuth=45.0).elevation is not None
+        bare.with_changes(azimuth=45.0)
+    assert bare.with_changes(azimuth=45.0, elevation=0.0).azimuth == 45
+    assert load_preset("gen-video/standard", ClipOptions).with_changes(azimuth=45.0).elevation is not None

@@ -10,7 +10,7 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.samplers import ddim
-from tests.oracles.known import Known, told
+from tests.oracles.known import Known, empty_condition
 from video.reconstruction import ReconstructionGuidance
 
 SCHEDULE = NoiseSchedule.cosine()
@@ -54,7 +54,7 @@ def test_it_is_equation_7(t: int, scale: float) -> None:
     # The gradient of |missed|^2 by the unknown frames of z, where the prediction is linear in z.
     gradient = -2 * missed @ matrix[:2, 2:]
     expected = np.concatenate([np.tile(KNOWN, (3, 1)), plain[:, 2:] - scale * alpha / 2 * gradient], axis=1)
-    prediction = guided(scale)(z, torch.full((3,), t), told(0.0, 3))
+    prediction = guided(scale)(z, torch.full((3,), t), empty_condition(0.0, 3))
     np.testing.assert_allclose(prediction.x0[:, 0, :, 0, 0].numpy(), expected, rtol=1e-10)
     together = alpha * prediction.x0 + sigma * prediction.eps
     torch.testing.assert_close(together, z)
@@ -70,7 +70,9 @@ def test_at_little_noise_scale_one_is_the_exact_conditional_mean() -> None:
     plain = z[:, 0, :, 0, 0].numpy() @ gain(alpha, sigma).numpy().T
     pull = posterior[2:, :2] @ np.linalg.inv(posterior[:2, :2])
     step = (KNOWN - plain[:, :2]) @ pull.T
-    found = guided(1.0)(z, torch.full((3,), t), told(0.0, 3)).x0[:, 0, 2:, 0, 0].numpy() - plain[:, 2:]
+    found = (
+        guided(1.0)(z, torch.full((3,), t), empty_condition(0.0, 3)).x0[:, 0, 2:, 0, 0].numpy() - plain[:, 2:]
+    )
     assert np.linalg.norm(found - step) < 0.05 * np.linalg.norm(step)
 
 
@@ -82,8 +84,8 @@ def test_known_frames_come_out_as_they_went_in_and_draw_the_others_to_them(eta: 
     divergence = []
     for scale in (0.0, 1.0, 2.0):
         guidance = guided(scale)
-        x = guidance.begin(noisy(1, batch), SCHEDULE.spaced(steps)[0])
-        *_, last = ddim(guidance, x, told(0.0, batch), steps=steps, eta=eta, generators=generators)
+        x = guidance.begin(noisy(1, batch), SCHEDULE.sampling_timesteps(steps)[0])
+        *_, last = ddim(guidance, x, empty_condition(0.0, batch), steps=steps, eta=eta, generators=generators)
         frames = last.x[:, 0, :, 0, 0].numpy()
         np.testing.assert_allclose(frames[:, :2], np.tile(KNOWN, (batch, 1)), atol=1e-10)
         divergence.append(from_conditional(frames[:, 2:]))
@@ -117,11 +119,11 @@ def test_it_goes_around_other_guidance_and_a_network_of_single_precision() -> No
                 + condition.tokens[:, :, None, None]
             )
 
-    around = ClassifierFreeGuidance(Told(SCHEDULE).denoiser(), 3.0, told(0.0, 1))
+    around = ClassifierFreeGuidance(Told(SCHEDULE).denoiser(), 3.0, empty_condition(0.0, 1))
     z, t = noisy(5).float(), torch.full((3,), 500)
     condition = Condition(torch.full((3, 1, 1), 0.1), torch.ones(3, 1).bool(), torch.zeros(3, 10))
     found = guided(1.0, around)(z, t, condition).x0
-    plain = guided(1.0)(z.double(), t, told(0.0, 3)).x0
+    plain = guided(1.0)(z.double(), t, empty_condition(0.0, 3)).x0
     # What the text adds, three times over, is missing from x^a too.
     matrix, alpha = gain(SCHEDULE.alpha(500).item(), SCHEDULE.sigma(500).item()), SCHEDULE.alpha(500).item()
     shift = 0.3 - alpha * (torch.full((2,), 0.3, dtype=torch.float64) @ matrix[:2, 2:])
@@ -137,9 +139,9 @@ def test_nothing_is_asked_for_gradients_where_scale_is_zero() -> None:
             return super().expected(x, alpha, sigma, condition)
 
     with torch.no_grad():
-        guided(0.0, Refusing(SCHEDULE).denoiser())(noisy(5), torch.full((3,), 500), told(0.0, 3))
+        guided(0.0, Refusing(SCHEDULE).denoiser())(noisy(5), torch.full((3,), 500), empty_condition(0.0, 3))
 
 
 def test_the_denoiser_keeps_its_clip() -> None:
     around = Denoiser(Frames(SCHEDULE), SCHEDULE, Parameterization.X0, clip=0.5)
-    assert guided(1.0, around)(noisy(5), torch.full((3,), 30), told(0.0, 3)).x0.abs().max() <= 0.5
+    assert guided(1.0, around)(noisy(5), torch.full((3,), 30), empty_condition(0.0, 3)).x0.abs().max() <= 0.5

@@ -8,16 +8,16 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from core.attributes import PHASE, attributes
+from core.attributes import PHASE, encode_attributes
 from core.diffusion.denoiser import Denoiser
 from core.io.presets import load_preset
 from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
-from core.training.data import Captions, Dropout, ImageData, Shards
+from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from video.training import ClipData, FrameByFrame, VideoPreset, VideoTask
 from video.video_model import VideoModelConfig
 
-WHOLE = Dropout(text=0, camera=0, phase=0, shadow=0)
+WHOLE = ConditionDropout(text=0, camera=0, phase=0, shadow=0)
 IMAGE = ImageModelConfig(size=8, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,), patch=2))
 
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def captions() -> Captions:
     torch.manual_seed(0)
-    return Captions.of([torch.randn(length, 384) for length in (3, 5, 2)])
+    return Captions.from_states([torch.randn(length, 384) for length in (3, 5, 2)])
 
 
 def test_stretches_go_round_the_loop_with_the_phase_of_each_frame(folder: Path, captions: Captions) -> None:
@@ -62,7 +62,7 @@ def test_stretches_go_round_the_loop_with_the_phase_of_each_frame(folder: Path, 
     assert stride.unique().tolist() == [1, 2]
     assert frame[:, 0].unique().tolist() == list(range(16))
     phase = (index[:, None] / 8 + frame / 16).flatten()
-    expected = attributes(300 * 8, phase=phase).unflatten(0, (300, 8))
+    expected = encode_attributes(300 * 8, phase=phase).unflatten(0, (300, 8))
     torch.testing.assert_close(condition.attributes[..., PHASE], expected[..., PHASE], rtol=0, atol=1e-5)
     assert condition.mask.sum(1).tolist() == [5 if i % 2 else 3 for i in index.tolist()]
 

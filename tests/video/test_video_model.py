@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.attributes import CAMERA, PHASE, attributes
+from core.attributes import CAMERA, PHASE, encode_attributes
 from core.errors import UserError
-from core.models.image_model import ImageModel, ImageModelConfig, draw
+from core.models.image_model import ImageModel, ImageModelConfig, sample_latents
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import noise_like
@@ -46,7 +46,7 @@ def trained(text: TextEncoder) -> VideoModel:
 
 def test_untrained_it_draws_each_frame_as_the_image_model_does(image: ImageModel) -> None:
     prompt, frames = "a panda on a swing", 5
-    clip = VideoModel(CONFIG, CONFIG.lift(image.denoiser), image.text).sample(
+    clip = VideoModel(CONFIG, CONFIG.inflate(image.denoiser), image.text).sample(
         [prompt], frames=frames, steps=3, guidance=2.0, seeds=[3], phase=0.25, noise_share=0.3
     )
     assert clip.shape == (1, 3, frames, 16, 16)
@@ -54,9 +54,9 @@ def test_untrained_it_draws_each_frame_as_the_image_model_does(image: ImageModel
     generator = [torch.Generator().manual_seed(3)]
     common, own = noise_like((1, 3, 1, 16, 16), generator), noise_like((1, 3, frames, 16, 16), generator)
     noise = (0.3**0.5 * common + 0.7**0.5 * own)[0].transpose(0, 1)
-    said = attributes(frames, phase=0.25 + torch.arange(frames) / 16)
+    said = encode_attributes(frames, phase=0.25 + torch.arange(frames) / 16)
     condition = image.encode([prompt] * frames, said)
-    expected = draw(image.denoiser, noise, condition, image.encode([""]), steps=3, guidance=2.0)
+    expected = sample_latents(image.denoiser, noise, condition, image.encode([""]), steps=3, guidance=2.0)
     torch.testing.assert_close(clip[0].transpose(0, 1), expected, rtol=0, atol=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_round_trip(trained: VideoModel, tmp_path: Path) -> None:
 
 def test_image_weights_that_did_not_change_are_stored_once(image: ImageModel, tmp_path: Path) -> None:
     image.save(tmp_path / "image")
-    denoiser = CONFIG.lift(ImageModel.load(tmp_path / "image").denoiser)
+    denoiser = CONFIG.inflate(ImageModel.load(tmp_path / "image").denoiser)
     for parameter in denoiser.network.temporal.parameters():
         nn.init.normal_(parameter, std=0.1)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_image_weights_that_did_not_change_are_stored_once(image: ImageModel, tm
 
 def test_another_image_model_below_is_refused(image: ImageModel, tmp_path: Path) -> None:
     image.save(tmp_path / "image")
-    VideoModel(CONFIG, CONFIG.lift(image.denoiser)).save(tmp_path / "video", base=tmp_path / "image")
+    VideoModel(CONFIG, CONFIG.inflate(image.denoiser)).save(tmp_path / "video", base=tmp_path / "image")
     torch.manual_seed(5)
     ImageModel(IMAGE, IMAGE.denoiser()).save(tmp_path / "image")
     with pytest.raises(UserError, match="rests on another image model than ../image"):

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.pretrained.hub import kind
+from core.pretrained.hub import checkpoint_kind
 from core.pretrained.quiet import quieten
 from video.animatediff.motion_model import MotionModel, load_motion_model
-from video.clip_model import OnState, first_frame
+from video.clip_model import StepCallback, first_frame
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.load import lora_digests, precision
@@ -19,7 +19,7 @@ from video.pipelines.weights import digests, motion_files, sha256
 from video.record import CheckpointRecord
 
 
-class AnimatedModel:
+class AnimateDiffClipModel:
     """A `MotionModel` as a clip model."""
 
     keeps_latents = True
@@ -29,7 +29,7 @@ class AnimatedModel:
         self.family = family
         self.record = record
 
-    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         width, height = self.family.resolution(options)
         return self.model.sample(
             [prompt],
@@ -40,19 +40,21 @@ class AnimatedModel:
             seeds=[seed],
             size=(height, width),
             image=first_frame(options.image, width, height) if options.image else None,
-            on_state=on_state,
+            on_step=on_step,
         )
 
     def decode(self, x: Tensor) -> Tensor:
         return self.model.decode(x)
 
-    def stills(self, x: Tensor) -> Tensor:
+    def preview_frames(self, x: Tensor) -> Tensor:
         """Up to `STILLS` frames from the whole length of the clip."""
         chosen = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int()
         return self.model.decode(x[:, :, chosen.to(x.device)])
 
 
-def load_animated(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> AnimatedModel:
+def load_animatediff(
+    folder: Path, family: Family, options: ClipOptions, device: torch.device
+) -> AnimateDiffClipModel:
     """An image checkpoint lifted into time as the options ask: adapter, precision, LoRA, offload, tiling.
 
     Raises UserError for weights that are missing, damaged or do not fit each other.
@@ -72,10 +74,10 @@ def load_animated(folder: Path, family: Family, options: ClipOptions, device: to
         model.image.pipeline.vae.enable_tiling()
     record = CheckpointRecord(
         folder=str(folder),
-        pipeline=kind(folder),
+        pipeline=checkpoint_kind(folder),
         dtype=str(dtype).removeprefix("torch."),
         sha256=digests(folder)
         | {f"motion/{file.name}": sha256(file) for file in motion_files(options.motion)}
         | lora_digests(options.lora),
     )
-    return AnimatedModel(model, family, record)
+    return AnimateDiffClipModel(model, family, record)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
-from core.io.presets import checked
+from core.io.atomic import atomic_write, writable_folder
+from core.io.presets import validate
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -86,9 +86,9 @@ def write_motion(folder: Path, motion: MotionFile) -> None:
     Raises UserError when nothing can be written there.
     """
     writable_folder(folder)
-    with whole(folder / WEIGHTS) as draft:
+    with atomic_write(folder / WEIGHTS) as draft:
         _save(motion.tensors, draft)
-    with whole(folder / CONFIG) as draft:
+    with atomic_write(folder / CONFIG) as draft:
         settings = {"_class_name": "MotionAdapter", **motion.config.model_dump(mode="json")}
         draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
@@ -96,7 +96,7 @@ def write_motion(folder: Path, motion: MotionFile) -> None:
 def write_original(path: Path, motion: MotionFile) -> None:
     """Writes the tensors under AnimateDiff's own names, as they are, into one .safetensors file."""
     writable_folder(path.parent)
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         _save(to_original(motion.tensors), draft)
 
 
@@ -152,7 +152,7 @@ def _read_folder(folder: Path) -> MotionFile:
         raise UserError(f"{folder} is no motion adapter: its {CONFIG} is of {kind or 'something else'}.")
     known = {name: value for name, value in settings.items() if not name.startswith("_")}
     weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else WEIGHTS_HALF)
-    return MotionFile(checked(known, MotionConfig, folder / CONFIG), _read_tensors(weights))
+    return MotionFile(validate(known, MotionConfig, folder / CONFIG), _read_tensors(weights))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.attention import attend
+from core.nn.attention import scaled_dot_product
 from video.animatediff.motion_format import MotionConfig
 
 
-class Positions(nn.Module):
+class PositionalEncoding(nn.Module):
     """Sinusoidal positions (Vaswani et al. 2017, section 3.5), in files a table (1,frames,width)."""
 
     pe: Tensor
@@ -46,10 +46,10 @@ class TemporalSelfAttention(nn.Module):
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        return self.to_out(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.to_out(scaled_dot_product(q, k, v).transpose(1, 2).flatten(2))
 
 
-class GatedLinear(nn.Module):
+class GEGLU(nn.Module):
     """GEGLU (Shazeer 2020, "GLU Variants Improve Transformer", equation 6)."""
 
     def __init__(self, width: int, inner_width: int) -> None:
@@ -61,11 +61,11 @@ class GatedLinear(nn.Module):
         return value * F.gelu(gate)
 
 
-class FeedForward(nn.Module):
+class MotionFeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         # The middle is where the published layers have their dropout of rate 0.
-        self.net = nn.Sequential(GatedLinear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+        self.net = nn.Sequential(GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
@@ -76,10 +76,10 @@ class TemporalTransformerBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, frames: int) -> None:
         super().__init__()
-        self.pos_embed = Positions(width, frames)
+        self.pos_embed = PositionalEncoding(width, frames)
         self.norm1, self.attn1 = nn.LayerNorm(width), TemporalSelfAttention(width, heads)
         self.norm2, self.attn2 = nn.LayerNorm(width), TemporalSelfAttention(width, heads)
-        self.norm3, self.ff = nn.LayerNorm(width), FeedForward(width)
+        self.norm3, self.ff = nn.LayerNorm(width), MotionFeedForward(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N,F,width)."""

@@ -12,12 +12,12 @@ from torch import Tensor
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
-from core.models.image_model import OnState, check_scale, finished, generators_of
+from core.models.image_model import StepCallback, check_guidance_scale, last_sample, make_generators
 from core.pretrained.first_stage import KLFirstStage
-from core.pretrained.hub import located
+from core.pretrained.hub import resolve_checkpoint
 from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageModel, load_image_model
 from core.pretrained.network import DiffusersUNet
-from core.pretrained.sampling import Sampling
+from core.pretrained.sampling import CheckpointSampler
 from core.samplers import noise_like
 from video.animatediff.inflated_unet import InflatedUNet, fresh_config
 from video.animatediff.motion_format import MotionFile, read_motion, write_motion
@@ -41,7 +41,7 @@ class MotionModel:
     """Draws clips of prompts with an image checkpoint and a motion adapter."""
 
     def __init__(
-        self, image: PretrainedImageModel, motion: MotionLayers, sampling: Sampling, overlap: int = 4
+        self, image: PretrainedImageModel, motion: MotionLayers, sampling: CheckpointSampler, overlap: int = 4
     ) -> None:
         """image: of Stable Diffusion or SDXL; its U-Net gets hooks, and so is an image model no more.
         sampling: of the motion layers' noise schedule. overlap: frames that the windows of long clips share.
@@ -70,7 +70,7 @@ class MotionModel:
         size: tuple[int, int] | None = None,
         image: Tensor | None = None,
         image_scale: float = 3.0,
-        on_state: OnState | None = None,
+        on_step: StepCallback | None = None,
     ) -> Tensor:
         """Clips (B,3,frames,height,width) in [-1, 1] of B prompts, by DDIM.
 
@@ -81,14 +81,14 @@ class MotionModel:
         size: (height, width) in pixels; that of the checkpoint's training unless given.
         image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it
             by `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
-        on_state: called after every step; what it is told of are latents, for `decode`.
+        on_step: called after every step; what it is told of are latents, for `decode`.
 
         Raises UserError for empty prompts and impossible frames, steps, guidance, seeds, sizes or images.
         """
-        check_scale(guidance)
+        check_guidance_scale(guidance)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
-        generators = generators_of(prompts, seeds)
+        generators = make_generators(prompts, seeds)
         channels, height, width = self._latent_shape(size)
         noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
         guided = ClassifierFreeGuidance(self.denoiser, guidance, self.image.encode([negative]))
@@ -97,8 +97,8 @@ class MotionModel:
             guided = ReconstructionGuidance(guided, self._first_frame(image, noise), image_scale)
             noise = guided.begin(noise, sampling.timesteps(steps)[0])
             sampling = replace(sampling, end=-1)  # not a little before, which would leave noise in the image
-        states = sampling.states(guided, noise, self.image.encode(prompts), steps)
-        return self.decode(finished(states, on_state))
+        states = sampling.sample(guided, noise, self.image.encode(prompts), steps)
+        return self.decode(last_sample(states, on_step))
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of latents (B,C,F,h,w), a few frames at a time; without gradient."""
@@ -107,7 +107,7 @@ class MotionModel:
     @torch.no_grad()
     def encode(self, clips: Tensor) -> Tensor:
         """The latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], for `decode`; without gradient."""
-        latents = self._first_stage.latents(clips.transpose(1, 2).flatten(0, 1))
+        latents = self._first_stage.to_latents(clips.transpose(1, 2).flatten(0, 1))
         return latents.unflatten(0, (len(clips), -1)).transpose(1, 2)
 
     def save_motion(self, folder: Path) -> None:
@@ -179,12 +179,12 @@ def load_motion_model(
     return MotionModel(image, layers, sampling, overlap)
 
 
-def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLayers, Sampling]:
+def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLayers, CheckpointSampler]:
     """The motion layers for an image model, and how they are sampled."""
     unet = image.pipeline.unet
     if str(motion) == NONE:
         return MotionLayers(fresh_config(unet)), image.sampling
-    path = located(motion)
+    path = resolve_checkpoint(motion)
     config, tensors = read_motion(path)
     # As in diffusers, the groups are those of the U-Net: files in the original format do not say.
     layers = MotionLayers(config.model_copy(update={"motion_norm_num_groups": unet.config.norm_num_groups}))
@@ -196,7 +196,7 @@ def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLaye
     return layers, motion_sampling(image)
 
 
-def motion_sampling(image: PretrainedImageModel) -> Sampling:
+def motion_sampling(image: PretrainedImageModel) -> CheckpointSampler:
     """How AnimateDiff's layers are sampled on top of that image model."""
     config = {**image.pipeline.scheduler.config, **SCHEDULES[image.name]}
-    return Sampling.of({**config, "steps_offset": 1, "rescale_betas_zero_snr": False})
+    return CheckpointSampler.from_config({**config, "steps_offset": 1, "rescale_betas_zero_snr": False})

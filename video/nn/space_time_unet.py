@@ -13,7 +13,7 @@ class SpaceTimeUNet(nn.Module):
     """A U-Net on images with temporal layers after each of its spatial blocks.
 
     Ho et al. 2022, "Video Diffusion Models", section 3 (factorized space-time attention), and Singer et al.
-    2022, "Make-A-Video", section 3.2 (pseudo-3D convolution, identity at initialisation).
+    2022, "Make-A-Video", section 3.2 (pseudo-3D convolution, identity at initialization).
 
     The weights of the image network keep their names under `image.`, those of the temporal layers lie under
     `temporal.`: a checkpoint may hold the second alone, beside the image model it belongs to.

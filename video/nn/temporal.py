@@ -1,7 +1,7 @@
 """Layers that let the frames of a clip see each other: temporal convolution, attention, relative positions.
 
 All work on frames folded into the batch, (B*F,C,H,W) with the F frames of a clip in turn; the residual ones
-add the output of a projection that starts at zero. Normalisation is over one frame at a time, so that its
+add the output of a projection that starts at zero. Normalization is over one frame at a time, so that its
 statistics do not depend on the number of frames.
 """
 
@@ -53,12 +53,12 @@ class RelativePositionBias(nn.Module):
 class TemporalConvolution(nn.Module):
     """Convolution of kernel 3 over frames, each position by itself; the ends repeat the first and last frame.
 
-    A Conv3d of kernel (3,1,1) with replicate padding, as one matrix product over three neighbouring frames.
+    A Conv3d of kernel (3,1,1) with replicate padding, as one matrix product over three neighboring frames.
     """
 
     def __init__(self, width: int):
         super().__init__()
-        self.neighbours = nn.Conv2d(
+        self.neighbors = nn.Conv2d(
             3 * width, width, 1
         )  # channels: the frame before, the frame, the frame after
 
@@ -67,7 +67,7 @@ class TemporalConvolution(nn.Module):
         clip = x.unflatten(0, (-1, frames))
         before = torch.cat([clip[:, :1], clip[:, :-1]], dim=1)
         after = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
-        return self.neighbours(torch.cat([before, clip, after], dim=2).flatten(0, 1))
+        return self.neighbors(torch.cat([before, clip, after], dim=2).flatten(0, 1))
 
 
 class TemporalConvBlock(nn.Module):

@@ -13,7 +13,7 @@ class OverlappingWindows(nn.Module):
     """A network of clips of any length around one of short clips.
 
     Where a clip has more than `limit` frames, the network sees windows of `size` frames, spread evenly so
-    that neighbours share at least `overlap`. What it says of a frame in several windows is averaged, weighted
+    that neighbors share at least `overlap`. What it says of a frame in several windows is averaged, weighted
     by how deep inside each the frame lies: Bar-Tal et al. 2023, "MultiDiffusion", equation 5, along time as
     in Wang et al. 2023, "Gen-L-Video". Every frame keeps noise of its own; what ties distant frames together
     is the overlap, step after step.

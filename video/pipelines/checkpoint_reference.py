@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
-from core.pretrained.hub import kind, located
-from video.model_reference import Source
+from core.pretrained.hub import checkpoint_kind, resolve_checkpoint
+from video.model_reference import ModelReference
 from video.options import ClipOptions
-from video.pipelines.families import ANIMATEDIFF, Family, family
+from video.pipelines.families import ANIMATEDIFF, Family, find_family
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from video.clip_model import ClipModel
 
 
-class PretrainedSource:
+class CheckpointReference:
     """A checkpoint in diffusers' format: a video model, or an image model for a motion adapter."""
 
     bundled = False
@@ -42,32 +42,32 @@ class PretrainedSource:
             raise UserError(f"{self.family.title} cannot honour --offload layers: give --offload model.")
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        from video.animatediff.animated_model import load_animated
-        from video.pipelines.estimate import expected
+        from video.animatediff.animated_model import load_animatediff
+        from video.pipelines.estimate import check_memory
         from video.pipelines.load import load_pipeline
 
         check_offload(options, device)
-        folder = located(self.name)
-        load = load_animated if self.family.title == ANIMATEDIFF else load_pipeline
-        cost = None if force else expected(folder, self.family, options, device)
+        folder = resolve_checkpoint(self.name)
+        load = load_animatediff if self.family.title == ANIMATEDIFF else load_pipeline
+        cost = None if force else check_memory(folder, self.family, options, device)
         model = load(folder, self.family, options, device)
         model.record.expected = cost
         return model
 
 
-def pretrained_source(name: str) -> Source:
+def checkpoint_reference(name: str) -> ModelReference:
     """The source of a diffusers folder or an id of the hub, whose configs alone are fetched.
 
     Raises UserError for what gen-video cannot draw with.
     """
-    folder = located(name, weights=False)
-    found = family(folder)
+    folder = resolve_checkpoint(name, weights=False)
+    found = find_family(folder)
     if found is None:
         raise UserError(
-            f"{name} is of the kind {kind(folder)}, which gen-video cannot draw with: it knows Wan, LTX, "
-            "CogVideoX, ModelScope, and Stable Diffusion 1.x and XL with --motion."
+            f"{name} is of the kind {checkpoint_kind(folder)}, which gen-video cannot draw with: "
+            "it knows Wan, LTX, CogVideoX, ModelScope, and Stable Diffusion 1.x and XL with --motion."
         )
-    return PretrainedSource(name, found)
+    return CheckpointReference(name, found)
 
 
 def check_offload(options: ClipOptions, device: torch.device) -> None:

@@ -20,7 +20,7 @@ class Cost(NamedTuple):
     flop: float
 
 
-def cost(make: Callable[[], nn.Module], call: Callable[[Any], object], dtype: torch.dtype) -> Cost:
+def measure_cost(make: Callable[[], nn.Module], call: Callable[[Any], object], dtype: torch.dtype) -> Cost:
     """The cost of `call(make())`: a run on tensors of shapes without numbers; nothing is allocated.
 
     Attention counts as fused, as it runs. The working space of a GPU's convolutions comes on top.

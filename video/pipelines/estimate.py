@@ -15,9 +15,9 @@ from video.options import ClipOptions, flag
 from video.pipelines.cost import Cost
 from video.pipelines.families import Family
 from video.pipelines.load import exact_parts, precision
-from video.pipelines.profiled_calls import decoding, denoising
-from video.pipelines.weights import motion_files, numbers, weight_files
-from video.record import Expected
+from video.pipelines.profiled_calls import profile_decoding, profile_denoising
+from video.pipelines.weights import motion_files, parameter_count, weight_files
+from video.record import ExpectedCost
 
 EFFICIENCY = 0.5  # of the matmul rate that networks reach
 GIB = 2**30
@@ -49,26 +49,26 @@ class Estimate:
         return (self.sampling.flop + self.decoding.flop) / (rate * EFFICIENCY)
 
 
-def estimate(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Estimate:
+def estimate_cost(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Estimate:
     """From the headers of the weights and a run of the networks without numbers, see `cost`."""
     dtype, exact = precision(options, device), exact_parts(family)
     files = weight_files(folder)
     if options.motion:
         files["motion"] = motion_files(options.motion)
     weights = {
-        part: sum(numbers(file) for file in of_part) * exact.get(part, dtype).itemsize
+        part: sum(parameter_count(file) for file in of_part) * exact.get(part, dtype).itemsize
         for part, of_part in files.items()
     }
     return Estimate(
         weights,
-        denoising(folder, family, options, dtype),
-        decoding(folder, family, options, exact.get("vae", dtype)),
+        profile_denoising(folder, family, options, dtype),
+        profile_decoding(folder, family, options, exact.get("vae", dtype)),
     )
 
 
-def expected(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Expected:
+def check_memory(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> ExpectedCost:
     """What a clip will take. Raises UserError, with advice, where the memory that is free will not do."""
-    planned = estimate(folder, family, options, device)
+    planned = estimate_cost(folder, family, options, device)
     free = free_memory(device)
     needed = planned.device_memory(options.offload)
     if needed > free:
@@ -83,14 +83,14 @@ def expected(folder: Path, family: Family, options: ClipOptions, device: torch.d
                 f"The weights of {family.title} wait in the CPU's memory with --offload: they need about "
                 f"{gib(held)}, and {gib(ram)} are free; --force goes on anyway."
             )
-    return Expected(memory=needed, seconds=planned.seconds(device, precision(options, device)))
+    return ExpectedCost(memory=needed, seconds=planned.seconds(device, precision(options, device)))
 
 
 def _advice(folder: Path, family: Family, options: ClipOptions, device: torch.device, free: int) -> str:
     """The first change of the options with which the clip fits, in words."""
     for change in _changes(options, device):
-        changed = options.changed(**change)
-        needed = estimate(folder, family, changed, device).device_memory(changed.offload)
+        changed = options.with_changes(**change)
+        needed = estimate_cost(folder, family, changed, device).device_memory(changed.offload)
         if needed <= free:
             said = " ".join(flag(k) if v is True else f"{flag(k)} {v}" for k, v in change.items())
             return f"it needs {gib(needed)} with {said}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from video.options import ClipOptions, refuse
+from video.options import ClipOptions, refuse_options
 
 ANIMATEDIFF = "AnimateDiff"  # the family of image models that a motion adapter moves
 NO_CAMERA = "it has no camera input"
@@ -39,7 +39,7 @@ class Family:
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot honour."""
-        refuse(self.title, self.refuses, options)
+        refuse_options(self.title, self.refuses, options)
         if options.image and not self.image_pipeline:
             raise UserError(f"{self.title} cannot honour --image: it starts from text alone.")
         if not options.image and not self.pipeline:
@@ -76,7 +76,7 @@ class Family:
         return size
 
 
-def family(folder: Path) -> Family | None:
+def find_family(folder: Path) -> Family | None:
     """The family of a diffusers folder; None where it holds no video model that is known.
 
     Raises UserError for a folder whose configs cannot be read.

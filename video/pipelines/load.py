@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from core.errors import UserError
-from core.io.machine import usual_dtype
+from core.io.machine import default_dtype
 from core.pretrained.hub import first_line
-from core.pretrained.lora import add, split_scale, weights_file
+from core.pretrained.lora import add_lora, split_scale, weights_file
 from core.pretrained.quiet import quieten
 from video.options import ClipOptions
 from video.pipelines.families import Family
@@ -34,7 +34,7 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
         pipeline = _read(name, folder, {"default": dtype, **exact_parts(family)})
     pipeline.set_progress_bar_config(disable=True)
     for source in options.lora:
-        add(pipeline, source)
+        add_lora(pipeline, source)
     pipeline.vae.enable_slicing()
     if options.tiling:
         pipeline.vae.enable_tiling()
@@ -50,7 +50,7 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
 
 def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
     """What is asked for, else `usual_dtype`."""
-    return getattr(torch, options.dtype) if options.dtype else usual_dtype(device)
+    return getattr(torch, options.dtype) if options.dtype else default_dtype(device)
 
 
 def exact_parts(family: Family) -> dict[str, torch.dtype]:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.io.pictures import fitted_picture
-from core.samplers import State
-from video.clip_model import OnState
+from core.io.pictures import read_image_cropped
+from core.samplers import SamplerState
+from video.clip_model import StepCallback
 from video.options import ClipOptions
 from video.pipelines.families import Family
-from video.pipelines.x0_estimate import Guess
+from video.pipelines.x0_estimate import X0Estimator
 from video.record import CheckpointRecord
 
 STILLS = 4  # frames of a preview
@@ -35,16 +35,18 @@ class PipelineModel(ABC):
         self.record = record
 
     @torch.no_grad()
-    def draw(self, prompt: str, seed: int, options: ClipOptions, on_state: OnState) -> Tensor:
+    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; the states' x0 is a guess for previews, see `Guess`."""
-        guess = Guess(self.pipeline.scheduler)
+        guess = X0Estimator(self.pipeline.scheduler)
         steps = options.steps
 
         def after(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             x, x0 = tensors["latents"], guess(step, tensors["latents"])
             if step + 1 < steps:  # the last state is told below, as the pipeline returns it
-                state = State(self.latents(x, options), self.latents(x0, options), step + 1, steps, int(t))
-                on_state(state)
+                state = SamplerState(
+                    self.latents(x, options), self.latents(x0, options), step + 1, steps, int(t)
+                )
+                on_step(state)
             return {}
 
         result = self.pipeline(
@@ -60,17 +62,17 @@ class PipelineModel(ABC):
             **self.listening(after),
         )
         x = self.latents(result[0], options)
-        on_state(State(x, x, steps, steps, 0))
+        on_step(SamplerState(x, x, steps, steps, 0))
         return self.decode(x)
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1] of latents (1,C,F,h,w)."""
-        clip = self.decoded(x.to(self.device)).float().clamp(-1, 1)
+        clip = self.decode_latents(x.to(self.device)).float().clamp(-1, 1)
         self.pipeline.maybe_free_model_hooks()
         return clip
 
-    def stills(self, x: Tensor) -> Tensor:
+    def preview_frames(self, x: Tensor) -> Tensor:
         """Up to `STILLS` frames (1,3,F',H,W) from the whole length of the clip, each decoded by itself."""
         chosen = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int().tolist()
         return torch.cat([self.decode(x[:, :, i : i + 1])[:, :, :1] for i in chosen], dim=2)
@@ -80,7 +82,7 @@ class PipelineModel(ABC):
         width, height = self.family.resolution(options)
         size: dict[str, Any] = {"width": width, "height": height}
         if options.image:
-            size["image"] = fitted_picture(options.image, width, height)
+            size["image"] = read_image_cropped(options.image, width, height)
         return size
 
     def listening(self, after: Any) -> dict[str, Any]:
@@ -92,12 +94,12 @@ class PipelineModel(ABC):
         return x
 
     @abstractmethod
-    def decoded(self, x: Tensor) -> Tensor:
+    def decode_latents(self, x: Tensor) -> Tensor:
         """A clip (1,3,F,H,W) of latents (1,C,F,h,w) on the device, as the pipeline decodes them."""
 
 
 class Wan(PipelineModel):
-    def decoded(self, x: Tensor) -> Tensor:
+    def decode_latents(self, x: Tensor) -> Tensor:
         autoencoder = self.pipeline.vae
         mean = torch.tensor(autoencoder.config.latents_mean).view(1, -1, 1, 1, 1).to(x)
         deviation = torch.tensor(autoencoder.config.latents_std).view(1, -1, 1, 1, 1).to(x)
@@ -115,7 +117,7 @@ class LTX(PipelineModel):
         patches = pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size
         return pipeline._unpack_latents(x, frames, height // ratio, width // ratio, *patches)
 
-    def decoded(self, x: Tensor) -> Tensor:
+    def decode_latents(self, x: Tensor) -> Tensor:
         autoencoder = self.pipeline.vae
         scale = autoencoder.config.scaling_factor
         x = self.pipeline._denormalize_latents(x, autoencoder.latents_mean, autoencoder.latents_std, scale)
@@ -131,7 +133,7 @@ class CogVideoX(PipelineModel):
         frames = (options.frames - 1) // self.family.stride + 1
         return x[:, x.shape[1] - frames :].transpose(1, 2)  # 1.5 puts frames before that it throws away
 
-    def decoded(self, x: Tensor) -> Tensor:
+    def decode_latents(self, x: Tensor) -> Tensor:
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype).transpose(1, 2))
 
 
@@ -139,5 +141,5 @@ class ModelScope(PipelineModel):
     def listening(self, after: Any) -> dict[str, Any]:
         return {"callback": lambda step, t, x: after(self.pipeline, step, t, {"latents": x})}
 
-    def decoded(self, x: Tensor) -> Tensor:
+    def decode_latents(self, x: Tensor) -> Tensor:
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.pretrained.first_stage import PIXELS_AT_ONCE
 from video.options import ClipOptions
-from video.pipelines.cost import Cost, cost
+from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.families import Family
 
 TOKENS = {"Wan": 512, "LTX": 128, "CogVideoX": 226}  # of a prompt, as the pipelines pad it; 77 of CLIP's
@@ -20,7 +20,7 @@ TRAINED_FRAMES = 16  # of AnimateDiff, and so of its windows
 CHUNK = 3  # latent frames after which a decoder that goes through time has reached its most
 
 
-def denoising(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
+def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
     """The cost of all steps of a clip."""
     part = "unet" if (folder / "unet").is_dir() else "transformer"
     frames, height, width = latent_shape(family, options)
@@ -55,13 +55,13 @@ def denoising(folder: Path, family: Family, options: ClipOptions, dtype: torch.d
             case _:
                 return network(x, t, text)
 
-    once = cost(_maker(folder / part), call, dtype)
+    once = measure_cost(_maker(folder / part), call, dtype)
     windows = max(1.0, frames / TRAINED_FRAMES) if family.title == "AnimateDiff" else 1
     calls = options.steps * (1 + guided if family.title == "Wan" else 1)
     return Cost(once.memory, once.flop * calls * windows)
 
 
-def decoding(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
+def profile_decoding(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
     """The cost of decoding a clip, in the slices and tiles that it is decoded in."""
     frames, height, width = latent_shape(family, options)
     # LTX decodes the whole clip at once, image models a few frames; the others go through time.
@@ -79,7 +79,7 @@ def decoding(folder: Path, family: Family, options: ClipOptions, dtype: torch.dt
             return autoencoder.decode(torch.empty(shape), torch.zeros(1))
         return autoencoder.decode(torch.empty(shape))
 
-    once = cost(_maker(folder / "vae"), call, dtype)
+    once = measure_cost(_maker(folder / "vae"), call, dtype)
     clip = 3 * options.frames * pixels * dtype.itemsize
     return Cost(once.memory + 2 * clip, once.flop * frames / share)  # twice: its chunks are joined
 

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from core.errors import UserError
-from core.pretrained.hub import UNUSED, located
+from core.pretrained.hub import UNUSED, resolve_checkpoint
 
 _BLOB = re.compile(r"[0-9a-f]{64}")  # how the hub's cache names a large file: by its sha256
 
@@ -30,7 +30,7 @@ def motion_files(motion: str) -> list[Path]:
     """The files of a motion adapter, by folder, file or id; none of "none"."""
     if motion == "none":
         return []
-    place = located(motion)
+    place = resolve_checkpoint(motion)
     return [place] if place.is_file() else sorted(place.glob("*.safetensors"))
 
 
@@ -40,7 +40,7 @@ def variant(folder: Path) -> str | None:
     return "fp16" if any(".fp16." in name for name in names) else None
 
 
-def numbers(file: Path) -> int:
+def parameter_count(file: Path) -> int:
     """How many numbers a safetensors file holds, by its header; of another, how many of float32 would fit.
 
     Raises UserError for a damaged file.

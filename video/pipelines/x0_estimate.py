@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 
-class Guess:
+class X0Estimator:
     """x0 from the path of x: with x_t = alpha_t x0 + sigma_t eps at two timesteps, both can be solved for.
 
     Exact for the steps of DDIM (Song et al. 2020, eq. 12) and of Euler's method on a flow, to first order for

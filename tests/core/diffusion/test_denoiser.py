@@ -132,7 +132,7 @@ def test_a_learned_variance_is_the_second_half_of_the_output(shape, clip):
     plain = Denoiser(Same(), schedule, Parameterization.V, clip)
     for second, fraction in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0)):
         learned = Denoiser(Channels(second), schedule, Parameterization.V, clip, learned_variance=True)
-        prediction = learned.around(learned.network)(x, t, nothing(3))
+        prediction = learned.with_network(learned.network)(x, t, nothing(3))
         assert torch.equal(prediction.x0, plain(x, t, nothing(3)).x0)
         assert torch.equal(prediction.eps, plain(x, t, nothing(3)).eps)
         assert torch.equal(prediction.variance_fraction, torch.full(shape, fraction))

@@ -135,19 +135,19 @@ def test_spacings_from_the_noisiest_to_the_cleanest(schedule, steps):
 
 def test_quadratic_spacing_is_denser_towards_clean_data():
     squares = [round(999 * (i / 9) ** 2) for i in reversed(range(10))]
-    assert NoiseSchedule.cosine().spaced(10, "quadratic") == squares
+    assert NoiseSchedule.cosine().sampling_timesteps(10, "quadratic") == squares
 
 
 def test_karras_spacing_of_its_own_schedule_is_even():
     """sigma^(1/rho) is linear in t there, and so every third of 10 timesteps is what 4 steps visit."""
     schedule = NoiseSchedule.karras(10)
-    assert schedule.spaced(4, "karras") == pytest.approx([9, 6, 3, 0], abs=1e-9)
+    assert schedule.sampling_timesteps(4, "karras") == pytest.approx([9, 6, 3, 0], abs=1e-9)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 37, 999, 1000])
 def test_trailing_starts_at_the_noisiest_and_leading_ends_at_the_cleanest(steps):
     schedule = NoiseSchedule.cosine()
-    trailing, leading = schedule.spaced(steps), schedule.spaced(steps, "leading")
+    trailing, leading = schedule.sampling_timesteps(steps), schedule.sampling_timesteps(steps, "leading")
     assert trailing[0] == 999 and leading[-1] == 0
     for timesteps in (trailing, leading):
         assert len(timesteps) == steps == len(set(timesteps))
@@ -157,10 +157,10 @@ def test_trailing_starts_at_the_noisiest_and_leading_ends_at_the_cleanest(steps)
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: NoiseSchedule.cosine().spaced(0),
-        lambda: NoiseSchedule.cosine().spaced(1001),
-        lambda: NoiseSchedule.cosine().spaced(10, "middle"),  # type: ignore[arg-type]
-        lambda: NoiseSchedule.flow().spaced(10, "karras"),
+        lambda: NoiseSchedule.cosine().sampling_timesteps(0),
+        lambda: NoiseSchedule.cosine().sampling_timesteps(1001),
+        lambda: NoiseSchedule.cosine().sampling_timesteps(10, "middle"),  # type: ignore[arg-type]
+        lambda: NoiseSchedule.flow().sampling_timesteps(10, "karras"),
         lambda: NoiseSchedule.scaled_linear(start=0.0),
         lambda: NoiseSchedule.sigmoid(start=3.0, end=-3.0),
         lambda: NoiseSchedule.sigmoid(tau=0.0),

@@ -73,7 +73,7 @@ def test_chosen_attributes_are_left_unsaid_in_the_negative(frames):
     denoiser, x, t = setup(frames)
     prompt, negative = condition(2, 5, 1, frames), condition(1, 3, 2)
     before = prompt.attributes.clone()
-    guided = ClassifierFreeGuidance(denoiser, 4.0, negative, unsaid=(CAMERA, PHASE))(x, t, prompt)
+    guided = ClassifierFreeGuidance(denoiser, 4.0, negative, dropped_groups=(CAMERA, PHASE))(x, t, prompt)
     away, towards = denoiser.network.calls[0][2].attributes.chunk(2)
     assert torch.equal(towards, before) and torch.equal(prompt.attributes, before)
     assert torch.equal(away[..., SHADOW], before[..., SHADOW])
@@ -135,7 +135,7 @@ def test_perp_neg_is_its_formula_row_by_row():
     prompt, guidance = condition(2, 5, 1), perp_neg()
     guided = guidance(x, t, prompt)
     assert len(guidance.denoiser.network.calls) == 1 and len(guidance.denoiser.network.calls[0][0]) == 8
-    (first, second), uncond = guidance.against, guidance.negative
+    (first, second), uncond = guidance.negatives, guidance.negative
     for row in range(2):
         base = uncond.tokens[0, 0].view(1, 4, 1)
         d = prompt.tokens[row, 0].view(1, 4, 1) - base
@@ -159,7 +159,7 @@ def test_perp_neg_takes_nothing_from_what_prompt_and_negative_share():
     """A text to avoid that lies in the prompt's own direction changes nothing."""
     _, x, t = setup()
     prompt, guidance = condition(2, 5, 1), perp_neg(weights=((3.0,),) * 2)
-    guidance.against = [prompt, prompt]
+    guidance.negatives = [prompt, prompt]
     plain = ClassifierFreeGuidance(guidance.denoiser, 4.0, guidance.negative)(x, t, prompt)
     torch.testing.assert_close(guidance(x, t, prompt), plain, rtol=1e-4, atol=1e-4)
 
@@ -174,7 +174,7 @@ def test_perp_neg_weights_that_do_not_fit():
 
 def test_autoguidance_extrapolates_from_the_weak_model():
     denoiser, x, t = setup(parameterization=Parameterization.V)
-    weak = denoiser.around(Painter())
+    weak = denoiser.with_network(Painter())
     prompt = condition(2, 5, 1)
     guided = Autoguidance(denoiser, weak, 2.5)(x, t, prompt)
     expected = -1.5 * weak(x, t, prompt).eps + 2.5 * denoiser(x, t, prompt).eps
@@ -198,7 +198,7 @@ def test_autoguidance_by_the_unconditional_model_is_classifier_free_guidance(cli
     denoiser, x, t = setup(clip=clip)
     prompt, negative = condition(2, 5, 1), condition(2, 3, 2)
     uncond = Condition(negative.tokens, negative.mask, prompt.attributes)
-    weak = denoiser.around(Deaf(denoiser.network, uncond))
+    weak = denoiser.with_network(Deaf(denoiser.network, uncond))
     torch.testing.assert_close(
         Autoguidance(denoiser, weak, 4.0)(x, t, prompt),
         ClassifierFreeGuidance(denoiser, 4.0, negative)(x, t, prompt),
@@ -207,7 +207,7 @@ def test_autoguidance_by_the_unconditional_model_is_classifier_free_guidance(cli
 
 def test_autoguidance_of_scale_one_spares_the_weak_model():
     denoiser, x, t = setup()
-    weak = denoiser.around(Recorder())
+    weak = denoiser.with_network(Recorder())
     guided = Autoguidance(denoiser, weak, 1.0)(x, t, condition(2, 5, 1))
     assert not weak.network.calls and torch.equal(guided.eps, denoiser(x, t, condition(2, 5, 1)).eps)
     other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)

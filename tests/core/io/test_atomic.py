@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.io.atomic import whole, writable_folder
+from core.io.atomic import atomic_write, writable_folder
 
 
 def test_the_new_file_appears_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_text("old")
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("new")
         assert draft.suffix == ".mp4" and path.read_text() == "old"
     assert path.read_text() == "new"
@@ -23,7 +23,7 @@ def test_the_new_file_appears_at_the_end(tmp_path: Path) -> None:
 def test_an_interruption_leaves_the_old_file_alone(tmp_path: Path, interruption: type[BaseException]) -> None:
     path = tmp_path / "clip.mp4"
     path.write_text("old")
-    with pytest.raises(interruption), whole(path) as draft:
+    with pytest.raises(interruption), atomic_write(path) as draft:
         draft.write_text("half")
         raise interruption
     assert path.read_text() == "old"

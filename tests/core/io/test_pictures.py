@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import UserError
-from core.io.pictures import Frames, _delays, enlarge, to_frames, write_clip
+from core.io.pictures import Frames, _delays, to_frames, upscale, write_clip
 
-COLOURS = np.array(
+COLORS = np.array(
     [[200, 30, 30], [30, 180, 60], [40, 60, 200], [230, 220, 60], [250, 250, 250], [10, 10, 10]], np.uint8
 )
 
 
 def patches(frames: int = 6, height: int = 32, width: int = 48) -> Frames:
-    """Two rows of flat colours whose order moves by one from frame to frame."""
-    rows = [np.roll(COLOURS, i, axis=0).reshape(2, 3, 3) for i in range(frames)]
+    """Two rows of flat colors whose order moves by one from frame to frame."""
+    rows = [np.roll(COLORS, i, axis=0).reshape(2, 3, 3) for i in range(frames)]
     return np.stack([row.repeat(height // 2, 0).repeat(width // 3, 1) for row in rows])
 
 
-def centres(frame: np.ndarray) -> np.ndarray:
-    """Colours (6,3) in the middle of the patches, away from edges that compression softens."""
+def centers(frame: np.ndarray) -> np.ndarray:
+    """Colors (6,3) in the middle of the patches, away from edges that compression softens."""
     height, width, _ = frame.shape
     return frame[height // 4 :: height // 2, width // 6 :: width // 3].reshape(-1, 3).astype(int)
 
@@ -36,7 +36,7 @@ def test_mp4_is_decoded_to_the_same_frames(tmp_path: Path, fps: float) -> None:
     read = iio.imread(path)
     assert read.shape == frames.shape
     for ours, theirs in zip(frames, read, strict=True):
-        assert np.abs(centres(ours) - centres(theirs)).max() <= 4  # 8-bit YCbCr of limited range, crf 16
+        assert np.abs(centers(ours) - centers(theirs)).max() <= 4  # 8-bit YCbCr of limited range, crf 16
     about = iio.immeta(path)
     assert about["fps"] == pytest.approx(fps, abs=0.01)
     assert about["codec"] == "h264" and about["pix_fmt"].startswith("yuv420p(tv, bt709")
@@ -62,7 +62,7 @@ def test_gif_and_webp_loop_and_last_as_long_as_asked(tmp_path: Path, suffix: str
         for index, frame in enumerate(frames):
             image.seek(index)
             shown = np.asarray(image.convert("RGB"))
-            assert np.abs(centres(shown) - centres(frame)).max() <= (0 if suffix == ".gif" else 6)
+            assert np.abs(centers(shown) - centers(frame)).max() <= (0 if suffix == ".gif" else 6)
             total += image.info["duration"]
     assert total == pytest.approx(1000 * len(frames) / fps, abs=5 if suffix == ".gif" else 0.5)
 
@@ -103,16 +103,16 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> No
 
 def test_enlarging() -> None:
     frames = patches(2, 8, 12)
-    assert (enlarge(frames, 3, "nearest") == frames.repeat(3, 1).repeat(3, 2)).all()
+    assert (upscale(frames, 3, "nearest") == frames.repeat(3, 1).repeat(3, 2)).all()
 
 
 def test_lanczos_follows_a_wave_between_its_samples() -> None:
     def wave(pixels: int) -> np.ndarray:
-        place = (np.arange(pixels) + 0.5) / pixels  # centres of pixels, over the picture's width
+        place = (np.arange(pixels) + 0.5) / pixels  # centers of pixels, over the picture's width
         return 128 + 100 * np.cos(2 * np.pi * 4 * place)
 
     frames = np.broadcast_to(wave(48).round().astype(np.uint8)[None, None, :, None], (2, 8, 48, 3))
-    enlarged = enlarge(np.ascontiguousarray(frames), 5, "lanczos")
+    enlarged = upscale(np.ascontiguousarray(frames), 5, "lanczos")
     assert enlarged.shape == (2, 40, 240, 3)
     inside = slice(20, -20)  # the wave does not go on beyond the picture
     assert np.abs(enlarged[0, 20, inside, 0] - wave(240)[inside]).max() < 3

@@ -22,7 +22,7 @@ class Wheel(BaseModel):
 class Bicycle(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    colour: str = "red"
+    color: str = "red"
     wheel: Wheel = Wheel()
 
 
@@ -34,7 +34,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_reads_nested_values(tmp_path: Path) -> None:
     bicycle = load_preset(write(tmp_path, "wheel: {spokes: 3}"), Bicycle)
-    assert bicycle == Bicycle(colour="red", wheel=Wheel(spokes=3))
+    assert bicycle == Bicycle(color="red", wheel=Wheel(spokes=3))
 
 
 def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
     [
         ("wheel: {spokes: 2}", r"bicycle.yaml: wheel.spokes: input should be greater than or equal to 3\.$"),
         ("wheel: {hubs: 2}", r"bicycle.yaml: wheel.hubs: extra inputs are not permitted\.$"),
-        ("colour: [1]", r"bicycle.yaml: colour: input should be a valid string\.$"),
+        ("color: [1]", r"bicycle.yaml: color: input should be a valid string\.$"),
         ("- 1", r"bicycle.yaml: the whole: "),
         ("wheel: {spokes", r"The preset .*bicycle.yaml is not YAML: "),
     ],

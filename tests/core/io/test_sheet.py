@@ -10,14 +10,14 @@ from core.errors import UserError
 from core.io.sheet import GAP, INK, MARGIN, PAPER, contact_sheet, write_sheet
 
 
-def greys(count: int, side: int) -> np.ndarray:
+def grays(count: int, side: int) -> np.ndarray:
     levels = np.linspace(60, 220, count).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (count, side, side, 3))
 
 
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (8, 3, 3), (16, 4, 4), (24, 5, 5)])
 def test_frames_stand_in_reading_order(count: int, columns: int, rows: int) -> None:
-    frames = greys(count, 64)
+    frames = grays(count, 64)
     sheet = np.asarray(contact_sheet(frames, "a panda"))
     cell = 3 * 64  # the largest multiple of 64 within 192
     top = sheet.shape[0] - MARGIN - rows * (cell + GAP) + GAP
@@ -30,7 +30,7 @@ def test_frames_stand_in_reading_order(count: int, columns: int, rows: int) -> N
 
 
 def test_the_number_of_columns_may_be_said() -> None:
-    frames = greys(8, 64)
+    frames = grays(8, 64)
     sheet = np.asarray(contact_sheet(frames, "a panda", columns=4))
     top = sheet.shape[0] - MARGIN - 2 * (192 + GAP) + GAP
     assert sheet.shape[1] == 2 * MARGIN + 4 * (192 + GAP) - GAP
@@ -39,19 +39,19 @@ def test_the_number_of_columns_may_be_said() -> None:
 
 def test_long_prompts_are_broken_into_lines_within_the_sheet() -> None:
     prompt = "an astronaut riding a horse on a beach at sunset, " * 3
-    sheet = np.asarray(contact_sheet(greys(4, 64), prompt))
+    sheet = np.asarray(contact_sheet(grays(4, 64), prompt))
     lettering = sheet[: sheet.shape[0] - 2 * (192 + GAP) - MARGIN]
     inked = np.argwhere((lettering == INK).all(-1))
     assert len(inked) > 500
     assert inked[:, 1].max() < sheet.shape[1] - MARGIN and inked[:, 0].max() < len(lettering) - MARGIN / 2
-    one_line = np.asarray(contact_sheet(greys(4, 64), "a panda"))
+    one_line = np.asarray(contact_sheet(grays(4, 64), "a panda"))
     assert one_line.shape[1] == sheet.shape[1] and one_line.shape[0] < sheet.shape[0]
 
 
 def test_it_is_written_as_png(tmp_path: Path) -> None:
-    write_sheet(tmp_path / "sheet.png", greys(4, 64), "a panda")
+    write_sheet(tmp_path / "sheet.png", grays(4, 64), "a panda")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.format == "PNG"
-        assert (np.asarray(image) == np.asarray(contact_sheet(greys(4, 64), "a panda"))).all()
+        assert (np.asarray(image) == np.asarray(contact_sheet(grays(4, 64), "a panda"))).all()
     with pytest.raises(UserError, match="Cannot write into the folder"):
-        write_sheet(tmp_path / "missing" / "sheet.png", greys(4, 64), "a panda")
+        write_sheet(tmp_path / "missing" / "sheet.png", grays(4, 64), "a panda")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import UserError
-from core.io.weights import CONFIG, WEIGHTS, fill, load_folder, save_folder
+from core.io.weights import CONFIG, WEIGHTS, load_folder, load_weights, save_folder
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_weights_that_are_no_safetensors_though_their_hash_agrees(folder: Path) 
 def test_fill_copies_what_fits(folder: Path) -> None:
     module = nn.Linear(3, 2)
     tensors = load_folder(folder).tensors
-    fill(module, tensors, folder)
+    load_weights(module, tensors, folder)
     assert torch.equal(module.weight, tensors["weight"]) and torch.equal(module.bias, tensors["bias"])
 
 
@@ -113,4 +113,4 @@ def test_fill_copies_what_fits(folder: Path) -> None:
 )
 def test_fill_names_the_first_that_does_not_fit(folder: Path, module: nn.Module, name: str) -> None:
     with pytest.raises(UserError, match=f"do not fit their {CONFIG}: see {name}"):
-        fill(module, load_folder(folder).tensors, folder)
+        load_weights(module, load_folder(folder).tensors, folder)

@@ -16,19 +16,19 @@ from core.io.presets import load_preset
 from core.models.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig
 from core.models.bottleneck import Gaussian, VectorQuantizer
 from core.toybox.camera import Camera
-from core.toybox.scenes import Scene, paint
+from core.toybox.scenes import Scene, render_scenes
 from core.training import checkpoint
 from core.training.autoencoders import (
     AutoencoderPreset,
     AutoencoderTask,
-    figure,
-    finished,
+    figure_mask,
+    trained_autoencoder,
     weighted_l1,
 )
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
 from core.training.features import FeaturesPreset
-from core.training.trainer import Bare, Trainer
+from core.training.trainer import BareNetwork, Trainer
 
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 F8 = AutoencoderConfig(
@@ -51,7 +51,7 @@ def images(count: int, size: int = 16) -> Tensor:
 @pytest.mark.parametrize(("config", "gflop"), [(AutoencoderConfig(), 0.35), (F8, 0.8)])
 def test_it_is_light(config: AutoencoderConfig, gflop: float) -> None:
     autoencoder = Autoencoder(config).requires_grad_(False)
-    latents = autoencoder.latents(images(1, config.size))
+    latents = autoencoder.to_latents(images(1, config.size))
     assert latents.shape[1:] == config.latent_shape == (8, 16, 16)
     with flop_counter() as counter:
         drawn = autoencoder.decode(latents)
@@ -62,7 +62,7 @@ def test_it_is_light(config: AutoencoderConfig, gflop: float) -> None:
 
 def test_any_size_that_its_squares_fill() -> None:
     autoencoder = random_autoencoder()
-    assert autoencoder.latents(torch.zeros(2, 3, 8, 24)).shape == (2, 4, 2, 6)
+    assert autoencoder.to_latents(torch.zeros(2, 3, 8, 24)).shape == (2, 4, 2, 6)
     assert autoencoder.decode(torch.zeros(2, 4, 2, 6)).shape == (2, 3, 8, 24)
     for wrong in (torch.zeros(2, 3, 10, 8), torch.zeros(2, 1, 8, 8), torch.zeros(3, 8, 8)):
         with pytest.raises(ValueError, match="images must be"):
@@ -93,7 +93,7 @@ def test_divergence_and_draws_are_those_of_the_normal_distribution() -> None:
     normal = Normal(mean, (log_variance / 2).exp())
     gaussian = Gaussian(mean, log_variance)
     expected = kl_divergence(normal, Normal(0.0, 1.0)).sum(dim=(1, 2, 3))
-    torch.testing.assert_close(gaussian.divergence(), expected)
+    torch.testing.assert_close(gaussian.kl_divergence(), expected)
     many = Gaussian(torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), -2.0)).sample()
     assert many.mean().item() == pytest.approx(3.0, abs=0.01)
     assert many.std().item() == pytest.approx(torch.e**-1, rel=0.02)
@@ -101,9 +101,9 @@ def test_divergence_and_draws_are_those_of_the_normal_distribution() -> None:
 
 def test_latents_of_the_data_have_zero_mean_and_unit_deviation() -> None:
     autoencoder, data = random_autoencoder(), images(20)
-    before = autoencoder.decode(autoencoder.latents(data))
+    before = autoencoder.decode(autoencoder.to_latents(data))
     autoencoder.fit_statistics(data.split(7))
-    latents = autoencoder.latents(data).double()
+    latents = autoencoder.to_latents(data).double()
     torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(4).double(), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         latents.std(dim=(0, 2, 3), correction=0), torch.ones(4).double(), atol=1e-4, rtol=0
@@ -118,7 +118,7 @@ def test_a_channel_that_says_nothing_is_not_blown_up() -> None:
     autoencoder.encoder[-1].weight[1].zero_()
     autoencoder.fit_statistics([images(4)])
     assert autoencoder.latent_deviation[1].item() == pytest.approx(LEAST_DEVIATION)
-    assert autoencoder.latents(images(4))[:, 1].abs().max() < 1e-2
+    assert autoencoder.to_latents(images(4))[:, 1].abs().max() < 1e-2
     with pytest.raises(ValueError, match="no images"):
         autoencoder.fit_statistics([])
 
@@ -146,7 +146,9 @@ def test_a_saved_autoencoder_is_the_same_to_half_precision(tmp_path: Path) -> No
     for name, value in autoencoder.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value.half().float()), name
     assert json.loads((tmp_path / "config.json").read_text())["training"] == {"psnr": 30.5}
-    torch.testing.assert_close(loaded.latents(images(2)), autoencoder.latents(images(2)), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        loaded.to_latents(images(2)), autoencoder.to_latents(images(2)), atol=0.02, rtol=0
+    )
 
     config = json.loads((tmp_path / "config.json").read_text())
     config["autoencoder"]["latent_channels"] = 5
@@ -174,7 +176,7 @@ def test_the_figure_is_what_stands_out_of_its_rows() -> None:
     picture[1, 2, 4:8, 5:9] += 0.5
     expected = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
     expected[1, :, 3:9, 4:10] = True
-    assert torch.equal(figure(picture), expected)
+    assert torch.equal(figure_mask(picture), expected)
 
 
 def test_the_loss_is_a_weighted_mean_of_errors_and_of_their_steps() -> None:
@@ -191,9 +193,9 @@ def test_the_loss_is_a_weighted_mean_of_errors_and_of_their_steps() -> None:
 def toybox_shard(folder: Path, count: int, size: int) -> Shards:
     scenes = [Scene(i, i, i % 7, i % 7) for i in range(count)]
     camera = Camera(torch.zeros(count), torch.full((count,), 13.0))
-    colour, _ = paint(scenes, torch.zeros(count), camera, torch.ones(count, dtype=torch.bool), size)
+    color, _ = render_scenes(scenes, torch.zeros(count), camera, torch.ones(count, dtype=torch.bool), size)
     columns = {name: torch.zeros(count) for name in Shards.COLUMNS}
-    save_file({"pixels": (colour * 255).round().byte().cpu(), **columns}, folder / "images-00000.safetensors")
+    save_file({"pixels": (color * 255).round().byte().cpu(), **columns}, folder / "images-00000.safetensors")
     return Shards(folder, "images")
 
 
@@ -210,14 +212,14 @@ def test_it_learns_a_few_pictures_of_the_toybox(tmp_path: Path) -> None:
     task = AutoencoderTask(data, preset)
     assert len(task) == 6
     torch.manual_seed(0)
-    trainer = Trainer(Bare(Autoencoder(preset.model)), task, preset.training, tmp_path / "run")
+    trainer = Trainer(BareNetwork(Autoencoder(preset.model)), task, preset.training, tmp_path / "run")
     assert trainer.run(Budget(steps=250))
 
-    weights = checkpoint.read_average(tmp_path / "run")
-    autoencoder, quality = finished(task, weights, tmp_path)
+    weights = checkpoint.read_ema(tmp_path / "run")
+    autoencoder, quality = trained_autoencoder(task, weights, tmp_path)
     learned = data.pixels(torch.arange(6))
     assert psnr(autoencoder, learned) > 25
-    latents = autoencoder.latents(learned)  # all that was trained on is what statistics are taken of
+    latents = autoencoder.to_latents(learned)  # all that was trained on is what statistics are taken of
     torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
     torch.testing.assert_close(latents.std(dim=(0, 2, 3), correction=0), torch.ones(8), atol=1e-3, rtol=0)
 
@@ -238,23 +240,23 @@ def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: 
     autoencoder = random_autoencoder()  # what it says of pictures is no art, but a decoder can read it
     autoencoder.fit_statistics([data.pixels(torch.arange(4))])
     kept = data.pixels(torch.arange(12, 16))
-    latents, quality = autoencoder.latents(kept), psnr(autoencoder, kept)
+    latents, quality = autoencoder.to_latents(kept), psnr(autoencoder, kept)
     fingerprint = autoencoder.fingerprint
     before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
 
-    autoencoder.freeze_latents()
+    autoencoder.freeze_encoder()
     task = AutoencoderTask(data, preset)
-    Trainer(Bare(autoencoder), task, preset.training, tmp_path / "run").run(Budget(steps=60))
-    trained, figures = finished(task, checkpoint.read_average(tmp_path / "run"), tmp_path)
+    Trainer(BareNetwork(autoencoder), task, preset.training, tmp_path / "run").run(Budget(steps=60))
+    trained, figures = trained_autoencoder(task, checkpoint.read_ema(tmp_path / "run"), tmp_path)
     assert figures["psnr"] > quality + 3
-    assert trained.fingerprint == fingerprint and torch.equal(trained.latents(kept), latents)
+    assert trained.fingerprint == fingerprint and torch.equal(trained.to_latents(kept), latents)
     for name, value in trained.state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith("decoder."), name
 
 
 def psnr(autoencoder: Autoencoder, truth: Tensor) -> float:
     """dB, of bytes, whose peak is 255."""
-    drawn = autoencoder.decode(autoencoder.latents(truth)).clamp(-1, 1)
+    drawn = autoencoder.decode(autoencoder.to_latents(truth)).clamp(-1, 1)
     error = ((drawn - truth) * 127.5).square().mean()
     return (20 * torch.log10(255 / error.sqrt())).item()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.losses import simple_loss
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
-from core.models.bottleneck import DEAD, DECAY, Coded, VectorQuantizer, perplexity
+from core.models.bottleneck import DEAD, DECAY, Quantized, VectorQuantizer, perplexity
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 
@@ -38,13 +38,13 @@ def test_every_position_gets_its_nearest_code(quantizer: VectorQuantizer) -> Non
     nearest = cdist(points(encoded), quantizer.codes.numpy()).argmin(1)
     assert np.array_equal(coded.index.flatten().numpy(), nearest)
     assert np.array_equal(points(coded.nearest), quantizer.codes.double().numpy()[nearest])
-    torch.testing.assert_close(quantizer.restrict(encoded), coded.nearest)
+    torch.testing.assert_close(quantizer.quantize(encoded), coded.nearest)
     assert torch.equal(coded.mean, encoded) and torch.equal(coded.sample(), encoded)
 
 
 def test_the_gradient_goes_straight_through(quantizer: VectorQuantizer) -> None:
     encoded = torch.randn(2, 4, 3, 3, requires_grad=True)
-    passed = quantizer.restrict(encoded)
+    passed = quantizer.quantize(encoded)
     weight = torch.randn_like(passed)
     (passed.square() * weight).sum().backward()
     # As if the codes were the encoder's output: 2 code weight, not 2 encoded weight.
@@ -84,9 +84,9 @@ def test_a_codebook_learns_a_mixture_and_its_perplexity() -> None:
     torch.manual_seed(0)
     quantizer = VectorQuantizer(4, 16).train()
     assert quantizer.codes.abs().max() < 5
-    centres = 100 + 10 * torch.randn(6, 4)
+    centers = 100 + 10 * torch.randn(6, 4)
     shares = torch.tensor([9, 7, 5, 3, 2, 6]) / 32
-    drawn = centres.repeat_interleave((shares * 32).long(), 0)
+    drawn = centers.repeat_interleave((shares * 32).long(), 0)
     for _ in range(1500):  # several lives of a code that is not chosen
         encoded = drawn[torch.randperm(32)].T.reshape(1, 4, 4, 8).requires_grad_()
         coded = quantizer(encoded)
@@ -120,8 +120,8 @@ def test_an_autoencoder_with_a_codebook_draws_codes_only() -> None:
     autoencoder = Autoencoder(STAGE).eval().requires_grad_(False)
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     autoencoder.fit_statistics([images])
-    encoded, latents = autoencoder.encode(images), autoencoder.latents(images)
-    assert isinstance(encoded, Coded) and latents.shape == (4, *STAGE.latent_shape)
+    encoded, latents = autoencoder.encode(images), autoencoder.to_latents(images)
+    assert isinstance(encoded, Quantized) and latents.shape == (4, *STAGE.latent_shape)
     assert latents.std(dim=(0, 2, 3), correction=0).sub(1).abs().max() < 1e-3
     torch.testing.assert_close(autoencoder.decode(latents), autoencoder.decoder(encoded.nearest))
     # A sampler's small errors change no code, so they change nothing in the picture.
@@ -144,15 +144,15 @@ def test_the_fingerprint_of_models_without_a_codebook_stays() -> None:
     assert stage.fingerprint == "f70e256dce6f"
 
 
-def test_diffusion_learns_and_draws_on_quantised_latents() -> None:
+def test_diffusion_learns_and_draws_on_quantized_latents() -> None:
     torch.manual_seed(0)
     stage = Autoencoder(STAGE).eval().requires_grad_(False)
-    images = (torch.rand(6, 3, 1, 1) * 2 - 1).expand(-1, -1, 16, 16)  # of one colour each
+    images = (torch.rand(6, 3, 1, 1) * 2 - 1).expand(-1, -1, 16, 16)  # of one color each
     stage.fit_statistics([images])
     network = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))
     config = ImageModelConfig(size=16, network=network, clip=None, first_stage=STAGE)
     model = ImageModel(config, config.denoiser(), first_stage=stage)
-    latents, condition = stage.latents(images), Condition.cat([model.encode(["a fox"])] * 6)
+    latents, condition = stage.to_latents(images), Condition.cat([model.encode(["a fox"])] * 6)
     optimizer = torch.optim.Adam(model.denoiser.network.parameters(), 3e-3)
     losses = []
     for _ in range(30):

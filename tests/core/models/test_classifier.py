@@ -14,7 +14,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierGuidance
 from core.models.classifier import ClassifierConfig, NoisyClassifier
-from core.training.classifiers import ClassifierTask, Noised
+from core.training.classifiers import ClassifierTask, DiffusedClassifier
 from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer
 
@@ -40,7 +40,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> NoisyClassifier:
         batch_size=64, learning_rate=5e-3, warmup_steps=20, compile=False, bfloat16=False, log_steps=50
     )
     task = ClassifierTask(images[:-HELD_BACK], labels[:-HELD_BACK])
-    trainer = Trainer(Noised.of(classifier), task, settings, tmp_path_factory.mktemp("run"))
+    trainer = Trainer(
+        DiffusedClassifier.from_classifier(classifier), task, settings, tmp_path_factory.mktemp("run")
+    )
     assert trainer.run(Budget(steps=200))
     return classifier.eval().requires_grad_(False)
 

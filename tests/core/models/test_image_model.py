@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.attributes import CAMERA, SHADOW, attributes
+from core.attributes import CAMERA, SHADOW, encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
@@ -89,7 +89,7 @@ def test_a_model_never_trained_without_text_is_guided_by_a_negative_prompt_only(
 def test_encode_says_nothing_unless_told(text: TextEncoder) -> None:
     model = random_model(text)
     assert not model.encode(["a fox", "a panda"]).attributes.any()
-    said = attributes(2, phase=torch.tensor([0.0, 0.5]))
+    said = encode_attributes(2, phase=torch.tensor([0.0, 0.5]))
     assert torch.equal(model.encode(["a fox", "a panda"], said).attributes, said)
 
 
@@ -105,7 +105,7 @@ def test_an_image_depends_on_its_own_seed_only(text: TextEncoder) -> None:
 def test_on_state_sees_every_step(text: TextEncoder) -> None:
     seen: list[tuple[int, int]] = []
     random_model(text).sample(
-        ["a fox"], steps=3, on_state=lambda state: seen.append((state.step, state.steps))
+        ["a fox"], steps=3, on_step=lambda state: seen.append((state.step, state.steps))
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
@@ -136,8 +136,8 @@ def test_a_config_of_another_network_is_refused(text: TextEncoder, tmp_path: Pat
     write(network=config["network"] | {"widths": [33]})
     with pytest.raises(UserError, match="config.json: network: width 33"):
         ImageModel.load(tmp_path)
-    write(colour="red")
-    with pytest.raises(UserError, match="config.json: colour: "):
+    write(color="red")
+    with pytest.raises(UserError, match="config.json: color: "):
         ImageModel.load(tmp_path)
 
 

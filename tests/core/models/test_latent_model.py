@@ -17,19 +17,19 @@ from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.io.presets import load_preset
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
-from core.models.image_model import ImageModel, ImageModelConfig, decoded
+from core.models.image_model import ImageModel, ImageModelConfig, decode_latents
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.training import latents as latents_module
 from core.training.autoencoders import AutoencoderPreset
-from core.training.data import Captions, Dropout, ImageData, Shards, latents_path
+from core.training.data import Captions, ConditionDropout, ImageData, Shards, latents_path
 from core.training.images import ImagePreset, ImageTask
 from core.training.latents import encode_shards
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 NETWORK = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))
 CONFIG = ImageModelConfig(size=16, network=NETWORK, clip=None, first_stage=STAGE)
-CAPTIONS = Captions.of([torch.ones(2, 384), torch.zeros(3, 384), torch.ones(1, 384)])
+CAPTIONS = Captions.from_states([torch.ones(2, 384), torch.zeros(3, 384), torch.ones(1, 384)])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_samples_are_the_pictures_of_the_latents_the_network_knows(
     denoiser = Denoiser(Certain(known, schedule), schedule, Parameterization.V)
     model = ImageModel(CONFIG, denoiser, text, stage)
     guesses = []
-    drawn = model.sample(["a fox"], steps=4, on_state=lambda state: guesses.append(model.decode(state.x0)))
+    drawn = model.sample(["a fox"], steps=4, on_step=lambda state: guesses.append(model.decode(state.x0)))
     expected = stage.decode(known[None])
     assert drawn.shape == (1, 3, 16, 16) and expected.std() > 0.05
     torch.testing.assert_close(drawn, expected.clamp(-1, 1), atol=1e-3, rtol=0)
@@ -107,12 +107,12 @@ def test_samples_are_the_pictures_of_the_latents_the_network_knows(
 
 def test_clips_are_decoded_frame_by_frame(stage: Autoencoder) -> None:
     latents = 100 * torch.randn(2, 4, 3, 4, 4)
-    clips = decoded(latents, stage)
+    clips = decode_latents(latents, stage)
     assert clips.shape == (2, 3, 3, 16, 16) and clips.min() == -1 and clips.max() == 1
     for frame in range(3):
-        torch.testing.assert_close(clips[:, :, frame], decoded(latents[:, :, frame], stage))
+        torch.testing.assert_close(clips[:, :, frame], decode_latents(latents[:, :, frame], stage))
     pixels = 2 * torch.randn(2, 3, 5, 4, 4)
-    assert torch.equal(decoded(pixels, None), pixels.clamp(-1, 1))
+    assert torch.equal(decode_latents(pixels, None), pixels.clamp(-1, 1))
 
 
 def test_a_saved_model_brings_its_first_stage(model: ImageModel, text: TextEncoder, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_training_sees_what_encoding_on_the_fly_gives(
             [encode_shards(folder, kind, stage) for kind in ("images", "clips")] if latents else [None] * 2
         )
         sources = [Shards(folder, k, latents=n) for k, n in zip(("images", "clips"), names, strict=True)]
-        data[latents] = ImageData(sources, CAPTIONS, Dropout())
+        data[latents] = ImageData(sources, CAPTIONS, ConditionDropout())
     assert len(data[True]) == len(data[False]) == 8 + 2 * 4
 
     index = torch.tensor([7, 0, 4, 5, 8, 15])  # both shards of images, and frames of both clips
@@ -176,7 +176,7 @@ def test_training_sees_what_encoding_on_the_fly_gives(
     pixels, said = data[False].batch(index)
     torch.manual_seed(0)
     latents, said_too = data[True].batch(index)
-    on_the_fly = stage.latents(pixels)
+    on_the_fly = stage.to_latents(pixels)
     assert latents.dtype == torch.float32
     torch.testing.assert_close(latents, on_the_fly, rtol=2**-10, atol=1e-5)  # half precision
     assert torch.equal(said.attributes, said_too.attributes) and torch.equal(said.tokens, said_too.tokens)
@@ -187,10 +187,12 @@ def test_training_sees_what_encoding_on_the_fly_gives(
     class OnTheFly(ImageData):
         def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
             pixels, condition = super().batch(index)
-            return stage.latents(pixels), condition
+            return stage.to_latents(pixels), condition
 
     torch.manual_seed(0)
-    expected = ImageTask(OnTheFly(data[False].sources, CAPTIONS, Dropout())).loss(model.denoiser, index)
+    expected = ImageTask(OnTheFly(data[False].sources, CAPTIONS, ConditionDropout())).loss(
+        model.denoiser, index
+    )
     torch.testing.assert_close(loss, expected, rtol=2e-3, atol=0)
 
     frames = torch.tensor([[3, 0], [1, 1]])
@@ -198,7 +200,7 @@ def test_training_sees_what_encoding_on_the_fly_gives(
     encoded = data[True].sources[1].pixels(torch.tensor([1, 0]), frames)
     assert encoded.shape == (2, 4, 2, 4, 4)
     for frame in range(2):
-        expected = stage.latents(clips[:, :, frame])
+        expected = stage.to_latents(clips[:, :, frame])
         torch.testing.assert_close(encoded[:, :, frame], expected, rtol=2**-10, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from core.errors import UserError
 from core.models import text_encoder as text
-from core.models.text_encoder import TextEncoder, checked_file
+from core.models.text_encoder import TextEncoder, verified_file
 
 PROMPTS = [
     "a panda on a swing",
@@ -28,7 +28,7 @@ def test_states_are_those_of_transformers(encoder: TextEncoder) -> None:
     from transformers import AutoTokenizer
     from transformers.models.bert.modeling_bert import BertModel
 
-    folder = checked_file("model.safetensors").parent
+    folder = verified_file("model.safetensors").parent
     reference = BertModel.from_pretrained(folder, attn_implementation="eager").eval()
     inputs = AutoTokenizer.from_pretrained(folder)(PROMPTS, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_padding_is_zero_and_masked(encoder: TextEncoder) -> None:
     assert not tokens[~mask].any()
 
 
-def test_neighbours_do_not_change_a_prompt(encoder: TextEncoder) -> None:
+def test_neighbors_do_not_change_a_prompt(encoder: TextEncoder) -> None:
     alone = encoder(PROMPTS[:1])[0][0]
     beside_longer = encoder(PROMPTS)[0][0, : len(alone)]
     torch.testing.assert_close(beside_longer, alone, rtol=1e-5, atol=1e-6)
@@ -54,7 +54,7 @@ def test_neighbours_do_not_change_a_prompt(encoder: TextEncoder) -> None:
 
 def test_long_prompts_are_cut(encoder: TextEncoder) -> None:
     tokens, mask = encoder(["a red panda " * 100])
-    assert tokens.shape[1] == text.LONGEST and mask.all()
+    assert tokens.shape[1] == text.MAX_TOKENS and mask.all()
 
 
 def test_reports_every_prompt_done(encoder: TextEncoder) -> None:

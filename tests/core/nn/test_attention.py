@@ -7,7 +7,7 @@ import torch
 from diffusers.models.embeddings import get_timestep_embedding
 
 from core.nn import attention
-from core.nn.attention import MultiHeadAttention, attend
+from core.nn.attention import MultiHeadAttention, scaled_dot_product
 from core.nn.embeddings import ConditionEmbedding, timestep_embedding
 
 
@@ -44,7 +44,7 @@ def test_attend_is_softmax_attention(case, with_mask, with_bias):
     query, key, value, mask, bias = case
     extra = {"mask": mask if with_mask else None, "bias": bias if with_bias else None}
     torch.testing.assert_close(
-        attend(query, key, value, **extra).double(),
+        scaled_dot_product(query, key, value, **extra).double(),
         reference(query, key, value, **extra),
         atol=1e-5,
         rtol=1e-5,
@@ -71,15 +71,15 @@ def test_the_xformers_path_hands_over_its_layout(case, with_mask, with_bias, mon
 
     monkeypatch.setattr(attention, "memory_efficient_attention", kernel)
     extra = {"mask": mask if with_mask else None, "bias": bias if with_bias else None}
-    got = attend(query.as_subclass(OnCuda), key, value, **extra).as_subclass(torch.Tensor)
+    got = scaled_dot_product(query.as_subclass(OnCuda), key, value, **extra).as_subclass(torch.Tensor)
     torch.testing.assert_close(got.double(), reference(query, key, value, **extra), atol=1e-5, rtol=1e-5)
 
 
 def test_the_values_of_masked_keys_have_no_influence(case):
     query, key, value, mask, bias = case
-    before = attend(query, key, value, mask=mask, bias=bias)
+    before = scaled_dot_product(query, key, value, mask=mask, bias=bias)
     hidden = ~mask[:, None, :, None]
-    after = attend(
+    after = scaled_dot_product(
         query, key.masked_fill(hidden, 50.0), value.masked_fill(hidden, -50.0), mask=mask, bias=bias
     )
     assert torch.equal(before, after)

@@ -16,8 +16,8 @@ from core.nn.blocks import (
     ConvNeXtBlock,
     ResidualBlock,
     SelfAttentionBlock,
-    double,
-    halve,
+    downsample_2x,
+    upsample_2x,
 )
 
 EMBEDDING = 24
@@ -49,7 +49,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("widths", [(16, 16), (16, 32)])
-@pytest.mark.parametrize("resample", [None, halve, double])
+@pytest.mark.parametrize("resample", [None, downsample_2x, upsample_2x])
 @pytest.mark.parametrize("kernel", ["sde_vp", None])
 @pytest.mark.parametrize("activation", [F.silu, F.gelu])
 @torch.no_grad()
@@ -67,15 +67,15 @@ def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activatio
         non_linearity=activation.__name__,
         time_embedding_norm="scale_shift",
         kernel=kernel,
-        down=resample is halve,
-        up=resample is double,
+        down=resample is downsample_2x,
+        up=resample is upsample_2x,
     ).eval()
     for their_name, our_name in NAMES.items():
         if (part := getattr(theirs, their_name)) is not None:
             part.load_state_dict(ours.get_submodule(our_name).state_dict())
     x, embedding = inputs(in_width)
     out = ours(x, embedding)
-    side = {None: 6, halve: 3, double: 12}[resample]
+    side = {None: 6, downsample_2x: 3, upsample_2x: 12}[resample]
     assert out.shape == (2, width, side, side)
     torch.testing.assert_close(out, theirs(x, embedding), rtol=1e-5, atol=1e-5)
 

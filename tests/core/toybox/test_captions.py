@@ -13,28 +13,28 @@ from core.toybox.captions import (
     SUBJECT_NAMES,
     articles,
     caption,
-    completed,
+    complete_prompt,
     known_subject,
     named_action,
     named_backdrop,
-    named_colour,
+    named_color,
     named_subject,
     plural,
 )
-from core.toybox.scenes import COLOUR_NAMES, Scene, random_scene
+from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
 from core.toybox.subjects import SUBJECTS
 
 
 def phrase_in(phrase: str, text: str) -> bool:
-    """Whether a caption holds an action's phrase with any colour or none, whatever the articles."""
+    """Whether a caption holds an action's phrase with any color or none, whatever the articles."""
     pattern = r"\ban? ".join(map(re.escape, re.split(r"\ban? ", phrase)))
-    colours = "|".join(COLOUR_NAMES)
-    return re.search(pattern.replace(r"\{c\}\ ", f"((?:{colours}) )?"), text) is not None
+    colors = "|".join(COLOR_NAMES)
+    return re.search(pattern.replace(r"\{c\}\ ", f"((?:{colors}) )?"), text) is not None
 
 
 def test_captions_name_what_is_in_the_picture() -> None:
     rng = np.random.default_rng(0)
-    coloured = placed = alone = 0
+    colored = placed = alone = 0
     for _ in range(2000):
         scene = random_scene(rng)
         text = caption(scene, rng)
@@ -42,21 +42,21 @@ def test_captions_name_what_is_in_the_picture() -> None:
         places = [b.phrases for b in BACKDROPS if any(text.endswith(articles(p)) for p in b.phrases)]
         assert places in ([], [scene.place.phrases]) or scene.place.phrases in places
         placed += bool(places)
-        if scene.company in ("couple", "brush"):
-            word = "brush" if scene.company == "brush" else "(couple|man and a woman) (taking a )?walk"
-            assert re.search(word, text) and COLOUR_NAMES[scene.colour] in text
+        if scene.group in ("couple", "brush"):
+            word = "brush" if scene.group == "brush" else "(couple|man and a woman) (taking a )?walk"
+            assert re.search(word, text) and COLOR_NAMES[scene.color] in text
             continue
         assert any(name in text or plural(name) in text for name in scene.who.names)
         assert any(phrase_in(phrase, text) for phrase in scene.act.phrases), text
-        assert text.startswith("two ") == (scene.company == "pair")
-        if scene.act.coloured:
+        assert text.startswith("two ") == (scene.group == "pair")
+        if scene.act.colored:
             alone += 1
-            said = [c for c in COLOUR_NAMES if any(p.replace("{c}", c) in text.replace("an ", "a ")
+            said = [c for c in COLOR_NAMES if any(p.replace("{c}", c) in text.replace("an ", "a ")
                     for p in scene.act.phrases)]  # fmt: skip
-            assert said in ([], [COLOUR_NAMES[scene.colour]]), text
-            coloured += bool(said)
+            assert said in ([], [COLOR_NAMES[scene.color]]), text
+            colored += bool(said)
     assert 0.86 < placed / 2000 < 0.94
-    assert 0.86 < coloured / alone < 0.94
+    assert 0.86 < colored / alone < 0.94
 
 
 def test_captions_come_in_many_wordings_and_follow_their_seed() -> None:
@@ -127,7 +127,7 @@ def test_names_are_found_by_any_wording() -> None:
     assert ACTIONS[named_action("playing with a gamepad")].name == "holding a game controller"
     assert named_action("holding an umbrella") == named_action("holding a umbrella")
     assert named_backdrop("against an orange background") == named_backdrop("orange")
-    assert COLOUR_NAMES[named_colour("blue")] == "blue"
+    assert COLOR_NAMES[named_color("blue")] == "blue"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_names_are_found_by_any_wording() -> None:
     [
         (named_subject, "The toybox has no subject 'wolf'; it has: panda, fox"),
         (named_action, "The toybox has no action 'wolf'; it has: standing, walking"),
-        (named_colour, "The toybox has no colour 'wolf'; it has: red, orange"),
+        (named_color, "The toybox has no color 'wolf'; it has: red, orange"),
         (named_backdrop, "The toybox has no backdrop 'wolf'; it has: white, gray"),
     ],
 )
@@ -145,12 +145,12 @@ def test_what_there_is_not_is_said_with_what_there_is(find: Callable[[str], int]
 
 
 def test_completion_says_what_the_prompt_leaves_open_and_no_more():
-    text = completed("a panda on a swing", 0)
-    colour = re.search(r"on an? (\w+) swing", text)
-    assert colour and colour[1] in COLOUR_NAMES
+    text = complete_prompt("a panda on a swing", 0)
+    color = re.search(r"on an? (\w+) swing", text)
+    assert color and color[1] in COLOR_NAMES
     assert text.startswith("a panda on a") and text.endswith("background")
-    assert completed("a panda on a swing", 0) == text
-    assert len({completed("a panda on a swing", seed) for seed in range(20)}) > 10
+    assert complete_prompt("a panda on a swing", 0) == text
+    assert len({complete_prompt("a panda on a swing", seed) for seed in range(20)}) > 10
     for whole in ("a fox holding a red controller on a beach", "a cat dancing in the snow"):
-        assert completed(whole, 3) == whole
-    assert completed("a cat dancing", 3).startswith("a cat dancing on a")
+        assert complete_prompt(whole, 3) == whole
+    assert complete_prompt("a cat dancing", 3).startswith("a cat dancing on a")

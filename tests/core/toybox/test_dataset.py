@@ -13,8 +13,8 @@ from core.errors import UserError
 from core.toybox import dataset
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
-from core.toybox.dataset import FRAMES, VIEWS, Plan, draw_cameras, prepare, render_shard
-from core.toybox.scenes import COLOUR_NAMES, paint
+from core.toybox.dataset import FRAMES, VIEWS, DatasetPlan, draw_cameras, render_shard, write_dataset
+from core.toybox.scenes import COLOR_NAMES, render_scenes
 
 SHARD = 32  # pictures, in place of thousands: 4 image records of 8 views, 2 clips
 
@@ -24,12 +24,12 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", SHARD)
 
 
-def run(plan: Plan) -> list[tuple[int, int]]:
-    return list(prepare(plan))
+def run(plan: DatasetPlan) -> list[tuple[int, int]]:
+    return list(write_dataset(plan))
 
 
 def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
-    assert run(Plan(tmp_path, images=40, clips=1)) == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert run(DatasetPlan(tmp_path, images=40, clips=1)) == [(0, 3), (1, 3), (2, 3), (3, 3)]
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
         "captions.txt",
@@ -45,7 +45,7 @@ def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
         for name in ("azimuth", "elevation", "phase"):
             assert shard[name].shape == (count,) and shard[name].dtype == torch.float32
         assert shard["shadow"].shape == (count,) and shard["shadow"].dtype == torch.uint8
-        for name in ("caption", "subject", "action", "colour", "background"):
+        for name in ("caption", "subject", "action", "color", "background"):
             assert shard[name].shape == (count,) and shard[name].dtype == torch.int64
         assert len(shard) == 10
         assert 0 <= shard["azimuth"].min() and shard["azimuth"].max() < 360
@@ -55,7 +55,7 @@ def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["images", "clips", "objects"])
 def test_labels_and_captions_are_those_of_the_scenes(kind: str, tmp_path: Path) -> None:
-    plan = Plan(tmp_path, images=64, clips=4, objects=64, seed=8)
+    plan = DatasetPlan(tmp_path, images=64, clips=4, objects=64, seed=8)
     run(plan)
     lines = (tmp_path / "captions.txt").read_text().splitlines()
     views = 1 if kind == "clips" else VIEWS
@@ -65,49 +65,49 @@ def test_labels_and_captions_are_those_of_the_scenes(kind: str, tmp_path: Path) 
         assert [lines[i] for i in shard["caption"]] == [c for c in captions for _ in range(views)]
         for i, scene in enumerate(scenes):
             rows = slice(i * views, (i + 1) * views)
-            alone = not scene.company
+            alone = not scene.group
             assert set(shard["subject"][rows].tolist()) == {scene.subject if alone else -1}
             assert set(shard["action"][rows].tolist()) == {scene.action if alone else -1}
             assert set(shard["background"][rows].tolist()) == {scene.backdrop}
-            if alone and not scene.act.coloured:
-                assert set(shard["colour"][rows].tolist()) == {-1}
+            if alone and not scene.act.colored:
+                assert set(shard["color"][rows].tolist()) == {-1}
             if "background" in captions[i]:
                 assert BACKDROPS[scene.backdrop].short_name in captions[i]
-            if alone and scene.act.coloured and scene.act.phrases[0].split("{c}")[0] in captions[i]:
-                assert COLOUR_NAMES[scene.colour] in captions[i] or "{c}" not in captions[i]
+            if alone and scene.act.colored and scene.act.phrases[0].split("{c}")[0] in captions[i]:
+                assert COLOR_NAMES[scene.color] in captions[i] or "{c}" not in captions[i]
 
 
 def test_frame_i_of_a_clip_is_at_its_phase_plus_i_sixteenths(tmp_path: Path) -> None:
-    plan = Plan(tmp_path, clips=2, seed=2)
+    plan = DatasetPlan(tmp_path, clips=2, seed=2)
     shard = render_shard(plan, "clips", 0)
     scenes, _, _ = plan.records("clips", 0)
     for i, scene in enumerate(scenes):
         for frame in (0, 1, 7, 15):
             moment = (shard["phase"][i] + frame / FRAMES) % 1.0
             camera = Camera(shard["azimuth"][i : i + 1], shard["elevation"][i : i + 1])
-            expected, _ = paint([scene], moment[None], camera, shard["shadow"][i : i + 1].bool())
+            expected, _ = render_scenes([scene], moment[None], camera, shard["shadow"][i : i + 1].bool())
             apart = (expected[0] * 255).round() - shard["pixels"][i, frame].float()
             assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase may move an outline
 
 
 @pytest.mark.parametrize("kind", ["images", "textureless", "objects"])
 def test_each_image_is_its_scene_from_its_camera_at_its_phase(kind: str, tmp_path: Path) -> None:
-    plan = Plan(tmp_path, images=32, textureless=32, objects=32, seed=6)
+    plan = DatasetPlan(tmp_path, images=32, textureless=32, objects=32, seed=6)
     shard = render_shard(plan, kind, 0)
     scenes, _, _ = plan.records(kind, 0)
     for row in (0, 9, 31):
         camera = Camera(shard["azimuth"][row : row + 1], shard["elevation"][row : row + 1])
         shadow = shard["shadow"][row : row + 1].bool()
         phase, bare = shard["phase"][row : row + 1], kind == "textureless"
-        expected, _ = paint([scenes[row // VIEWS]], phase, camera, shadow, textureless=bare)
+        expected, _ = render_scenes([scenes[row // VIEWS]], phase, camera, shadow, textureless=bare)
         apart = (expected[0] * 255).round() - shard["pixels"][row].float()
         assert (apart.abs() > 2).float().mean() < 0.002
 
 
-def test_textureless_images_are_scenes_of_their_own_with_neither_colour_nor_shadow_nor_caption(
+def test_textureless_images_are_scenes_of_their_own_with_neither_color_nor_shadow_nor_caption(
     tmp_path: Path,
 ) -> None:
-    plain, more = (Plan(tmp_path / name, images=32, clips=2, seed=7) for name in ("plain", "more"))
+    plain, more = (DatasetPlan(tmp_path / name, images=32, clips=2, seed=7) for name in ("plain", "more"))
     run(plain)
     more = replace(more, textureless=64)
     assert run(more) == [(i, 4) for i in range(5)]
@@ -127,14 +127,14 @@ def test_textureless_images_are_scenes_of_their_own_with_neither_colour_nor_shad
         assert scenes != more.records("images", number)[0]
         assert shard["pixels"].shape == (SHARD, 3, 64, 64) and len(shard) == 10
         for name in ("subject", "action"):
-            of_scenes = [-1 if scene.company else getattr(scene, name) for scene in scenes]
+            of_scenes = [-1 if scene.group else getattr(scene, name) for scene in scenes]
             assert shard[name].tolist() == [label for label in of_scenes for _ in range(VIEWS)]
         assert shard["background"].tolist() == [scene.backdrop for scene in scenes for _ in range(VIEWS)]
-        for name in ("caption", "colour"):
+        for name in ("caption", "color"):
             assert shard[name].shape == (SHARD,) and shard[name].dtype == torch.int64
             assert (shard[name] == -1).all()
         assert not shard["shadow"].any()
-        # The middle of a figure is grey wherever a plain backdrop is not seen there.
+        # The middle of a figure is gray wherever a plain backdrop is not seen there.
         middle = shard["pixels"][:, :, 28:36, 28:36].float()
         assert ((middle.amax(1) - middle.amin(1)) < 1.5).float().mean() > 0.5
 
@@ -143,7 +143,7 @@ def test_objects_are_seen_from_all_around_before_plain_backdrops_without_a_shado
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "SHARD", 256)
-    shard = render_shard(Plan(tmp_path, objects=256, seed=9), "objects", 0)
+    shard = render_shard(DatasetPlan(tmp_path, objects=256, seed=9), "objects", 0)
     assert not shard["shadow"].any()
     assert all(BACKDROPS[place].plain for place in shard["background"].tolist())
     quarters = torch.bincount((shard["azimuth"] / 90).long(), minlength=4) / 256
@@ -153,24 +153,26 @@ def test_objects_are_seen_from_all_around_before_plain_backdrops_without_a_shado
 
 
 def test_a_seed_is_a_world(tmp_path: Path) -> None:
-    one, same, other = (render_shard(Plan(tmp_path, images=32, seed=s), "images", 0) for s in (1, 1, 2))
+    one, same, other = (
+        render_shard(DatasetPlan(tmp_path, images=32, seed=s), "images", 0) for s in (1, 1, 2)
+    )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["pixels"], other["pixels"])
-    plan = Plan(tmp_path, images=64, clips=2, seed=1)
+    plan = DatasetPlan(tmp_path, images=64, clips=2, seed=1)
     shards = [plan.records("images", 0)[1], plan.records("images", 1)[1], plan.records("clips", 0)[1]]
     assert shards[0][:2] != shards[1][:2] and shards[0][:2] != shards[2]
 
 
 def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
-    plan = Plan(tmp_path / "stopped", images=96, seed=4)
-    assert list(islice(prepare(plan), 2)) == [(0, 3), (1, 3)]
+    plan = DatasetPlan(tmp_path / "stopped", images=96, seed=4)
+    assert list(islice(write_dataset(plan), 2)) == [(0, 3), (1, 3)]
     first = plan.path("images", 0)
     assert first.exists() and not plan.path("images", 2).exists()
     written = first.stat().st_mtime_ns
     assert run(plan) == [(1, 3), (2, 3), (3, 3)]
     assert first.stat().st_mtime_ns == written
 
-    at_once = Plan(tmp_path / "at once", images=96, seed=4)
+    at_once = DatasetPlan(tmp_path / "at once", images=96, seed=4)
     run(at_once)
     for _, shard in plan.jobs():
         assert plan.path("images", shard).read_bytes() == at_once.path("images", shard).read_bytes()
@@ -180,17 +182,20 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
 
 def test_a_folder_grows_by_clips_and_then_objects_but_not_by_images(tmp_path: Path) -> None:
     """Captions of clips stand behind those of images: more images would move them under finished clips."""
-    run(Plan(tmp_path, images=32, clips=2))
+    run(DatasetPlan(tmp_path, images=32, clips=2))
     captions = (tmp_path / "captions.txt").read_text()
-    assert run(Plan(tmp_path, images=32, clips=4)) == [(2, 3), (3, 3)]
+    assert run(DatasetPlan(tmp_path, images=32, clips=4)) == [(2, 3), (3, 3)]
     longer = (tmp_path / "captions.txt").read_text()
     assert longer.startswith(captions) and len(longer) > len(captions)
-    assert run(Plan(tmp_path, images=32, clips=4, objects=32)) == [(3, 4), (4, 4)]
+    assert run(DatasetPlan(tmp_path, images=32, clips=4, objects=32)) == [(3, 4), (4, 4)]
     assert (tmp_path / "captions.txt").read_text().startswith(longer)
     longer = (tmp_path / "captions.txt").read_text()
-    assert run(Plan(tmp_path, images=32)) == [(1, 1)]
+    assert run(DatasetPlan(tmp_path, images=32)) == [(1, 1)]
     assert (tmp_path / "captions.txt").read_text() == longer
-    for plan in (Plan(tmp_path, images=64, clips=2), Plan(tmp_path, images=32, clips=2, seed=1)):
+    for plan in (
+        DatasetPlan(tmp_path, images=64, clips=2),
+        DatasetPlan(tmp_path, images=32, clips=2, seed=1),
+    ):
         with pytest.raises(UserError, match="holds shards of another plan"):
             run(plan)
 
@@ -198,9 +203,11 @@ def test_a_folder_grows_by_clips_and_then_objects_but_not_by_images(tmp_path: Pa
 def test_held_out_plans_hold_only_held_out_pairs(tmp_path: Path) -> None:
     for held in (True, False):
         scenes = [
-            s for shard in range(8) for s in Plan(tmp_path, seed=3, held=held).records("images", shard)[0]
+            s
+            for shard in range(8)
+            for s in DatasetPlan(tmp_path, seed=3, held=held).records("images", shard)[0]
         ]
-        assert {scene.held_out for scene in scenes if scene.company not in ("couple", "brush")} == {held}
+        assert {scene.held_out for scene in scenes if scene.group not in ("couple", "brush")} == {held}
 
 
 def test_half_of_the_cameras_stand_before_the_face() -> None:

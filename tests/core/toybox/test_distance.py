@@ -9,12 +9,12 @@ from core.toybox.camera import Camera, rays
 from core.toybox.distance import signed_distance
 from core.toybox.render import render
 from core.toybox.scenes import Scene, index_of
-from core.toybox.solids import Frame, Sculptor, rotation
+from core.toybox.solids import Frame, SceneBuilder, rotation
 from core.toybox.subjects import SUBJECTS
 
 
 def sculpted(kind: str, *arguments):
-    sculptor = Sculptor(1)
+    sculptor = SceneBuilder(1)
     getattr(sculptor, kind)(Frame.world(1).child((0.3, -0.2, 0.1)), *arguments)
     return sculptor.solids()
 
@@ -25,10 +25,10 @@ def random(count: int) -> torch.Tensor:
 
 def test_a_ball() -> None:
     points = random(200)
-    distance, colour = signed_distance(sculpted("ball", (0, 1, 0), 0.5, (1, 0, 0)), points)
+    distance, color = signed_distance(sculpted("ball", (0, 1, 0), 0.5, (1, 0, 0)), points)
     expected = (points - torch.tensor([0.3, 0.8, 0.1])).norm(dim=1) - 0.5
     torch.testing.assert_close(distance, expected, atol=1e-5, rtol=0)
-    assert (colour == torch.tensor([1.0, 0, 0])).all()
+    assert (color == torch.tensor([1.0, 0, 0])).all()
 
 
 def test_a_round_cone_is_the_hull_of_its_balls() -> None:
@@ -37,8 +37,8 @@ def test_a_round_cone_is_the_hull_of_its_balls() -> None:
     a, b, ra, rb = torch.tensor([0.0, 0, 0]), torch.tensor([0.5, 1.0, -0.4]), 0.4, 0.1
     distance, _ = signed_distance(sculpted("cone", a.numpy(), b.numpy(), ra, rb, (1, 1, 1)), points)
     share = torch.linspace(0, 1, 4001)[:, None]
-    centres, radii = a + (b - a) * share + torch.tensor([0.3, -0.2, 0.1]), ra + (rb - ra) * share[:, 0]
-    expected = ((points[:, None] - centres).norm(dim=2) - radii).amin(1)
+    centers, radii = a + (b - a) * share + torch.tensor([0.3, -0.2, 0.1]), ra + (rb - ra) * share[:, 0]
+    expected = ((points[:, None] - centers).norm(dim=2) - radii).amin(1)
     torch.testing.assert_close(distance, expected, atol=1e-4, rtol=0)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from core.toybox.camera import Camera
-from core.toybox.ray_intersections import Screen
-from core.toybox.render import Picture, render
+from core.toybox.ray_intersections import PixelGrid
+from core.toybox.render import SceneRender, render
 from core.toybox.scenes import Scene
-from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
 
@@ -23,13 +23,13 @@ def camera(azimuth: float = 0.0, elevation: float = 0.0, count: int = 1) -> Came
 def balls(
     *placed: tuple[tuple[float, float, float], tuple[float, float, float]], radius: float = 0.3
 ) -> Solids:
-    s = Sculptor(1)
-    for centre, colour in placed:
-        s.ball(Frame.world(1), centre, radius, colour)
+    s = SceneBuilder(1)
+    for center, color in placed:
+        s.ball(Frame.world(1), center, radius, color)
     return s.solids()
 
 
-def middle_of(picture: Picture) -> tuple[float, float]:
+def middle_of(picture: SceneRender) -> tuple[float, float]:
     """(right, up) of the mean covered pixel from the middle of the picture, in [-1,1]."""
     alpha = picture.alpha[0, 0]
     at = (torch.arange(len(alpha)) + 0.5) / len(alpha) * 2 - 1
@@ -38,7 +38,7 @@ def middle_of(picture: Picture) -> tuple[float, float]:
 
 def random_solids(rng: np.random.Generator, count: int = 40) -> Solids:
     """Thin, flat, large, small, near the frame's border and beyond."""
-    s = Sculptor(1)
+    s = SceneBuilder(1)
     world = Frame.world(1)
     for _ in range(count):
         turn = rotation("x", rng.uniform(0, 360)) @ rotation("z", rng.uniform(0, 360))
@@ -74,7 +74,7 @@ def test_the_camera_walks_counter_clockwise() -> None:
 @pytest.mark.parametrize(("azimuth", "first"), [(0, RED), (180, BLUE)])
 def test_the_nearer_solid_hides_the_farther(azimuth: float, first: tuple[float, float, float]) -> None:
     picture = render(balls(((0, 1, 0.6), RED), ((0, 1, -0.6), BLUE)), camera(azimuth), 64)
-    middle = picture.colour[0, :, 32, 32]
+    middle = picture.color[0, :, 32, 32]
     assert int(middle.argmax()) == int(np.argmax(first))
     assert picture.depth[0, 0, 32, 32].item() == pytest.approx(7 - 0.6 - 0.3, abs=1e-3)
 
@@ -86,7 +86,7 @@ def test_positive_elevation_looks_from_above() -> None:
     assert seen_up == pytest.approx(up / away / math.tan(math.radians(10)), abs=0.01)
     assert middle_of(render(behind, camera(0, -8), 64))[1] < -0.02
     # A flat disc on its edge shows its face only from above.
-    s = Sculptor(1)
+    s = SceneBuilder(1)
     s.ball(Frame.world(1), (0, 1, 0), (0.6, 0.01, 0.6), RED)
     disc = s.solids()
     flat, seen = (render(disc, camera(0, el), 64).alpha.sum().item() for el in (0, 45))
@@ -100,15 +100,15 @@ def test_a_ball_covers_the_area_of_its_outline() -> None:
     assert picture.alpha.mean().item() == pytest.approx(math.pi * outline**2 / 4, rel=2e-3)
 
 
-def everywhere(self: Screen, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+def everywhere(self: PixelGrid, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """In place of `Screen.covered`: every solid in every tile."""
     solid, tile = torch.meshgrid(torch.arange(len(a)), torch.arange(self.tiles**2), indexing="ij")
     return solid.flatten(), tile.flatten()
 
 
-def brute_force(solids: Solids, seen: Camera, size: int, monkeypatch: pytest.MonkeyPatch) -> Picture:
+def brute_force(solids: Solids, seen: Camera, size: int, monkeypatch: pytest.MonkeyPatch) -> SceneRender:
     with monkeypatch.context() as patch:
-        patch.setattr(Screen, "covered", everywhere)
+        patch.setattr(PixelGrid, "covered", everywhere)
         return render(solids, seen, size, 1)
 
 
@@ -118,7 +118,7 @@ def test_culling_loses_no_hit(seed: int, monkeypatch: pytest.MonkeyPatch) -> Non
     solids = random_solids(rng)
     seen = camera(rng.uniform(0, 360), rng.uniform(-8, 60))
     culled, whole = render(solids, seen, 64, 1), brute_force(solids, seen, 64, monkeypatch)
-    for name in Picture._fields:
+    for name in SceneRender._fields:
         assert torch.equal(getattr(culled, name), getattr(whole, name)), name
     assert 0.2 < culled.alpha.mean() < 0.95
 
@@ -127,20 +127,20 @@ def test_culling_loses_no_hit_of_a_scene(monkeypatch: pytest.MonkeyPatch) -> Non
     solids = Scene(1, 9, 4, 2).solids(np.array([0.0, 0.4]))
     seen = camera(33, 13, 2)
     culled, whole = render(solids, seen, 32, 1), brute_force(solids, seen, 32, monkeypatch)
-    assert torch.equal(culled.depth, whole.depth) and torch.equal(culled.colour, whole.colour)
+    assert torch.equal(culled.depth, whole.depth) and torch.equal(culled.color, whole.color)
 
 
 def test_a_pixel_averages_its_rays_and_has_the_nearest_depth() -> None:
     solids = Scene(0, 3, 0, 2).solids(np.array([0.3]))
     fine, coarse = render(solids, camera(20, 12), 128, 1), render(solids, camera(20, 12), 64, 2)
-    for name in ("colour", "alpha"):
+    for name in ("color", "alpha"):
         expected = torch.nn.functional.avg_pool2d(getattr(fine, name), 2)
         torch.testing.assert_close(getattr(coarse, name), expected)
     depth = fine.depth[0, 0].reshape(64, 2, 64, 2).amin((1, 3))
     assert torch.equal(coarse.depth[0, 0], depth)
     assert set(coarse.alpha.unique().tolist()) == {0.0, 0.25, 0.5, 0.75, 1.0}
     assert torch.equal(coarse.depth.isfinite(), coarse.alpha > 0)
-    assert 0 <= coarse.colour.min() and (coarse.colour <= coarse.alpha + 1e-6).all()
+    assert 0 <= coarse.color.min() and (coarse.color <= coarse.alpha + 1e-6).all()
 
 
 def test_pictures_of_a_batch_are_those_of_each_frame() -> None:
@@ -150,7 +150,7 @@ def test_pictures_of_a_batch_are_those_of_each_frame() -> None:
     )
     for i, (azimuth, elevation) in enumerate(((0, 5), (120, 12), (250, 30))):
         one = render(scene.solids(phases[i : i + 1]), camera(azimuth, elevation), 64)
-        for name in Picture._fields:
+        for name in SceneRender._fields:
             torch.testing.assert_close(getattr(many, name)[i], getattr(one, name)[0], atol=1e-5, rtol=1e-5)
 
 
@@ -164,25 +164,25 @@ def test_the_shadow_lies_on_the_ground_away_from_the_light() -> None:
     assert high.sum() < shadow.sum()  # most of it has left the picture
 
 
-def test_without_texture_a_ball_is_grey_under_a_light_over_the_left_shoulder() -> None:
+def test_without_texture_a_ball_is_gray_under_a_light_over_the_left_shoulder() -> None:
     azimuth, size = 75.0, 64  # the light goes with the camera
     placed = balls(((0, 1, 0), RED), radius=0.8)
     seen = render(placed, camera(azimuth), size, 1, textureless=True)
-    coloured = render(placed, camera(azimuth), size, 1)
-    assert torch.equal(seen.alpha, coloured.alpha) and torch.equal(seen.depth, coloured.depth)
+    colored = render(placed, camera(azimuth), size, 1)
+    assert torch.equal(seen.alpha, colored.alpha) and torch.equal(seen.depth, colored.depth)
 
     # In camera axes: rays (x, y, -1) from the eye meet the ball about (0, 0, -7) first at the nearer root.
     at = ((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(math.radians(10))
     ray = np.stack([*np.meshgrid(at, -at), np.full((size, size), -1.0)], -1)
-    square, slope = (ray**2).sum(-1), 7.0  # ray . centre
+    square, slope = (ray**2).sum(-1), 7.0  # ray . center
     root = slope**2 - square * (49 - 0.8**2)
     hit = root > 1e-3
     depth = (slope - np.sqrt(root.clip(0))) / square
     normal = (ray * depth[..., None] - (0, 0, -7)) / 0.8
     light = np.array([-0.45, 0.6, 0.66]) / np.linalg.norm([-0.45, 0.6, 0.66])
-    grey = 200 / 255 * (0.6 + 0.45 * (normal @ light).clip(0)).clip(0, 1)
-    for channel in seen.colour[0].numpy():
-        np.testing.assert_allclose(channel[hit], grey[hit], atol=2e-3)
+    gray = 200 / 255 * (0.6 + 0.45 * (normal @ light).clip(0)).clip(0, 1)
+    for channel in seen.color[0].numpy():
+        np.testing.assert_allclose(channel[hit], gray[hit], atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [0, 60, 100])

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from core.toybox.actions import ACTIONS
-from core.toybox.backdrops import BACKDROPS, PROP_COLOURS
+from core.toybox.backdrops import BACKDROPS, PROP_COLORS
 from core.toybox.camera import Camera
-from core.toybox.scenes import SHOWPIECES, Scene, held_out, index_of, paint, random_scene
+from core.toybox.scenes import SHOWCASE, Scene, held_out, index_of, random_scene, render_scenes
 from core.toybox.solids import Solids
 from core.toybox.subjects import SUBJECTS
 
@@ -21,7 +21,7 @@ TAILS = {"horse", "dragon", "lobster"}
 def support(solids: Solids, directions: Tensor) -> Tensor:
     """How far any solid of each frame reaches along unit vectors: (frames, D, 3) -> (frames, D).
 
-    For an ellipsoid that is |A^T n|_2 beyond its centre and for a box |A^T n|_1, with A from the unit solid
+    For an ellipsoid that is |A^T n|_2 beyond its center and for a box |A^T n|_1, with A from the unit solid
     to the world; for a round cone the farther of its two balls.
     """
     reach = torch.full(directions.shape[:2], -math.inf, dtype=torch.float64)
@@ -32,21 +32,21 @@ def support(solids: Solids, directions: Tensor) -> Tensor:
     for part, norm in ((solids.ellipsoids, 2), (solids.boxes, 1)):
         n = directions[part.frame]
         turned = torch.einsum("sij,sdi->sdj", torch.linalg.inv(part.matrix.double()), n)
-        along = torch.einsum("sdi,si->sd", n, part.centre.double())
+        along = torch.einsum("sdi,si->sd", n, part.center.double())
         add(part.frame, along + torch.linalg.vector_norm(turned, norm, dim=-1))
     cones = solids.cones
-    for centre, radius in ((cones.a, cones.ra), (cones.b, cones.rb)):
-        along = torch.einsum("sdi,si->sd", directions[cones.frame], centre.double())
+    for center, radius in ((cones.a, cones.ra), (cones.b, cones.rb)):
+        along = torch.einsum("sdi,si->sd", directions[cones.frame], center.double())
         add(cones.frame, along + radius[:, None])
     return reach
 
 
 def columns(solids: Solids) -> list[Tensor]:
-    """Every number of the solids but their colours, one row a solid, (rows, frames, width)."""
+    """Every number of the solids but their colors, one row a solid, (rows, frames, width)."""
     found = []
     for part, names in (
-        (solids.ellipsoids, ("centre", "matrix")),
-        (solids.boxes, ("centre", "matrix")),
+        (solids.ellipsoids, ("center", "matrix")),
+        (solids.boxes, ("center", "matrix")),
         (solids.cones, ("a", "b", "ra", "rb")),
     ):
         for name in names:
@@ -109,7 +109,7 @@ def test_actions_loop(action: str) -> None:
 def test_actions_move(action: str) -> None:
     """Something travels at least three pixels of 64 (0.04 a pixel); standing and sitting only sway."""
     solids = Scene(0, NAMES.index(action), 0, 2).solids(np.arange(16) / 16)
-    paths = [columns(solids)[0], columns(solids)[4]]  # centres of ellipsoids, ends of round cones
+    paths = [columns(solids)[0], columns(solids)[4]]  # centers of ellipsoids, ends of round cones
     travel = max((path.amax(1) - path.amin(1)).norm(dim=-1).max().item() for path in paths)
     assert travel > (0.08 if action in ("standing", "sitting") else 0.12)
 
@@ -129,7 +129,7 @@ def test_motion_has_no_jumps() -> None:
 def test_the_swing_swings() -> None:
     """The panda's head follows a sine along z, forward first, as the seat does."""
     solids = Scene(0, NAMES.index("on a swing"), 0, 2).solids(np.arange(16) / 16)
-    heads = solids.ellipsoids.centre.reshape(-1, 16, 3)
+    heads = solids.ellipsoids.center.reshape(-1, 16, 3)
     z = heads[heads[:, :, 1].amax(1).argmax(), :, 2].numpy()
     sine = np.sin(2 * np.pi * np.arange(16) / 16)
     assert np.corrcoef(z, sine)[0, 1] > 0.9
@@ -139,8 +139,8 @@ def test_the_swing_swings() -> None:
 def test_a_tenth_of_the_pairs_is_held_out() -> None:
     out = [(s.name, a) for s in SUBJECTS for a in NAMES if held_out(s.name, a)]
     assert (len(out), len(SUBJECTS) * len(ACTIONS)) == (53, 504)
-    assert not any(held_out(piece.who.name, piece.act.name) for piece in SHOWPIECES)
-    # No subject and no action is held out so often that its look or motion could not be learnt.
+    assert not any(held_out(piece.who.name, piece.act.name) for piece in SHOWCASE)
+    # No subject and no action is held out so often that its look or motion could not be learned.
     for side, most in ((0, 8), (1, 5)):
         names = [pair[side] for pair in out]
         assert max(names.count(name) for name in names) <= most
@@ -155,21 +155,21 @@ def test_a_tenth_of_the_pairs_is_held_out() -> None:
 def test_training_scenes_are_never_held_out_and_held_out_scenes_always() -> None:
     rng = np.random.default_rng(3)
     trained = [random_scene(rng, False) for _ in range(3000)]
-    assert not any(scene.held_out for scene in trained if scene.company in ("", "pair"))
+    assert not any(scene.held_out for scene in trained if scene.group in ("", "pair"))
     kept = [random_scene(rng, True) for _ in range(300)]
-    assert all(scene.held_out and not scene.company for scene in kept)
+    assert all(scene.held_out and not scene.group for scene in kept)
     share = np.mean([scene.held_out for scene in (random_scene(rng, None) for _ in range(3000))])
     assert 0.07 < share < 0.13
 
 
 def test_showpieces_come_as_often_as_asked_for_beside_their_share_as_pairs() -> None:
     rng = np.random.default_rng(5)
-    keys = {(piece.subject, piece.action, piece.company) for piece in SHOWPIECES}
-    assert len(keys) == len(SHOWPIECES) == 12
+    keys = {(piece.subject, piece.action, piece.group) for piece in SHOWCASE}
+    assert len(keys) == len(SHOWCASE) == 12
 
     def share(asked: float) -> float:
         scenes = [random_scene(rng, False, asked) for _ in range(4000)]
-        return np.mean([(scene.subject, scene.action, scene.company) in keys for scene in scenes])
+        return np.mean([(scene.subject, scene.action, scene.group) in keys for scene in scenes])
 
     plain = share(0.0)
     assert plain < 0.05
@@ -182,13 +182,13 @@ def test_random_scenes_cover_the_world() -> None:
     for name, count in (
         ("subject", len(SUBJECTS)),
         ("action", len(ACTIONS)),
-        ("colour", len(PROP_COLOURS)),
+        ("color", len(PROP_COLORS)),
         ("backdrop", len(BACKDROPS)),
     ):
         seen = [getattr(scene, name) for scene in scenes]
         assert len(set(seen)) == count
         assert min(seen.count(value) for value in set(seen)) > 3000 / count / 3
-    company = [scene.company for scene in scenes]
+    company = [scene.group for scene in scenes]
     assert {"", "pair", "couple", "brush"} == set(company)
     assert 0.015 < 1 - company.count("") / 3000 < 0.06
     assert [random_scene(np.random.default_rng(9)) for _ in range(3)] == [
@@ -219,8 +219,8 @@ def test_a_draw_without_backdrops_is_drawn_again() -> None:
 def test_company_stands_in_the_picture(company: str) -> None:
     scene = Scene(10, NAMES.index("waving"), 4, 0, company)
     view = Camera(torch.zeros(2), torch.full((2,), 12.0))
-    colour, picture = paint([scene], torch.tensor([0.1, 0.6]), view, torch.ones(2, dtype=torch.bool))
-    assert colour.shape == (2, 3, 64, 64) and 0 <= colour.min() and colour.max() <= 1
+    color, picture = render_scenes([scene], torch.tensor([0.1, 0.6]), view, torch.ones(2, dtype=torch.bool))
+    assert color.shape == (2, 3, 64, 64) and 0 <= color.min() and color.max() <= 1
     covered = picture.alpha[:, 0].mean((1, 2))
     assert (covered > 0.05).all() and (covered < 0.7).all()
     if company in ("pair", "couple"):  # one figure left, one right of the middle
@@ -232,8 +232,8 @@ def test_painting_lays_the_figure_over_its_backdrop_and_shadow() -> None:
     scenes = [Scene(0, 0, 0, 2), Scene(1, 1, 3, 10)]
     phase = torch.tensor([0.0, 0.5, 0.25, 0.75])
     view = Camera(torch.tensor([0.0, 90, 180, 270]), torch.full((4,), 12.0))
-    lit, picture = paint(scenes, phase, view, torch.zeros(4, dtype=torch.bool))
-    dark, _ = paint(scenes, phase, view, torch.ones(4, dtype=torch.bool))
+    lit, picture = render_scenes(scenes, phase, view, torch.zeros(4, dtype=torch.bool))
+    dark, _ = render_scenes(scenes, phase, view, torch.ones(4, dtype=torch.bool))
     for i, place in enumerate((2, 2, 10, 10)):
         bare = BACKDROPS[place].paint(phase[i : i + 1])[0]
         away = (picture.alpha[i] == 0).expand(3, -1, -1)
@@ -253,9 +253,9 @@ def test_weather_loops_and_falls() -> None:
     torch.testing.assert_close(rain[1][:, 2:30], rain[0][:, :28], atol=0.06, rtol=0)  # two pixels lower
 
 
-def test_backdrops_and_colours_are_told_apart() -> None:
+def test_backdrops_and_colors_are_told_apart() -> None:
     means = [tuple(b.paint(torch.zeros(1))[0].mean((1, 2)).tolist()) for b in BACKDROPS]
-    for values, least in ((means, 0.05), (list(PROP_COLOURS.values()), 0.2)):
+    for values, least in ((means, 0.05), (list(PROP_COLORS.values()), 0.2)):
         table = torch.tensor(values)
         apart = torch.cdist(table, table) + torch.eye(len(values))
         assert apart.min() > least

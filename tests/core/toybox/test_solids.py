@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from core.toybox.figure import FOREARM, SHIN, THIGH, UPPER_ARM, Pose, pose_body, reach
-from core.toybox.solids import Frame, Sculptor, Solids, rotation
+from core.toybox.figure import FOREARM, SHIN, THIGH, UPPER_ARM, Pose, pose_body, two_bone_ik
+from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
@@ -28,7 +28,7 @@ def test_frames_compose_like_matrices() -> None:
 
 
 def test_solids_stand_where_they_are_put() -> None:
-    s = Sculptor(2)
+    s = SceneBuilder(2)
     frame = Frame.world(2).child(np.array([[0.0, 0, 0], [5.0, 0, 0]]), rotation("z", 90), 2.0)
     s.ball(frame, (1, 0, 0), (0.5, 0.25, 0.1), (1, 0, 0))
     s.box(frame, (0, 0, 0), (0.1, 0.2, 0.3), (0, 1, 0))
@@ -38,25 +38,25 @@ def test_solids_stand_where_they_are_put() -> None:
     # x of the frame points along +y and is twice as long: the ellipsoid's tip is 2 (1 + 0.5) up.
     tip = torch.tensor([[0.0, 3.0, 0.0], [5.0, 3.0, 0.0]])
     ball = solids.ellipsoids
-    inside = torch.einsum("sij,sj->si", ball.matrix, tip - ball.centre).norm(dim=-1)
+    inside = torch.einsum("sij,sj->si", ball.matrix, tip - ball.center).norm(dim=-1)
     torch.testing.assert_close(inside, torch.ones(2))
     corner = torch.tensor([[-0.4, 0.2, 0.6], [4.6, 0.2, 0.6]])
     cube = solids.boxes
-    unit = torch.einsum("sij,sj->si", cube.matrix, corner - cube.centre)
+    unit = torch.einsum("sij,sj->si", cube.matrix, corner - cube.center)
     torch.testing.assert_close(unit.abs(), torch.ones(2, 3))
-    torch.testing.assert_close(cube.radius, (corner - cube.centre).norm(dim=-1))
+    torch.testing.assert_close(cube.radius, (corner - cube.center).norm(dim=-1))
     torch.testing.assert_close(solids.cones.b, torch.tensor([[0.0, 2.0, 0.0], [5.0, 2.0, 0.0]]))
     torch.testing.assert_close(solids.cones.ra, torch.tensor([0.6, 0.6]))
 
 
 def test_batches_stand_side_by_side() -> None:
-    one, two = Sculptor(2), Sculptor(3)
+    one, two = SceneBuilder(2), SceneBuilder(3)
     one.ball(Frame.world(2), (0, 0, 0), 1.0, (1, 1, 1))
     two.ball(Frame.world(3), (1, 0, 0), 1.0, (1, 1, 1))
     both = Solids.cat([one.solids(), two.solids()])
     assert both.frames == 5
     assert both.ellipsoids.frame.tolist() == [0, 1, 2, 3, 4]
-    assert both.ellipsoids.centre[:, 0].tolist() == [0, 0, 1, 1, 1]
+    assert both.ellipsoids.center[:, 0].tolist() == [0, 0, 1, 1, 1]
 
 
 def test_reach_meets_targets_and_keeps_bones() -> None:
@@ -64,7 +64,7 @@ def test_reach_meets_targets_and_keeps_bones() -> None:
     start = rng.normal(size=(200, 3))
     way = rng.normal(size=(200, 3))
     way *= (rng.uniform(0.05, 0.8, 200) / np.linalg.norm(way, axis=-1))[:, None]
-    middle, end = reach(start, start + way, 0.3, 0.28, rng.normal(size=(200, 3)))
+    middle, end = two_bone_ik(start, start + way, 0.3, 0.28, rng.normal(size=(200, 3)))
     np.testing.assert_allclose(np.linalg.norm(middle - start, axis=-1), 0.3, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(end - middle, axis=-1), 0.28, atol=1e-9)
     near = np.linalg.norm(way, axis=-1) < 0.58 * 0.999
@@ -78,7 +78,7 @@ def test_reach_meets_targets_and_keeps_bones() -> None:
 
 def test_joints_bend_towards_their_pole() -> None:
     start, target = np.zeros((1, 3)), np.array([[0.0, -0.4, 0.0]])
-    middle, _ = reach(start, target, 0.3, 0.3, np.array([[0.0, 0.0, 1.0]]))
+    middle, _ = two_bone_ik(start, target, 0.3, 0.3, np.array([[0.0, 0.0, 1.0]]))
     assert middle[0, 2] > 0.2 and abs(middle[0, 0]) < 1e-12
 
 

@@ -26,7 +26,7 @@ from core.training.adversary import Adversary, AdversaryConfig
 from core.training.autoencoders import AutoencoderPreset, AutoencoderTask
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Bare, Trainer
+from core.training.trainer import BareNetwork, Trainer
 
 SMALL = AdversaryConfig(network=DiscriminatorConfig(widths=(8, 16)), start=0.4)
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
@@ -107,7 +107,7 @@ class Interrupted(AutoencoderTask):
 
     call = 0
 
-    def loss(self, model: Bare, index: Tensor) -> Tensor:
+    def loss(self, model: BareNetwork, index: Tensor) -> Tensor:
         self.call -= 1
         if not self.call:
             signal.raise_signal(signal.SIGINT)
@@ -124,7 +124,7 @@ def make(
     beside = adversary and Adversary(adversary, autoencoder.last_layer, accelerator)
     task = Interrupted(Shards(data, "images"), preset, adversary=beside)
     task.call = interrupted
-    return Trainer(Bare(autoencoder), task, training, folder, accelerator, beside=beside)
+    return Trainer(BareNetwork(autoencoder), task, training, folder, accelerator, auxiliary=beside)
 
 
 @pytest.fixture(scope="module")

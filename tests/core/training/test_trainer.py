@@ -22,7 +22,7 @@ from core.nn.unet import UNet, UNetConfig
 from core.training import checkpoint, trainer
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA, exponent
-from core.training.trainer import Trainer, examples, stratified_timesteps
+from core.training.trainer import Trainer, batch_indices, stratified_timesteps
 
 ROOT = Path(__file__).parents[3]
 EAGER = {"compile": False, "log_steps": 1}
@@ -68,7 +68,7 @@ class NoiseTask:
 def make(task, folder: Path, network: nn.Module | None = None, rate=lambda name: 1.0, **settings) -> Trainer:
     config = TrainingConfig(**(EAGER | {"batch_size": 4} | settings))
     denoiser = Denoiser(network or Level(), NoiseSchedule.cosine(), Parameterization.V)
-    return Trainer(denoiser, task, config, folder, rate=rate)
+    return Trainer(denoiser, task, config, folder, rate_scale=rate)
 
 
 def make_real(folder: Path) -> Trainer:
@@ -169,8 +169,8 @@ def test_minutes_end_a_run_with_a_rate_near_zero(tmp_path: Path, monkeypatch: py
 
 
 def test_whichever_limit_comes_first() -> None:
-    assert Budget(steps=100, minutes=1).done(50, 54.0) == pytest.approx(0.9)
-    assert Budget(steps=100, minutes=1).done(95, 54.0) == pytest.approx(0.95)
+    assert Budget(steps=100, minutes=1).is_spent(50, 54.0) == pytest.approx(0.9)
+    assert Budget(steps=100, minutes=1).is_spent(95, 54.0) == pytest.approx(0.95)
     for nothing in ({}, {"steps": 0}, {"minutes": -1.0}):
         with pytest.raises(UserError, match="a number of steps or of minutes"):
             Budget(**nothing)
@@ -209,9 +209,9 @@ def test_refuses_what_cannot_be_trained(tmp_path: Path) -> None:
 
 def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoint.read_average(tmp_path)
+        checkpoint.read_ema(tmp_path)
     make(MeanTask(), tmp_path).run(Budget(steps=1))
-    assert checkpoint.read_average(tmp_path).keys() == {"level"}
+    assert checkpoint.read_ema(tmp_path).keys() == {"level"}
     with pytest.raises(UserError, match="is of another network"):
         make(MeanTask(), tmp_path, nn.Linear(2, 2))
     file = tmp_path / checkpoint.FILE
@@ -222,7 +222,7 @@ def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path: Path) -> None:
 
 def test_every_epoch_is_another_permutation() -> None:
     def epoch(number: int, seed: int = 0) -> list[int]:
-        return torch.cat([examples(13, 3, seed, 4 * number + i) for i in range(4)]).tolist()
+        return torch.cat([batch_indices(13, 3, seed, 4 * number + i) for i in range(4)]).tolist()
 
     epochs = [epoch(number) for number in range(3)]
     for indices in epochs:

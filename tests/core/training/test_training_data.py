@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, attributes
+from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, encode_attributes
 from core.errors import UserError
 from core.models.text_encoder import TextEncoder
-from core.training.data import CACHE, CAPTIONS, Captions, Dropout, ImageData, Shards, read_captions
+from core.training.data import CACHE, CAPTIONS, Captions, ConditionDropout, ImageData, Shards, read_captions
 
-NOTHING_DROPPED = Dropout(text=0, camera=0, phase=0, shadow=0)
+NOTHING_DROPPED = ConditionDropout(text=0, camera=0, phase=0, shadow=0)
 STATES = [torch.full((length, 4), float(length)) for length in (3, 5, 2)]  # the last is the empty prompt
 
 
@@ -53,27 +53,29 @@ def values(pixels: Tensor) -> list[int]:
 
 
 def test_images_of_all_shards_with_their_conditions(folder: Path) -> None:
-    data = ImageData([Shards(folder, "images")], Captions.of(STATES), NOTHING_DROPPED)
+    data = ImageData([Shards(folder, "images")], Captions.from_states(STATES), NOTHING_DROPPED)
     assert len(data) == 40
     wanted = [39, 0, 29, 30, 7, 7]
     pixels, condition = data.batch(torch.tensor(wanted))
     assert pixels.dtype == torch.float32 and values(pixels) == wanted
     number = torch.tensor(wanted).float()
-    expected = attributes(6, azimuth=number, elevation=-number / 2, phase=number / 256, shadow=number % 2)
+    expected = encode_attributes(
+        6, azimuth=number, elevation=-number / 2, phase=number / 256, shadow=number % 2
+    )
     torch.testing.assert_close(condition.attributes, expected)
     assert condition.mask.sum(1).tolist() == [5, 3, 5, 3, 5, 5]
 
 
 def test_frames_of_clips_as_images_are_further_in_the_action(folder: Path) -> None:
     sources = [Shards(folder, "images"), Shards(folder, "clips")]
-    data = ImageData(sources, Captions.of(STATES), NOTHING_DROPPED)
+    data = ImageData(sources, Captions.from_states(STATES), NOTHING_DROPPED)
     assert len(data) == 40 + 10 * 16
     pixels, condition = data.batch(
         torch.tensor([40 + 7 * 16 + 5, 39, 40])
     )  # frame 5 of clip 107; frame 0 of 100
     assert values(pixels) == [39, 112, 100]  # by source
     phase = torch.tensor([39 / 256, 107 / 256 + 5 / 16, 100 / 256])
-    torch.testing.assert_close(condition.attributes[:, PHASE], attributes(3, phase=phase)[:, PHASE])
+    torch.testing.assert_close(condition.attributes[:, PHASE], encode_attributes(3, phase=phase)[:, PHASE])
 
 
 def test_frames_of_clips_in_the_order_asked_for(folder: Path) -> None:
@@ -84,7 +86,7 @@ def test_frames_of_clips_in_the_order_asked_for(folder: Path) -> None:
 
 
 def test_captions_are_padded_to_one_length(folder: Path) -> None:
-    tokens, mask = Captions.of(STATES)(torch.tensor([2, 1, 0, 2]))
+    tokens, mask = Captions.from_states(STATES)(torch.tensor([2, 1, 0, 2]))
     assert tokens.shape == (4, 5, 4) and mask.sum(1).tolist() == [2, 5, 3, 2]
     assert tokens[:, :, 0].sum(1).tolist() == [4.0, 25.0, 9.0, 4.0]  # lengths squared: zeros beyond each
 
@@ -92,7 +94,7 @@ def test_captions_are_padded_to_one_length(folder: Path) -> None:
 def test_parts_are_dropped_as_often_as_said_and_independently() -> None:
     torch.manual_seed(0)
     count = 20_000
-    dropout = Dropout(text=0.1, camera=0.5, phase=0.3, shadow=0.2)
+    dropout = ConditionDropout(text=0.1, camera=0.5, phase=0.3, shadow=0.2)
     kept = dropout.drop_attributes(torch.ones(count, WIDTH))
     said = torch.stack([kept[:, group].all(1) for group in (CAMERA, PHASE, SHADOW)])
     unsaid = torch.stack([~kept[:, group].any(1) for group in (CAMERA, PHASE, SHADOW)])
@@ -103,13 +105,13 @@ def test_parts_are_dropped_as_often_as_said_and_independently() -> None:
     both = (unsaid[0] & unsaid[1]).double().mean().item()
     assert both == pytest.approx(0.15, abs=0.015)
 
-    _, mask = dropout.drop_text(Captions.of(STATES), torch.zeros(count, dtype=torch.int64))
+    _, mask = dropout.drop_text(Captions.from_states(STATES), torch.zeros(count, dtype=torch.int64))
     assert (mask.sum(1) == 2).double().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_a_clip_drops_the_same_in_all_frames() -> None:
     torch.manual_seed(0)
-    kept = Dropout().drop_attributes(torch.ones(200, 8, WIDTH))
+    kept = ConditionDropout().drop_attributes(torch.ones(200, 8, WIDTH))
     assert torch.equal(kept, kept[:, :1].expand_as(kept))
     assert 0 < kept[:, 0, 0].mean() < 1
 

@@ -20,12 +20,12 @@ from dream3d.distill import (
     SDS,
     SJC,
     VSD,
-    X0,
     LatentSpace,
     LinearAnnealing,
-    LowRankFollower,
+    LoRAScoreModel,
     PixelSpace,
-    space_of,
+    X0Reconstruction,
+    make_model_space,
 )
 
 BATCH, SIZE = 3, 16
@@ -82,7 +82,7 @@ def guided(denoiser, scale=5.0):
 
 
 def vsd(denoiser, space=None, scale=5.0):
-    return VSD(guided(denoiser, scale), LowRankFollower(denoiser, random(7)), TIMES, space)
+    return VSD(guided(denoiser, scale), LoRAScoreModel(denoiser, random(7)), TIMES, space)
 
 
 MAKES = {
@@ -91,8 +91,8 @@ MAKES = {
     "csd": lambda denoiser, space=None: CSD(guided(denoiser), TIMES, space),
     "ism": lambda denoiser, space=None: ISM(guided(denoiser), TIMES, space),
     "vsd": vsd,
-    "x0": lambda denoiser, space=None: X0(guided(denoiser), TIMES, space),
-    "x0 in steps": lambda denoiser, space=None: X0(guided(denoiser), TIMES, space, steps=3),
+    "x0": lambda denoiser, space=None: X0Reconstruction(guided(denoiser), TIMES, space),
+    "x0 in steps": lambda denoiser, space=None: X0Reconstruction(guided(denoiser), TIMES, space, steps=3),
 }
 
 
@@ -153,12 +153,12 @@ def test_a_latent_gradient_is_pulled_back_by_the_encoder(latents, stage):
 
 
 def test_the_x0_form_of_latents_compares_pictures(latents, stage):
-    said, slope = told(X0(guided(latents), TIMES, LatentSpace(stage)), renders())
-    torch.testing.assert_close(slope, 2 * (renders() - said.picture()).detach())
+    said, slope = told(X0Reconstruction(guided(latents), TIMES, LatentSpace(stage)), renders())
+    torch.testing.assert_close(slope, 2 * (renders() - said.to_images()).detach())
 
 
 def test_the_space_is_chosen_by_the_first_stage(stage):
-    assert isinstance(space_of(None), PixelSpace) and isinstance(space_of(stage), LatentSpace)
+    assert isinstance(make_model_space(None), PixelSpace) and isinstance(make_model_space(stage), LatentSpace)
 
 
 class Counted:
@@ -174,12 +174,12 @@ class Counted:
 
 def test_targets_come_in_equal_steps_and_pull_the_renders_straight_to_them(pixels):
     counted = Counted(guided(pixels))
-    x0 = X0(counted, LinearAnnealing((0.5, 0.5), (0.5, 0.5)), steps=5)
+    x0 = X0Reconstruction(counted, LinearAnnealing((0.5, 0.5), (0.5, 0.5)), steps=5)
     said, slope = told(x0, renders())
     assert counted.asked == [[t] * BATCH for t in (500, 400, 300, 200, 100)]
     target = x0.target(renders().detach(), condition(), 0.5, random())
     assert torch.equal(target.x0, said.x0) and torch.equal(target.t, said.t)
-    torch.testing.assert_close(slope, 2 * (renders() - target.pictures).detach())
+    torch.testing.assert_close(slope, 2 * (renders() - target.images).detach())
 
 
 def test_vsd_is_nothing_before_its_follower_has_learned(pixels):
@@ -191,7 +191,7 @@ def test_vsd_is_nothing_before_its_follower_has_learned(pixels):
 
 
 def test_the_follower_learns_the_renders(pixels):
-    follower = LowRankFollower(pixels, random(), learning_rate=1e-2)
+    follower = LoRAScoreModel(pixels, random(), learning_rate=1e-2)
     x, generator = torch.full((BATCH, 3, SIZE, SIZE), 0.5), random(1)
     t, noise = torch.full((BATCH,), 600), torch.randn(x.shape, generator=random(2))
     xt = follower.schedule.add_noise(x, noise, t)
@@ -207,7 +207,7 @@ def test_the_follower_learns_the_renders(pixels):
 
 
 def test_vsd_goes_on_from_a_checkpoint_to_the_byte(pixels):
-    whole, resumed = vsd(pixels), VSD(guided(pixels), LowRankFollower(pixels, random(8)), TIMES)
+    whole, resumed = vsd(pixels), VSD(guided(pixels), LoRAScoreModel(pixels, random(8)), TIMES)
     for seed in (1, 2):
         told(whole, renders(), seed)
     state = whole.state_dict()
@@ -232,7 +232,7 @@ def test_losses_without_state_take_none(pixels):
         lambda guidance: SJC(guidance, TIMES, draws=0),
         lambda guidance: ISM(guidance, TIMES, interval=0.0),
         lambda guidance: ISM(guidance, TIMES, inversion_steps=0),
-        lambda guidance: X0(guidance, TIMES, steps=0),
+        lambda guidance: X0Reconstruction(guidance, TIMES, steps=0),
     ],
 )
 def test_settings_that_cannot_be(pixels, wrong):
@@ -249,7 +249,7 @@ def test_ism_leaves_unsaid_what_guidance_does(pixels, monkeypatch):
         return predict(self, x, t, heard)
 
     monkeypatch.setattr(type(pixels), "predict", listen)
-    guidance = ClassifierFreeGuidance(pixels, 5.0, condition(1, seed=6), unsaid=(CAMERA,))
+    guidance = ClassifierFreeGuidance(pixels, 5.0, condition(1, seed=6), dropped_groups=(CAMERA,))
     said = replace(condition(), attributes=torch.ones(BATCH, WIDTH))
     ISM(guidance, TIMES, inversion_steps=2)(renders(), said, 0.5, random())
     assert told_camera == [False] * 3 * BATCH + [False] * BATCH + [True] * BATCH

@@ -7,7 +7,7 @@ from torch import nn
 from core.attributes import WIDTH
 from core.condition import Condition
 from core.nn.unet import UNet, UNetConfig
-from dream3d.distill import LowRank
+from dream3d.distill import LoRANetwork
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def asked():
 
 
 def adapted(network, rank=2):
-    return LowRank(network, rank, torch.Generator().manual_seed(2))
+    return LoRANetwork(network, rank, torch.Generator().manual_seed(2))
 
 
 def test_it_starts_as_the_network(network, asked):
@@ -84,4 +84,4 @@ def test_a_rank_that_cannot_be(network):
     with pytest.raises(ValueError, match="rank"):
         adapted(network, rank=0)
     with pytest.raises(ValueError, match="no Linear"):
-        LowRank(nn.GroupNorm(1, 8), 2, torch.Generator())
+        LoRANetwork(nn.GroupNorm(1, 8), 2, torch.Generator())

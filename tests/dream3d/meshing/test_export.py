@@ -1,4 +1,4 @@
-"""Files are read back by trimesh and Pillow: the same surface, the field's colours, the front in front."""
+"""Files are read back by trimesh and Pillow: the same surface, the field's colors, the front in front."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from trimesh.ray.ray_triangle import RayMeshIntersector
 from core.errors import UserError
 from dream3d.meshing import export
 from dream3d.meshing.export import check_mesh_path, glb, write_mesh
-from dream3d.meshing.fidelity import surface_report
+from dream3d.meshing.fidelity import describe_surface
 
 SUFFIXES = (".obj", ".glb", ".ply")
 
@@ -24,7 +24,7 @@ def read(path: Path) -> trimesh.Trimesh:
     return mesh
 
 
-def colours_at(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def colors_at(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(K,3) in 0..255 at barycentric `weights` (K,3) of faces, by the nearest texel or between vertices."""
     corners = mesh.faces[face]
     if mesh.visual.kind == "vertex":
@@ -39,14 +39,14 @@ def colours_at(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_colours_are_the_fields(smooth_ball, tmp_path: Path, suffix: str) -> None:
+def test_the_colors_are_the_fields(smooth_ball, tmp_path: Path, suffix: str) -> None:
     write_mesh(tmp_path / f"ball{suffix}", smooth_ball.extraction.mesh)
     mesh = read(tmp_path / f"ball{suffix}")
     random = np.random.default_rng(0)
     face, weights = random.integers(len(mesh.faces), size=4000), random.dirichlet(np.ones(3), 4000)
     points = (weights[..., None] * mesh.triangles[face]).sum(1)
-    wanted = smooth_ball.field(torch.from_numpy(points).float()).colour.numpy() * 255
-    assert np.abs(colours_at(mesh, face, weights) - wanted).max() < 10
+    wanted = smooth_ball.field(torch.from_numpy(points).float()).color.numpy() * 255
+    assert np.abs(colors_at(mesh, face, weights) - wanted).max() < 10
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -57,11 +57,11 @@ def test_the_surface_is_the_same_and_closed(smooth_ball, tmp_path: Path, suffix:
     assert mesh.triangles == pytest.approx(ours.vertices[ours.faces], abs=2e-6)
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     assert mesh.is_watertight and mesh.volume == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.02)
-    report = surface_report(ours)
+    report = describe_surface(ours)
     assert report.watertight and report.pieces == 1 and report.faces == len(mesh.faces) <= 3000
     assert report.largest_piece == 1 and report.volume == pytest.approx(mesh.volume, rel=1e-4)
-    centre = ours.vertices - [0, 1, 0]
-    assert (ours.normals * centre).sum(1) == pytest.approx(np.linalg.norm(centre, axis=1), rel=0.03)
+    center = ours.vertices - [0, 1, 0]
+    assert (ours.normals * center).sum(1) == pytest.approx(np.linalg.norm(center, axis=1), rel=0.03)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -74,7 +74,7 @@ def test_the_front_stays_in_front(painted_ball, tmp_path: Path, suffix: str) -> 
         [0, 1, 0] + 3 * sides, -sides, multiple_hits=False
     )
     weights = trimesh.triangles.points_to_barycentric(mesh.triangles[face], at)
-    red, blue, green, *rest = colours_at(mesh, face, weights)[np.argsort(ray)].round().tolist()
+    red, blue, green, *rest = colors_at(mesh, face, weights)[np.argsort(ray)].round().tolist()
     assert (red, blue, green) == ([255, 0, 0], [0, 0, 255], [0, 255, 0])
     assert rest == [[255, 255, 255]] * 3
 

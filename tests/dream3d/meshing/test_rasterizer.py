@@ -7,7 +7,7 @@ from scipy.spatial import Delaunay
 from trimesh.ray.ray_triangle import RayMeshIntersector
 
 from core.toybox.camera import Camera, rays
-from dream3d.meshing.rasterizer import fragments, look, silhouettes
+from dream3d.meshing.rasterizer import fragments, rasterize, silhouettes
 
 SIZE = 24
 
@@ -31,7 +31,7 @@ def scene() -> trimesh.Trimesh:
 def test_it_sees_what_rays_hit(ring, view: int) -> None:
     mesh, views = scene(), ring(3)
     eye, axes = views.eye[view].astype(float), views.axes[view].astype(float)
-    seen = look(mesh.vertices, mesh.faces, eye, axes, Camera.FIELD_OF_VIEW, SIZE)
+    seen = rasterize(mesh.vertices, mesh.faces, eye, axes, Camera.FIELD_OF_VIEW, SIZE)
 
     directions = rays(SIZE).double().reshape(-1, 3).numpy() @ axes.T
     at, ray, _ = RayMeshIntersector(mesh).intersects_location(
@@ -59,17 +59,17 @@ def test_triangles_that_share_edges_leave_no_gap() -> None:
     triangles = points[Delaunay(points).simplices]
     found = fragments(triangles, 32, 32)
     assert (np.bincount(found.pixel, minlength=32 * 32) == 1).all()
-    centres = (found.weights[..., None] * triangles[found.face]).sum(1)
-    assert centres == pytest.approx(np.stack([found.pixel % 32, found.pixel // 32], 1) + 0.5)
+    centers = (found.weights[..., None] * triangles[found.face]).sum(1)
+    assert centers == pytest.approx(np.stack([found.pixel % 32, found.pixel // 32], 1) + 0.5)
 
 
 def test_triangles_at_and_behind_the_camera_are_left_out(ring) -> None:
     mesh, views = scene(), ring(1)
     mesh.apply_translation(views.eye[0] - mesh.bounds.mean(0))  # all around the camera
-    seen = look(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], Camera.FIELD_OF_VIEW, SIZE)
+    seen = rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], Camera.FIELD_OF_VIEW, SIZE)
     assert (seen.depth > 0).all()
     mesh.apply_translation(4 * views.axes[0][:, 2])
-    assert (look(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], 20, SIZE).face == -1).all()
+    assert (rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], 20, SIZE).face == -1).all()
 
 
 def test_slivers_and_points_cover_nothing() -> None:

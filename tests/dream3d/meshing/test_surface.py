@@ -15,20 +15,20 @@ from dream3d.meshing.iso_level import candidate_levels, choose_level, faintest_l
 from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces, sample_density, smooth
 
 
-def ball(radius: float, *centre: float):
+def ball(radius: float, *center: float):
     """Density 80 inside and 40 at the radius."""
-    at = torch.tensor(centre or (0.0, 0.0, 0.0))
+    at = torch.tensor(center or (0.0, 0.0, 0.0))
     return lambda points: 80 * torch.sigmoid((radius - (points - at).norm(dim=-1)) / 0.02)
 
 
-def grey(points: Tensor) -> Tensor:
+def gray(points: Tensor) -> Tensor:
     return torch.full_like(points, 0.5)
 
 
 def test_a_ball_has_its_volume_and_area_at_every_step(field_of) -> None:
     radius = 0.8
     volume, area = 4 / 3 * math.pi * radius**3, 4 * math.pi * radius**2
-    grid = sample_density(field_of(ball(radius), grey), 40, 64)
+    grid = sample_density(field_of(ball(radius), gray), 40, 64)
     raw = iso_surface(grid, 40)
     assert np.linalg.norm(raw.vertices - [0, 1, 0], axis=1) == pytest.approx(radius, abs=0.2 * grid.spacing)
     smoothed = smooth(raw, 10)
@@ -41,7 +41,7 @@ def test_a_ball_has_its_volume_and_area_at_every_step(field_of) -> None:
 
 
 def test_the_grid_is_tight_and_its_cells_are_cubes(field_of) -> None:
-    grid = sample_density(field_of(ball(0.3, 0.4, -0.2, 0.1), grey), 40, 50)
+    grid = sample_density(field_of(ball(0.3, 0.4, -0.2, 0.1), gray), 40, 50)
     assert max(grid.values.shape) == 50
     high = grid.low + grid.spacing * (np.array(grid.values.shape) - 1)
     assert (grid.low < np.array([0.1, 0.5, -0.2])).all() and (grid.low > np.array([0.0, 0.4, -0.3])).all()
@@ -54,7 +54,7 @@ def test_small_pieces_go_and_hollows_are_filled(field_of) -> None:
     def density(points: Tensor) -> Tensor:
         return (large(points) - hollow(points)).clamp(min=0) + middle(points) + small(points)
 
-    surface = iso_surface(sample_density(field_of(density, grey), 40, 64), 40)
+    surface = iso_surface(sample_density(field_of(density, gray), 40, 64), 40)
     assert surface.body_count == 4
     for share, radii in ((0, (0.6, 0.25, 0.1)), (0.02, (0.6, 0.25)), (0.5, (0.6,))):
         kept = keep_large_pieces(surface, share)
@@ -63,7 +63,7 @@ def test_small_pieces_go_and_hollows_are_filled(field_of) -> None:
 
 
 def test_what_fills_the_box_is_closed_at_its_sides(field_of) -> None:
-    surface = iso_surface(sample_density(field_of(lambda p: torch.full_like(p[:, 0], 5.0), grey), 2, 24), 2)
+    surface = iso_surface(sample_density(field_of(lambda p: torch.full_like(p[:, 0], 5.0), gray), 2, 24), 2)
     assert surface.is_watertight
     assert surface.volume == pytest.approx(2.5**3, rel=0.15)  # half a cell more on every side
 
@@ -81,7 +81,7 @@ def bumps(strength: float):
 
 
 def test_decimation_keeps_thin_necks_closed(field_of) -> None:
-    raw = iso_surface(sample_density(field_of(bumps(0.1), grey), 40, 64), 40)
+    raw = iso_surface(sample_density(field_of(bumps(0.1), gray), 40, 64), 40)
     assert raw.is_watertight and len(raw.faces) > 12_000
     for faces in (8000, 2000):
         few = decimate(raw, faces)
@@ -90,7 +90,7 @@ def test_decimation_keeps_thin_necks_closed(field_of) -> None:
 
 def test_a_tangle_comes_out_closed_and_within_the_limit(field_of, ring) -> None:
     options = MeshOptions(resolution=64, levels=1, faces=6000, texture=64)
-    mesh = extract_mesh(field_of(bumps(1.0), grey), ring(1), np.ones((1, 8, 8), bool), options).mesh
+    mesh = extract_mesh(field_of(bumps(1.0), gray), ring(1), np.ones((1, 8, 8), bool), options).mesh
     assert mesh.surface().is_watertight and mesh.surface().is_winding_consistent
     assert 3000 < len(mesh.faces) <= 6000
 
@@ -111,7 +111,7 @@ def test_pinches_are_cut_and_closed() -> None:
 
 
 def test_an_empty_field_is_said(field_of) -> None:
-    empty = field_of(lambda points: torch.zeros_like(points[:, 0]), grey)
+    empty = field_of(lambda points: torch.zeros_like(points[:, 0]), gray)
     with pytest.raises(UserError, match="no object"):
         sample_density(empty, 0.1, 32)
     thin = DensityGrid(np.full((8, 8, 8), 0.2, np.float32), np.zeros(3), 0.1)
@@ -122,14 +122,14 @@ def test_an_empty_field_is_said(field_of) -> None:
 
 
 def test_the_level_is_the_one_that_covers_what_a_cloud_covers(field_of, ring, impact) -> None:
-    """D exp(-(r/s)^2) sums up to D s sqrt(pi) exp(-(b/s)^2) along a ray that misses the centre by b."""
+    """D exp(-(r/s)^2) sums up to D s sqrt(pi) exp(-(b/s)^2) along a ray that misses the center by b."""
     peak, scale = 40.0, 0.4
     views = ring(3)
     thickness = peak * scale * math.sqrt(math.pi) * np.exp(-((impact(views, 64) / scale) ** 2))
     opacity = 1 / 3  # of what is just covered
     covered = scale * math.sqrt(math.log(peak * scale * math.sqrt(math.pi) / -math.log(1 - opacity)))
 
-    field = field_of(lambda points: peak * torch.exp(-(points / scale).square().sum(-1)), grey)
+    field = field_of(lambda points: peak * torch.exp(-(points / scale).square().sum(-1)), gray)
     faintest = faintest_level(2.5)
     grid = sample_density(field, faintest, 64)
     levels = candidate_levels(grid, faintest, 8)

@@ -1,11 +1,11 @@
-"""The atlas covers the surface once; the texture has no holes; colours come from what is seen."""
+"""The atlas covers the surface once; the texture has no holes; colors come from what is seen."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dream3d.meshing.rasterizer import fragments
-from dream3d.meshing.texture import surface_colours
+from dream3d.meshing.texture import surface_colors
 
 
 def test_charts_lie_in_the_square_and_never_overlap(smooth_ball) -> None:
@@ -14,7 +14,7 @@ def test_charts_lie_in_the_square_and_never_overlap(smooth_ball) -> None:
     assert size == 512
     assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
     found = fragments(mesh.uv[mesh.corners] * size, size, size)
-    strictly = found.weights.min(1) > 1e-4  # centres on a shared edge belong to both of its triangles
+    strictly = found.weights.min(1) > 1e-4  # centers on a shared edge belong to both of its triangles
     counts = np.bincount(found.pixel[strictly])
     assert counts.max() == 1 and counts.sum() > 0.35 * size * size
 
@@ -24,23 +24,23 @@ def test_coordinates_belong_to_their_vertices(smooth_ball) -> None:
     assert (mesh.vertex_of_uv()[mesh.corners] == mesh.faces).all()
 
 
-def test_gutters_have_the_colour_of_the_nearest_chart(painted_ball) -> None:
+def test_gutters_have_the_color_of_the_nearest_chart(painted_ball) -> None:
     texture = painted_ball.extraction.mesh.texture.reshape(-1, 3)
-    paints = {tuple(colour) for colour in texture.tolist()}
+    paints = {tuple(color) for color in texture.tolist()}
     assert (0, 0, 0) not in paints  # nowhere left empty
     assert {(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)} <= paints
 
 
-def test_colours_are_those_behind_the_faint_edge(field_of) -> None:
+def test_colors_are_those_behind_the_faint_edge(field_of) -> None:
     """Solid red under a thin blue haze looks red; the haze alone looks blue."""
 
-    def colour(points: Tensor) -> Tensor:
+    def color(points: Tensor) -> Tensor:
         inside = (points[:, :1] < 0).float()
         return inside * torch.tensor([1.0, 0, 0]) + (1 - inside) * torch.tensor([0, 0, 1.0])
 
     point, normal = np.array([[0.03, 1.0, 0.0]], np.float32), np.array([[1.0, 0, 0]], np.float32)
-    solid = field_of(lambda points: torch.where(points[:, 0] < 0, 400.0, 1.0), colour)
-    red = surface_colours(solid, point, normal, 0.12)[0]
+    solid = field_of(lambda points: torch.where(points[:, 0] < 0, 400.0, 1.0), color)
+    red = surface_colors(solid, point, normal, 0.12)[0]
     assert red[0] > 240 and red[2] < 15
-    haze = field_of(lambda points: torch.where(points[:, 0] < 0, 0.0, 1.0), colour)
-    assert surface_colours(haze, point, normal, 0.12)[0].tolist() == [0, 0, 255]
+    haze = field_of(lambda points: torch.where(points[:, 0] < 0, 0.0, 1.0), color)
+    assert surface_colors(haze, point, normal, 0.12)[0].tolist() == [0, 0, 255]

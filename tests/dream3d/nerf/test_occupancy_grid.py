@@ -5,25 +5,25 @@ import torch
 from torch import Tensor
 
 from dream3d.nerf.occupancy_grid import OccupancyGrid
-from dream3d.nerf.radiance_fields import HIGH, LOW, Field, FieldValues, HashField, VoxelField
+from dream3d.nerf.radiance_fields import HIGH, LOW, DensityAndColor, HashField, RadianceField, VoxelField
 
-CENTRE = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
+CENTER = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
 
 
-class Ball(Field):
+class Ball(RadianceField):
     """Density 10 inside a ball about the middle of the box, 0 outside."""
 
     def __init__(self, radius: float) -> None:
         super().__init__()
         self.radius = radius
 
-    def forward(self, points: Tensor) -> FieldValues:
-        inside = ((points - CENTRE).norm(dim=-1) < self.radius).float()
-        return FieldValues(10 * inside, inside[:, None].expand(-1, 3))
+    def forward(self, points: Tensor) -> DensityAndColor:
+        inside = ((points - CENTER).norm(dim=-1) < self.radius).float()
+        return DensityAndColor(10 * inside, inside[:, None].expand(-1, 3))
 
 
 def points(count: int) -> Tensor:
-    return CENTRE + torch.rand(count, 3, generator=torch.Generator().manual_seed(0)) * 2.5 - 1.25
+    return CENTER + torch.rand(count, 3, generator=torch.Generator().manual_seed(0)) * 2.5 - 1.25
 
 
 def test_everything_is_occupied_before_the_first_update() -> None:
@@ -42,14 +42,14 @@ def test_nothing_dense_is_lost_and_much_of_the_rest_is() -> None:
     assert grid.contains(where)[dense].all()
     ball = OccupancyGrid(Ball(0.5), 32)
     ball.update(Ball(0.5))
-    away, cell = (where - CENTRE).norm(dim=-1), 2.5 / 32
+    away, cell = (where - CENTER).norm(dim=-1), 2.5 / 32
     assert ball.contains(where)[away < 0.5 + 0.5 * cell].all()
-    # A cell's diagonal for the cell that touches the ball, and another for its neighbour.
+    # A cell's diagonal for the cell that touches the ball, and another for its neighbor.
     assert not ball.contains(where)[away > 0.5 + 2 * 3**0.5 * cell].any()
 
 
 @pytest.mark.parametrize("field", [VoxelField(40), HashField()], ids=["voxel", "hash"])
-def test_a_field_that_has_learned_nothing_is_looked_at_everywhere(field: Field) -> None:
+def test_a_field_that_has_learned_nothing_is_looked_at_everywhere(field: RadianceField) -> None:
     """Else what lies far from the first blob, such as ears, could not grow."""
     grid = OccupancyGrid(field, 40)
     grid.update(field)
@@ -72,12 +72,12 @@ def test_points_belong_to_the_cells_around_them() -> None:
 def test_it_forgets_slowly_and_grows_by_a_cell() -> None:
     grid = OccupancyGrid(Ball(0.5), 16, threshold=0.1, decay=0.5)
     grid.update(Ball(0.5))
-    centre = CENTRE[None]
+    center = CENTER[None]
     for _ in range(6):  # 10 / 2^6 > 0.1
         grid.update(Ball(0.0))
-        assert grid.contains(centre)
+        assert grid.contains(center)
     grid.update(Ball(0.0))
-    assert not grid.contains(centre)
+    assert not grid.contains(center)
     grown = OccupancyGrid(Ball(0.5), 16)
     grown.update(Ball(0.5))
     full = (grown.density > 0).sum(), grown.occupied.sum()

@@ -12,13 +12,13 @@ from dream3d.nerf.radiance_fields import (
     LOW,
     SOFTPLUS_SCALE,
     Blob,
-    Field,
     HashField,
+    RadianceField,
     VoxelField,
     normals,
 )
 
-CENTRE = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
+CENTER = (torch.tensor(LOW) + torch.tensor(HIGH)) / 2
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -27,7 +27,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def points(count: int, seed: int = 0, inside: float = 1.0) -> Tensor:
     """Uniform in the default box shrunk to a fraction `inside`."""
-    return CENTRE + (torch.rand(count, 3, generator=seeded(seed)) * 2.5 - 1.25) * inside
+    return CENTER + (torch.rand(count, 3, generator=seeded(seed)) * 2.5 - 1.25) * inside
 
 
 def scrambled(resolution: int, seed: int = 0, **options) -> VoxelField:
@@ -56,9 +56,9 @@ def test_a_linear_field_is_exact_everywhere() -> None:
         torch.tensor(high) - torch.tensor(low)
     )
     raw = where @ slopes.T
-    density, colour = field(where)
+    density, color = field(where)
     torch.testing.assert_close(density, SOFTPLUS_SCALE * F.softplus(raw[:, 0]), atol=1e-4, rtol=1e-5)
-    torch.testing.assert_close(colour, raw[:, 1:].sigmoid(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(color, raw[:, 1:].sigmoid(), atol=1e-5, rtol=0)
     assert torch.equal(field.density(where), density)
     against = -F.normalize(slopes[:1], dim=-1).expand(200, 3)
     torch.testing.assert_close(normals(field, where), against, atol=1e-4, rtol=0)
@@ -69,26 +69,26 @@ def test_broad_normals_of_a_noisy_ball_are_its_radii() -> None:
     with torch.no_grad():
         field.grid[:, :1] += 3 * torch.randn(field.grid[:, :1].shape, generator=seeded())
     radii = F.normalize(torch.randn(500, 3, generator=seeded(1)), dim=-1)
-    shell = CENTRE + 0.6 * radii
-    broad, sharp = ((normals(field, shell, broad=b) * radii).sum(-1) for b in (True, False))
+    shell = CENTER + 0.6 * radii
+    broad, sharp = ((normals(field, shell, smoothed=b) * radii).sum(-1) for b in (True, False))
     assert broad.mean() > 0.97 and broad.min() > 0.8
     assert 1 - sharp.mean() > 3 * (1 - broad.mean())
 
 
 @pytest.mark.parametrize("make", [VoxelField, HashField])
 @pytest.mark.parametrize("activation", ["softplus", "exp"])
-def test_a_field_starts_as_a_grey_blob(make: type[VoxelField | HashField], activation: str) -> None:
+def test_a_field_starts_as_a_gray_blob(make: type[VoxelField | HashField], activation: str) -> None:
     torch.manual_seed(0)
     field = make(activation=activation, blob=Blob(6.0, 0.5))
-    along = CENTRE + torch.linspace(0.0, 1.2, 13)[:, None] * torch.tensor([0.6, 0.0, 0.8])
-    density, colour = field(along)
+    along = CENTER + torch.linspace(0.0, 1.2, 13)[:, None] * torch.tensor([0.6, 0.0, 0.8])
+    density, color = field(along)
     assert (density[:11].diff() < 0).all()
     assert density[0] > 100 and density[-1] < 0.05
     raw = (6 * (1 - torch.linspace(0, 1.2, 13) / 0.5)).clamp(min=-7)
     expected = SOFTPLUS_SCALE * F.softplus(raw) if activation == "softplus" else raw.exp()
     # The grid rounds the cone's tip.
     torch.testing.assert_close(density[2:], expected[2:], atol=1e-3, rtol=0.06)
-    assert (colour - 0.5).abs().max() < 0.1
+    assert (color - 0.5).abs().max() < 0.1
     low, high = field.bounds
     torch.testing.assert_close(torch.stack([low, high]), torch.tensor([LOW, HIGH]))
 
@@ -106,7 +106,7 @@ def test_a_refined_grid_equals_the_coarse_one() -> None:
     torch.testing.assert_close(fine.grid[..., ::2, ::2, ::2], coarse.grid)
     for a, b in zip(fine(points(300)), coarse(points(300)), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
-    shared = torch.stack([torch.tensor(LOW), torch.tensor(HIGH), CENTRE])
+    shared = torch.stack([torch.tensor(LOW), torch.tensor(HIGH), CENTER])
     torch.testing.assert_close(
         coarse.refined(13).density(shared), coarse.density(shared), atol=1e-5, rtol=1e-4
     )
@@ -122,20 +122,20 @@ def test_gradients_agree_with_finite_differences(make) -> None:
 
     def evaluate(*parameters: Tensor) -> tuple[Tensor, Tensor]:
         given = dict(zip(names, parameters, strict=True))
-        density, colour = functional_call(field, given, (where,))
-        return density, colour
+        density, color = functional_call(field, given, (where,))
+        return density, color
 
     assert torch.autograd.gradcheck(evaluate, values, fast_mode=True)
 
 
 @pytest.mark.parametrize("make", [lambda: VoxelField(40), lambda: HashField()])
-def test_normals_of_a_blob_point_away_from_its_centre(make) -> None:
+def test_normals_of_a_blob_point_away_from_its_center(make) -> None:
     torch.manual_seed(0)
     field = make()
     where = points(200, seed=3)
-    outward = F.normalize(where - CENTRE, dim=-1)
+    outward = F.normalize(where - CENTER, dim=-1)
     cosine = (normals(field, where) * outward).sum(-1)
-    away = (where - CENTRE).norm(dim=-1)
+    away = (where - CENTER).norm(dim=-1)
     assert cosine[(away > 0.2) & (away < 0.85)].min() > 0.99  # farther off the blob is at its floor
 
 
@@ -149,8 +149,8 @@ def test_normals_can_be_learnt_from(make) -> None:
 
 def test_no_points_are_no_error() -> None:
     for field in (VoxelField(4), small_hash()):
-        density, colour = field(torch.zeros(0, 3))
-        assert density.shape == (0,) and colour.shape == (0, 3)
+        density, color = field(torch.zeros(0, 3))
+        assert density.shape == (0,) and color.shape == (0, 3)
         assert normals(field, torch.zeros(0, 3)).shape == (0, 3)
 
 
@@ -161,7 +161,7 @@ def test_direct_levels_of_the_hash_grid_interpolate_like_grid_sample() -> None:
         field.table.normal_(generator=seeded())
     where = points(300)
     features = field.encode(where).reshape(300, 2, 3)
-    at = ((where - CENTRE) / 1.25)[None, None, None]
+    at = ((where - CENTER) / 1.25)[None, None, None]
     for level, side in enumerate((5, 10)):
         grid = field.table[level, : side**3].reshape(1, side, side, side, 3).permute(0, 4, 1, 2, 3)
         expected = F.grid_sample(grid, at, align_corners=True)[0, :, 0, 0].T
@@ -173,11 +173,11 @@ def test_hashed_levels_look_up_the_rows_of_the_paper() -> None:
     field = HashField(levels=2, features=1, log2_table=10, coarsest=4, finest=64)
     field.table.data = torch.arange(2 * 1024.0).reshape(2, 1024, 1)
     vertex = torch.randint(0, 64, (50, 3), generator=seeded())
-    feature = field.encode(CENTRE - 1.25 + vertex * (2.5 / 64))[:, 1]
+    feature = field.encode(CENTER - 1.25 + vertex * (2.5 / 64))[:, 1]
     with np.errstate(over="ignore"):
         hashed = vertex.numpy().astype(np.uint32) * np.array([1, 2654435761, 805459861], np.uint32)
     rows = 1024 + np.bitwise_xor.reduce(hashed, axis=1) % 1024
-    # Weights of neighbours are rounding errors, rows up to 1024 apart.
+    # Weights of neighbors are rounding errors, rows up to 1024 apart.
     np.testing.assert_allclose(feature.detach().numpy(), rows, atol=0.2)
 
 
@@ -186,16 +186,16 @@ def test_a_hash_grid_fits_a_known_function() -> None:
     optimizer = torch.optim.Adam(field.parameters(), lr=0.02)
 
     def truth(where: Tensor) -> Tensor:
-        x, y, z = (where - CENTRE).unbind(-1)
+        x, y, z = (where - CENTER).unbind(-1)
         return (
             torch.stack([(3 * x).sin() * (2 * y).sin(), (2 * y).cos(), x * z / 2, (4 * z).sin()], -1) * 0.4
             + 0.5
         )
 
     def errors(where: Tensor) -> Tensor:
-        density, colour = field(where)
+        density, color = field(where)
         expected = truth(where)
-        return torch.cat([density[:, None] - expected[:, :1], colour - expected[:, 1:]], -1)
+        return torch.cat([density[:, None] - expected[:, :1], color - expected[:, 1:]], -1)
 
     before = errors(points(1000, seed=99)).square().mean().item()
     for step in range(150):
@@ -215,4 +215,4 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="no progression"):
         HashField(levels=1)
     with pytest.raises(NotImplementedError):
-        Field()(points(1))
+        RadianceField()(points(1))

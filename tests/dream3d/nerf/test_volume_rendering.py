@@ -9,38 +9,38 @@ from torch.func import functional_call
 
 from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, Cameras, Orbit
 from dream3d.nerf.occupancy_grid import OccupancyGrid
-from dream3d.nerf.radiance_fields import Blob, Field, FieldValues, HashField, VoxelField
-from dream3d.nerf.volume_rendering import Lattice, Shading, render, render_weights
+from dream3d.nerf.radiance_fields import Blob, DensityAndColor, HashField, RadianceField, VoxelField
+from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render, render_weights
 
 WHITE = torch.ones(3)
 RED, GREEN, BLUE, YELLOW = (torch.tensor(c) for c in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1, 0]))
 
 
-class PaintedBox(Field):
+class PaintedBox(RadianceField):
     """A cube of half side 0.5 about the target: red in front (+z), green on +x, blue behind, yellow on -x."""
 
-    def forward(self, points: Tensor) -> FieldValues:
+    def forward(self, points: Tensor) -> DensityAndColor:
         local = points - torch.tensor(TARGET)
         x, z = local[:, 0], local[:, 2]
         density = 300.0 * (local.abs() < 0.5).all(-1)
-        colour = torch.where(
+        color = torch.where(
             (z.abs() > x.abs())[:, None],
             torch.where((z > 0)[:, None], RED, BLUE),
             torch.where((x > 0)[:, None], GREEN, YELLOW),
         )
-        return FieldValues(density, colour)
+        return DensityAndColor(density, color)
 
 
-class Ball(Field):
-    """A hard grey ball of radius 0.6 about `centre`."""
+class Ball(RadianceField):
+    """A hard gray ball of radius 0.6 about `center`."""
 
-    def __init__(self, centre: tuple[float, float, float] = TARGET) -> None:
+    def __init__(self, center: tuple[float, float, float] = TARGET) -> None:
         super().__init__()
-        self.centre = centre
+        self.center = center
 
-    def forward(self, points: Tensor) -> FieldValues:
-        inside = 0.6 - (points - torch.tensor(self.centre)).norm(dim=-1)
-        return FieldValues(200 * (inside * 100).sigmoid(), torch.full_like(points, 0.5))
+    def forward(self, points: Tensor) -> DensityAndColor:
+        inside = 0.6 - (points - torch.tensor(self.center)).norm(dim=-1)
+        return DensityAndColor(200 * (inside * 100).sigmoid(), torch.full_like(points, 0.5))
 
 
 def camera(*azimuths: float, elevation: float = 0.0) -> Cameras:
@@ -52,7 +52,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def scrambled(resolution: int = 10) -> VoxelField:
-    """A blob with structure in density and colour."""
+    """A blob with structure in density and color."""
     field = VoxelField(resolution)
     with torch.no_grad():
         field.grid.add_(torch.randn(field.grid.shape, generator=seeded(7)))
@@ -61,16 +61,16 @@ def scrambled(resolution: int = 10) -> VoxelField:
 
 def test_each_azimuth_sees_its_own_side() -> None:
     picture = render(PaintedBox(), camera(0, 90, 180, 270), 33, 64, WHITE)
-    middle = picture.colour[:, :, 16, 16]
+    middle = picture.color[:, :, 16, 16]
     torch.testing.assert_close(middle, torch.stack([RED, GREEN, BLUE, YELLOW]), atol=1e-3, rtol=0)
     # From between two sides, what comes next counter-clockwise is on the right.
-    corner = render(PaintedBox(), camera(45), 33, 64, WHITE).colour[0, :, 16]
+    corner = render(PaintedBox(), camera(45), 33, 64, WHITE).color[0, :, 16]
     torch.testing.assert_close(corner[:, 11], RED, atol=1e-3, rtol=0)
     torch.testing.assert_close(corner[:, 21], GREEN, atol=1e-3, rtol=0)
     # One interval is 2.5 / 64 long; the front face is half a unit before the target.
     assert picture.depth[0, 0, 16, 16].item() == pytest.approx(DISTANCE - 0.5, abs=2.5 / 64)
     assert picture.opacity[:, :, 16, 16].min() > 0.999 and picture.opacity[:, :, 0].max() == 0
-    torch.testing.assert_close(picture.colour[:, :, 0], torch.ones(4, 3, 33))
+    torch.testing.assert_close(picture.color[:, :, 0], torch.ones(4, 3, 33))
 
 
 def test_up_is_row_0_and_plus_x_is_right() -> None:
@@ -88,16 +88,16 @@ def test_a_batch_is_its_single_pictures() -> None:
     many = render(field, cameras, 16, 24, backgrounds, with_normals=True)
     for i in range(3):
         one = render(field, cameras[i : i + 1], 16, 24, backgrounds[i], with_normals=True)
-        for name in ("colour", "opacity", "depth", "normals"):
+        for name in ("color", "opacity", "depth", "normals"):
             torch.testing.assert_close(getattr(many, name)[i], getattr(one, name)[0], atol=2e-5, rtol=1e-5)
 
 
 def test_a_lattice_is_those_pixels_of_the_picture() -> None:
-    field, cameras, lattice = scrambled(), camera(20, 200), Lattice(3, row=2, column=1)
+    field, cameras, lattice = scrambled(), camera(20, 200), PixelStride(3, row=2, column=1)
     behind = torch.rand(2, 3, 12, 12, generator=seeded(1))
     whole = render(field, cameras, 12, 16, behind)
-    some = render(field, cameras, 4, 16, lattice.of(behind), lattice=lattice)
-    torch.testing.assert_close(some.colour, whole.colour[:, :, 2::3, 1::3])
+    some = render(field, cameras, 4, 16, lattice.select(behind), pixels=lattice)
+    torch.testing.assert_close(some.color, whole.color[:, :, 2::3, 1::3])
     torch.testing.assert_close(some.depth, whole.depth[:, :, 2::3, 1::3])
 
 
@@ -105,9 +105,9 @@ def test_the_background_fills_what_is_left() -> None:
     field, cameras = scrambled(), camera(20, 200)
     behind = torch.rand(2, 3, 16, 16, generator=seeded(1))
     over, black = (render(field, cameras, 16, 24, b) for b in (behind, torch.zeros(3)))
-    torch.testing.assert_close(over.colour, black.colour + (1 - black.opacity) * behind)
+    torch.testing.assert_close(over.color, black.color + (1 - black.opacity) * behind)
     assert 0.1 < black.opacity.mean() < 0.9
-    for name in ("colour", "opacity"):
+    for name in ("color", "opacity"):
         values = getattr(over, name)
         assert values.min() >= -1e-6 and values.max() <= 1 + 1e-6
     with pytest.raises(ValueError, match="background of shape"):
@@ -116,10 +116,10 @@ def test_the_background_fills_what_is_left() -> None:
 
 def test_stratified_samples_scatter_about_the_middles() -> None:
     field, cameras = scrambled(), camera(30)
-    fine = render(field, cameras, 12, 1024, WHITE).colour
-    one, same = (render(field, cameras, 12, 24, WHITE, generator=seeded(3)).colour for _ in range(2))
+    fine = render(field, cameras, 12, 1024, WHITE).color
+    one, same = (render(field, cameras, 12, 24, WHITE, generator=seeded(3)).color for _ in range(2))
     assert torch.equal(one, same)
-    many = [render(field, cameras, 12, 24, WHITE, generator=seeded(s)).colour for s in range(40)]
+    many = [render(field, cameras, 12, 24, WHITE, generator=seeded(s)).color for s in range(40)]
     assert (one - fine).abs().mean() > 1.5 * (torch.stack(many).mean(0) - fine).abs().mean()
     torch.testing.assert_close(torch.stack(many).mean(0), fine, atol=0.03, rtol=0)
 
@@ -148,7 +148,7 @@ def test_skipping_changes_nothing_to_be_seen() -> None:
         grid.update(field)
         skipped = render(field, cameras, 24, 48, WHITE, occupancy=grid, early_stop=0)
         stopped = render(field, cameras, 24, 48, WHITE, occupancy=grid)
-        for name in ("colour", "opacity"):
+        for name in ("color", "opacity"):
             for other in (skipped, stopped):
                 assert (getattr(other, name) - getattr(whole, name)).abs().max() < 1.01e-4
         assert len(skipped.samples.t) < 0.4 * len(whole.samples.t)
@@ -168,17 +168,17 @@ def test_an_empty_field_shows_the_background_and_can_be_trained() -> None:
     field = VoxelField(8)
     grid = OccupancyGrid(field, 8)
     grid.occupied.zero_()
-    sight = Shading(torch.zeros(1, 3))
-    picture = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shading=sight)
-    assert (picture.colour == 0.3).all() and (picture.opacity == 0).all() and (picture.depth == 0).all()
-    picture.colour.sum().backward()
+    sight = PointLightShader(torch.zeros(1, 3))
+    picture = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shader=sight)
+    assert (picture.color == 0.3).all() and (picture.opacity == 0).all() and (picture.depth == 0).all()
+    picture.color.sum().backward()
     assert field.grid.grad is not None and (field.grid.grad == 0).all()
 
 
 @pytest.mark.parametrize("lit", [False, True])
 def test_gradients_agree_with_finite_differences(lit: bool) -> None:
     field = scrambled(4).double()
-    light = Shading(torch.tensor([[2.0, 4.0, 5.0]], dtype=torch.float64)) if lit else None
+    light = PointLightShader(torch.tensor([[2.0, 4.0, 5.0]], dtype=torch.float64)) if lit else None
 
     def pictures(grid: Tensor, background: Tensor) -> tuple[Tensor, ...]:
         class Shot(torch.nn.Module):
@@ -188,9 +188,9 @@ def test_gradients_agree_with_finite_differences(lit: bool) -> None:
 
             def forward(self) -> tuple[Tensor, ...]:
                 seen = render(
-                    self.field, camera(30), 4, 8, background, shading=light, with_normals=True, early_stop=0
+                    self.field, camera(30), 4, 8, background, shader=light, with_normals=True, early_stop=0
                 )
-                return seen.colour, seen.opacity, seen.depth
+                return seen.color, seen.opacity, seen.depth
 
         return functional_call(Shot(), {"field.grid": grid}, ())
 
@@ -204,10 +204,10 @@ def test_a_hash_field_renders_and_learns() -> None:
     field = HashField(levels=4, log2_table=10, coarsest=4, finest=24, hidden=16)
     grid = OccupancyGrid(field, 16)
     grid.update(field)
-    light = Shading(torch.tensor([[0.0, 1.0, 7.0]]))
-    picture = render(field, camera(0), 12, 24, WHITE, occupancy=grid, shading=light)
+    light = PointLightShader(torch.tensor([[0.0, 1.0, 7.0]]))
+    picture = render(field, camera(0), 12, 24, WHITE, occupancy=grid, shader=light)
     assert picture.opacity[0, 0, 6, 6] > 0.99 and picture.opacity[0, 0, 0, 0] < 0.1
-    picture.colour.mean().backward()
+    picture.color.mean().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in field.parameters())
 
 
@@ -215,19 +215,19 @@ def test_light_from_the_eye_and_from_behind() -> None:
     cameras = camera(0, 120, elevation=15)
     eye = cameras.rays(1)[0]
     for lights, expected in ((eye, 0.2 + 0.7), (2 * torch.tensor(TARGET) - eye, 0.2)):
-        light = Shading(lights, ambient=0.2, diffuse=0.7)
-        lit = render(Ball(), cameras, 33, 96, WHITE, shading=light)
+        light = PointLightShader(lights, ambient=0.2, diffuse=0.7)
+        lit = render(Ball(), cameras, 33, 96, WHITE, shader=light)
         torch.testing.assert_close(
-            lit.colour[:, :, 16, 16], torch.full((2, 3), 0.5 * expected), atol=0.01, rtol=0
+            lit.color[:, :, 16, 16], torch.full((2, 3), 0.5 * expected), atol=0.01, rtol=0
         )
-        bare = Shading(lights, ambient=0.2, diffuse=0.7, textureless=True)
-        shape = render(Ball(), cameras, 33, 96, WHITE, shading=bare)
-        torch.testing.assert_close(
-            shape.colour[:, :, 16, 16], torch.full((2, 3), expected), atol=0.01, rtol=0
-        )
+        bare = PointLightShader(lights, ambient=0.2, diffuse=0.7, textureless=True)
+        shape = render(Ball(), cameras, 33, 96, WHITE, shader=bare)
+        torch.testing.assert_close(shape.color[:, :, 16, 16], torch.full((2, 3), expected), atol=0.01, rtol=0)
     # Lambert's cosine: half way to the outline of a ball lit from the eye, nearly parallel at this distance.
-    lit = render(Ball(), camera(0), 65, 96, WHITE, shading=Shading(camera(0).rays(1)[0], textureless=True))
-    row = lit.colour[0, 0, 32]
+    lit = render(
+        Ball(), camera(0), 65, 96, WHITE, shader=PointLightShader(camera(0).rays(1)[0], textureless=True)
+    )
+    row = lit.color[0, 0, 32]
     off = ((torch.arange(65) + 0.5) / 65 * 2 - 1) * DISTANCE * math.tan(math.radians(FIELD_OF_VIEW / 2))
     inner = off.abs() < 0.5
     cosine = (1 - (off / 0.6).square()).clamp(min=0).sqrt()
@@ -255,4 +255,4 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="0 samples"):
         render(Ball(), camera(0), 8, 0, WHITE)
     with pytest.raises(ValueError, match="2 cameras need as many lights"):
-        render(Ball(), camera(0, 90), 8, 8, WHITE, shading=Shading(torch.zeros(1, 3)))
+        render(Ball(), camera(0, 90), 8, 8, WHITE, shader=PointLightShader(torch.zeros(1, 3)))

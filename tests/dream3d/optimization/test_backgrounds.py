@@ -7,12 +7,12 @@ from core.condition import Condition
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
-from core.toybox.scenes import Scene, index_of, paint
+from core.toybox.scenes import Scene, index_of, render_scenes
 from core.toybox.subjects import SUBJECTS
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.scene_field import SceneField
 from dream3d.nerf.volume_rendering import render
-from dream3d.optimization.backgrounds import ToyboxLight, learned_colour, plain_backdrops
+from dream3d.optimization.backgrounds import ToyboxLight, learned_color, plain_backdrops
 
 
 class Encoder:
@@ -45,8 +45,8 @@ def test_a_backdrop_that_the_prompt_names_is_the_only_one() -> None:
     assert torch.equal(scenery.paint(0, 8), place.paint(torch.zeros(1), 8)[0])
 
 
-def test_a_learned_colour_starts_grey_and_follows_its_gradient() -> None:
-    scenery = learned_colour("a fox", Encoder())
+def test_a_learned_color_starts_gray_and_follows_its_gradient() -> None:
+    scenery = learned_color("a fox", Encoder())
     torch.testing.assert_close(scenery.paint(0, 4), torch.full((3, 4, 4), 0.5))
     optimizer = torch.optim.Adam(scenery.learned.parameters(), lr=0.3)
     target = torch.tensor([0.9, 0.5, 0.1])[:, None, None]
@@ -63,13 +63,13 @@ def test_true_objects_in_its_light_look_as_the_toybox_paints_them() -> None:
     azimuth, elevation = torch.tensor([20.0, 160.0, 250.0]), torch.tensor([5.0, 15.0, 30.0])
     cameras = Cameras(azimuth, elevation)
     nothing = torch.zeros(3, dtype=torch.bool)
-    painted, truth = paint([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
+    painted, truth = render_scenes([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
     inside = (truth.alpha > 0.999).expand_as(painted)
 
     def apart(light: ToyboxLight | None) -> float:
         field, backdrop = SceneField(scene), torch.ones(3)
         with torch.no_grad():
-            seen = render(field, cameras, 48, 160, backdrop, shading=light, early_stop=0).colour
+            seen = render(field, cameras, 48, 160, backdrop, shader=light, early_stop=0).color
         return (seen - painted)[inside].abs().mean().item()
 
     lit, bare = apart(ToyboxLight(cameras)), apart(None)

@@ -8,15 +8,15 @@ import torch
 from core.errors import UserError
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
-from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0
+from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0Reconstruction
 from dream3d.nerf.radiance_fields import VoxelField
-from dream3d.optimization.backgrounds import learned_colour
-from dream3d.optimization.build_loss import teacher_of
+from dream3d.optimization.backgrounds import learned_color
+from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
-from dream3d.optimization.view_conditioning import ViewGuidance
+from dream3d.optimization.view_conditioning import ViewPerpNeg
 from dream3d.options import ObjectOptions, Stage
 
-LOSSES = {"x0": X0, "sds": SDS, "sjc": SJC, "csd": CSD, "vsd": VSD, "ism": ISM}
+LOSSES = {"x0": X0Reconstruction, "sds": SDS, "sjc": SJC, "csd": CSD, "vsd": VSD, "ism": ISM}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,9 @@ def options(**more) -> ObjectOptions:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_is_made_and_leads_somewhere(model: ImageModel, loss: str) -> None:
     chosen = options(loss=loss)
-    teacher = teacher_of(model, "a fox", chosen, seed=0)
+    teacher = build_distillation(model, "a fox", chosen, seed=0)
     assert type(teacher(chosen.stages[0])) is LOSSES[loss]
-    run = Optimization(
-        VoxelField(12), teacher, learned_colour("a fox", model.encode), chosen, size=16, seed=0
-    )
+    run = Optimization(VoxelField(12), teacher, learned_color("a fox", model.encode), chosen, size=16, seed=0)
     before = [parameter.detach().clone() for parameter in run.field.parameters()]
     losses = [state.losses["distillation"] for state in run]
     assert all(map(torch.isfinite, map(torch.tensor, losses)))
@@ -54,16 +52,14 @@ def test_in_words_the_network_hears_the_side_and_no_number(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = options(camera="words")
-    teacher = teacher_of(model, "a fox", chosen, seed=0)
-    assert isinstance(teacher(chosen.stages[0]).denoiser, ViewGuidance)
+    teacher = build_distillation(model, "a fox", chosen, seed=0)
+    assert isinstance(teacher(chosen.stages[0]).denoiser, ViewPerpNeg)
     heard = []
     predict = type(model.denoiser).predict
     monkeypatch.setattr(
         type(model.denoiser), "predict", lambda self, x, t, c: (heard.append(c), predict(self, x, t, c))[1]
     )
-    run = Optimization(
-        VoxelField(12), teacher, learned_colour("a fox", model.encode), chosen, size=16, seed=0
-    )
+    run = Optimization(VoxelField(12), teacher, learned_color("a fox", model.encode), chosen, size=16, seed=0)
     next(iter(itertools.islice(run, 1)))
     assert heard and not any(condition.attributes[:, :5].any() for condition in heard)
     assert len({tuple(row.flatten().tolist()[:50]) for row in heard[0].tokens}) > 2
@@ -77,6 +73,8 @@ def test_a_model_never_trained_without_text_needs_a_negative(
 ) -> None:
     monkeypatch.setattr(model, "config", model.config.model_copy(update={"unconditional": False}))
     with pytest.raises(UserError, match="never trained without text"):
-        teacher_of(model, "a fox", options(**chosen).changed(guidance=scale), seed=0)
-    teacher_of(model, "a fox", options(**chosen, negative="a bear").changed(guidance=scale), seed=0)
-    teacher_of(model, "a fox", options(loss="sds").changed(guidance=1.0), seed=0)
+        build_distillation(model, "a fox", options(**chosen).with_changes(guidance=scale), seed=0)
+    build_distillation(
+        model, "a fox", options(**chosen, negative="a bear").with_changes(guidance=scale), seed=0
+    )
+    build_distillation(model, "a fox", options(loss="sds").with_changes(guidance=1.0), seed=0)

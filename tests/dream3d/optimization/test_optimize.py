@@ -8,21 +8,21 @@ import torch
 
 from core.toybox.actions import ACTIONS
 from core.toybox.camera import Camera
-from core.toybox.scenes import Scene, index_of, paint
+from core.toybox.scenes import Scene, index_of, render_scenes
 from core.toybox.subjects import SUBJECTS
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.radiance_fields import Background
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization.backgrounds import ToyboxLight
 from dream3d.optimization.optimize import Optimization
-from dream3d.optimization.oracle import learn_truth
+from dream3d.optimization.oracle import fit_true_views
 from dream3d.options import ObjectOptions, Stage
 
 SCENE = Scene(index_of(SUBJECTS, "fox"), index_of(ACTIONS, "holding a game controller"), 4, 0)
 
 
 def begin(options: ObjectOptions, size: int, seed: int = 0) -> Optimization:
-    return learn_truth(SCENE, options, size=size, seed=seed)
+    return fit_true_views(SCENE, options, size=size, seed=seed)
 
 
 def options(iterations: int, **more) -> ObjectOptions:
@@ -46,13 +46,13 @@ def test_the_oracle_leads_to_its_object(recovered: Optimization) -> None:
     azimuth = torch.arange(8) * 45 + 22.5
     cameras = Cameras(azimuth, torch.full_like(azimuth, 13))
     with torch.no_grad():
-        seen = render(recovered.field, cameras, 48, 64, torch.ones(3), shading=ToyboxLight(cameras))
+        seen = render(recovered.field, cameras, 48, 64, torch.ones(3), shader=ToyboxLight(cameras))
     nothing = torch.zeros(8, dtype=torch.bool)
-    _, truth = paint([SCENE], torch.zeros(8), Camera(azimuth, cameras.elevation), nothing, 48)
+    _, truth = render_scenes([SCENE], torch.zeros(8), Camera(azimuth, cameras.elevation), nothing, 48)
     mine, true = seen.opacity > 0.5, truth.alpha > 0.5
     overlap = (mine & true).sum((1, 2, 3)) / (mine | true).sum((1, 2, 3))
     assert overlap.mean() >= 0.9
-    error = (seen.colour - truth.colour - (1 - truth.alpha)).square().mean()
+    error = (seen.color - truth.color - (1 - truth.alpha)).square().mean()
     assert -10 * error.log10() >= 25  # dB
 
 
@@ -90,9 +90,9 @@ def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
     run = begin(options(60, lighting={"share": 0.75, "textureless": 0.5, "after": 0.5}), 32)
     cameras = Cameras(torch.zeros(2), torch.zeros(2))
     run.iteration = 29
-    assert [run.lamp(cameras) for _ in range(20)] == [None] * 20
+    assert [run.sample_point_light(cameras) for _ in range(20)] == [None] * 20
     run.iteration = 30
-    drawn = [run.lamp(cameras) for _ in range(400)]
+    drawn = [run.sample_point_light(cameras) for _ in range(400)]
     lit = [shading for shading in drawn if shading]
     assert len(lit) / 400 == pytest.approx(0.75, abs=0.08)
     assert sum(shading.textureless for shading in lit) / len(lit) == pytest.approx(0.5, abs=0.1)
@@ -102,13 +102,13 @@ def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
 def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None:
     def learning() -> Optimization:
         run = begin(options(4), 32)
-        colour = Background()
-        run.scenery = dataclasses.replace(
-            run.scenery,
-            learned=colour,
-            paint=lambda index, side: colour()[:, None, None].expand(3, side, side),
+        color = Background()
+        run.backgrounds = dataclasses.replace(
+            run.backgrounds,
+            learned=color,
+            paint=lambda index, side: color()[:, None, None].expand(3, side, side),
         )
-        run._begin(0, None)
+        run._begin_stage(0, None)
         return run
 
     whole, first, second = learning(), learning(), learning()
@@ -117,5 +117,5 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None
         pass
     second.load_state_dict(first.state_dict())
     list(second)
-    colours = [run.scenery.learned() for run in (whole, second)]
-    assert torch.equal(*colours) and (colours[0] - 0.5).abs().max() > 0.01
+    colors = [run.backgrounds.learned() for run in (whole, second)]
+    assert torch.equal(*colors) and (colors[0] - 0.5).abs().max() > 0.01

@@ -1,4 +1,4 @@
-"""Regularisers against closed forms and against the sums that they abbreviate."""
+"""Regularizers against closed forms and against the sums that they abbreviate."""
 
 import math
 
@@ -6,24 +6,24 @@ import pytest
 import torch
 
 from dream3d.nerf.cameras import Cameras
-from dream3d.nerf.radiance_fields import TARGET, Field, FieldValues, VoxelField
-from dream3d.nerf.volume_rendering import Render, Samples, render
+from dream3d.nerf.radiance_fields import TARGET, DensityAndColor, RadianceField, VoxelField
+from dream3d.nerf.volume_rendering import RaySamples, RenderedViews, render
 from dream3d.optimization import regularizers as regularize
 
 FRONT = Cameras(torch.zeros(1), torch.zeros(1))
 
 
-class Ball(Field):
+class Ball(RadianceField):
     def forward(self, points):
         away = (points - torch.tensor(TARGET)).norm(dim=-1)
-        return FieldValues(200 * torch.sigmoid((0.7 - away) * 60), torch.full_like(points, 0.5))
+        return DensityAndColor(200 * torch.sigmoid((0.7 - away) * 60), torch.full_like(points, 0.5))
 
 
-def seen(field: Field, **more) -> Render:
+def seen(field: RadianceField, **more) -> RenderedViews:
     return render(field, FRONT, 16, 48, torch.ones(3), early_stop=0, **more)
 
 
-def flat(opacity: float) -> Render:
+def flat(opacity: float) -> RenderedViews:
     picture = torch.full((1, 1, 4, 4), opacity)
     return seen(Ball())._replace(opacity=picture)
 
@@ -51,7 +51,7 @@ def test_distortion_of_two_sheets_is_their_distance() -> None:
     half = torch.tensor([0.5, 0.5])
     nothing = torch.zeros(2, 3)
     ray, t, delta = torch.zeros(2, dtype=torch.long), torch.tensor([5.0, 6.0]), torch.zeros(2)
-    sheets = Samples(ray, nothing, nothing, t, delta, half, half, None)
+    sheets = RaySamples(ray, nothing, nothing, t, delta, half, half, None)
     assert regularize.distortion(sheets).item() == pytest.approx(2 * 0.25)
 
 
@@ -78,19 +78,19 @@ def test_a_ball_is_smoother_than_noise() -> None:
 
 
 def test_hollowness_of_a_box_half_filled() -> None:
-    class Half(Field):
+    class Half(RadianceField):
         def forward(self, points):
             full = (points[:, 0] < TARGET[0]).float()
-            return FieldValues(1e4 * full, torch.full_like(points, 0.5))
+            return DensityAndColor(1e4 * full, torch.full_like(points, 0.5))
 
-    measured = regularize.hollowness(Half(), torch.Generator().manual_seed(0)).item()
+    measured = regularize.empty_space(Half(), torch.Generator().manual_seed(0)).item()
     assert measured == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(regularize.POINTS))
     thin = VoxelField(4, blob=None)  # density 25 log 2 everywhere, in a box of side 2.5
     expected = math.exp(-25 * math.log(2) * 2.5 / 32)
-    assert regularize.hollowness(thin, torch.Generator()).item() == pytest.approx(expected, rel=1e-4)
+    assert regularize.empty_space(thin, torch.Generator()).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_regularisers_reach_the_field() -> None:
+def test_regularizers_reach_the_field() -> None:
     field = VoxelField(12)
     picture = seen(field, with_normals=True)
     losses = (
@@ -98,7 +98,7 @@ def test_regularisers_reach_the_field() -> None:
         regularize.entropy(picture),
         regularize.distortion(picture.samples),
         regularize.orientation(picture.samples),
-        regularize.hollowness(field, torch.Generator().manual_seed(0)),
+        regularize.empty_space(field, torch.Generator().manual_seed(0)),
         regularize.smoothness(field, picture.samples, torch.Generator().manual_seed(0)),
     )
     for loss in losses:

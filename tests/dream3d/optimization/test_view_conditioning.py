@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from core.attributes import CAMERA, WIDTH, attributes
+from core.attributes import CAMERA, WIDTH, encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from dream3d.optimization.view_conditioning import VIEWS, ViewGuidance, ViewTexts, camera_condition
+from dream3d.optimization.view_conditioning import VIEWS, ViewPerpNeg, ViewTexts, camera_condition
 
 AZIMUTHS = torch.tensor([0.0, 45.0, 90.0, -90.0, 135.0, 180.0, 405.0])
 
@@ -24,7 +24,7 @@ TEXTS = ViewTexts(text(3, 1.0, 10.0, 100.0))
 def test_views_have_their_camera_and_no_shadow():
     azimuth, elevation = torch.tensor([0.0, 90.0]), torch.tensor([10.0, -5.0])
     condition = camera_condition(text(1, 4.0), azimuth, elevation, phase=0.25)
-    expected = attributes(2, azimuth=azimuth, elevation=elevation, phase=0.25, shadow=False)
+    expected = encode_attributes(2, azimuth=azimuth, elevation=elevation, phase=0.25, shadow=False)
     assert torch.equal(condition.attributes, expected)
     assert condition.tokens.shape == (2, 2, 3)
     rows = camera_condition(text(2, 4.0, 5.0), azimuth, elevation)
@@ -36,7 +36,7 @@ def test_views_have_their_camera_and_no_shadow():
 
 
 def test_texts_go_from_front_to_side_to_back():
-    towards = TEXTS.towards(AZIMUTHS)
+    towards = TEXTS.interpolate(AZIMUTHS)
     assert towards.tokens[:, 0, 0].tolist() == pytest.approx([1.0, 5.5, 10.0, 10.0, 55.0, 100.0, 5.5])
     assert not towards.attributes.any()
 
@@ -48,20 +48,20 @@ def test_words_are_said_of_the_prompt():
         said.extend(prompts)
         return text(3, 1.0, 2.0, 3.0)
 
-    ViewTexts.of("a fox", encode)
+    ViewTexts.from_prompt("a fox", encode)
     assert said == [f"a fox, {view}" for view in VIEWS]
     with pytest.raises(ValueError, match="three texts"):
         ViewTexts(text(2, 1.0, 2.0))
 
 
 def test_a_view_avoids_the_others_and_never_itself():
-    _, weights = TEXTS.against(AZIMUTHS)
+    _, weights = TEXTS.negatives(AZIMUTHS)
     front, side = weights
     assert (weights >= 0).all()
     assert front[0] < 1e-3 and side[2] < 1e-3 and side[3] < 1e-3
     assert side[0] > 1.5 and front[2] > 1.5
     assert front.argmax() == 5  # most from behind
-    _, around = TEXTS.against(torch.tensor([89.99, 90.0, 90.01]))
+    _, around = TEXTS.negatives(torch.tensor([89.99, 90.0, 90.01]))
     assert around.diff(dim=1).abs().max() < 1e-2  # no jump
 
 
@@ -74,7 +74,7 @@ class Recorder(nn.Module):
 def test_guidance_says_the_camera_in_words_and_in_words_only():
     recorder = Recorder()
     denoiser = Denoiser(recorder, NoiseSchedule.cosine(), Parameterization.EPS)
-    guidance = ViewGuidance(denoiser, TEXTS, 7.5, text(1, 0.0))
+    guidance = ViewPerpNeg(denoiser, TEXTS, 7.5, text(1, 0.0))
     azimuth = torch.tensor([0.0, 135.0])
     condition = camera_condition(text(1, 50.0), azimuth, torch.zeros(2), phase=0.5)
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))

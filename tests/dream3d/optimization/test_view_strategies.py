@@ -4,9 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dream3d.distill import SDS, X0, Target, Timesteps
-from dream3d.optimization.view_strategies import FreshViews, TargetPool, lesson_of
-from dream3d.options import ObjectOptions, Pool, Stage
+from dream3d.distill import SDS, Target, Timesteps, X0Reconstruction
+from dream3d.optimization.view_strategies import FreshViews, TargetBuffer, make_view_strategy
+from dream3d.options import ObjectOptions, Stage, TargetBufferOptions
 from tests.dream3d.optimization.test_optimize import begin
 
 POOL = {"size": 8, "every": 3, "taken": 4, "stride": 2}
@@ -17,7 +17,7 @@ def options(**more) -> ObjectOptions:
     return ObjectOptions(**({"iterations": 8, "learning_rate": 0.1, "stages": stages, "pool": POOL} | more))
 
 
-class Numbered(X0):
+class Numbered(X0Reconstruction):
     """Targets of which each batch is a shade brighter than the last."""
 
     def __init__(self) -> None:
@@ -31,10 +31,10 @@ class Numbered(X0):
 
 def test_a_pool_fills_at_once_and_then_renews_its_oldest() -> None:
     run, x0 = begin(options(), 16), Numbered()
-    pool = run.lesson = TargetPool(x0, Pool(**POOL))
+    pool = run.view_strategy = TargetBuffer(x0, TargetBufferOptions(**POOL))
 
     def shades() -> list[int]:
-        return (pool.kept["target"][:, 0, 0, 0] * 10).round().int().tolist()
+        return (pool.buffer["target"][:, 0, 0, 0] * 10).round().int().tolist()
 
     next(iter(run))
     assert shades() == [1] * 4 + [2] * 4
@@ -47,21 +47,23 @@ def test_a_pool_fills_at_once_and_then_renews_its_oldest() -> None:
 
 def test_the_loss_is_of_some_pixels_of_some_targets() -> None:
     run = begin(options(weights={}), 16)
-    pool = run.lesson = TargetPool(Numbered(), Pool(size=8, every=9, taken=8, stride=2))
+    pool = run.view_strategy = TargetBuffer(
+        Numbered(), TargetBufferOptions(size=8, refresh_every=9, views_per_step=8, pixel_stride=2)
+    )
     taught = pool(run)
-    assert taught.render.colour.shape == (8, 3, 8, 8)
-    shades = (taught.render.colour.detach() * 2 - 1).flatten(1)
+    assert taught.render.color.shape == (8, 3, 8, 8)
+    shades = (taught.render.color.detach() * 2 - 1).flatten(1)
     # All are taken, in an order that only the loss knows: its least and its largest possible value are near.
     apart = [(shades - shade).square().mean() for shade in (0.1, 0.2)]
     assert min(apart) - 1e-6 <= taught.loss.item() <= max(apart) + 1e-6
-    assert taught.seen.shape == taught.wanted().shape == (4, 3, 16, 16)
+    assert taught.renders.shape == taught.targets().shape == (4, 3, 16, 16)
 
 
 def test_a_target_of_another_size_is_brought_to_the_stage() -> None:
     run = begin(options(), 32)  # the model's pictures are twice as large as the stage's
     next(iter(run))
-    assert isinstance(run.lesson, TargetPool)
-    assert run.lesson.kept["target"].shape == (8, 3, 32, 32)
+    assert isinstance(run.view_strategy, TargetBuffer)
+    assert run.view_strategy.buffer["target"].shape == (8, 3, 32, 32)
 
 
 def test_targets_stay_when_a_stage_ends() -> None:
@@ -69,9 +71,9 @@ def test_targets_stay_when_a_stage_ends() -> None:
     run = begin(options(iterations=4, stages=({**half, "grid": 8}, {**half, "grid": 12})), 16)
     states = iter(run)
     next(states), next(states)
-    before, kept = run.lesson, run.lesson.kept["target"]
+    before, kept = run.view_strategy, run.view_strategy.kept["target"]
     next(states)
-    assert run.lesson is not before and run.lesson.kept["target"] is kept
+    assert run.view_strategy is not before and run.view_strategy.kept["target"] is kept
     assert run.field.resolution == 12
 
 
@@ -81,9 +83,9 @@ def test_only_targets_can_be_kept() -> None:
             raise AssertionError
 
     sds = SDS(None, Never())  # pyright: ignore[reportArgumentType]
-    assert isinstance(lesson_of(sds, None, None), FreshViews)
+    assert isinstance(make_view_strategy(sds, None, None), FreshViews)
     with pytest.raises(ValueError, match="only the x0 form has"):
-        lesson_of(sds, Pool(), None)
+        make_view_strategy(sds, TargetBufferOptions(), None)
 
 
 @pytest.mark.parametrize(
@@ -102,5 +104,5 @@ def test_pools_that_cannot_be_are_refused(wrong: dict, message: str) -> None:
 
 
 def test_another_loss_on_the_command_line_leaves_the_pool_out() -> None:
-    assert options().changed(loss="sds").pool is None
-    assert options().changed(loss="x0").pool == Pool(**POOL)
+    assert options().with_changes(loss="sds").target_buffer is None
+    assert options().with_changes(loss="x0").target_buffer == TargetBufferOptions(**POOL)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.toybox.render import Camera
-from core.toybox.scenes import COLOUR_NAMES, paint
+from core.toybox.scenes import COLOR_NAMES, render_scenes
 from dreamlift.evaluation.evaluate_samples import compare
 from dreamlift.evaluation.judge import Judge, JudgeConfig
-from dreamlift.evaluation.prompt_set import ASIDE, ELEVATION, FRONT, Exam
+from dreamlift.evaluation.prompt_set import ASIDE, ELEVATION, FRONT, PromptSet
 from dreamlift.evaluation.report import score
 from dreamlift.evaluation.video_metrics import horizontal_position, sine_fit
 from video.video_model import VideoModel, VideoModelConfig
@@ -48,31 +48,31 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("held", [False, True])
 def test_an_exam_is_single_figures_of_the_wanted_pairs_wholly_described(held: bool) -> None:
-    exam = Exam.draw(60, held, seed=3)
-    again = Exam.draw(60, held, seed=3)
+    exam = PromptSet.draw(60, held, seed=3)
+    again = PromptSet.draw(60, held, seed=3)
     assert exam.prompts == again.prompts and torch.equal(exam.azimuth, again.azimuth)
     assert exam.azimuth.abs().max() <= FRONT and len(set(exam.seeds)) == 60
     for scene, prompt in zip(exam.scenes, exam.prompts, strict=True):
-        assert scene.held_out == held and not scene.company
+        assert scene.held_out == held and not scene.group
         assert any(name in prompt for name in scene.who.names)
         assert any(place.split(" ", 2)[-1] in prompt for place in scene.place.phrases)
-        assert COLOUR_NAMES[scene.colour] in prompt or not scene.act.coloured
-    assert not set(exam.prompts) & set(Exam.draw(60, held, seed=4).prompts)
+        assert COLOR_NAMES[scene.color] in prompt or not scene.act.colored
+    assert not set(exam.prompts) & set(PromptSet.draw(60, held, seed=4).prompts)
 
 
 def test_the_renders_are_of_the_scene_camera_and_moment_said() -> None:
-    exam = Exam.draw(6, False, seed=1)
+    exam = PromptSet.draw(6, False, seed=1)
     images, clips = exam.renders(slice(1, 6), 16), exam.renders(slice(1, 6), 16, clips=True)
     assert images.shape == (5, 3, 16, 16) and clips.shape == (5, 3, 16, 16, 16)
     torch.testing.assert_close(clips[:, :, 0], images)
     camera = Camera(exam.azimuth[5:6].expand(2), torch.full((2,), ELEVATION))
     moments = exam.phase[5] + torch.tensor([0.0, 7 / 16])
-    frames, _ = paint([exam.scenes[5]], moments % 1, camera, torch.ones(2, dtype=torch.bool), 16)
+    frames, _ = render_scenes([exam.scenes[5]], moments % 1, camera, torch.ones(2, dtype=torch.bool), 16)
     torch.testing.assert_close(clips[4, :, [0, 7]].transpose(0, 1), frames * 2 - 1, rtol=0, atol=1.01 / 255)
 
 
 def test_swings_seen_from_aside_follow_a_sine() -> None:
-    exam = Exam.draw(3, False, seed=0, swings=True)
+    exam = PromptSet.draw(3, False, seed=0, swings=True)
     assert {scene.act.name for scene in exam.scenes} == {"on a swing"}
     assert ((exam.azimuth.abs() >= ASIDE[0]) & (exam.azimuth.abs() <= ASIDE[1])).all()
     fit = sine_fit(horizontal_position(exam.renders(slice(0, 3), 64, clips=True)))
@@ -81,9 +81,9 @@ def test_swings_seen_from_aside_follow_a_sine() -> None:
 
 @pytest.mark.parametrize("clips", [False, True])
 def test_renders_given_as_samples_are_found_equal_to_renders(clips: bool) -> None:
-    exam, judge = Exam.draw(5, False, seed=2), tiny_judge()
+    exam, judge = PromptSet.draw(5, False, seed=2), tiny_judge()
 
-    def cheat(exam: Exam, rows: slice) -> Tensor:
+    def cheat(exam: PromptSet, rows: slice) -> Tensor:
         return exam.renders(rows, 16, clips)
 
     samples, renders = compare(exam, cheat, judge, 2, 16, clips)
@@ -117,7 +117,7 @@ def test_an_evaluation_runs_from_end_to_end(
     assert result.returncode == 0, result.stderr
     assert "3 prompts of held-out pairs" in " ".join(result.stdout.split())
     report = json.loads((tmp_path / "found/report.json").read_text())
-    exam = Exam.draw(3, True, seed=0)
+    exam = PromptSet.draw(3, True, seed=0)
     assert [item["prompt"] for item in report["items"]] == exam.prompts
     assert [item["truth"]["subject"] for item in report["items"]] == [s.who.name for s in exam.scenes]
     for name in ("subject", "action", "background"):

@@ -33,7 +33,7 @@ def call(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_one_scene(call: Callable[..., str], tmp_path: Path) -> None:
-    printed = call("--subject", "red fox", "--action", "holding a video game controller", "--colour", "blue",
+    printed = call("--subject", "red fox", "--action", "holding a video game controller", "--color", "blue",
                    "--azimuth", 30, "--phase", 0.25, "--alpha", "--depth")  # fmt: skip
     name = "fox-holding-a-game-controller"
     ends = (".png", ".gif", ".mp4", "-alpha.png", "-alpha.npy", "-depth.png", "-depth.npy")
@@ -54,8 +54,8 @@ def test_one_scene(call: Callable[..., str], tmp_path: Path) -> None:
     assert 5.5 < depth.min() < 7
     assert np.abs(alpha - alpha[0]).max() == 1  # it moves
 
-    colours = np.asarray(still).astype(float)
-    blue = (colours[..., 2] > 1.6 * colours[..., 0]) & (alpha[0] == 1)
+    colors = np.asarray(still).astype(float)
+    blue = (colors[..., 2] > 1.6 * colors[..., 0]) & (alpha[0] == 1)
     assert blue.sum() > 30
 
 
@@ -69,7 +69,7 @@ def test_without_a_shadow_the_backdrop_is_bare(call: Callable[..., str], tmp_pat
 
 
 def test_sizes_and_company(call: Callable[..., str], tmp_path: Path) -> None:
-    call("--company", "brush", "--colour", "green", "--size", 72)
+    call("--company", "brush", "--color", "green", "--size", 72)
     assert Image.open(tmp_path / "brush.png").size == (72, 72)
     call("--company", "pair", "--subject", "teddy bear", "--action", "mixing chemicals")
     assert (tmp_path / "teddy-bear-pair-mixing-chemicals.mp4").exists()
@@ -82,7 +82,7 @@ def test_shards(call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.Mo
     assert "4/4" in printed and f"{tmp_path}: 4 shards" in printed.replace("\n", "")
     for name in ("images-00001", "textureless-00000"):
         assert load_file(tmp_path / f"{name}.safetensors")["pixels"].shape == (16, 3, 64, 64)
-    plan = dataset.Plan(tmp_path, 30, 1, 5, True)
+    plan = dataset.DatasetPlan(tmp_path, 30, 1, 5, True)
     lines = (tmp_path / "captions.txt").read_text().splitlines()
     assert lines == [line for job in plan.jobs() for line in plan.records(*job)[1]]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -101,14 +101,14 @@ def test_a_sheet(call: Callable[..., str], tmp_path: Path) -> None:
     [
         (["--subject", "wolf"], "The toybox has no subject 'wolf'; it has: panda, fox, bear"),
         (["--subject", "fox", "--action", "flying"], "The toybox has no action 'flying'; it has: standing"),
-        (["--subject", "fox", "--colour", "beige"], "The toybox has no colour 'beige'; it has: red"),
+        (["--subject", "fox", "--color", "beige"], "The toybox has no color 'beige'; it has: red"),
         (["--subject", "fox", "--backdrop", "moon"], "The toybox has no backdrop 'moon'; it has: white"),
         (["--company", "crowd"], "The toybox has no company 'crowd'; it has: pair, couple, brush"),
         (["--company", "pair"], "A pair needs a --subject"),
         (["--company", "couple", "--action", "running"], "no effect with --company couple"),
         (
-            ["--subject", "fox", "--colour", "red"],
-            "--colour would have no effect: nothing of 'standing' takes",
+            ["--subject", "fox", "--color", "red"],
+            "--color would have no effect: nothing of 'standing' takes",
         ),
         (["--sheet", "people"], "There is no sheet 'people'; there are: subjects, actions"),
         (["--subject", "fox", "--size", "60"], "--size cannot be 60"),

@@ -64,7 +64,7 @@ def test_from_images_to_a_model_that_draws(image_run: Path, tmp_path: Path) -> N
     assert steps_of(image_run) == [1, 2]
     train.export(image_run, tmp_path / "model")
     model = ImageModel.load(tmp_path / "model")
-    averaged = checkpoint.read_average(image_run)
+    averaged = checkpoint.read_ema(image_run)
     for name, value in model.denoiser.network.state_dict().items():
         assert torch.equal(value, averaged[name].half().float()), name
     assert model.sample(["a fox"], steps=2).shape == (1, 3, 8, 8)
@@ -101,7 +101,7 @@ def test_from_clips_to_a_model_that_draws(data: Path, image_run: Path, tmp_path:
 
     model = VideoModel.load(tmp_path / "video")
     assert model.config.loop == 16
-    averaged = checkpoint.read_average(image_run)
+    averaged = checkpoint.read_ema(image_run)
     for name, value in model.denoiser.network.image.state_dict().items():  # their rate was zero
         assert torch.equal(value, averaged[name].half().float()), name
     assert any(
@@ -122,7 +122,7 @@ def test_the_image_layers_of_a_video_run_are_an_image_model(
     image = ImageModel.load(tmp_path / "image").denoiser.network.state_dict()
     for name, value in VideoModel.load(tmp_path / "video").denoiser.network.image.state_dict().items():
         assert torch.equal(value, image[name]), name
-    before = checkpoint.read_average(image_run)
+    before = checkpoint.read_ema(image_run)
     assert any(not torch.equal(value, before[name].half().float()) for name, value in image.items())
 
 
@@ -134,7 +134,7 @@ def test_a_video_run_goes_on_from_a_video_models_folder(data: Path, image_run: P
     tiny = preset(tmp_path, frames=4, noise_share=0.25, training=still)
     train.video(data, tmp_path / "second", tmp_path / "video", preset=tiny, steps=1)
     before = VideoModel.load(tmp_path / "video")
-    for name, value in checkpoint.read_average(tmp_path / "second").items():
+    for name, value in checkpoint.read_ema(tmp_path / "second").items():
         torch.testing.assert_close(value, before.denoiser.network.state_dict()[name], rtol=0, atol=1e-9)
     train.export(tmp_path / "second", tmp_path / "again")
     assert VideoModel.load(tmp_path / "again").config.noise_share == 0.25
@@ -148,8 +148,8 @@ def test_an_image_run_goes_on_from_another_model(data: Path, image_run: Path, tm
     settings = json.loads((image_run / "preset.json").read_text())["preset"]
     settings["training"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
     train.image(data, tmp_path / "run", image_run, preset=preset(tmp_path, **settings), steps=1)
-    before = checkpoint.read_average(image_run)
-    for name, value in checkpoint.read_average(tmp_path / "run").items():
+    before = checkpoint.read_ema(image_run)
+    for name, value in checkpoint.read_ema(tmp_path / "run").items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-9)
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
 from core.models.autoencoder import Autoencoder
-from core.models.image_model import ImageModel, decoded
-from core.models.perceptual import Trunk, TrunkConfig
+from core.models.image_model import ImageModel, decode_latents
+from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training import checkpoint
 from core.training.features import LABELS
 from dreamlift.commands import train
@@ -75,7 +75,7 @@ def image_run(data: Path, stage: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_from_images_to_an_autoencoder(stage: Path) -> None:
     autoencoder = Autoencoder.load(stage)
-    averaged = checkpoint.read_average(stage.parent / "run")
+    averaged = checkpoint.read_ema(stage.parent / "run")
     for name, value in autoencoder.state_dict().items():
         if not name.startswith("latent_"):  # the statistics come at the end
             assert torch.equal(value, averaged[name].half().float()), name
@@ -115,8 +115,8 @@ def test_a_latent_run_goes_on_from_another_with_its_first_stage(
     still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
     tiny = preset(tmp_path, model=MODEL, training=still)
     train.image(data, tmp_path / "run", image_run, preset=tiny, steps=1)
-    before = checkpoint.read_average(image_run)
-    for name, value in checkpoint.read_average(tmp_path / "run").items():
+    before = checkpoint.read_ema(image_run)
+    for name, value in checkpoint.read_ema(tmp_path / "run").items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-9)
 
 
@@ -150,7 +150,7 @@ def test_models_draw_with_a_decoder_trained_on(
     for name, value in before.denoiser.state_dict().items():
         assert torch.equal(value, after.denoiser.state_dict()[name])
     latents = torch.randn(1, 4, 4, 4)
-    assert torch.equal(after.decode(latents), decoded(latents, Autoencoder.load(decoder)))
+    assert torch.equal(after.decode(latents), decode_latents(latents, Autoencoder.load(decoder)))
     assert not torch.equal(after.decode(latents), before.decode(latents))
 
     tiny = preset(tmp_path, frames=2, image_steps=0.5)
@@ -228,7 +228,7 @@ def test_an_autoencoder_with_features_and_an_adversary(
     train_autoencoder_command(**paths, steps=4, resume=True)  # the run keeps the features
     assert Autoencoder.load(tmp_path / "model").config.size == 16
 
-    Trunk(TrunkConfig(widths=(8, 16))).save(tmp_path / "other")
+    FeatureExtractor(FeatureExtractorConfig(widths=(8, 16))).save(tmp_path / "other")
     with pytest.raises(UserError, match="begun with other features"):
         train_autoencoder_command(**paths, perceptual=tmp_path / "other", steps=5, resume=True)
     plain = preset(tmp_path, model=STAGE, held_back=3)

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.io.machine import flop_counter
 from core.training.trainer import Budget
 from dreamlift.evaluation.judge import LABELS, SPINNING, Judge, JudgeConfig, view_labels
-from dreamlift.evaluation.judge_training import LabelledShards, disturbed, mixed, train_judge
+from dreamlift.evaluation.judge_training import JudgeShards, augment, motion_batch, train_judge
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = JudgeConfig(size=16, widths=(8, 16), motion_width=16, dropout=0.0)
@@ -35,16 +35,16 @@ def disc(x: Tensor, size: int = SIDE) -> Tensor:
 
 
 def write_shards(folder: Path) -> None:
-    """Images whose red, green and blue are subject, action and colour; loops whose speed is the action.
+    """Images whose red, green and blue are subject, action and color; loops whose speed is the action.
 
-    Textureless ones are grey: the quarters' brightness is subject, action, background and azimuth.
+    Textureless ones are gray: the quarters' brightness is subject, action, background and azimuth.
     """
     generator = torch.Generator().manual_seed(0)
 
     def rows(count: int) -> dict[str, Tensor]:
         two = torch.randint(2, (4, count), generator=generator)
-        named = dict(zip(("subject", "action", "colour", "background"), two, strict=True))
-        named["colour"] = torch.where(torch.rand(count, generator=generator) < 0.3, -1, named["colour"])
+        named = dict(zip(("subject", "action", "color", "background"), two, strict=True))
+        named["color"] = torch.where(torch.rand(count, generator=generator) < 0.3, -1, named["color"])
         azimuth = 90.0 * torch.randint(2, (count,), generator=generator)
         zeros = torch.zeros(count)
         unused = {"caption": zeros.long(), "elevation": zeros, "phase": zeros.clone(), "shadow": zeros.byte()}
@@ -52,7 +52,7 @@ def write_shards(folder: Path) -> None:
 
     images = rows(400)
     pixels = torch.randint(0, 40, (400, 3, SIDE, SIDE), generator=generator)
-    for channel, name in enumerate(("subject", "action", "colour")):
+    for channel, name in enumerate(("subject", "action", "color")):
         pixels[:, channel, : SIDE // 2] += 180 * (images[name] > 0)[:, None, None]
     pixels[:, 0, SIDE // 2 :] += 180 * images["background"][:, None, None]
     pixels[:, 2, SIDE // 2 :] += 180 * (images["azimuth"] > 0)[:, None, None]
@@ -69,12 +69,12 @@ def write_shards(folder: Path) -> None:
     for quarter, name in enumerate(("subject", "action", "background", "azimuth")):
         down, across = (slice(SIDE // 2 * i, SIDE // 2 * (i + 1)) for i in divmod(quarter, 2))
         pixels[:, :, down, across] += 180 * (bare[name] > 0)[:, None, None, None]
-    bare["colour"] = torch.full((200,), -1)
+    bare["color"] = torch.full((200,), -1)
     save_file({**bare, "pixels": pixels.byte()}, folder / "textureless-00000.safetensors")
 
 
-def read_shards(folder: Path) -> tuple[LabelledShards, LabelledShards, LabelledShards]:
-    images, textureless, clips = (LabelledShards(folder, k) for k in ("images", "textureless", "clips"))
+def read_shards(folder: Path) -> tuple[JudgeShards, JudgeShards, JudgeShards]:
+    images, textureless, clips = (JudgeShards(folder, k) for k in ("images", "textureless", "clips"))
     return images, textureless, clips
 
 
@@ -136,10 +136,10 @@ def test_a_known_judge_keeps_its_images_and_learns_motion_anew(tmp_path: Path) -
 def test_disturbed_loops_keep_a_still_clip_still_but_for_noise() -> None:
     torch.manual_seed(0)
     clip = (torch.rand(3, 3, 1, SIDE, SIDE) * 2 - 1).expand(-1, -1, FRAMES, -1, -1)
-    out = disturbed(clip)
+    out = augment(clip)
     assert out.shape == clip.shape and not torch.equal(out, clip)
     assert (out.std(dim=2) < 0.12).all()  # noise of at most 0.06, over 16 frames
-    assert disturbed(clip[:, :, 0]).shape == (3, 3, SIDE, SIDE)
+    assert augment(clip[:, :, 0]).shape == (3, 3, SIDE, SIDE)
 
 
 def test_mixed_batches_hold_loops_stills_and_disorder() -> None:
@@ -147,7 +147,7 @@ def test_mixed_batches_hold_loops_stills_and_disorder() -> None:
     copies, count = 2, 32
     moment = torch.arange(FRAMES).float()
     features = torch.stack([moment.expand(count, -1) + 100 * copy for copy in range(copies)])[..., None]
-    out, labels = mixed(features, torch.full((count,), 3), none=9)
+    out, labels = motion_batch(features, torch.full((count,), 3), none=9)
     moments = (out[..., 0] % 100).long()
     assert labels.tolist() == [9] * 8 + [3] * 24
     assert (moments[:4] == moments[:4, :1]).all()
@@ -186,7 +186,7 @@ def test_too_little_data_and_missing_labels_are_refused(tmp_path: Path) -> None:
             train_judge(*shards, Budget(steps=1), TINY)
     save_file({"pixels": torch.zeros(1, 3, SIDE, SIDE).byte()}, tmp_path / "images-00000.safetensors")
     with pytest.raises(UserError, match="has no 'caption'"):
-        LabelledShards(tmp_path, "images")
+        JudgeShards(tmp_path, "images")
 
 
 def test_the_command_trains_for_its_time_and_leaves_a_judge_with_its_accuracy(

@@ -8,10 +8,10 @@ import torch
 import trimesh
 
 from core.toybox.camera import Camera
-from core.toybox.scenes import named_scene, paint
+from core.toybox.scenes import named_scene, render_scenes
 from dream3d.meshing.extract import MeshOptions, extract_mesh
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import ELEVATION, ring, views_of
+from dream3d.meshing.pipeline import ELEVATION, orbit_cameras, views_of
 from dream3d.nerf.scene_field import SceneField
 from dreamlift.evaluation.mesh_metrics import (
     _aligned,
@@ -23,8 +23,8 @@ from dreamlift.evaluation.mesh_metrics import (
 )
 
 
-def ball(radius: float = 0.6, centre=(0, 1, 0)) -> trimesh.Trimesh:
-    return trimesh.creation.icosphere(subdivisions=4, radius=radius).apply_translation(centre)
+def ball(radius: float = 0.6, center=(0, 1, 0)) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions=4, radius=radius).apply_translation(center)
 
 
 def painted(surface: trimesh.Trimesh) -> Mesh:
@@ -33,10 +33,10 @@ def painted(surface: trimesh.Trimesh) -> Mesh:
     uv = np.stack([np.where(front, 0.25, 0.75), np.full(len(front), 0.5)], 1).astype(np.float32)
     texture = np.zeros((64, 64, 3), np.uint8)
     texture[:, :32, 0], texture[:, 32:, 2] = 255, 255
-    colours = np.where(front[:, None], (255, 0, 0), (0, 0, 255)).astype(np.uint8)
+    colors = np.where(front[:, None], (255, 0, 0), (0, 0, 255)).astype(np.uint8)
     faces = np.asarray(surface.faces, np.int32)
     vertices, normals = (np.asarray(x, np.float32) for x in (surface.vertices, surface.vertex_normals))
-    return Mesh(vertices, normals, colours, faces, uv, faces, texture)
+    return Mesh(vertices, normals, colors, faces, uv, faces, texture)
 
 
 def test_the_voxels_of_a_ball_fill_its_volume() -> None:
@@ -76,13 +76,15 @@ def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> N
     scene = named_scene("bear", "holding a balloon", backdrop="on a light blue background")
     azimuth = torch.tensor([-90.0, -45.0, 0.0, 45.0, 90.0])
     camera, shadow = Camera(azimuth, torch.full((5,), ELEVATION)), torch.zeros(5, dtype=torch.bool)
-    seen, picture = paint([scene], torch.zeros(5), camera, shadow, textureless=True)
-    coloured, _ = paint([scene], torch.zeros(5), camera, shadow)
+    seen, picture = render_scenes([scene], torch.zeros(5), camera, shadow, textureless=True)
+    colored, _ = render_scenes([scene], torch.zeros(5), camera, shadow)
 
     coarse = MeshOptions(resolution=80, levels=3, texture=64)
-    mesh, _ = extract_mesh(SceneField(scene), views_of(ring(1)), (picture.alpha[2] > 0.5).numpy(), coarse)
+    mesh, _ = extract_mesh(
+        SceneField(scene), views_of(orbit_cameras(1)), (picture.alpha[2] > 0.5).numpy(), coarse
+    )
     shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
     inside = picture.alpha[:, 0] == 1
-    apart, apart_in_colour = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, coloured))
-    assert apart < 0.015 and apart_in_colour > 0.1
+    apart, apart_in_color = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, colored))
+    assert apart < 0.015 and apart_in_color > 0.1
     assert (shown - seen).abs().mean() < 0.03  # the backdrop's shade and the outlines too

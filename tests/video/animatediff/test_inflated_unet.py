@@ -88,7 +88,7 @@ def test_a_fresh_adapter_of_diffusers_is_not_the_identity(unet, image) -> None:
 
 @torch.no_grad()
 def test_the_group_norm_is_over_all_frames_as_in_diffusers(unet, image) -> None:
-    """A frame's values change the statistics that another is normalised by, even where nothing attends."""
+    """A frame's values change the statistics that another is normalized by, even where nothing attends."""
     theirs = adapter("v2", unet)
     network = inflated(image, theirs)
     for module in network.motion.modules():

@@ -126,7 +126,7 @@ def test_without_an_adapter_every_frame_is_the_image_models(folder: str, request
     guided = ClassifierFreeGuidance(image.denoiser, 5.0, image.encode([NEGATIVE]))
     for f in range(4):
         latents = noise(4)[:, :, f]
-        *_, last = image.sampling.states(guided, latents, image.encode([PROMPT]), 3)
+        *_, last = image.sampling.sample(guided, latents, image.encode([PROMPT]), 3)
         torch.testing.assert_close(clip[:, :, f], image.decode(last.x), rtol=0, atol=1e-5)
 
 
@@ -181,10 +181,10 @@ def test_a_given_image_is_the_first_frame(sd, adapters) -> None:
     model = load_motion_model(sd, adapters["v2"])
     image = torch.rand(1, 3, 48, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
     states = []
-    settings = {"size": (48, 80), "image": image, "on_state": states.append}
+    settings = {"size": (48, 80), "image": image, "on_step": states.append}
     clip = ours(model, 4, 3, 3.0, **settings)
     assert clip.shape == (1, 3, 4, 48, 80)
-    latents = model.image.first_stage.latents(image)
+    latents = model.image.first_stage.to_latents(image)
     torch.testing.assert_close(states[-1].x[:, :, 0], latents, rtol=0, atol=1e-4)
     torch.testing.assert_close(clip[:, :, 0], model.image.decode(latents), rtol=0, atol=1e-4)
     led = ours(model, 4, 3, 3.0, image_scale=0.0, **settings)

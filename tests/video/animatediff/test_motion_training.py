@@ -91,7 +91,7 @@ def test_the_loss_is_that_of_the_noise_at_the_levels_of_animatediff(sd: Path) ->
         def forward(self, x, t, condition):
             return torch.zeros_like(x)
 
-    silent = model.denoiser.around(Nothing())
+    silent = model.denoiser.with_network(Nothing())
     torch.manual_seed(0)
     assert task.loss(silent, torch.tensor([0, 1, 2])).mean().item() == pytest.approx(1, abs=0.1)
 

@@ -109,7 +109,7 @@ def test_parameters_and_state_are_separable(network):
 
 
 def test_training_reaches_every_temporal_parameter_after_one_step(network):
-    """Zero-initialised projections hold back the gradient of what lies before them for one step only."""
+    """Zero-initialized projections hold back the gradient of what lies before them for one step only."""
     optimizer = torch.optim.SGD(network.temporal_parameters(), lr=0.1)
     clip, t, condition = inputs(5)
     for _ in range(2):

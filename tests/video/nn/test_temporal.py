@@ -22,9 +22,9 @@ def test_temporal_convolution_is_a_conv3d_with_replicate_padding(frames):
     layer = TemporalConvolution(8)
     x = torch.randn(2 * frames, 8, 3, 4)
     clip = x.unflatten(0, (2, frames)).transpose(1, 2)
-    weight = layer.neighbours.weight.view(8, 3, 8).transpose(1, 2)[..., None, None]
+    weight = layer.neighbors.weight.view(8, 3, 8).transpose(1, 2)[..., None, None]
     padded = F.pad(clip, (0, 0, 0, 0, 1, 1), mode="replicate")
-    expected = F.conv3d(padded, weight, layer.neighbours.bias).transpose(1, 2).flatten(0, 1)
+    expected = F.conv3d(padded, weight, layer.neighbors.bias).transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(layer(x, frames), expected, atol=1e-5, rtol=1e-5)
 
 

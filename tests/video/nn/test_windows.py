@@ -9,7 +9,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim
-from tests.oracles.known import Gaussian, told
+from tests.oracles.known import Gaussian, empty_condition
 from video.nn.windows import OverlappingWindows, window_starts
 
 
@@ -72,8 +72,8 @@ def test_frames_that_know_nothing_of_each_other_come_out_as_without_windows() ->
     plain = Gaussian(schedule, Parameterization.EPS, s=0.5)
     windows = Denoiser(OverlappingWindows(plain, 16, 16, 4), schedule, Parameterization.EPS)
     noise = torch.randn(1, 2, 50, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    *_, expected = ddim(plain.denoiser(), noise, told(0.3, 1), steps=10)
-    *_, found = ddim(windows, noise, told(0.3, 1), steps=10)
+    *_, expected = ddim(plain.denoiser(), noise, empty_condition(0.3, 1), steps=10)
+    *_, found = ddim(windows, noise, empty_condition(0.3, 1), steps=10)
     torch.testing.assert_close(found.x, expected.x)
 
 
