@@ -89,7 +89,7 @@ def ours_sample(place: Place) -> Step:
     model = ours_of(place)
     guided = ClassifierFreeGuidance(model.denoiser, 7.5, model.encode([""]))
     said, noise = model.encode([PROMPT]), place.noise(1, *model.shape)
-    return lambda: next(iter(model.sampling.states(guided, noise, said, 1))).x.std().item()
+    return lambda: next(iter(model.sampling.sample(guided, noise, said, 1))).x.std().item()
 
 
 def diffusers_sample(place: Place) -> Step:

@@ -135,7 +135,7 @@ def generate(
 ) -> None:
     """Makes the objects one after another; each leaves all its files before the next begins.
 
-    options: what they leave to the model is filled in, see `ObjectOptions.fitted`. start:
+    options: what they leave to the model is filled in, see `ObjectOptions.with_model_defaults`. start:
     `time.perf_counter()` when the process began. Ctrl-C ends the distillation, and what there is of the
     object becomes files.
     Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any

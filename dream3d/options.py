@@ -34,7 +34,7 @@ class Stage(BaseModel):
 
     @property
     def scale(self) -> float:
-        """The guidance. Raises ValueError where it is still left to the model: see `ObjectOptions.fitted`."""
+        """The guidance scale. Raises ValueError before `ObjectOptions.with_model_defaults` has set it."""
         if self.guidance is None:
             raise ValueError("the stage's guidance has not been filled in")
         return self.guidance
@@ -112,16 +112,18 @@ class ObjectOptions(BaseModel):
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must lie between -90 and 90 degrees")
         if self.target_buffer and self.loss != "x0":
-            raise ValueError(f"the loss {self.loss} has no targets to keep: pool must be null")
+            raise ValueError(f"the loss {self.loss} has no targets to store: target_buffer must be null")
         if self.target_buffer and (
             self.target_buffer.size % self.views
             or self.target_buffer.views_per_step > self.target_buffer.size
         ):
-            raise ValueError("the pool's size must be a multiple of views, and taken at most the size")
+            raise ValueError(
+                "target_buffer.size must be a multiple of views, and views_per_step at most size"
+            )
         if self.target_buffer and self.lighting.share:
-            raise ValueError("no lamp can light the targets of a pool: lighting.share must be 0")
+            raise ValueError("stored targets cannot be relit: with a target_buffer, lighting.share must be 0")
         if self.target_buffer and any(stage.size % self.target_buffer.pixel_stride for stage in self.stages):
-            raise ValueError("every stage's size must be a multiple of the pool's stride")
+            raise ValueError("every stage's size must be a multiple of target_buffer.pixel_stride")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self
@@ -134,7 +136,7 @@ class ObjectOptions(BaseModel):
         given = {name: value for name, value in values.items() if value is not None}
         stored = self.model_dump() | given
         if stored["loss"] != "x0":
-            stored["pool"] = None
+            stored["target_buffer"] = None
         if guidance is not None:
             stored["stages"] = [stage | {"guidance": guidance} for stage in stored["stages"]]
             given["guidance"] = guidance

@@ -79,7 +79,7 @@ class VideoModel:
         text: TextEncoder | None = None,
         first_stage: Autoencoder | None = None,
     ) -> None:
-        """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.lift(...)`.
+        """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.inflate(...)`.
 
         Raises ValueError unless there is a first stage exactly where the image model's config has one.
         """

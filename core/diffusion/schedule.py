@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ class NoiseSchedule:
         if not 0 < start <= end < 1:
             raise UserError(f"A linear schedule needs 0 < start <= end < 1, not {start} and {end}.")
         betas = torch.linspace(start, end, timesteps, dtype=torch.float64)
-        return cls._of_betas("linear", betas, {"start": start, "end": end})
+        return cls._from_betas("linear", betas, {"start": start, "end": end})
 
     @classmethod
     def scaled_linear(
@@ -66,7 +65,7 @@ class NoiseSchedule:
         if not 0 < start <= end < 1:
             raise UserError(f"A scaled linear schedule needs 0 < start <= end < 1, not {start} and {end}.")
         betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
-        return cls._of_betas("scaled_linear", betas, {"start": start, "end": end})
+        return cls._from_betas("scaled_linear", betas, {"start": start, "end": end})
 
     @classmethod
     def cosine(cls, timesteps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
@@ -80,7 +79,7 @@ class NoiseSchedule:
         time = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)
         abar = torch.cos((time + s) / (1 + s) * math.pi / 2) ** 2
         betas = (1 - abar[1:] / abar[:-1]).clamp(max=max_beta)
-        return cls._of_betas("cosine", betas, {"s": s, "max_beta": max_beta})
+        return cls._from_betas("cosine", betas, {"s": s, "max_beta": max_beta})
 
     @classmethod
     def sigmoid(
@@ -106,7 +105,7 @@ class NoiseSchedule:
         abar = (curve[-1] - curve) / (curve[-1] - curve[0])
         betas = (1 - abar[1:] / abar[:-1]).clamp(max=max_beta)
         settings = {"start": start, "end": end, "tau": tau, "max_beta": max_beta}
-        return cls._of_betas("sigmoid", betas, settings)
+        return cls._from_betas("sigmoid", betas, settings)
 
     @classmethod
     def karras(
@@ -154,7 +153,7 @@ class NoiseSchedule:
         return NoiseSchedule(self.name, alpha, (1 - alpha**2).sqrt(), settings, self.process)
 
     @classmethod
-    def _of_betas(cls, name: str, betas: Tensor, settings: Mapping[str, float]) -> NoiseSchedule:
+    def _from_betas(cls, name: str, betas: Tensor, settings: Mapping[str, float]) -> NoiseSchedule:
         abar = torch.cumprod(1 - betas, dim=0)
         return cls(name, abar.sqrt(), (1 - abar).sqrt(), settings)
 
@@ -192,14 +191,10 @@ class NoiseSchedule:
         return _shaped(self._rows(t)[1], like)
 
     def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`alpha` and `sigma` at t (B,), broadcastable to `like`; not to be written to.
-
-        Samplers ask for one timestep of the whole batch, expanded; it is looked up once for all of them.
-        """
-        if t.device.type == "cpu" and t.stride(0) == 0:
-            return _scales_at(self, t.tolist()[0], like.dtype, like.device, like.ndim)
-        alpha, sigma = self._rows(t)
-        return _shaped(alpha, like), _shaped(sigma, like)
+        """`alpha` and `sigma` at t (B,), with the dtype of `like` (B,...) and broadcastable to it."""
+        rows = self._rows(t).to(like.dtype).to(like.device)
+        alpha, sigma = rows.reshape(2, -1, *[1] * (like.ndim - 1))
+        return alpha, sigma
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         """log(alpha^2 / sigma^2) in natural units, float64, the shape of t. Infinite for clean data, minus
@@ -303,15 +298,6 @@ def _shaped(values: Tensor, like: Tensor | None) -> Tensor:
     if like is None:
         return values
     return values.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype).to(like.device)
-
-
-@lru_cache(maxsize=4096)
-def _scales_at(
-    schedule: NoiseSchedule, t: float, dtype: torch.dtype, device: torch.device, ndim: int
-) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False):  # they will serve other calls, which may need gradients
-        like = torch.empty([1] * ndim, dtype=dtype, device=device)
-        return schedule.alpha(t, like), schedule.sigma(t, like)
 
 
 def _check_timesteps(timesteps: int) -> None:

@@ -12,7 +12,7 @@ Spacing = Literal["trailing", "leading", "linspace", "quadratic", "karras"]
 
 def space_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
     """K of T integer timesteps, 1 <= K <= T, by any spacing but "karras", which needs the noise levels (see
-    `NoiseSchedule.spaced`). Raises UserError for an unknown spacing."""
+    `NoiseSchedule.sampling_timesteps`). Raises UserError for an unknown spacing."""
     match spacing:
         case "trailing":
             return trailing(timesteps, steps)

@@ -36,7 +36,7 @@ class Gaussian(NamedTuple):
 class Quantized(NamedTuple):
     """What the encoder says of an image, and the code nearest to each position."""
 
-    mean: Tensor  # (B,C,h,w), the latents: not yet quantized, see `VectorQuantizer.restrict`
+    mean: Tensor  # (B,C,h,w), the latents: not yet quantized, see `VectorQuantizer.quantize`
     nearest: Tensor  # (B,C,h,w), without gradient
     index: Tensor  # (B,h,w) int64, which code
 

@@ -1,22 +1,22 @@
-"""Samplers: generators that yield a `State` after every step; the caller owns progress, previews and stops.
+"""Samplers: generators that yield a `SamplerState` after every step; the caller owns progress and stopping.
 
-All are called alike: `sampler(denoiser, x, condition, *, steps=... or timesteps=..., ...)`. Noise comes from
-one generator a sample, so that a sample never depends on its batch.
+All have the form `sampler(denoiser, x, condition, *, steps=... or timesteps=..., ...)`. Noise comes from one
+generator per sample, so that a sample never depends on its batch.
 
     ddpm             ancestral sampling, with fixed or learned variance
-    ddim             first order, deterministic or with noise; ddim_inversion takes data back to its noise
-    euler            first order, the velocity of a rectified flow
-    dpm_solver       DPM-Solver++(2M): second order at one network call a step
-    unipc            predictor and corrector of order 2 or 3 at one network call a step
-    heun             second order at two network calls a step, with churn
+    ddim             first order, deterministic or with noise; ddim_inversion runs from data to noise
+    euler            first order, for rectified flows
+    dpm_solver       DPM-Solver++(2M): second order with one network call a step
+    unipc            predictor and corrector of order 2 or 3 with one network call a step
+    heun             second order with two network calls a step, optionally stochastic
 """
 
+from core.samplers.common import SamplerState, noise_like
 from core.samplers.ddim import ddim, ddim_inversion
 from core.samplers.ddpm import ddpm
 from core.samplers.dpm_solver import dpm_solver
-from core.samplers.flow import euler
+from core.samplers.euler import euler
 from core.samplers.heun import heun
-from core.samplers.sampling_loop import SamplerState, noise_like
 from core.samplers.unipc import unipc
 
 __all__ = [

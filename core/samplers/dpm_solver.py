@@ -1,12 +1,14 @@
 """DPM-Solver++: Lu et al. 2022, "Fast Solver for Guided Sampling of Diffusion Probabilistic Models"."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import DenoiserLike, Prediction
-from core.samplers.sampling_loop import SamplerState, denoising_levels, sampling_loop
+from core.diffusion.denoiser import DenoiserLike
+from core.samplers.common import SamplerState, predict_checked
+from core.samplers.noise_levels import NoiseLevel, denoising_levels
 
 
 def dpm_solver(
@@ -18,26 +20,30 @@ def dpm_solver(
     timesteps: Sequence[float] | None = None,
     end: float = -1,
 ) -> Iterator[SamplerState]:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order, deterministic, one network call a step.
+    """DPM-Solver++(2M) sampler (Lu et al. 2022, algorithm 2): second order, one network call a step.
 
-    x0 is extrapolated in lambda = log(alpha / sigma) through this and the previous prediction; the linear
-    part of the ODE is solved exactly. The first step has no previous prediction, and the step to clean data
-    no end of lambda: both are first order, which is DDIM.
+    The linear part of the ODE is solved exactly; x0 is extrapolated linearly in lambda = log(alpha / sigma)
+    from this and the previous prediction. The first step has no previous prediction and the step to clean
+    data no finite lambda to end at: both are first order, which is DDIM. Deterministic.
 
     Arguments and errors are those of `ddim`.
     """
-    path = denoising_levels(denoiser.schedule, steps, timesteps, end)
-    earlier: list[Tensor] = []
+    levels = denoising_levels(denoiser.schedule, steps, timesteps, end)
+    count = len(levels) - 1
 
-    def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
-        t, s = path[i], path[i + 1]
-        x0 = prediction.x0
-        if earlier and s.sigma > 0:
-            # 1 / (2r), r the ratio of the last step to this one; 0 after a start without signal
-            lean = 0.5 * (s.half_log_snr - t.half_log_snr) / (t.half_log_snr - path[i - 1].half_log_snr)
-            x0 = (1 + lean) * x0 - lean * earlier.pop()
-        earlier[:] = [prediction.x0]
-        kept = s.sigma / t.sigma
-        return kept * x + (s.alpha - t.alpha * kept) * x0
+    def loop(x: Tensor) -> Iterator[SamplerState]:
+        previous: tuple[NoiseLevel, Tensor] | None = None  # the last step's level and its predicted x0
+        for step, (t, s) in enumerate(pairwise(levels), 1):
+            x0 = predict_checked(denoiser, x, condition, t, step, count).x0
+            extrapolated = x0
+            if previous is not None and s.sigma > 0:
+                before, x0_before = previous
+                # 1 / (2r), r the ratio of the last step to this one; 0 after a start without signal
+                slope = 0.5 * (s.half_log_snr - t.half_log_snr) / (t.half_log_snr - before.half_log_snr)
+                extrapolated = (1 + slope) * x0 - slope * x0_before
+            previous = t, x0
+            decay = s.sigma / t.sigma
+            x = decay * x + (s.alpha - t.alpha * decay) * extrapolated
+            yield SamplerState(x, x0, step, count, t.t)
 
-    return sampling_loop(denoiser, x, condition, path, move)
+    return loop(x.detach())

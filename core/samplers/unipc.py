@@ -2,24 +2,33 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from core.condition import Condition
-from core.diffusion.denoiser import DenoiserLike, Prediction
+from core.diffusion.denoiser import DenoiserLike
 from core.errors import UserError
-from core.samplers.sampling_loop import NoiseLevel, SamplerState, denoising_levels, sampling_loop
+from core.samplers.common import SamplerState, predict_checked
+from core.samplers.noise_levels import NoiseLevel, denoising_levels
 
 Variant = Literal["bh1", "bh2"]
 
 
 class LinearUpdate(NamedTuple):
-    """x_s = keep x_t + sum_k weights[k] x0_k, over predictions x0_k from the newest on."""
+    """x_s = decay x_t + sum_k weights[k] x0_k, over the predictions x0_k from the newest to the oldest."""
 
-    keep: float
+    decay: float
     weights: list[float]
+
+    def __call__(self, x: Tensor, predictions: Sequence[Tensor]) -> Tensor:
+        """x: (B,...) at t; predictions: of x0, each like x, at least as many as weights, newest first."""
+        x = self.decay * x
+        for weight, x0 in zip(self.weights, predictions, strict=False):
+            x = x + weight * x0
+        return x
 
 
 def unipc(
@@ -33,54 +42,58 @@ def unipc(
     order: int = 2,
     variant: Variant = "bh2",
 ) -> Iterator[SamplerState]:
-    """UniPC (Zhao et al. 2023, algorithms 5-8, in data prediction), deterministic, one network call a step.
+    """UniPC sampler (Zhao et al. 2023, algorithms 5-8, data prediction): one network call a step.
 
-    A predictor of `order` (1 to 3) goes to the next level; the prediction made there corrects the arrival, to
-    one order more, before the next step starts. The first and the last steps have lower order, as in the
-    authors' code.
+    A predictor of `order` (1 to 3) steps to the next level. The prediction made there corrects the step, to
+    one order more, before the next one starts. The first and the last steps have lower order, as in the
+    authors' code. Deterministic.
 
     variant: B(h) = -h ("bh1") or exp(-h) - 1 ("bh2", the paper's choice for guided sampling).
+
     The other arguments and errors are those of `ddim`.
     """
     if order not in (1, 2, 3):
         raise UserError(f"UniPC has order 1, 2 or 3, not {order}.")
     if variant not in get_args(Variant):
         raise UserError(f"Unknown variant {variant!r}: expected one of {', '.join(get_args(Variant))}.")
-    path = denoising_levels(denoiser.schedule, steps, timesteps, end)
+    levels = denoising_levels(denoiser.schedule, steps, timesteps, end)
+    count = len(levels) - 1
+    predictors, correctors = _updates(levels, order, variant)
+
+    def loop(x: Tensor) -> Iterator[SamplerState]:
+        predictions: list[Tensor] = []  # of x0, newest first
+        start = x  # where the last predictor started
+        for i, t in enumerate(levels[:-1]):
+            x0 = predict_checked(denoiser, x, condition, t, i + 1, count).x0
+            predictions.insert(0, x0)
+            corrector = correctors[i - 1] if i > 0 else None
+            start = x if corrector is None else corrector(start, predictions)
+            del predictions[order:]
+            x = predictors[i](start, predictions)
+            yield SamplerState(x, x0, i + 1, count, t.t)
+
+    return loop(x.detach())
+
+
+def _updates(
+    levels: Sequence[NoiseLevel], order: int, variant: Variant
+) -> tuple[list[LinearUpdate], list[LinearUpdate | None]]:
+    """Predictor and corrector of each step; None where the step cannot be corrected."""
     # Predictions from before the first finite lambda cannot be extrapolated in lambda.
-    first = 1 if path[0].alpha == 0 else 0
-    predictors, correctors = [], []
-    for i in range(len(path) - 1):
-        now = max(1, min(order, i + 1 - first, len(path) - 1 - i))
-        points = [path[i - k] for k in range(now)]
-        predictors.append(_rule(points, path[i + 1], variant, corrects=False))
-        correctable = path[i].alpha > 0 and path[i + 1].sigma > 0
-        correctors.append(_rule(points, path[i + 1], variant, corrects=True) if correctable else None)
-    guesses: list[Tensor] = []  # of x0, newest first
-    origin = x  # what the last predictor started from
-
-    def move(x: Tensor, prediction: Prediction, i: int) -> Tensor:
-        nonlocal origin
-        guesses.insert(0, prediction.x0)
-        corrector = correctors[i - 1] if i > 0 else None
-        if corrector is not None:
-            x = _applied(corrector, origin, guesses)
-        origin = x
-        del guesses[order:]
-        return _applied(predictors[i], x, guesses)
-
-    return sampling_loop(denoiser, x, condition, path, move)
+    first = 1 if levels[0].alpha == 0 else 0
+    predictors: list[LinearUpdate] = []
+    correctors: list[LinearUpdate | None] = []
+    for i, (t, s) in enumerate(pairwise(levels)):
+        step_order = max(1, min(order, i + 1 - first, len(levels) - 1 - i))
+        points = [levels[i - k] for k in range(step_order)]
+        predictors.append(_update(points, s, variant, corrects=False))
+        correctable = t.alpha > 0 and s.sigma > 0
+        correctors.append(_update(points, s, variant, corrects=True) if correctable else None)
+    return predictors, correctors
 
 
-def _applied(rule: LinearUpdate, x: Tensor, guesses: Sequence[Tensor]) -> Tensor:
-    x = rule.keep * x
-    for weight, x0 in zip(rule.weights, guesses, strict=False):
-        x = x + weight * x0
-    return x
-
-
-def _rule(points: Sequence[NoiseLevel], s: NoiseLevel, variant: Variant, *, corrects: bool) -> LinearUpdate:
-    """The step from points[0] to s, given predictions at the points and, if it corrects, at s before them.
+def _update(points: Sequence[NoiseLevel], s: NoiseLevel, variant: Variant, *, corrects: bool) -> LinearUpdate:
+    """Step from points[0] to s, given predictions at the points and, for a corrector, at s before them.
 
     Zhao et al. 2023, equations 3 and 9 with data prediction: with h the step in lambda, r_k the distances of
     the points in units of h, and D_k = x0_k - x0_0,
@@ -88,14 +101,14 @@ def _rule(points: Sequence[NoiseLevel], s: NoiseLevel, variant: Variant, *, corr
     """
     t = points[0]
     h = s.half_log_snr - t.half_log_snr
-    keep, whole = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
+    decay, total = s.sigma / t.sigma, -s.alpha * math.expm1(-h)
     r = [(point.half_log_snr - t.half_log_snr) / h for point in points[1:]] + [1.0] * corrects
     if not r:
-        return LinearUpdate(keep, [whole])
+        return LinearUpdate(decay, [total])
     b_h = -h if variant == "bh1" else math.expm1(-h)
     shares = [-s.alpha * b_h * rho / r_k for rho, r_k in zip(_rhos(r, h, b_h), r, strict=True)]
-    weights = [whole - sum(shares), *shares]
-    return LinearUpdate(keep, [weights.pop(), *weights] if corrects else weights)
+    weights = [total - sum(shares), *shares]
+    return LinearUpdate(decay, [weights.pop(), *weights] if corrects else weights)
 
 
 def _rhos(r: Sequence[float], h: float, b_h: float) -> list[float]:

@@ -87,7 +87,7 @@ class RadianceField(nn.Module):
 def normals(field: RadianceField, points: Tensor, smoothed: bool = False) -> Tensor:
     """Unit normals (M,3) in world axes, against the gradient of the density; zero where that is flat.
 
-    broad: against `Field.broad_ascent` instead.
+    broad: against `Field.smoothed_density_gradient` instead.
     """
     return -F.normalize(
         field.smoothed_density_gradient(points) if smoothed else field.density_gradient(points), dim=-1

@@ -34,7 +34,7 @@ def build_distillation(
     in words, by views of the prompt instead of the text of the scenery: with Perp-Neg, but for the losses
     that need the two branches of classifier-free guidance.
 
-    options: as `ObjectOptions.fitted` gives them.
+    options: as `ObjectOptions.with_model_defaults` gives them.
     Raises UserError where guidance cannot lead away from the negative; see `ImageModelConfig`.
     """
     always = options.loss in ("csd", "ism") or options.camera == "words"  # guided at every scale

@@ -129,7 +129,7 @@ def video_start(folder: Path) -> "ImageModel | VideoModel":
     """What video training begins with: the video model of a model's folder, or what `image_model` finds."""
     from video.video_model import VideoModel
 
-    return VideoModel.load(folder) if VideoModel.is_at(folder) else image_model(folder)
+    return VideoModel.load(folder) if VideoModel.exists_at(folder) else image_model(folder)
 
 
 def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":

@@ -24,7 +24,7 @@ TINY = {
     "texture": 64,
     "faces": 2000,
     "turn": 4,
-    "pool": {"size": 4, "every": 2, "taken": 3, "stride": 2},
+    "target_buffer": {"size": 4, "refresh_every": 2, "views_per_step": 3, "pixel_stride": 2},
     "stages": [
         {"share": 0.5, "size": 16, "samples": 16, "grid": 16, "guidance": 2.0},
         {"share": 0.5, "size": 24, "samples": 24, "grid": 24, "guidance": 2.0, "steps": 2},

@@ -178,7 +178,7 @@ def test_heun(name, parameterization, spacing):
     )
     scheduler.set_timesteps(10)
     schedule = getattr(NoiseSchedule, name)()
-    timesteps = schedule.spaced(10, spacing)
+    timesteps = schedule.sampling_timesteps(10, spacing)
     assert torch.allclose(torch.tensor(timesteps).float(), scheduler.timesteps[::2].float(), atol=1e-2)
     states = heun(Denoiser(Network(), schedule, parameterization), start(), CONDITION, timesteps=timesteps)
     assert_same(last(states), theirs(scheduler, start() / schedule.alpha(999), Network()))

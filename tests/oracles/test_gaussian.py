@@ -25,7 +25,7 @@ def exact_moments(schedule, steps, eta, large=False):
     Every step is affine in x, so a Gaussian stays one. Written in abar as DDIM equation 12 has
     it; ancestral DDPM is its eta = 1.
     """
-    path = [*schedule.spaced(steps), -1]
+    path = [*schedule.sampling_timesteps(steps), -1]
     mean, variance = 0.0, 1.0
     for t, s in zip(path[:-1], path[1:], strict=True):
         abar_t, abar_s = (schedule.alpha(i).item() ** 2 for i in (t, s))

@@ -58,7 +58,7 @@ class LearnedVariance:
 def test_the_right_variance_makes_few_ancestral_steps_exact(name, steps):
     """Only the last step, adding no noise, leaves out spread: that of E[x0 | x_t] is alpha s^2 / sqrt(V)."""
     schedule = getattr(NoiseSchedule, name)()
-    path = [*schedule.spaced(steps), -1]
+    path = [*schedule.sampling_timesteps(steps), -1]
     run = {"steps": steps, "generators": generators(50)}
     start_std = math.sqrt(schedule.alpha(999).item() ** 2 * S**2 + schedule.sigma(999).item() ** 2)
     x = schedule.alpha(999).item() * MU + start_std * start()

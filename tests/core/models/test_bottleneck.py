@@ -54,7 +54,7 @@ def test_the_gradient_goes_straight_through(quantizer: VectorQuantizer) -> None:
 def test_commitment_pulls_the_encoder_only(quantizer: VectorQuantizer) -> None:
     encoded = torch.randn(2, 4, 3, 3, requires_grad=True)
     coded = quantizer.eval()(encoded)
-    commitment = coded.commitment()
+    commitment = coded.commitment_loss()
     distances = cdist(points(encoded), quantizer.codes.numpy()).min(1).reshape(2, 9)
     np.testing.assert_allclose(commitment.detach(), (distances**2).sum(1) / (4 * 9), rtol=1e-5)
     commitment.sum().backward()

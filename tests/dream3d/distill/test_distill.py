@@ -126,7 +126,7 @@ def test_monitors_say_what_happened(pixels, make):
     assert said.loss.shape == () and said.t.shape == (BATCH,)
     assert ((said.t >= 300) & (said.t < 700)).all()
     torch.testing.assert_close(said.gradient_norm, slope.flatten(1).norm(dim=1))
-    assert not said.x0.requires_grad and said.picture().shape == (BATCH, 3, SIZE, SIZE)
+    assert not said.x0.requires_grad and said.to_images().shape == (BATCH, 3, SIZE, SIZE)
     assert all(parameter.grad is None for parameter in pixels.parameters())
 
 
@@ -135,7 +135,7 @@ def test_the_gradient_reaches_renders_through_a_first_stage(latents, stage, make
     said, slope = told(make(latents, LatentSpace(stage)), renders())
     assert said.x0.shape == (BATCH, 4, 4, 4)
     assert slope.isfinite().all() and (slope.flatten(1).norm(dim=1) > 0).all()
-    picture = said.picture()
+    picture = said.to_images()
     assert picture.shape == (BATCH, 3, SIZE, SIZE) and picture.abs().max() <= 1
     assert all(parameter.grad is None for parameter in stage.parameters())
 
@@ -145,9 +145,9 @@ def test_a_latent_gradient_is_pulled_back_by_the_encoder(latents, stage):
     said, slope = told(SDS(guided(latents), TIMES, LatentSpace(stage)), renders())
     along, step = torch.randn(renders().shape, generator=random(9)), 1e-2
     x = renders().detach()
-    z = stage.latents(x).requires_grad_(True)
+    z = stage.to_latents(x).requires_grad_(True)
     g = torch.autograd.grad(SDS(guided(latents), TIMES)(z, condition(), 0.5, random()).loss, z)[0]
-    change = (stage.latents(x + step * along) - stage.latents(x - step * along)) / (2 * step)
+    change = (stage.to_latents(x + step * along) - stage.to_latents(x - step * along)) / (2 * step)
     assert (slope * along).sum().item() == pytest.approx((g * change).sum().item(), rel=0.02)
     torch.testing.assert_close(said.gradient_norm, g.flatten(1).norm(dim=1))
 

@@ -33,7 +33,7 @@ def test_the_report_compares_with_the_fields_renders(smooth_ball, ring, impact) 
     true = impact(views, 48) < 0.8
     report = measure_fidelity(mesh, views, own.color, true, background=0.2)
     assert report.silhouette_iou > 0.96 and report.worst_silhouette_iou <= report.silhouette_iou
-    assert smooth_ball.extraction.level.iou > 0.96
+    assert smooth_ball.extraction.iso_level.iou > 0.96
 
     off = own.color.copy()
     off[2] += 0.1

@@ -46,7 +46,7 @@ def test_what_is_wrong_is_said() -> None:
 
 def test_true_renders_are_seen_from_their_own_side() -> None:
     denoiser = scene_denoiser(SCENE, NoiseSchedule.cosine(), 0.0, 0.1)
-    truth = denoiser.network.truth(CAMERAS.azimuth, CAMERAS.elevation, 32)
+    truth = denoiser.network.render_true(CAMERAS.azimuth, CAMERAS.elevation, 32)
     generator = torch.Generator().manual_seed(0)
     asked = (TEXT, CAMERAS.azimuth, CAMERAS.elevation, generator)
     preferred = preferred_views(denoiser, PixelSpace(), truth, *asked)

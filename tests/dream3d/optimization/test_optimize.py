@@ -31,12 +31,14 @@ def options(iterations: int, **more) -> ObjectOptions:
     return ObjectOptions(iterations=iterations, learning_rate=0.3, stages=(coarse, fine), **more)
 
 
-POOL = {"size": 24, "every": 6, "taken": 12, "stride": 2}
+BUFFER = {"size": 24, "refresh_every": 6, "views_per_step": 12, "pixel_stride": 2}
 
 
-@pytest.fixture(scope="module", params=[None, POOL], ids=["fresh views", "pool"])
+@pytest.fixture(scope="module", params=[None, BUFFER], ids=["fresh views", "target buffer"])
 def recovered(request: pytest.FixtureRequest) -> Optimization:
-    run = begin(options(70, weights={"sparsity": 0.002, "entropy": 0.002}, pool=request.param), size=48)
+    run = begin(
+        options(70, weights={"sparsity": 0.002, "entropy": 0.002}, target_buffer=request.param), size=48
+    )
     for _ in run:
         pass
     return run
@@ -69,7 +71,7 @@ def test_stages_follow_their_shares(recovered: Optimization) -> None:
     [
         {"lighting": {"share": 0.0, "after": 0.0}},
         {"lighting": {"share": 1.0, "after": 0.0}},
-        {"pool": {"size": 8, "every": 2, "taken": 3, "stride": 2}},
+        {"target_buffer": {"size": 8, "refresh_every": 2, "views_per_step": 3, "pixel_stride": 2}},
     ],
 )
 def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, kind: dict) -> None:

@@ -9,12 +9,14 @@ from dream3d.optimization.view_strategies import FreshViews, TargetBuffer, make_
 from dream3d.options import ObjectOptions, Stage, TargetBufferOptions
 from tests.dream3d.optimization.test_optimize import begin
 
-POOL = {"size": 8, "every": 3, "taken": 4, "stride": 2}
+BUFFER = {"size": 8, "refresh_every": 3, "views_per_step": 4, "pixel_stride": 2}
 
 
 def options(**more) -> ObjectOptions:
     stages = (Stage(share=1, size=16, samples=8, grid=8, guidance=1),)
-    return ObjectOptions(**({"iterations": 8, "learning_rate": 0.1, "stages": stages, "pool": POOL} | more))
+    return ObjectOptions(
+        **({"iterations": 8, "learning_rate": 0.1, "stages": stages, "target_buffer": BUFFER} | more)
+    )
 
 
 class Numbered(X0Reconstruction):
@@ -31,7 +33,7 @@ class Numbered(X0Reconstruction):
 
 def test_a_pool_fills_at_once_and_then_renews_its_oldest() -> None:
     run, x0 = begin(options(), 16), Numbered()
-    pool = run.view_strategy = TargetBuffer(x0, TargetBufferOptions(**POOL))
+    pool = run.view_strategy = TargetBuffer(x0, TargetBufferOptions(**BUFFER))
 
     def shades() -> list[int]:
         return (pool.buffer["target"][:, 0, 0, 0] * 10).round().int().tolist()
@@ -71,9 +73,9 @@ def test_targets_stay_when_a_stage_ends() -> None:
     run = begin(options(iterations=4, stages=({**half, "grid": 8}, {**half, "grid": 12})), 16)
     states = iter(run)
     next(states), next(states)
-    before, kept = run.view_strategy, run.view_strategy.kept["target"]
+    before, kept = run.view_strategy, run.view_strategy.buffer["target"]
     next(states)
-    assert run.view_strategy is not before and run.view_strategy.kept["target"] is kept
+    assert run.view_strategy is not before and run.view_strategy.buffer["target"] is kept
     assert run.field.resolution == 12
 
 
@@ -91,11 +93,11 @@ def test_only_targets_can_be_kept() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": "sds"}, "has no targets to keep"),
+        ({"loss": "sds"}, "has no targets to store"),
         ({"views": 3}, "multiple of views"),
-        ({"pool": {**POOL, "taken": 9}}, "taken at most the size"),
-        ({"pool": {**POOL, "stride": 3}}, "multiple of the pool's stride"),
-        ({"lighting": {"share": 0.5}}, "no lamp can light"),
+        ({"target_buffer": {**BUFFER, "views_per_step": 9}}, "views_per_step at most size"),
+        ({"target_buffer": {**BUFFER, "pixel_stride": 3}}, "multiple of target_buffer.pixel_stride"),
+        ({"lighting": {"share": 0.5}}, "stored targets cannot be relit"),
     ],
 )
 def test_pools_that_cannot_be_are_refused(wrong: dict, message: str) -> None:
@@ -105,4 +107,4 @@ def test_pools_that_cannot_be_are_refused(wrong: dict, message: str) -> None:
 
 def test_another_loss_on_the_command_line_leaves_the_pool_out() -> None:
     assert options().with_changes(loss="sds").target_buffer is None
-    assert options().with_changes(loss="x0").target_buffer == TargetBufferOptions(**POOL)
+    assert options().with_changes(loss="x0").target_buffer == TargetBufferOptions(**BUFFER)

@@ -1,0 +1,70 @@
+"""What every sampling loop uses: its state, the checked network call, and per-sample noise."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.condition import Condition
+from core.diffusion.denoiser import DenoiserLike, Prediction
+from core.errors import UserError
+from core.samplers.noise_levels import NoiseLevel
+
+
+class SamplerState(NamedTuple):
+    """State of a sampling loop after one step."""
+
+    x: Tensor  # (B,...) sample at the noise level of the next timestep; the result after the last step
+    x0: Tensor  # (B,...) the denoiser's current prediction of the result
+    step: int  # 1 .. steps
+    steps: int
+    t: float  # timestep at which the denoiser was evaluated; an int unless the spacing is fractional
+
+
+@torch.no_grad()
+def predict_checked(
+    denoiser: DenoiserLike, x: Tensor, condition: Condition, level: NoiseLevel, step: int, steps: int
+) -> Prediction:
+    """The denoiser's prediction for x (B,...) at a noise level, without gradient.
+
+    Raises UserError, naming the step, when the prediction is not finite.
+    """
+    fractional = torch.float32 if x.device.type == "mps" else torch.float64  # mps has no float64
+    dtype = torch.long if isinstance(level.t, int) else fractional
+    t = torch.full((len(x),), level.t, dtype=dtype, device=x.device)
+    prediction = denoiser(x, t, condition)
+    # A sum is finite only if every term is: one number to read back from the device.
+    if not math.isfinite(prediction.x0.sum(dtype=torch.float32).item()):
+        raise UserError(
+            f"The network's output is not finite at step {step} of {steps} (timestep {level.t:g}): its "
+            "weights are broken, or its numbers overflow in this precision."
+        )
+    return prediction
+
+
+def noise_like(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard normal float32 noise, sample i from generator i: a sample never depends on its batch.
+
+    shape: (B,...), B = len(generators). The generators share one device; the noise is made there.
+
+    Raises ValueError when the numbers of generators and samples differ.
+    """
+    if len(generators) != shape[0]:
+        raise ValueError(f"{len(generators)} generators for a batch of {shape[0]}")
+    return torch.stack([torch.randn(tuple(shape[1:]), generator=g, device=g.device) for g in generators])
+
+
+def check_generators(
+    generators: Sequence[torch.Generator] | None, x: Tensor, *, needed: bool
+) -> Sequence[torch.Generator]:
+    """The generators of a sampler that adds noise, an empty tuple where none are needed.
+
+    Raises ValueError when they are needed and there is not one for each sample.
+    """
+    if not needed:
+        return ()
+    if generators is None or len(generators) != len(x):
+        raise ValueError(f"this sampler adds noise: it needs {len(x)} generators, one for each sample")
+    return generators
