@@ -151,15 +151,15 @@ def diffusers_distil(place: Place) -> Step:
 
 def ours_dream3d(place: Place) -> Step:
     from core.io.presets import load_preset
-    from dream3d.generate import start_optimization
-    from dream3d.options import ObjectJob, ObjectOptions
+    from dream3d.options import ObjectOptions
+    from dream3d.text_to_3d import start_optimization
 
     model = ours_of(place)
     options = load_preset("dream3d/checkpoint", ObjectOptions).with_model_defaults(
         takes_camera=False, latents=True
     )
-    job = ObjectJob(PROMPT, SEED, Path("fox.obj"))
-    run = start_optimization(job, model, options.model_copy(update={"views": 1}), bundled=False)
+    options = options.model_copy(update={"views": 1})
+    run = start_optimization(model, PROMPT, options, seed=SEED, bundled=False)
     states = iter(run)
     return lambda: next(states).losses["distillation"]
 

@@ -11,7 +11,7 @@ from core.errors import UserError
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
-Camera = Literal["input", "words", "unsaid"]
+Camera = Literal["input", "words", "none"]
 
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -181,7 +181,7 @@ class VideoModel:
         save_folder(folder, config, tensors)
 
     @staticmethod
-    def is_at(folder: Path) -> bool:
+    def exists_at(folder: Path) -> bool:
         """Whether a folder holds a video model, by its config; not whether it is whole."""
         try:
             return "temporal" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]

@@ -84,13 +84,15 @@ def scene_denoiser(
 
 
 def fit_true_views(
-    scene: Scene, options: ObjectOptions, *, size: int, seed: int, phase: float = 0.0
+    scene: Scene, options: ObjectOptions, *, image_size: int, seed: int, phase: float = 0.0
 ) -> Optimization:
-    """The distillation of a scene from its exact denoiser, before plain backdrops, at its beginning.
+    """The optimization of a field on true renders of a scene before plain backdrops, by its exact denoiser.
 
-    What its object lacks was lost on the way from pictures to a mesh, for the pictures are true.
-    size: of the pictures in pixels, a multiple of 8; options: of the x0 form and a voxel grid; phase: moment
-    of the scene's loop, [0, 1).
+    The model's errors are left out: what the object lacks is lost on the way from renders to a mesh.
+
+    options: of the x0 form and a voxel grid.
+    image_size: side of the renders in pixels, a multiple of 8.
+    phase: moment of the scene's loop, [0, 1).
     """
     denoiser = scene_denoiser(scene, NoiseSchedule.cosine(), phase)
     network = cast(SceneNetwork, denoiser.network)
@@ -116,7 +118,7 @@ def fit_true_views(
         build_x0_distillation(denoiser, options),
         Told(places.texts, places.paint, light=places.light),
         options,
-        size=size,
+        image_size=image_size,
         seed=seed,
         phase=phase,
     )

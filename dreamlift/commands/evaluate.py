@@ -109,7 +109,7 @@ def object_(
 
     path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
     options = load_preset(path, ObjectOptions).with_changes(
-        loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "unsaid"
+        loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "none"
     )
     if true_views and (options.loss != "x0" or options.field != "voxel" or not camera):
         raise UserError("--true-views has targets for the loss x0 in a voxel grid, and knows every camera.")

@@ -23,7 +23,6 @@ from core.models.image_model import ImageModel
 from core.toybox.captions import articles
 from core.toybox.scene_views import SceneView, render_scene_views
 from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
-from dream3d.generate import PHASE, start_optimization
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.pipeline import ELEVATION, SIZE, mesh_field, orbit_cameras, views_of
@@ -31,6 +30,7 @@ from dream3d.meshing.preview import render_eight_views
 from dream3d.nerf.scene_field import SceneField
 from dream3d.optimization.oracle import fit_true_views
 from dream3d.options import ObjectJob, ObjectOptions
+from dream3d.text_to_3d import PHASE, start_optimization
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge
 
@@ -154,9 +154,9 @@ class ObjectEvaluator:
         job = ObjectJob(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
         if plan.true_views:
             size = self.model.config.size
-            optimization = fit_true_views(scene, plan.options, size=size, seed=job.seed, phase=PHASE)
+            optimization = fit_true_views(scene, plan.options, image_size=size, seed=job.seed, phase=PHASE)
         else:
-            optimization = start_optimization(job, self.model, plan.options, bundled=True)
+            optimization = start_optimization(self.model, prompt, plan.options, seed=job.seed, bundled=True)
         for _ in optimization:
             pass
         mesh, _, surface = mesh_field(optimization.field, plan.options)

@@ -60,8 +60,8 @@ def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
 def test_the_camera_is_said_in_words_only_where_the_model_takes_no_other() -> None:
     assert GOOD.with_model_defaults(takes_camera=True, latents=True) == GOOD
     assert GOOD.with_model_defaults(takes_camera=False, latents=True).camera == "words"
-    unsaid = GOOD.model_copy(update={"camera": "unsaid"})
-    assert unsaid.with_model_defaults(takes_camera=False, latents=True).camera == "unsaid"
+    without = GOOD.model_copy(update={"camera": "none"})
+    assert without.with_model_defaults(takes_camera=False, latents=True).camera == "none"
 
 
 def test_a_prompt_says_something() -> None:

@@ -1,14 +1,19 @@
-"""What stages learn from: every loss, and a camera said as numbers, in words or not at all."""
+"""Distillation losses built from options: every loss, with a camera as numbers, in words or without."""
 
 import itertools
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from core.condition import Condition
+from core.diffusion.denoiser import Denoiser
+from core.diffusion.parameterization import Parameterization
+from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
-from dream3d.distill import CSD, ISM, SDS, SJC, VSD, X0Reconstruction
+from dream3d.distill import CSD, ISM, SDS, SJC, VSD, LinearAnnealing, X0Reconstruction
 from dream3d.nerf.radiance_fields import VoxelField
 from dream3d.optimization.backgrounds import learned_color
 from dream3d.optimization.build_loss import build_distillation
@@ -33,33 +38,86 @@ def model() -> ImageModel:
 
 def options(**more) -> ObjectOptions:
     stage = Stage(share=1, size=16, samples=8, grid=12, guidance=3)
-    return ObjectOptions(iterations=3, views=2, learning_rate=0.1, stages=(stage,), **more)
+    return ObjectOptions(**({"iterations": 3, "views": 2, "learning_rate": 0.1, "stages": (stage,)} | more))
+
+
+class RedForAnyText(nn.Module):
+    """Predicts a red image for a text and a gray one for the empty text, whatever the noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.color = nn.Linear(1, 3, bias=False)  # VSD adapts linear layers
+        self.color.weight.data = torch.tensor([[1.0], [-1.0], [-1.0]])
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        has_text = (condition.mask.sum(1, keepdim=True) > 2).to(x)  # the empty text has two tokens
+        return self.color(has_text)[:, :, None, None].expand_as(x)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_is_made_and_leads_somewhere(model: ImageModel, loss: str) -> None:
-    chosen = options(loss=loss)
-    teacher = build_distillation(model, "a fox", chosen, seed=0)
-    assert type(teacher(chosen.stages[0])) is LOSSES[loss]
-    run = Optimization(VoxelField(12), teacher, learned_color("a fox", model.encode), chosen, size=16, seed=0)
-    before = [parameter.detach().clone() for parameter in run.field.parameters()]
-    losses = [state.losses["distillation"] for state in run]
-    assert all(map(torch.isfinite, map(torch.tensor, losses)))
-    assert any(not torch.equal(a, b) for a, b in zip(before, run.field.parameters(), strict=True))
+def test_every_loss_is_made_and_pulls_renders_to_what_the_text_says(model: ImageModel, loss: str) -> None:
+    red = ImageModel(
+        model.config.model_copy(update={"clip": None}),
+        Denoiser(RedForAnyText(), NoiseSchedule.cosine(), Parameterization.X0),
+        model.text,
+    )
+    chosen = options(loss=loss, iterations=30)
+    make_distillation = build_distillation(red, "a fox", chosen, seed=0)
+    assert type(make_distillation(chosen.stages[0])) is LOSSES[loss]
+    backgrounds = learned_color("a fox", red.encode)
+    run = Optimization(VoxelField(12), make_distillation, backgrounds, chosen, image_size=16, seed=0)
+
+    def redness() -> float:
+        views = run.views.sample()
+        mean = run.views.render_views(views).color.detach().mean((0, 2, 3))
+        return (mean[0] - mean[1:].mean()).item()
+
+    before = redness()
+    list(run)
+    assert abs(before) < 0.02  # it starts gray
+    assert redness() > 0.2
+
+
+@pytest.mark.parametrize(("loss", "scale"), [("sds", 3.0), ("sds", 1.0), ("csd", 3.0)])
+def test_the_gradient_is_the_papers_formula_with_the_stages_guidance(
+    model: ImageModel, loss: str, scale: float
+) -> None:
+    chosen = options(loss=loss).with_changes(guidance=scale)
+    distillation = build_distillation(model, "a fox", chosen, seed=0)(chosen.stages[0])
+    condition, away = model.encode(["a fox"]), model.encode([""])
+    renders = torch.linspace(-1, 1, 3 * 16 * 16).reshape(1, 3, 16, 16).requires_grad_()
+    result = distillation(renders, condition, 0.5, torch.Generator().manual_seed(4))
+    (gradient,) = torch.autograd.grad(result.loss, renders)
+
+    again = torch.Generator().manual_seed(4)
+    t = LinearAnnealing(*chosen.noise).draw(1, 0.5, 1000, again)
+    noise = torch.randn(renders.shape, generator=again)
+    alpha, sigma = model.denoiser.schedule.alpha(t, renders), model.denoiser.schedule.sigma(t, renders)
+    noised = alpha * renders.detach() + sigma * noise
+    with torch.no_grad():
+        cond, uncond = (model.denoiser.predict(noised, t, each).eps for each in (condition, away))
+        guided = uncond + scale * (cond - uncond)
+        guided = (
+            noised - alpha * ((noised - sigma * guided) / alpha).clamp(-1, 1)
+        ) / sigma  # the model's clip
+    expected = {"sds": sigma**2 * (guided - noise), "csd": sigma**2 * (cond - uncond)}[loss]
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_in_words_the_network_hears_the_side_and_no_number(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = options(camera="words")
-    teacher = build_distillation(model, "a fox", chosen, seed=0)
-    assert isinstance(teacher(chosen.stages[0]).denoiser, ViewPerpNeg)
+    make_distillation = build_distillation(model, "a fox", chosen, seed=0)
+    assert isinstance(make_distillation(chosen.stages[0]).denoiser, ViewPerpNeg)
     heard = []
     predict = type(model.denoiser).predict
     monkeypatch.setattr(
         type(model.denoiser), "predict", lambda self, x, t, c: (heard.append(c), predict(self, x, t, c))[1]
     )
-    run = Optimization(VoxelField(12), teacher, learned_color("a fox", model.encode), chosen, size=16, seed=0)
+    run = Optimization(
+        VoxelField(12), make_distillation, learned_color("a fox", model.encode), chosen, image_size=16, seed=0
+    )
     next(iter(itertools.islice(run, 1)))
     assert heard and not any(condition.attributes[:, :5].any() for condition in heard)
     assert len({tuple(row.flatten().tolist()[:50]) for row in heard[0].tokens}) > 2

@@ -22,7 +22,7 @@ SCENE = Scene(index_of(SUBJECTS, "fox"), index_of(ACTIONS, "holding a game contr
 
 
 def begin(options: ObjectOptions, size: int, seed: int = 0) -> Optimization:
-    return fit_true_views(SCENE, options, size=size, seed=seed)
+    return fit_true_views(SCENE, options, image_size=size, seed=seed)
 
 
 def options(iterations: int, **more) -> ObjectOptions:
@@ -61,7 +61,7 @@ def test_the_oracle_leads_to_its_object(recovered: Optimization) -> None:
 def test_stages_follow_their_shares(recovered: Optimization) -> None:
     assert [recovered.stage_at(i) for i in (0, 34, 35, 69)] == [0, 0, 1, 1]
     assert recovered.field.resolution == 48
-    assert recovered.progress == 1
+    assert recovered.views.progress == 1
     assert list(recovered) == []
 
 
@@ -91,10 +91,10 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(stop: int, kind: dict) -> N
 def test_lamps_come_after_the_first_share_and_as_often_as_asked() -> None:
     run = begin(options(60, lighting={"share": 0.75, "textureless": 0.5, "after": 0.5}), 32)
     cameras = Cameras(torch.zeros(2), torch.zeros(2))
-    run.iteration = 29
-    assert [run.sample_point_light(cameras) for _ in range(20)] == [None] * 20
-    run.iteration = 30
-    drawn = [run.sample_point_light(cameras) for _ in range(400)]
+    run.views.iteration = 29
+    assert [run.views.sample_point_light(cameras) for _ in range(20)] == [None] * 20
+    run.views.iteration = 30
+    drawn = [run.views.sample_point_light(cameras) for _ in range(400)]
     lit = [shading for shading in drawn if shading]
     assert len(lit) / 400 == pytest.approx(0.75, abs=0.08)
     assert sum(shading.textureless for shading in lit) / len(lit) == pytest.approx(0.5, abs=0.1)
@@ -105,8 +105,8 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None
     def learning() -> Optimization:
         run = begin(options(4), 32)
         color = Background()
-        run.backgrounds = dataclasses.replace(
-            run.backgrounds,
+        run.views.backgrounds = dataclasses.replace(
+            run.views.backgrounds,
             learned=color,
             paint=lambda index, side: color()[:, None, None].expand(3, side, side),
         )
@@ -119,5 +119,5 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_object() -> None
         pass
     second.load_state_dict(first.state_dict())
     list(second)
-    colors = [run.backgrounds.learned() for run in (whole, second)]
+    colors = [run.views.backgrounds.learned() for run in (whole, second)]
     assert torch.equal(*colors) and (colors[0] - 0.5).abs().max() > 0.01

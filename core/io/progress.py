@@ -1,0 +1,33 @@
+"""Progress of long work: the bar of the commands, and how often a preview is worth its time."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def make_progress(console: Console) -> Progress:
+    """A progress bar with the time left, which vanishes when done; silent unless `console` is a terminal."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class PreviewTimer:
+    """When the next preview is due: `every` seconds after the last, or `cost` times as long as that took."""
+
+    def __init__(self, every: float, cost: float = 10.0) -> None:
+        self.every, self.cost = every, cost
+        self.pause = every
+        self.shown = self.started = time.perf_counter()
+
+    @property
+    def due(self) -> bool:
+        """Whether enough time has passed since the last preview."""
+        return time.perf_counter() - self.shown > self.pause
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.shown = time.perf_counter()
+        self.pause = max(self.every, self.cost * (self.shown - self.started))
