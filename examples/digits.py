@@ -26,7 +26,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(data.images).float()[:, None] / 8 - 1, torch.from_numpy(data.target).long()
 
 
-def told(labels: Tensor) -> Condition:
+def condition(labels: Tensor) -> Condition:
     """The condition of labels (B,): one token that points at the digit, or nowhere for `ANY`."""
     tokens = torch.eye(16)[labels][:, None] * (labels != ANY)[:, None, None]
     return Condition(tokens, torch.ones(len(labels), 1, dtype=torch.bool), torch.zeros(len(labels), 10))
@@ -61,7 +61,7 @@ def train(
         x0, y = images[index], torch.where(torch.rand(64) < dropout, ANY, labels[index])
         t = stratified_timesteps(64, denoiser.schedule.timesteps, x0.device)
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, step / 50, 2 * (1 - step / (steps + 1)))
-        loss(denoiser, x0, t, told(y), torch.randn_like(x0)).mean().backward()
+        loss(denoiser, x0, t, condition(y), torch.randn_like(x0)).mean().backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

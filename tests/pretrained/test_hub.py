@@ -85,8 +85,8 @@ def hub():
 def ask(name: str, cache: Path, endpoint: str, **environment: str) -> str:
     """What `located` answers in a process of its own, whose hub and cache are these: a path or an error."""
     code = (
-        "import sys; from core.errors import UserError; from core.pretrained.hub import located\n"
-        "try: print(located(sys.argv[1]))\n"
+        "import sys; from core.errors import UserError; from core.pretrained.hub import resolve_checkpoint\n"
+        "try: print(resolve_checkpoint(sys.argv[1]))\n"
         "except UserError as error: print('refused:', error)"
     )
     done = subprocess.run(
