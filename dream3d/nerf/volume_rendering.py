@@ -1,8 +1,8 @@
-"""Volume rendering of a field: rays marched in one batch, empty space skipped, light added; CPU or GPU.
+"""Volume rendering of a radiance field: sample along rays, shade, accumulate; CPU or GPU.
 
-Max 1995, "Optical models for direct volume rendering"; Mildenhall et al. 2020, "NeRF", section 4. The density
-is constant across each interval of a ray, so a sample's weight is what the samples before it let through
-times the opacity of its own interval: the same as nerfacc's `render_weight_from_density`.
+Max 1995, "Optical models for direct volume rendering"; Mildenhall et al. 2020, "NeRF", section 4. Weights and
+sums along rays are nerfacc's batched functions. The density is constant across each interval of a ray: the
+weight of a sample is the transmittance before it times the opacity of its own interval.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
+from nerfacc.volrend import (
+    accumulate_along_rays,
+    render_transmittance_from_density,
+    render_weight_from_density,
+)
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -18,7 +23,7 @@ from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, normals
 
-FAINT = 1e-4  # opacity below which a pixel's depth fades to 0 instead of dividing by next to nothing
+FAINT = 1e-4  # opacity below which the depth fades to 0, so that nothing is divided by almost 0
 
 
 class RaySamples(NamedTuple):
@@ -100,17 +105,38 @@ class PointLightShader:
         return light.expand_as(color) if self.textureless else color * light
 
 
-def render_weights(thickness: Tensor) -> Tensor:
-    """Weights T_i (1 - exp(-thickness_i)), T_i = exp(-sum_{j<i} thickness_j), along the last axis.
+class Rays(NamedTuple):
+    """R rays of all pixels of all views, view after view, row after row."""
 
-    thickness: density times length of interval, (...,S), from the eye on.
+    origins: Tensor  # (R,3) world
+    directions: Tensor  # (R,3) unit, away from the eye
+    cosines: Tensor  # (R,) to the optical axis: depth is distance times this
+
+
+class RayIntervals(NamedTuple):
+    """M intervals of rays to be evaluated, each with one sample; the others are empty or hidden.
+
+    Intervals lie in a table of A rays that have any, S intervals each; `sample_indices` are places in it.
     """
-    return _transmittance(thickness) * -torch.expm1(-thickness)
 
+    ray_indices: Tensor  # (M,) int64 into the R rays
+    sample_indices: Tensor  # (M,) int64 into the flattened (A,S) table, ascending
+    active_rays: Tensor  # (A,) int64 into the R rays
+    samples: int  # S
+    points: Tensor  # (M,3) world
+    t: Tensor  # (M,) distance from the eye
+    deltas: Tensor  # (M,) length of the interval
 
-def _transmittance(thickness: Tensor) -> Tensor:
-    """What of the light from behind passes the intervals before each one, (...,S)."""
-    return (thickness - thickness.cumsum(-1)).exp()
+    def table(self, values: Tensor) -> Tensor:
+        """(A,S) table of values (M,), zeros elsewhere."""
+        shape = len(self.active_rays), self.samples
+        return values.new_zeros(shape[0] * shape[1]).scatter(0, self.sample_indices, values).reshape(shape)
+
+    def select(self, chosen: Tensor) -> RayIntervals:
+        """The intervals of an index tensor."""
+        parts = (self.ray_indices, self.sample_indices, self.points, self.t, self.deltas)
+        rays, places, points, t, deltas = (part[chosen] for part in parts)
+        return RayIntervals(rays, places, self.active_rays, self.samples, points, t, deltas)
 
 
 def render(
@@ -127,17 +153,17 @@ def render(
     early_stop: float = 1e-4,
     pixels: PixelStride = EVERY_PIXEL,
 ) -> RenderedViews:
-    """Square pictures of `size` pixels, differentiable in the field, the background and the lights.
+    """Square renders of `size` pixels, differentiable in the field, the background and the lights.
 
-    samples: equal intervals of each ray's way through the field's box, with one sample in each: uniformly
-        distributed with a `generator`, in the middle without.
+    samples: number of equal intervals of each ray within the field's box, with one sample in each: at a
+        uniformly random place with a `generator`, in the middle without.
     background: color in [0,1], (3,), (N,3) or (N,3,size,size).
     occupancy: samples in its empty cells count as density 0 and are not evaluated.
-    shading: None shows the field's own colors ("albedo").
-    with_normals: whether to give normals; shading has its own, broader ones.
-    early_stop: samples that less than this share of light would reach are left out, for which the densities
-        are asked for once more beforehand; 0 evaluates all.
-    lattice: the pictures consist of these pixels of larger ones.
+    shader: None renders the field's own colors ("albedo").
+    with_normals: whether to return normals; shaders use smoothed ones of their own.
+    early_stop: samples with less transmittance before them than this are left out, for which densities are
+        evaluated once more beforehand; 0 evaluates all.
+    pixels: the renders consist of these pixels of larger ones.
 
     Raises ValueError for no pixels or samples, or a background or lights of another shape.
     """
@@ -148,46 +174,124 @@ def render(
         raise ValueError(f"{count} cameras need as many lights, not {tuple(shader.lights.shape)}")
     backdrop = _backdrop(background.to(field.low), count, size)
 
-    cameras = cameras.to(device)
     with torch.no_grad():
-        eye, directions = (x.to(field.low.dtype) for x in cameras.rays(size * pixels.stride))
-        directions = pixels.select(directions.movedim(-1, 1)).movedim(1, -1)
-        back = cameras.axes()[1][:, :, 2].to(eye.dtype)
-        optical = -(directions @ back[:, None, :, None]).flatten()  # cosine to the optical axis
-        eye, directions = eye.repeat_interleave(size * size, 0), directions.reshape(-1, 3)
-        near, far = _clip(eye, directions, *field.bounds)
-        deltas = (far - near).clamp(min=0) / samples
-        hit, slot, t = _march(eye, directions, near, deltas, samples, generator, occupancy)
-        ray = hit[slot // samples]
-        point = torch.addcmul(eye[ray], t[:, None], directions[ray])
+        rays = make_rays(cameras.to(device), size, pixels, field.low.dtype)
+        intervals = sample_along_rays(rays, field, samples, generator, occupancy)
         if early_stop > 0:
-            before = _transmittance(_dense(field.density(point) * deltas[ray], slot, (len(hit), samples)))
-            visible = (before.flatten()[slot] >= early_stop).nonzero()[:, 0]
-            slot, t, ray, point = (x[visible] for x in (slot, t, ray, point))
-        delta, direction = deltas[ray], directions[ray]
+            intervals = intervals.select(_visible(field, intervals, early_stop))
+    view = intervals.ray_indices // size**2
+    density, color, normal = shade(field, intervals, rays, view, shader, with_normals)
+    return accumulate(intervals, rays, density, color, normal, backdrop, (count, size))
 
-    density, color = field(point)
-    normal = normals(field, point) if with_normals else None
+
+def make_rays(cameras: Cameras, size: int, pixels: PixelStride, dtype: torch.dtype) -> Rays:
+    """The rays of `size` x `size` pixels of each camera."""
+    eye, directions = (x.to(dtype) for x in cameras.rays(size * pixels.stride))
+    directions = pixels.select(directions.movedim(-1, 1)).movedim(1, -1)
+    back = cameras.axes()[1][:, :, 2].to(eye.dtype)
+    cosines = -(directions @ back[:, None, :, None]).flatten()
+    return Rays(eye.repeat_interleave(size * size, 0), directions.reshape(-1, 3), cosines)
+
+
+def sample_along_rays(
+    rays: Rays,
+    field: RadianceField,
+    samples: int,
+    generator: torch.Generator | None = None,
+    occupancy: OccupancyGrid | None = None,
+) -> RayIntervals:
+    """One sample in each of `samples` equal intervals of every ray within the field's box.
+
+    generator: places each sample uniformly in its interval; None: in the middle.
+    occupancy: leaves out samples in empty cells.
+    """
+    near, far = _clip(rays.origins, rays.directions, *field.bounds)
+    deltas = (far - near).clamp(min=0) / samples
+    device = rays.origins.device
+    within: Tensor | float = 0.5
+    if generator is not None:
+        shape = (len(rays.origins), samples)
+        within = torch.rand(shape, generator=generator, device=generator.device).to(device)
+    t = near[:, None] + (torch.arange(samples, device=device) + within) * deltas[:, None]
+    occupied = (deltas > 0)[:, None].expand_as(t)
+    if occupancy is not None:
+        # Coordinates first: broadcasting along a last axis of three is ten times as slow.
+        points = torch.addcmul(rays.origins.T[:, :, None], rays.directions.T[:, :, None], t)
+        occupied = occupied & occupancy.contains(points.movedim(0, -1))
+    active = occupied.any(-1).nonzero()[:, 0]
+    places = occupied[active].flatten().nonzero()[:, 0]
+    ray, t = active[places // samples], t[active].flatten()[places]
+    points = torch.addcmul(rays.origins[ray], t[:, None], rays.directions[ray])
+    return RayIntervals(ray, places, active, samples, points, t, deltas[ray])
+
+
+def shade(
+    field: RadianceField,
+    intervals: RayIntervals,
+    rays: Rays,
+    view: Tensor,
+    shader: Shader | None,
+    with_normals: bool = False,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Density (M,), color (M,3) in [0,1] and, if asked for, normals (M,3) of the intervals' samples.
+
+    view: (M,) int64, the camera of each sample.
+    """
+    density, color = field(intervals.points)
+    normal = normals(field, intervals.points) if with_normals else None
     if shader is not None:
-        color = shader(color, normals(field, point, smoothed=True), point, direction, ray // size**2)
-    thickness = _dense(density * delta, slot, (len(hit), samples))
-    weight = render_weights(thickness).flatten()[slot]
+        smoothed = normals(field, intervals.points, smoothed=True)
+        direction = rays.directions[intervals.ray_indices]
+        color = shader(color, smoothed, intervals.points, direction, view)
+    return density, color, normal
 
-    def image(rays: Tensor) -> Tensor:
-        return rays.reshape(-1, count, size, size).transpose(0, 1)
 
-    seen = [color.T, (t * optical[ray])[None]] + ([] if normal is None else [normal.T])
-    features = torch.cat(seen) * weight
-    total = features.new_zeros(len(features), len(optical)).scatter_add(1, ray.expand_as(features), features)
-    opacity = torch.zeros_like(total[0]).index_copy(0, hit, -torch.expm1(-thickness.sum(-1)))
-    depth = total[3] / opacity.clamp(min=FAINT)
+def accumulate(
+    intervals: RayIntervals,
+    rays: Rays,
+    density: Tensor,
+    color: Tensor,
+    normal: Tensor | None,
+    backdrop: Tensor,
+    shape: tuple[int, int],
+) -> RenderedViews:
+    """Renders of shaded samples over a backdrop that broadcasts to (N,3,size,size); shape: (N, size)."""
+    count, size = shape
+    delta = intervals.table(intervals.deltas)
+    weights, _, _ = render_weight_from_density(torch.zeros_like(delta), delta, intervals.table(density))
+    weight = weights.flatten()[intervals.sample_indices]
+    depth = intervals.t * rays.cosines[intervals.ray_indices]
+    values = [color, depth[:, None], torch.ones_like(depth)[:, None]]
+    features = torch.cat(values if normal is None else [*values, normal], dim=1)
+    total = accumulate_along_rays(weight, features, intervals.ray_indices, len(rays.origins)).T
+
+    def image(channels: Tensor) -> Tensor:
+        return channels.reshape(-1, count, size, size).transpose(0, 1)
+
+    opacity = total[4]
     return RenderedViews(
         image(total[:3]) + (1 - image(opacity)) * backdrop,
         image(opacity),
-        image(depth),
-        None if normal is None else image(total[4:]),
-        RaySamples(ray, point, direction, t, delta, density, weight, normal),
+        image(total[3] / opacity.clamp(min=FAINT)),
+        None if normal is None else image(total[5:]),
+        RaySamples(
+            intervals.ray_indices,
+            intervals.points,
+            rays.directions[intervals.ray_indices],
+            intervals.t,
+            intervals.deltas,
+            density,
+            weight,
+            normal,
+        ),
     )
+
+
+def _visible(field: RadianceField, intervals: RayIntervals, least: float) -> Tensor:
+    """Indices of the intervals with at least that transmittance before them."""
+    delta, density = intervals.table(intervals.deltas), intervals.table(field.density(intervals.points))
+    transmittance, _ = render_transmittance_from_density(torch.zeros_like(delta), delta, density)
+    return (transmittance.flatten()[intervals.sample_indices] >= least).nonzero()[:, 0]
 
 
 def _backdrop(background: Tensor, count: int, size: int) -> Tensor:
@@ -207,35 +311,3 @@ def _clip(eye: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[T
     steep = torch.where(directions.abs() < 1e-9, 1e-9, directions)
     a, b = (low - eye) / steep, (high - eye) / steep
     return torch.minimum(a, b).amax(-1).clamp(min=0), torch.maximum(a, b).amin(-1)
-
-
-def _dense(values: Tensor, slot: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A table of that shape with `values` (M,) in the places `slot` (M,) and zeros elsewhere."""
-    return values.new_zeros(shape[0] * shape[1]).scatter(0, slot, values).reshape(shape)
-
-
-def _march(
-    eye: Tensor,
-    directions: Tensor,
-    near: Tensor,
-    delta: Tensor,
-    samples: int,
-    generator: torch.Generator | None,
-    occupancy: OccupancyGrid | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples that may see something: `hit` (A,), the rays that have any; `slot` (M,), each one's place
-    in a table (A,samples) in rising order; `t` (M,), its distance from the eye."""
-    within: Tensor | float = 0.5
-    if generator is not None:
-        shape = (len(eye), samples)
-        within = torch.rand(shape, generator=generator, device=generator.device).to(eye.device)
-    interval = torch.arange(samples, device=eye.device)
-    t = near[:, None] + (interval + within) * delta[:, None]
-    wanted = (delta > 0)[:, None].expand_as(t)
-    if occupancy is not None:
-        # Coordinates first: broadcasting along a last axis of three is ten times as slow.
-        points = torch.addcmul(eye.T[:, :, None], directions.T[:, :, None], t)
-        wanted = wanted & occupancy.contains(points.movedim(0, -1))
-    hit = wanted.any(-1).nonzero()[:, 0]
-    slot = wanted[hit].flatten().nonzero()[:, 0]
-    return hit, slot, t[hit].flatten()[slot]

@@ -12,7 +12,7 @@ from core.toybox import render as caster
 from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 from dream3d.nerf.cameras import TARGET, Cameras, Orbit
 from dream3d.nerf.radiance_fields import DensityAndColor, RadianceField, VoxelField
-from dream3d.nerf.volume_rendering import render, render_weights
+from dream3d.nerf.volume_rendering import render
 
 COLOR = torch.tensor([0.2, 0.6, 0.9])
 BACKGROUND = torch.tensor([1.0, 0.5, 0.0])
@@ -58,18 +58,23 @@ def test_a_uniform_ball(radius: float, density: float) -> None:
     torch.testing.assert_close(picture.depth[:, 0].double()[thick], depth[thick], atol=3e-3, rtol=0)
 
 
-def test_weights_are_nerfaccs_and_so_are_their_gradients() -> None:
-    generator = torch.Generator().manual_seed(0)
-    edges = torch.rand(50, 33, generator=generator).cumsum(-1)
-    density = torch.rand(50, 32, generator=generator).pow(4) * 8
-    ours, theirs = density.clone().requires_grad_(), density.clone().requires_grad_()
-    weights = render_weights(ours * edges.diff(dim=-1))
-    expected, _, _ = render_weight_from_density(edges[:, :-1], edges[:, 1:], theirs)
-    torch.testing.assert_close(weights, expected, atol=1e-6, rtol=1e-5)
-    by = torch.randn(50, 32, generator=generator)
-    (weights * by).sum().backward()
-    (expected * by).sum().backward()
-    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+def test_weights_are_the_product_of_what_each_ray_lets_through() -> None:
+    """T_i (1 - exp(-d_i)), T_i the product of exp(-d_j) before it, ray by ray in Python's floats."""
+    field = VoxelField(6)
+    with torch.no_grad():
+        field.grid.add_(torch.randn(field.grid.shape, generator=torch.Generator().manual_seed(0)))
+        samples = render(
+            field, Orbit().sample(1, torch.Generator().manual_seed(1)), 6, 16, BACKGROUND
+        ).samples
+    transmittance: dict[int, float] = {}
+    expected = []
+    depths = (samples.density.double() * samples.delta.double()).tolist()
+    for ray, depth in zip(samples.ray.tolist(), depths, strict=True):
+        before = transmittance.get(ray, 1.0)
+        expected.append(before * (1 - math.exp(-depth)))
+        transmittance[ray] = before * math.exp(-depth)
+    assert max(expected) > 0.2
+    torch.testing.assert_close(samples.weight.double(), torch.tensor(expected).double(), atol=1e-6, rtol=1e-5)
 
 
 def test_pictures_are_nerfaccs() -> None:

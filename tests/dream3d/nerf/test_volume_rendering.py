@@ -10,7 +10,7 @@ from torch.func import functional_call
 from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, Cameras, Orbit
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import Blob, DensityAndColor, HashField, RadianceField, VoxelField
-from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render, render_weights
+from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render
 
 WHITE = torch.ones(3)
 RED, GREEN, BLUE, YELLOW = (torch.tensor(c) for c in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1, 0]))
@@ -241,12 +241,6 @@ def test_normals_face_the_camera_in_world_axes() -> None:
     _, axes = cameras.axes()
     torch.testing.assert_close(picture.normals[:, :, 16, 16], axes[:, :, 2], atol=0.05, rtol=0)
     assert render(Ball(), cameras, 4, 4, WHITE).normals is None
-
-
-def test_weights_of_intervals() -> None:
-    thickness = torch.tensor([[0.0, math.log(2), 0.0, 50.0, 3.0]])
-    expected = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]])
-    torch.testing.assert_close(render_weights(thickness), expected)
 
 
 def test_what_is_refused() -> None:
