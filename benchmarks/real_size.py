@@ -84,12 +84,12 @@ def ours_of(place: Place) -> Any:
 
 
 def ours_sample(place: Place) -> Step:
-    from core.guidance import ClassifierFreeGuidance
+    from core.sampling_options import SamplingOptions
 
-    model = ours_of(place)
-    guided = ClassifierFreeGuidance(model.denoiser, 7.5, model.encode([""]))
-    said, noise = model.encode([PROMPT]), place.noise(1, *model.shape)
-    return lambda: next(iter(model.sampling.sample(guided, noise, said, 1))).x.std().item()
+    model, options = ours_of(place), SamplingOptions(steps=1, guidance_scale=7.5)
+    condition, away, noise = model.encode([PROMPT]), model.encode([""]), place.noise(1, *model.shape)
+    sample = model.sampling.sample
+    return lambda: sample(model.denoiser, noise, condition, away, options, []).std().item()
 
 
 def diffusers_sample(place: Place) -> Step:

@@ -12,7 +12,7 @@ from core.errors import UserError
 from core.io.command import run_app
 from core.io.pictures import read_image
 from core.io.presets import load_preset
-from video.model_reference import find_model
+from video.find_model import find_model
 from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
@@ -26,8 +26,12 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def gen_video(
-    prompt: Annotated[str | None, typer.Argument(help='What to draw, as in "a panda on a swing".')] = None,
-    prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt a line, instead.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help='What the clip shows, such as "a panda on a swing".')
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="A text file with one prompt per line, in place of PROMPT.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -46,24 +50,46 @@ def gen_video(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="How strongly to follow the prompt; 1: plainly.", show_default=PRESETS_OWN),
+        typer.Option(help="Classifier-free guidance scale; 1 disables guidance.", show_default=PRESETS_OWN),
     ] = None,
-    negative: Annotated[str | None, typer.Option(help="What to stay away from.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of the clip.", show_default=PRESETS_OWN)] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second.", show_default=PRESETS_OWN)] = None,
+    negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="ddim, ddpm, dpm-solver++, unipc, heun or euler.",
+            show_default="the preset's, or the model's own",
+        ),
+    ] = None,
+    eta: Annotated[
+        float | None, typer.Option(help="Noise of DDIM: 0 deterministic, 1 ancestral.", show_default="0")
+    ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Noise levels sigma/alpha, LOW HIGH, within which guidance is applied.", show_default="all"
+        ),
+    ] = None,
+    guidance_rescale: Annotated[
+        float | None,
+        typer.Option(help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default="0"),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames.", show_default=PRESETS_OWN)] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default=PRESETS_OWN)] = None,
     scale: Annotated[
         int | None,
-        typer.Option(help="Enlarge the finished frames so many times.", show_default=PRESETS_OWN),
+        typer.Option(help="Factor by which the finished frames are enlarged.", show_default=PRESETS_OWN),
     ] = None,
     resampling: Annotated[
-        str | None, typer.Option(help="How to enlarge: lanczos or nearest.", show_default=PRESETS_OWN)
+        str | None,
+        typer.Option(help="Resampling of the enlargement: lanczos or nearest.", show_default=PRESETS_OWN),
     ] = None,
     azimuth: Annotated[
         float | None,
-        typer.Option(help="Camera: degrees around the figure, 0 its front.", show_default=PRESETS_OWN),
+        typer.Option(help="Camera azimuth in degrees; 0 looks at the front.", show_default=PRESETS_OWN),
     ] = None,
     elevation: Annotated[
-        float | None, typer.Option(help="Camera: degrees above the horizon.", show_default=PRESETS_OWN)
+        float | None,
+        typer.Option(help="Camera elevation in degrees above the horizon.", show_default=PRESETS_OWN),
     ] = None,
     model: Annotated[
         str | None,
@@ -79,15 +105,19 @@ def gen_video(
         ),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="A picture to set in motion, as the first frame.")
+        Path | None, typer.Option(help="A picture to animate: it becomes the first frame.")
     ] = None,
     width: Annotated[
-        int | None, typer.Option(help="Pixels, where the model can.", show_default=MODELS_OWN)
+        int | None, typer.Option(help="Width in pixels, for checkpoints.", show_default=MODELS_OWN)
     ] = None,
-    height: Annotated[int | None, typer.Option(help="Likewise.", show_default=MODELS_OWN)] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height in pixels, for checkpoints.", show_default=MODELS_OWN)
+    ] = None,
     lora: Annotated[
         list[str] | None,
-        typer.Option(help="LoRA weights: folder, file or OWNER/NAME, with @SCALE perhaps; may be repeated."),
+        typer.Option(
+            help="LoRA weights: folder, file or OWNER/NAME, optionally with @SCALE; may be repeated."
+        ),
     ] = None,
     dtype: Annotated[
         str | None,
@@ -97,21 +127,25 @@ def gen_video(
     ] = None,
     offload: Annotated[
         str | None,
-        typer.Option(help="Keep weights off the GPU until their turn: model (part by part) or layers."),
+        typer.Option(
+            help="Keep weights in CPU memory until they are needed: model (part by part) or layers."
+        ),
     ] = None,
     tiling: Annotated[
         bool | None, typer.Option(help="Decode in overlapping tiles: less memory.", show_default=PRESETS_OWN)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Decode the latents that a failed run left, where there are any.")
+        bool, typer.Option("--resume", help="Decode the latents of a failed run, where there are any.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Go on even if the memory will not do.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory.")
+    ] = False,
     complete: Annotated[
         bool | None,
         typer.Option(
-            help="Say to the bundled model the color and the place that a prompt leaves open.",
-            show_default="of the bundled model",
+            help="Fill in the color and the place that a prompt leaves open.",
+            show_default="on for the bundled model",
         ),
     ] = None,
     preview: Annotated[
@@ -119,14 +153,14 @@ def gen_video(
         typer.Option(help="Keep a .preview.png up to date.", show_default="except with --offload"),
     ] = None,
 ) -> None:
-    """Draws a short clip of a sentence.
+    """Makes a short clip from a sentence.
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
-    wanted = read_prompts(prompt, prompts)
+    requested = read_prompts(prompt, prompts)
     options = _preset(preset) if preset else None
-    source = find_model(model or (options and options.model))
-    preset = preset or source.preset
+    reference = find_model(model or (options and options.model))
+    preset = preset or reference.preset
     options = (options or _preset(preset)).with_changes(
         model=model,
         motion=motion,
@@ -140,6 +174,10 @@ def gen_video(
         steps=steps,
         guidance=guidance,
         negative=negative,
+        sampler=sampler,
+        eta=eta,
+        guidance_interval=guidance_interval,
+        guidance_rescale=guidance_rescale,
         frames=frames,
         fps=fps,
         scale=scale,
@@ -147,14 +185,14 @@ def gen_video(
         azimuth=azimuth,
         elevation=elevation,
     )
-    source.check(options)
+    reference.check(options)
     if options.image:
         read_image(options.image)
-    if complete and not source.bundled:
-        raise UserError("--complete is for the bundled model: others draw prompts as they are.")
-    jobs = plan_clips(wanted, num, seed, out)
-    if source.bundled:
-        _say_what_is_unknown(wanted)
+    if complete and not reference.bundled:
+        raise UserError("--complete is for the bundled model: give it without --model.")
+    jobs = plan_clips(requested, num, seed, out)
+    if reference.bundled:
+        _warn_about_unknown_subjects(requested)
         if complete is not False:
             jobs = [_completed(job) for job in jobs]
 
@@ -163,7 +201,7 @@ def gen_video(
     generate(
         jobs,
         options,
-        reference=source,
+        reference=reference,
         device=device,
         preset=preset,
         preview=options.offload is None if preview is None else preview,
@@ -184,14 +222,14 @@ def _completed(job: ClipJob) -> ClipJob:
     return job if text == job.prompt else job._replace(completed=text)
 
 
-def _say_what_is_unknown(prompts: Sequence[str]) -> None:
+def _warn_about_unknown_subjects(prompts: Sequence[str]) -> None:
     from core.toybox.captions import SUBJECT_NAMES, known_subject
 
-    strangers = [prompt for prompt in prompts if known_subject(prompt) is None]
-    if strangers:
+    unknown = [prompt for prompt in prompts if known_subject(prompt) is None]
+    if unknown:
         print(
-            f"The bundled model knows no subject of: {'; '.join(strangers)}. It draws "
-            f"{', '.join(SUBJECT_NAMES)}; for others give your own video model's folder with --model.",
+            f"The bundled model knows no subject in: {'; '.join(unknown)}. It knows "
+            f"{', '.join(SUBJECT_NAMES)}; give another model with --model.",
             file=sys.stderr,
         )
 

@@ -1,6 +1,5 @@
 """What `gen-video` draws with: a clip model, whichever it is, and the model at rest that becomes one."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -9,12 +8,10 @@ import torch
 from torch import Tensor
 
 from core.io.pictures import read_image_cropped
-from core.samplers import SamplerState
+from core.sampling import StepCallback
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.video_model import VideoModel
-
-StepCallback = Callable[[SamplerState], None]
 
 
 class ClipModel(Protocol):
@@ -58,6 +55,10 @@ class NativeClipModel:
             steps=options.steps,
             guidance=options.guidance,
             negative=options.negative,
+            sampler=options.sampler,
+            eta=options.eta,
+            guidance_interval=options.guidance_interval,
+            guidance_rescale=options.guidance_rescale,
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,

@@ -1,4 +1,4 @@
-"""From jobs to files: sampling with progress and previews, then clips, contact sheets and records."""
+"""The work of the `gen-video` command: from jobs to files, with progress, previews and records."""
 
 import hashlib
 import time
@@ -7,29 +7,30 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.machine import describe_device, flop_counter, package_versions, pick_device
-from core.io.pictures import to_frames, upscale, write_clip
+from core.io.machine import flop_counter, pick_device
+from core.io.pictures import to_frames
+from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
 from core.samplers import SamplerState
 from video.clip_model import ClipModel
 from video.latent_cache import LatentCache
 from video.model_reference import ModelReference
 from video.options import ClipJob, ClipOptions
-from video.record import CheckpointRecord, RunRecord, Seconds, write_record
+from video.record import CheckpointRecord, Seconds, write_record
+from video.text_to_video import sample_clip
 
 PREVIEW_EVERY = 1.5  # s
-PREVIEW_REST = 10  # at the least, in times that the last one took
 
-# What may change between sampling and decoding.
-AFTERWARDS = {"model", "offload", "tiling", "scale", "resampling", "image"}
+# Options that may change between sampling and decoding.
+DECODING_OPTIONS = {"model", "offload", "tiling", "scale", "resampling", "image"}
 
 
-class ProgressCallback:
-    """What happens after each sampling step: progress, now and then a preview, once a count of arithmetic."""
+class SamplingMonitor:
+    """Called after each sampling step: progress, previews, arithmetic, and the last step's latents."""
 
     def __init__(
         self,
@@ -39,36 +40,33 @@ class ProgressCallback:
         decode: Callable[[Tensor], Tensor] | None,
         latents: LatentCache | None = None,
     ) -> None:
-        """decode: the model's, for previews; None: none are drawn. latents: what keeps the last step's x."""
+        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored."""
         self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
-        self.shown = time.perf_counter()
-        self.pause = PREVIEW_EVERY
+        self.preview_timer = PreviewTimer(PREVIEW_EVERY)
         self.counter = flop_counter()
         self.gflop: float | None = None
 
     def __call__(self, state: SamplerState) -> None:
         self.progress.advance(self.task)
-        # All steps do the same work, so the second one's count, taken between two calls, stands for each.
+        # All steps do the same work: the second one's count, taken between two calls, stands for each.
         if state.step == 2:
             self.counter.__exit__(None, None, None)
             self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
-        if self.decode and time.perf_counter() - self.shown > self.pause and state.step < state.steps:
-            self._show(self.decode, state.x0[:1])
+        if self.decode and self.preview_timer.due and state.step < state.steps:
+            self._write_preview(self.decode, state.x0[:1])
         if state.step == 1 and state.steps > 1:
             self.counter.__enter__()
         if self.latents and state.step == state.steps:
             self.latents.save(state.x)
 
-    def _show(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
-        began = time.perf_counter()
-        try:
-            (clip,) = decode(x0)
-        except RuntimeError:  # out of memory, say: sampling is worth more than its previews
-            self.decode = None
-            return
-        write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
-        self.shown = time.perf_counter()
-        self.pause = max(PREVIEW_EVERY, PREVIEW_REST * (self.shown - began))
+    def _write_preview(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
+        with self.preview_timer:
+            try:
+                (clip,) = decode(x0)
+            except RuntimeError:  # out of memory, for example: sampling goes on without previews
+                self.decode = None
+                return
+            write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
 
 
 def generate(
@@ -83,72 +81,65 @@ def generate(
     force: bool,
     start: float,
 ) -> None:
-    """Makes the clips one after another; each leaves its clip, sheet and record before the next begins.
+    """Makes the clips one after another; each writes clip, sheet and record before the next begins.
 
-    resume: decode the latents that a run has left instead of sampling, where there are any. force: load the
-    model even where memory will not do. start: `time.perf_counter()` when the process began.
+    resume: decode the latents of a failed run, where there are any, instead of sampling.
+    force: load the model even if the estimate exceeds the free memory.
+    start: `time.perf_counter()` when the process began.
+
     Raises UserError for a model or device that cannot be used, before any sampling.
     """
     chosen = pick_device(device)
     model = reference.open(options, chosen, force)
     load = time.perf_counter() - start
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     if isinstance(model.record, CheckpointRecord) and model.record.expected:
         cost = model.record.expected
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with make_progress(console) as progress:
         task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
             progress.update(task, description=job.clip.name)
-            latents = LatentCache(job.latents, _request(job, options, model)) if model.keeps_latents else None
-            watch = ProgressCallback(progress, task, job, model.preview_frames if preview else None, latents)
-            left = latents.load() if latents and resume else None
-            began = time.perf_counter()
+            cache = LatentCache(job.latents, _request(job, options, model)) if model.keeps_latents else None
+            monitor = SamplingMonitor(progress, task, job, model.preview_frames if preview else None, cache)
             try:
-                if left is None:
-                    clips = model.sample(job.text, job.seed, options, watch)
-                else:
-                    clips = model.decode(left)
+                clip = sample_clip(
+                    model,
+                    job,
+                    options,
+                    preset=preset,
+                    device=chosen,
+                    on_step=monitor,
+                    load_seconds=load,
+                    latents=cache.load() if cache and resume else None,
+                )
             except torch.OutOfMemoryError as error:
-                raise UserError(_out_of_memory(chosen, latents)) from error
+                raise UserError(_out_of_memory(chosen, cache)) from error
             except Exception:
-                if latents and latents.held:
-                    console.print(f"{job.latents} keeps what was sampled: --resume goes on from there.")
+                if cache and cache.held:
+                    console.print(f"The sampled latents are in {job.latents}: --resume decodes them.")
                 raise
             finally:
                 job.preview.unlink(missing_ok=True)
             sampled = time.perf_counter()
-
-            frames = to_frames(clips[0].float().cpu().numpy())
-            shown = upscale(frames, options.scale, options.resampling)
-            write_clip(job.clip, shown, options.fps)
-            write_sheet(job.sheet, frames, job.prompt)
-            if latents:
-                latents.drop()
+            files = clip.write_files(job)
+            if cache:
+                cache.drop()
             written = time.perf_counter()
-            record = RunRecord(
-                prompt=job.prompt,
-                completed=job.completed,
-                seed=job.seed,
-                options=options,
-                preset=preset,
-                model=model.record,
-                device=describe_device(chosen),
-                versions=package_versions(),
-                size=(shown.shape[2], shown.shape[1]),
-                seconds=Seconds(
-                    load=load, sample=sampled - began, write=written - sampled, since_start=written - start
-                ),
-                gflop=watch.gflop,
-                files=[job.clip.name, job.sheet.name],
+            seconds = Seconds(
+                load=load,
+                sample=clip.record.seconds.sample,
+                write=written - sampled,
+                since_start=written - start,
             )
+            update = {"seconds": seconds, "gflop": monitor.gflop, "files": [file.name for file in files]}
+            record = clip.record.model_copy(update=update)
             write_record(job.record, record)
             width, height = record.size
             console.print(
-                f"{job.clip}: {len(frames)} frames, {options.fps:g} a second, {width}x{height}, "
-                f"seed {job.seed}, sampled in {sampled - began:.1f} s"
+                f"{job.clip}: {len(clip.frames)} frames, {options.fps:g} a second, {width}x{height}, "
+                f"seed {job.seed}, sampled in {seconds.sample:.1f} s"
                 + (f", drawn as: {job.completed}" if job.completed else ""),
                 highlight=False,
             )
@@ -156,10 +147,10 @@ def generate(
 
 def _request(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
     """What the latents of a job depend on, as JSON values."""
-    said = options.model_dump(mode="json", exclude=AFTERWARDS)
+    sampling = options.model_dump(mode="json", exclude=DECODING_OPTIONS)
     image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
     weights = model.record.model_dump(mode="json", include={"sha256", "pipeline", "dtype"})
-    return said | weights | {"prompt": job.text, "seed": job.seed, "image": image}
+    return sampling | weights | {"prompt": job.text, "seed": job.seed, "image": image}
 
 
 def _duration(seconds: float) -> str:
@@ -169,8 +160,8 @@ def _duration(seconds: float) -> str:
     return f"{max(1, seconds):.0f} s"
 
 
-def _out_of_memory(device: torch.device, latents: LatentCache | None) -> str:
+def _out_of_memory(device: torch.device, cache: LatentCache | None) -> str:
     advice = "give fewer --frames, a smaller size, --tiling or --offload"
-    if latents and latents.held:
-        advice = f"what was sampled is kept in {latents.path}, to be decoded by --resume with --tiling"
-    return f"The memory of {device} did not do: {advice}."
+    if cache and cache.held:
+        advice = f"the sampled latents are in {cache.path}, and --resume with --tiling decodes them"
+    return f"Out of memory on {device}: {advice}."

@@ -1,4 +1,4 @@
-"""Models at rest: which one is asked for, and what it cannot do, before anything heavy is imported."""
+"""References to models whose weights are not loaded yet. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ BUNDLED_MODEL = BUNDLED / "video"
 
 
 class ModelReference(Protocol):
-    """A model that gen-video can draw with, before its weights are read."""
+    """A reference to a clip model whose weights are not loaded yet."""
 
-    preset: str  # of configs/gen-video, that fits it
+    preset: str  # the name in configs/gen-video that fits the model
     bundled: bool
 
     def check(self, options: ClipOptions) -> None:
-        """Raises UserError, one sentence, for the first option that this model cannot honour."""
+        """Raises UserError for the first option that this model cannot apply."""
         ...
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        """The loaded model. force: even where memory will not do.
+        """Loads the model. force: even if the estimate exceeds the free memory.
 
-        Raises UserError for weights that are missing or damaged, and where memory will not do.
+        Raises UserError for weights that are missing or damaged, and for too little memory.
         """
         ...
 
 
 class NativeModelReference:
-    """A folder with a video model of our own."""
+    """A folder with a video model in this project's format."""
 
     preset = "standard"
 
@@ -62,20 +62,3 @@ REFUSED = {
     "width": "its clips have one size, see --scale",
     "height": "its clips have one size, see --scale",
 }
-
-
-def find_model(model: str | None) -> ModelReference:
-    """The source that --model names: a folder of our own or of diffusers, or a name of the hub.
-
-    None is the bundled model; of an id only the configs are fetched here. Raises UserError for what is no
-    model to draw clips with.
-    """
-    if model is None:
-        return NativeModelReference(BUNDLED_MODEL)
-    from core.pretrained.hub import INDEX, is_hub_name
-
-    if not is_hub_name(model) and not (Path(model) / INDEX).exists():
-        return NativeModelReference(Path(model))  # which says what is wrong with it when it is opened
-    from video.pipelines.checkpoint_reference import checkpoint_reference
-
-    return checkpoint_reference(model)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
+from core.sampling_options import SamplerName, SamplingOptions
 
 
 class ClipOptions(BaseModel):
@@ -31,6 +32,10 @@ class ClipOptions(BaseModel):
     steps: int = Field(ge=1, le=1000)
     guidance: float = Field(ge=0, le=100)  # diffusers' scale: 1 is none
     negative: str = ""
+    sampler: SamplerName | None = None  # None: the model's own
+    eta: float = Field(0.0, ge=0, le=1)  # noise of DDIM: 0 deterministic, 1 ancestral
+    guidance_interval: tuple[float, float] | None = None  # noise levels sigma / alpha with guidance
+    guidance_rescale: float = Field(0.0, ge=0, le=1)  # brings back the deviation of the unguided x0
     image: Path | None = None  # the first frame
     frames: int = Field(ge=1, le=1024)
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
@@ -52,16 +57,28 @@ class ClipOptions(BaseModel):
             raise UserError(
                 f"{flag(str(name))} cannot be {given[str(name)]!r}: {first['msg'].lower()}."
             ) from error
+        changed.sampling()
         if (changed.azimuth is None) != (changed.elevation is None):
             raise UserError("A camera needs both --azimuth and --elevation: give both or neither.")
         if (changed.width is None) != (changed.height is None):
             raise UserError("A size needs both --width and --height: give both or neither.")
         return changed
 
+    def sampling(self) -> SamplingOptions:
+        """How the clip is sampled. Raises UserError for options that exclude each other."""
+        return SamplingOptions(
+            self.steps,
+            self.guidance,
+            self.sampler,
+            self.eta,
+            self.guidance_interval,
+            self.guidance_rescale,
+        )
+
 
 def flag(name: str) -> str:
     """The command's option of that name."""
-    return f"--{name}"
+    return f"--{name.replace('_', '-')}"
 
 
 def refuse_options(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:

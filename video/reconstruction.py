@@ -7,6 +7,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.parameterization import Parameterization
 from core.guidance.base import GuidableDenoiser, Guidance
+from core.sampling import Constraint
 
 
 class ReconstructionGuidance(Guidance):
@@ -59,3 +60,13 @@ class ReconstructionGuidance(Guidance):
             error = (known - plain.x0[:, :, : known.shape[2]]).square().sum()
             (gradient,) = torch.autograd.grad(error, x)
         return Prediction(*(None if part is None else part.detach() for part in plain)), gradient  # pyright: ignore
+
+
+def continue_from(known: Tensor, scale: float) -> Constraint:
+    """The sampling constraint that clips begin with known frames, by `ReconstructionGuidance`."""
+
+    def constrain(denoiser: GuidableDenoiser, noise: Tensor, t: float) -> tuple[GuidableDenoiser, Tensor]:
+        guided = ReconstructionGuidance(denoiser, known, scale)
+        return guided, guided.begin(noise, t)
+
+    return constrain

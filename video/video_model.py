@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,23 @@ from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.guidance import ClassifierFreeGuidance
 from core.io.presets import validate
 from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder
 from core.models.image_model import (
     FIRST_STAGE_PREFIX,
     ImageModelConfig,
-    StepCallback,
-    check_guidance_scale,
     decode_latents,
     first_stage_state,
-    last_sample,
-    make_generators,
     split_first_stage,
 )
 from core.models.text_encoder import TextEncoder
-from core.samplers import ddim, noise_like
+from core.samplers import noise_like
+from core.sampling import StepCallback, make_generators, sample_latents
+from core.sampling_options import SamplerName, SamplingOptions
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
-from video.reconstruction import ReconstructionGuidance
+from video.reconstruction import continue_from
 
 
 class VideoModelConfig(BaseModel):
@@ -107,24 +104,30 @@ class VideoModel:
         noise_share: float | None = None,
         image: Tensor | None = None,
         image_scale: float = 3.0,
+        sampler: SamplerName | None = None,
+        eta: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float = 0.0,
         on_step: StepCallback | None = None,
     ) -> Tensor:
-        """Clips (B,3,frames,size,size) in [-1, 1] of B prompts, by DDIM.
+        """Clips (B,3,frames,size,size) in [-1, 1] of B prompts.
 
-        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
-        seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
-        azimuth, elevation (degrees), shadow: the same in all frames, scalars or (B,); None is "not said".
-        phase: where in the action's loop the first frame is, in [0, 1); each next is 1/loop further. None:
-            not said.
-        noise_share: of the initial noise's variance, in [0, 1), common to all frames; default the model's.
-        image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; the others are led to go on from it by
-            `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
-        on_step: called after every step; what it is told of are pixels or latents, for `decode`.
+        steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
+        negative: the negative prompt.
+        seeds: one per clip, 0, 1, ... unless given; a clip depends on its own seed only.
+        azimuth, elevation (degrees), shadow: the same in all frames, scalars or (B,); None: not given.
+        phase: of the first frame in the action's loop, in [0, 1); each later frame is 1/loop further. None:
+            not given.
+        noise_share: share of the initial noise's variance that all frames have in common, in [0, 1); the
+            model's unless given.
+        image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
+            `image_scale` makes the others continue it, which takes about three times as long.
+        on_step: called after every step; its states hold pixels or latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible frames, steps, guidance, share, seeds or images.
+        Raises UserError for empty prompts and impossible frames, options, shares, seeds or images.
         """
         self.config.image.check_guidance(guidance, negative)
-        check_guidance_scale(guidance)
+        options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
         share = self.config.noise_share if noise_share is None else noise_share
@@ -135,21 +138,21 @@ class VideoModel:
         generators = make_generators(prompts, seeds)
         common = noise_like((count, channels, 1, height, width), generators)
         own = noise_like((count, channels, frames, height, width), generators)
-        said = clip_attributes(
+        noise = mixed_noise(common, own, share).to(self.device)
+        attributes = clip_attributes(
             count, frames, 1 / self.config.loop, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
         )
-        condition = Condition(*self.text(prompts), said.to(self.device))
+        condition = Condition(*self.text(prompts), attributes.to(self.device))
         away = Condition(*self.text([negative]), encode_attributes(1).to(self.device))
-        noise = mixed_noise(common, own, share).to(self.device)
-        guided = ClassifierFreeGuidance(self.denoiser, guidance, away)
-        if image is not None:
-            guided = ReconstructionGuidance(guided, self._first_frame(image, count), image_scale)
-            noise = guided.begin(noise, self.denoiser.schedule.sampling_timesteps(steps)[0])
-        return self.decode(last_sample(ddim(guided, noise, condition, steps=steps), on_step))
+        constrain = None if image is None else continue_from(self._first_frame(image, count), image_scale)
+        x = sample_latents(
+            self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
+        )
+        return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Clips (B,3,F,size,size) in [-1, 1] of what the network denoises, (B,C,F,h,w); without gradient."""
-        return decode_latents(x, self.first_stage)
+        """Clips (B,3,F,size,size) in [-1, 1] of denoised x (B,C,F,h,w); without gradient."""
+        return frame_by_frame(lambda frames: decode_latents(frames, self.first_stage), x)
 
     @torch.no_grad()
     def _first_frame(self, image: Tensor, count: int) -> Tensor:
@@ -216,6 +219,12 @@ def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name if name.startswith(FIRST_STAGE_PREFIX) else f"image.{name}": t for name, t in tensors.items()
     }
+
+
+def frame_by_frame(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """A function of images (N,C,H,W) applied to all frames of clips (B,C,F,H,W)."""
+    frames = function(clips.transpose(1, 2).flatten(0, 1))
+    return frames.unflatten(0, (len(clips), -1)).transpose(1, 2)
 
 
 def clip_attributes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,15 +16,14 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from core.guidance import ClassifierFreeGuidance
 from core.io.presets import validate
 from core.io.weights import CONFIG, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNet, UNetConfig
-from core.samplers import SamplerState, ddim, noise_like
-
-StepCallback = Callable[[SamplerState], None]
+from core.samplers import noise_like
+from core.sampling import StepCallback, make_generators, sample_latents
+from core.sampling_options import SamplerName, SamplingOptions
 
 
 class FirstStage(Protocol):
@@ -192,25 +191,32 @@ class ImageModel:
         elevation: Tensor | float | None = None,
         phase: Tensor | float | None = None,
         shadow: Tensor | bool | None = None,
+        sampler: SamplerName | None = None,
+        eta: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float = 0.0,
         on_step: StepCallback | None = None,
     ) -> Tensor:
-        """Images (B,3,size,size) in [-1, 1] of B prompts, by DDIM.
+        """Images (B,3,size,size) in [-1, 1] of B prompts.
 
-        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
-        seeds: one an image, 0, 1, ... unless given; an image depends on its own only.
-        azimuth, elevation, phase, shadow: as in `core.attributes.attributes`, degrees and [0, 1).
-        on_step: called after every step; what it is told of are pixels or latents, for `decode`.
+        steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
+        negative: the negative prompt.
+        seeds: one per image, 0, 1, ... unless given; an image depends on its own seed only.
+        azimuth, elevation, phase, shadow: as in `core.attributes.encode_attributes`, degrees and [0, 1).
+        on_step: called after every step; its states hold pixels or latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible steps, guidance or seeds.
+        Raises UserError for empty prompts and impossible options or seeds.
         """
         self.config.check_guidance(guidance, negative)
+        options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
-        said = encode_attributes(
+        attributes = encode_attributes(
             len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow
         )
-        condition, away = self.encode(prompts, said), self.encode([negative])
-        return self.decode(sample_latents(self.denoiser, noise, condition, away, steps, guidance, on_step))
+        condition, away = self.encode(prompts, attributes), self.encode([negative])
+        x = sample_latents(self.denoiser, noise, condition, away, options, generators, on_step=on_step)
+        return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of what the network denoises, (B,C,h,w); without gradient."""
@@ -260,54 +266,5 @@ def split_first_stage(
 
 @torch.no_grad()
 def decode_latents(x: Tensor, first_stage: FirstStage | None) -> Tensor:
-    """Images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
-    if first_stage and x.ndim == 5:
-        frames = first_stage.decode(x.transpose(1, 2).flatten(0, 1))
-        x = frames.unflatten(0, (len(x), -1)).transpose(1, 2)
-    elif first_stage:
-        x = first_stage.decode(x)
-    return x.clamp(-1, 1)
-
-
-def make_generators(prompts: Sequence[str], seeds: Sequence[int] | None) -> list[torch.Generator]:
-    """A CPU generator a prompt, so that a seed gives the same noise on every device.
-
-    Raises UserError for empty prompts and seeds that are too few or out of range.
-    """
-    seeds = range(len(prompts)) if seeds is None else seeds
-    if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise UserError("The prompt is empty.")
-    if len(seeds) != len(prompts):
-        raise UserError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}.")
-    if not all(0 <= seed < 2**63 for seed in seeds):
-        raise UserError("A seed must be a whole number from 0 to 2^63 - 1.")
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def check_guidance_scale(guidance: float) -> None:
-    """Raises UserError for scales of guidance that make no sense."""
-    if not 0 <= guidance <= 100:
-        raise UserError(f"The guidance scale must be from 0 to 100, not {guidance}.")
-
-
-def sample_latents(
-    denoiser: Denoiser,
-    noise: Tensor,
-    condition: Condition,
-    negative: Condition,
-    steps: int,
-    guidance: float,
-    on_step: StepCallback | None = None,
-) -> Tensor:
-    """DDIM from `noise` (B,...) with classifier-free guidance; the result like the noise, not clamped."""
-    check_guidance_scale(guidance)
-    guided = ClassifierFreeGuidance(denoiser, guidance, negative)
-    return last_sample(ddim(guided, noise, condition, steps=steps), on_step)
-
-
-def last_sample(states: Iterator[SamplerState], on_step: StepCallback | None = None) -> Tensor:
-    """What a sampler ends with; on_step is told of every step."""
-    for state in states:
-        if on_step:
-            on_step(state)
-    return state.x  # pyright: ignore[reportPossiblyUnbound]: samplers refuse to take no step
+    """Images (B,3,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
+    return (first_stage.decode(x) if first_stage else x).clamp(-1, 1)

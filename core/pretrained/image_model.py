@@ -13,15 +13,8 @@ from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.guidance import ClassifierFreeGuidance
 from core.io.machine import default_dtype
-from core.models.image_model import (
-    ImageModel,
-    StepCallback,
-    check_guidance_scale,
-    decode_latents,
-    make_generators,
-)
+from core.models.image_model import ImageModel, decode_latents
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import (
@@ -38,6 +31,8 @@ from core.pretrained.quiet import quiet
 from core.pretrained.sampling import CheckpointSampler
 from core.pretrained.text import CheckpointTextEncoder, CLIPTextEncoder, DualCLIPTextEncoder, T5TextEncoder
 from core.samplers import noise_like
+from core.sampling import StepCallback, make_generators
+from core.sampling_options import SamplerName, SamplingOptions
 
 STABLE_DIFFUSION, SDXL, DEEPFLOYD = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "IFPipeline"
 
@@ -158,26 +153,26 @@ class PretrainedImageModel:
         guidance: float = 7.5,
         negative: str = "",
         seeds: Sequence[int] | None = None,
+        sampler: SamplerName | None = None,
+        eta: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float = 0.0,
         on_step: StepCallback | None = None,
     ) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of B prompts, along the timesteps of the checkpoint's scheduler.
 
-        guidance: the scale of `ClassifierFreeGuidance`: 1 is none, as turbo models want it.
-        The rest is as in `ImageModel.sample`.
+        guidance: the guidance scale; 1, no guidance, is what turbo models take.
+        sampler: the checkpoint's own unless given. The rest is as in `ImageModel.sample`.
         """
-        check_guidance_scale(guidance)
+        options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.shape), generators).to(self.device)
-        guided = ClassifierFreeGuidance(self.denoiser, guidance, self.encode([negative]))
-        x = noise
-        for state in self.sampling.sample(guided, noise, self.encode(prompts), steps, generators):
-            x = state.x
-            if on_step:
-                on_step(state)
+        condition, away = self.encode(prompts), self.encode([negative])
+        x = self.sampling.sample(self.denoiser, noise, condition, away, options, generators, on_step=on_step)
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Images (B,3,H,W) in [-1, 1] of what the network denoises, or clips of (B,C,F,h,w); no gradient."""
+        """Images (B,3,H,W) in [-1, 1] of denoised x (B,C,h,w); without gradient."""
         if self._offloaded:
             self._offloaded.offload()
         return decode_latents(x, self.first_stage)

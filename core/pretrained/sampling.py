@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.diffusion.timestep_spacing import Spacing
 from core.errors import UserError
-from core.guidance import DynamicThresholding, GuidableDenoiser
-from core.samplers import SamplerState, ddim, ddpm
+from core.guidance import GuidableDenoiser
 from core.samplers.ddpm import Variance
+from core.sampling import Constraint, StepCallback, sample_latents
+from core.sampling_options import SamplingOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,19 +80,37 @@ class CheckpointSampler:
 
     def sample(
         self,
-        guided: GuidableDenoiser,
-        x: Tensor,
+        denoiser: GuidableDenoiser,
+        noise: Tensor,
         condition: Condition,
-        steps: int,
-        generators: Sequence[torch.Generator] | None = None,
-    ) -> Iterator[SamplerState]:
-        """Samples from noise x (B,C,h,w); generators: one a sample, for ancestral sampling."""
-        if self.thresholding:
-            guided = DynamicThresholding(guided, *self.thresholding)
-        path = self.timesteps(steps)
-        if self.variance:
-            return ddpm(guided, x, condition, timesteps=path, variance=self.variance, generators=generators)
-        return ddim(guided, x, condition, timesteps=path, end=self.end)
+        negative: Condition,
+        options: SamplingOptions,
+        generators: Sequence[torch.Generator],
+        *,
+        on_step: StepCallback | None = None,
+        constrain: Constraint | None = None,
+    ) -> Tensor:
+        """The result of sampling from noise (B,C,...) along the checkpoint's timesteps, not clamped.
+
+        options: without a sampler it is the checkpoint's own. The rest is as in `sample_latents`.
+        """
+        if self.variance and options.sampler is None:
+            options = replace(options, sampler="ddpm")
+        return sample_latents(
+            denoiser,
+            noise,
+            condition,
+            negative,
+            options,
+            generators,
+            on_step=on_step,
+            constrain=constrain,
+            timesteps=self.timesteps(options.steps),
+            # Ending a little before clean data would leave noise in known frames.
+            end=-1 if constrain else self.end,
+            variance=self.variance or "fixed_small",
+            thresholding=self.thresholding,
+        )
 
 
 def _schedule(config: Mapping[str, Any], name: str) -> NoiseSchedule:

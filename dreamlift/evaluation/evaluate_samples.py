@@ -17,7 +17,8 @@ from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
 from core.io.weights import load_folder
-from core.models.image_model import ImageModel, StepCallback
+from core.models.image_model import ImageModel
+from core.sampling import StepCallback
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.judge import LABELS, Judge
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit

@@ -164,16 +164,16 @@ def test_means_and_deviations_of_latents_are_undone(tmp_path):
 
 def test_few_pictures_pass_the_autoencoder_at_once(sd_eps, monkeypatch):
     model = load_image_model(sd_eps)
-    clip = torch.randn(1, 4, 5, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole, seen = model.decode(clip), []
+    latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole, seen = model.decode(latents), []
     monkeypatch.setattr(first_stage, "PIXELS_AT_ONCE", 2 * 64 * 64)
     decode = model.first_stage.vae.decode
     monkeypatch.setattr(model.first_stage.vae, "decode", lambda z: seen.append(len(z)) or decode(z))
-    parts = model.decode(clip)
-    assert seen == [2, 2, 1] and parts.shape == (1, 3, 5, 64, 64)
+    parts = model.decode(latents)
+    assert seen == [2, 2, 1] and parts.shape == (5, 3, 64, 64)
     torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
     monkeypatch.setattr(first_stage, "PIXELS_AT_ONCE", 100)  # never fewer than one
-    torch.testing.assert_close(model.decode(clip), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.decode(latents), whole, atol=1e-5, rtol=0)
 
 
 def test_half_precision_weights_give_nearly_the_same(sd_eps):

@@ -15,14 +15,16 @@ import torch
 from PIL import Image
 from rich.progress import Progress
 
+import core.sampling
 import video.generate
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.io.machine import flop_counter
 from core.io.pictures import to_frames
+from core.io.progress import PreviewTimer
 from core.samplers import SamplerState
-from video.cli import _say_what_is_unknown, main
-from video.generate import ProgressCallback
+from video.cli import _warn_about_unknown_subjects, main
+from video.generate import SamplingMonitor
 from video.options import ClipJob
 from video.record import RunRecord
 from video.video_model import VideoModel, clip_attributes
@@ -59,7 +61,12 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--out", "/dev/null/fox.mp4"], "Cannot write into the folder /dev/null"),
         (["a fox", "--preset", "best"], "There is no preset 'gen-video/best'; there are animatediff, "),
         (["a fox", "--preset", "mine.yaml"], "Cannot read the preset mine.yaml: No such file"),
-        (["a fox", "--sampler", "x"], "No such option"),
+        (["a fox", "--sampler", "x"], "--sampler cannot be 'x': input should be 'ddim', 'ddpm', "),
+        (["a fox", "--sampler", "heun", "--eta", "1"], "eta is an option of the sampler ddim"),
+        (["a fox", "--eta", "2"], "--eta cannot be 2.0"),
+        (["a fox", "--guidance-interval", "5", "1"], "needs 0 <= low < high, not 5 and 1."),
+        (["a fox", "--guidance", "1", "--guidance-rescale", "0.5"], "rescale needs guidance"),
+        (["a fox", "--no-such-option"], "No such option"),
         (["a fox", "--device", "abacus", "--model", "m"], "There is no device 'abacus' here"),
         (["a fox", "--model", "nowhere"], "There is no model in nowhere"),
     ],
@@ -183,10 +190,10 @@ def test_previews_show_the_guess_while_it_improves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
-    monkeypatch.setattr(video.generate, "PREVIEW_REST", 0)
+    monkeypatch.setattr(PreviewTimer.__init__, "__defaults__", (0.0,))
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = ProgressCallback(progress, progress.add_task("", total=3), job, decode=torch.neg)
+    watch = SamplingMonitor(progress, progress.add_task("", total=3), job, decode=torch.neg)
     seen = []
     for step, level in ((1, -0.5), (2, 0.5)):
         clip = torch.full((1, 3, 4, 16, 16), level)
@@ -209,7 +216,7 @@ def test_previews_take_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.M
     drawn: list[int] = []
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = ProgressCallback(progress, progress.add_task("", total=20), job, decode=slow)
+    watch = SamplingMonitor(progress, progress.add_task("", total=20), job, decode=slow)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 21):
         now += 3.0
@@ -227,7 +234,7 @@ def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pyt
 
     progress = Progress(disable=True)
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
-    watch = ProgressCallback(progress, progress.add_task("", total=5), job, decode=fail)
+    watch = SamplingMonitor(progress, progress.add_task("", total=5), job, decode=fail)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 6):
         watch(SamplerState(clip, clip, step, 5, 0))
@@ -253,9 +260,38 @@ def test_a_picture_is_the_first_frame_of_the_clip(
 
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:
-    _say_what_is_unknown(["a panda on a swing", "a purple toaster"])
+    _warn_about_unknown_subjects(["a panda on a swing", "a purple toaster"])
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "a purple toaster" in said and "on a swing" not in said
     assert "panda, " in said and "--model" in said
-    _say_what_is_unknown(["two pandas on a swing"])
+    _warn_about_unknown_subjects(["two pandas on a swing"])
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    {"ddim": "ddim", "ddpm": "ddpm", "dpm-solver++": "dpm_solver", "unipc": "unipc", "heun": "heun"}.items(),
+)
+def test_each_sampler_of_the_command_is_the_one_named(
+    name: str, function: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    for each in ("ddim", "ddpm", "dpm_solver", "unipc", "heun"):
+        original = getattr(core.sampling, each)
+        monkeypatch.setattr(
+            core.sampling, each, lambda *a, f=each, o=original, **k: called.append(f) or o(*a, **k)
+        )
+    options = ["--steps", "2", "--frames", "2", "--scale", "1", "--device", "cpu", "--no-preview"]
+    arguments = ["gen-video", "a fox", "--model", str(tiny_model), "--sampler", name, *options]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path / "fox.gif")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0 and called == [function]
+    record = RunRecord.model_validate_json((tmp_path / "fox.json").read_text())
+    assert record.options.sampler == name
+
+
+def test_a_sampler_that_the_model_cannot_use_is_refused(command: Command, tiny_model: Path) -> None:
+    result = command("gen-video", "a fox", "--model", tiny_model, "--sampler", "euler", "--steps", 2)
+    assert result.returncode == 2 and "needs a flow schedule" in result.stderr
+    assert result.stderr.count("\n") == 1

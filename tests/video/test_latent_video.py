@@ -12,7 +12,7 @@ from core.models.image_model import ImageModel, ImageModelConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import SamplerState
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_model import VideoModel, VideoModelConfig, frame_by_frame
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 NETWORK = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))
@@ -64,3 +64,12 @@ def test_a_folder_brings_the_first_stage_or_finds_it_in_its_base(
 def test_a_model_without_the_first_stage_of_its_config(image: ImageModel) -> None:
     with pytest.raises(ValueError, match="not the one of the config"):
         VideoModel(CONFIG, CONFIG.inflate(image.denoiser), image.text)
+
+
+def test_frame_by_frame_calls_the_function_once_with_every_frame_in_order() -> None:
+    clips = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(2, 1, 3, 2, 2)
+    seen = []
+    doubled = frame_by_frame(lambda frames: seen.append(frames) or 2 * frames.repeat(1, 3, 1, 1), clips)
+    assert len(seen) == 1 and torch.equal(seen[0][:, 0].flatten(), clips.flatten())
+    assert doubled.shape == (2, 3, 3, 2, 2)
+    assert torch.equal(doubled[1, 2, 1], 2 * clips[1, 0, 1])

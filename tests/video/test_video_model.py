@@ -10,10 +10,12 @@ from torch import nn
 
 from core.attributes import CAMERA, PHASE, encode_attributes
 from core.errors import UserError
-from core.models.image_model import ImageModel, ImageModelConfig, sample_latents
+from core.models.image_model import ImageModel, ImageModelConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import noise_like
+from core.sampling import sample_latents
+from core.sampling_options import SamplingOptions
 from video.video_model import VideoModel, VideoModelConfig, clip_attributes, mixed_noise
 
 IMAGE = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))
@@ -56,7 +58,8 @@ def test_untrained_it_draws_each_frame_as_the_image_model_does(image: ImageModel
     noise = (0.3**0.5 * common + 0.7**0.5 * own)[0].transpose(0, 1)
     said = encode_attributes(frames, phase=0.25 + torch.arange(frames) / 16)
     condition = image.encode([prompt] * frames, said)
-    expected = sample_latents(image.denoiser, noise, condition, image.encode([""]), steps=3, guidance=2.0)
+    options = SamplingOptions(steps=3, guidance_scale=2.0)
+    expected = sample_latents(image.denoiser, noise, condition, image.encode([""]), options, [])
     torch.testing.assert_close(clip[0].transpose(0, 1), expected, rtol=0, atol=1e-4)
 
 

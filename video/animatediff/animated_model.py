@@ -9,8 +9,9 @@ from torch import Tensor
 
 from core.pretrained.hub import checkpoint_kind
 from core.pretrained.quiet import quieten
+from core.sampling import StepCallback
 from video.animatediff.motion_model import MotionModel, load_motion_model
-from video.clip_model import StepCallback, first_frame
+from video.clip_model import first_frame
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.load import lora_digests, precision
@@ -37,6 +38,10 @@ class AnimateDiffClipModel:
             steps=options.steps,
             guidance=options.guidance,
             negative=options.negative,
+            sampler=options.sampler,
+            eta=options.eta,
+            guidance_interval=options.guidance_interval,
+            guidance_rescale=options.guidance_rescale,
             seeds=[seed],
             size=(height, width),
             image=first_frame(options.image, width, height) if options.image else None,

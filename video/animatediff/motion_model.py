@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,20 +10,21 @@ from torch import Tensor
 
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.guidance import ClassifierFreeGuidance
-from core.models.image_model import StepCallback, check_guidance_scale, last_sample, make_generators
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import resolve_checkpoint
 from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageModel, load_image_model
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.sampling import CheckpointSampler
 from core.samplers import noise_like
+from core.sampling import StepCallback, make_generators
+from core.sampling_options import SamplerName, SamplingOptions
 from video.animatediff.inflated_unet import InflatedUNet, fresh_config
 from video.animatediff.motion_format import MotionFile, read_motion, write_motion
 from video.animatediff.motion_layers import MotionLayers
 from video.animatediff.motion_lora import add_motion_lora, is_motion_lora
 from video.nn.windows import OverlappingWindows
-from video.reconstruction import ReconstructionGuidance
+from video.reconstruction import continue_from
+from video.video_model import frame_by_frame
 
 NONE = "none"  # in place of a motion adapter: fresh layers, every frame an image of its own
 
@@ -70,45 +70,47 @@ class MotionModel:
         size: tuple[int, int] | None = None,
         image: Tensor | None = None,
         image_scale: float = 3.0,
+        sampler: SamplerName | None = None,
+        eta: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float = 0.0,
         on_step: StepCallback | None = None,
     ) -> Tensor:
-        """Clips (B,3,frames,height,width) in [-1, 1] of B prompts, by DDIM.
+        """Clips (B,3,frames,height,width) in [-1, 1] of B prompts.
 
-        frames: more than the adapter sees at once are drawn in overlapping windows, each frame with noise of
-            its own.
-        guidance: the scale of `ClassifierFreeGuidance`, 1 for none; negative: what it leads away from.
-        seeds: one a clip, 0, 1, ... unless given; a clip depends on its own only.
+        frames: more than the adapter was trained for are sampled in overlapping windows, each frame with
+            noise of its own.
+        steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
+        negative: the negative prompt.
+        seeds: one per clip, 0, 1, ... unless given; a clip depends on its own seed only.
         size: (height, width) in pixels; that of the checkpoint's training unless given.
-        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; the others are led to go on from it
-            by `ReconstructionGuidance` of scale `image_scale`, which takes about three times as long.
-        on_step: called after every step; what it is told of are latents, for `decode`.
+        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
+            `image_scale` makes the others continue it, which takes about three times as long.
+        on_step: called after every step; its states hold latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible frames, steps, guidance, seeds, sizes or images.
+        Raises UserError for empty prompts and impossible frames, options, seeds, sizes or images.
         """
-        check_guidance_scale(guidance)
+        options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
         generators = make_generators(prompts, seeds)
         channels, height, width = self._latent_shape(size)
         noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
-        guided = ClassifierFreeGuidance(self.denoiser, guidance, self.image.encode([negative]))
-        sampling = self.sampling
-        if image is not None:
-            guided = ReconstructionGuidance(guided, self._first_frame(image, noise), image_scale)
-            noise = guided.begin(noise, sampling.timesteps(steps)[0])
-            sampling = replace(sampling, end=-1)  # not a little before, which would leave noise in the image
-        states = sampling.sample(guided, noise, self.image.encode(prompts), steps)
-        return self.decode(last_sample(states, on_step))
+        condition, away = self.image.encode(prompts), self.image.encode([negative])
+        constrain = None if image is None else continue_from(self._first_frame(image, noise), image_scale)
+        x = self.sampling.sample(
+            self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
+        )
+        return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of latents (B,C,F,h,w), a few frames at a time; without gradient."""
-        return self.image.decode(x)
+        return frame_by_frame(self.image.decode, x)
 
     @torch.no_grad()
     def encode(self, clips: Tensor) -> Tensor:
         """The latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], for `decode`; without gradient."""
-        latents = self._first_stage.to_latents(clips.transpose(1, 2).flatten(0, 1))
-        return latents.unflatten(0, (len(clips), -1)).transpose(1, 2)
+        return frame_by_frame(self._first_stage.to_latents, clips)
 
     def save_motion(self, folder: Path) -> None:
         """Writes the motion layers as a folder that diffusers' `MotionAdapter.from_pretrained` reads."""

@@ -11,6 +11,7 @@ from video.options import ClipOptions, refuse_options
 ANIMATEDIFF = "AnimateDiff"  # the family of image models that a motion adapter moves
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it moves by itself, and motion adapters are for image models"
+OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,15 @@ def find_family(folder: Path) -> Family | None:
     return None
 
 
-REFUSED = {"motion": NO_MOTION, "azimuth": NO_CAMERA, "elevation": NO_CAMERA}
+REFUSED = {
+    "motion": NO_MOTION,
+    "azimuth": NO_CAMERA,
+    "elevation": NO_CAMERA,
+    "sampler": OWN_SCHEDULER,
+    "eta": OWN_SCHEDULER,
+    "guidance_interval": OWN_SCHEDULER,
+    "guidance_rescale": OWN_SCHEDULER,
+}
 
 
 def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.io.pictures import read_image_cropped
 from core.samplers import SamplerState
-from video.clip_model import StepCallback
+from core.sampling import StepCallback
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.x0_estimate import X0Estimator

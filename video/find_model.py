@@ -1,0 +1,23 @@
+"""Which model `gen-video --model` names."""
+
+from pathlib import Path
+
+from video.model_reference import BUNDLED_MODEL, ModelReference, NativeModelReference
+
+
+def find_model(model: str | None) -> ModelReference:
+    """The model of a name: a folder of this project or of diffusers, or an id of the hub.
+
+    None is the bundled model. Of an id only the configs are fetched here.
+
+    Raises UserError for what is no model of clips.
+    """
+    if model is None:
+        return NativeModelReference(BUNDLED_MODEL)
+    from core.pretrained.hub import INDEX, is_hub_name
+
+    if not is_hub_name(model) and not (Path(model) / INDEX).exists():
+        return NativeModelReference(Path(model))  # which says what is wrong with it when it is opened
+    from video.pipelines.checkpoint_reference import checkpoint_reference
+
+    return checkpoint_reference(model)
