@@ -9,19 +9,16 @@ import torch
 from rich.console import Console
 
 from core.io.interruption import catch_interrupts
-from core.io.machine import describe_device, package_versions, pick_device
+from core.io.machine import pick_device
 from core.io.pictures import Frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
-from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, weights_sha256
-from core.pretrained.image_model import load_image_model
-from dream3d.meshing.pipeline import mesh_field, write_object_files
 from dream3d.optimization import checkpoint, diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
-from dream3d.text_to_3d import count_front_views, start_optimization
+from dream3d.text_to_3d import finish_object, load_model, start_optimization
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
 DIAGNOSE_EVERY = 20  # iterations
@@ -84,18 +81,13 @@ def generate(
     Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any
     work.
     """
-    chosen = pick_device(device)
-    folder = resolve_checkpoint(reference.name)
-    dtype = getattr(torch, reference.dtype) if reference.dtype else None
-    model = load_image_model(
-        folder, device=chosen, dtype=dtype, lora=reference.lora, offload=reference.offload
-    )
+    loaded = load_model(reference, pick_device(device))
+    model = loaded.model
     options = options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
     identities = [run_identity(job, options, reference) for job in jobs]
     if resume:
         for job, identity in zip(jobs, identities, strict=True):
             checkpoint.check(job.checkpoint, identity)
-    weights = weights_sha256(folder)
     load = time.perf_counter() - start
 
     console = Console(stderr=True)
@@ -118,37 +110,19 @@ def generate(
                     if interrupted():
                         break
             distilled = time.perf_counter()
-            meshed = mesh_field(optimization.field, options)
-            files = write_object_files(job, meshed.mesh, options.turn)
+            made = finish_object(optimization, loaded, job, preset=preset, warnings=monitor.warnings)
+            files = made.write_files(job)
             job.preview.unlink(missing_ok=True)
             job.checkpoint.unlink(missing_ok=True)
             written = time.perf_counter()
-            record = ObjectRecord(
-                prompt=job.prompt,
-                completed=job.completed,
-                seed=job.seed,
-                options=options,
-                preset=preset,
-                model=reference.name,
-                model_sha256=weights,
-                model_kind=checkpoint_kind(folder),
-                dtype=str(next(model.denoiser.parameters()).dtype).removeprefix("torch."),
-                lora=list(reference.lora),
-                device=describe_device(chosen),
-                versions=package_versions(),
-                iterations=optimization.iteration,
-                faces_seen=count_front_views(optimization, model),
-                trouble=monitor.warnings,
-                fidelity=meshed.fidelity,
-                surface=meshed.surface,
-                seconds=ObjectSeconds(
-                    load=load,
-                    distill=distilled - began,
-                    mesh=written - distilled,
-                    since_start=written - start,
-                ),
-                files=[file.name for file in files],
+            seconds = ObjectSeconds(
+                load=load,
+                distill=distilled - began,
+                mesh=written - distilled,
+                since_start=written - start,
             )
+            update = {"seconds": seconds, "files": [file.name for file in files]}
+            record = made.record.model_copy(update=update)
             write_record(job.record, record)
             _print_summary(console, job, record, written - began)
             if interrupted():

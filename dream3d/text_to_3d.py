@@ -1,22 +1,126 @@
-"""From a prompt to the optimization of a field: what the command and the Python API share."""
+"""From a prompt to an object and its files: what the command and the Python API share."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
 import torch
 
+from core.io.machine import describe_device, package_versions
 from core.models.image_model import ImageModelLike
+from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, weights_sha256
+from core.pretrained.image_model import load_image_model
 from dream3d.distill import make_model_space
-from dream3d.meshing.pipeline import orbit_cameras
-from dream3d.nerf.radiance_fields import HashField, VoxelField
+from dream3d.meshing.mesh import Mesh
+from dream3d.meshing.pipeline import mesh_field, orbit_cameras, write_object_files
+from dream3d.meshing.viewer import viewer
+from dream3d.nerf.radiance_fields import HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics
 from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.view_strategies import resize_images
-from dream3d.options import ObjectOptions
+from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
+from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
 PHASE = 0.0  # of the action's loop: a mesh stands still
+
+
+class LoadedModel(NamedTuple):
+    """An image model with what run records state about it."""
+
+    model: ImageModelLike
+    reference: ImageModelReference
+    sha256: str  # of the files with the network's weights
+    kind: str  # "dreamlift", or the class of the checkpoint's pipeline
+    device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class Object3D:
+    """A textured mesh, the field that it was extracted from, and the record of how both were made.
+
+    Turns in a notebook.
+    """
+
+    mesh: Mesh
+    field: RadianceField
+    record: ObjectRecord
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Writes the mesh, a GLB, turntable, sheet of eight views, viewer and record; returns the paths.
+
+        path: ends in .obj, .glb or .ply. Raises UserError for another ending or an unwritable folder.
+        """
+        job = ObjectJob(self.record.prompt, self.record.seed, Path(path))
+        files = self.write_files(job)
+        write_record(job.record, self.record.model_copy(update={"files": [file.name for file in files]}))
+        return [*files, job.record]
+
+    def write_files(self, job: ObjectJob) -> list[Path]:
+        """Writes all files of a job but its record; returns the paths."""
+        return write_object_files(job, self.mesh, self.record.options.turn)
+
+    def _repr_html_(self) -> str:
+        """An inline mesh to turn by mouse."""
+        page = escape(viewer(self.mesh, self.record.prompt))
+        return f'<iframe srcdoc="{page}" width="480" height="480" style="border:0"></iframe>'
+
+
+def load_model(reference: ImageModelReference, device: torch.device) -> LoadedModel:
+    """Loads the image model of a reference. Raises UserError for models that cannot be used."""
+    folder = resolve_checkpoint(reference.name)
+    dtype = getattr(torch, reference.dtype) if reference.dtype else None
+    model = load_image_model(
+        folder, device=device, dtype=dtype, lora=reference.lora, offload=reference.offload
+    )
+    return LoadedModel(model, reference, weights_sha256(folder), checkpoint_kind(folder), device)
+
+
+def finish_object(
+    optimization: Optimization,
+    loaded: LoadedModel,
+    job: ObjectJob,
+    *,
+    preset: str,
+    warnings: Sequence[str] = (),
+) -> Object3D:
+    """Extracts the mesh of an optimized field and makes its record.
+
+    warnings: of the diagnostics, for the record.
+
+    Raises UserError where the field is empty.
+    """
+    began = time.perf_counter()
+    meshed = mesh_field(optimization.field, optimization.options)
+    record = ObjectRecord(
+        prompt=job.prompt,
+        completed=job.completed,
+        seed=job.seed,
+        options=optimization.options,
+        preset=preset,
+        model=loaded.reference.name,
+        model_sha256=loaded.sha256,
+        model_kind=loaded.kind,
+        dtype=str(next(loaded.model.denoiser.parameters()).dtype).removeprefix("torch."),
+        lora=list(loaded.reference.lora),
+        device=describe_device(loaded.device),
+        versions=package_versions(),
+        iterations=optimization.iteration,
+        faces_seen=count_front_views(optimization, loaded.model),
+        trouble=list(warnings),
+        fidelity=meshed.fidelity,
+        surface=meshed.surface,
+        seconds=ObjectSeconds(load=0.0, distill=0.0, mesh=time.perf_counter() - began, since_start=0.0),
+        files=[],
+    )
+    return Object3D(meshed.mesh, optimization.field, record)
 
 
 def start_optimization(

@@ -13,7 +13,7 @@ from core.io.command import run_app
 from core.io.pictures import read_image
 from core.io.presets import load_preset
 from video.find_model import find_model
-from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
+from video.options import ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
 
@@ -194,7 +194,7 @@ def gen_video(
     if reference.bundled:
         _warn_about_unknown_subjects(requested)
         if complete is not False:
-            jobs = [_completed(job) for job in jobs]
+            jobs = [job.with_completed_prompt() for job in jobs]
 
     from video.generate import generate
 
@@ -213,13 +213,6 @@ def gen_video(
 
 def _preset(name: str) -> ClipOptions:
     return load_preset(name if name.endswith((".yaml", ".yml")) else f"{PRESETS}/{name}", ClipOptions)
-
-
-def _completed(job: ClipJob) -> ClipJob:
-    from core.toybox.captions import complete_prompt
-
-    text = complete_prompt(job.prompt, job.seed)
-    return job if text == job.prompt else job._replace(completed=text)
 
 
 def _warn_about_unknown_subjects(prompts: Sequence[str]) -> None:

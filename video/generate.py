@@ -111,7 +111,6 @@ def generate(
                     preset=preset,
                     device=chosen,
                     on_step=monitor,
-                    load_seconds=load,
                     latents=cache.load() if cache and resume else None,
                 )
             except torch.OutOfMemoryError as error:

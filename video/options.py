@@ -104,6 +104,13 @@ class ClipJob(NamedTuple):
         """What the model is told."""
         return self.completed or self.prompt
 
+    def with_completed_prompt(self) -> "ClipJob":
+        """The job with the color and the place filled in that its prompt leaves open, by its seed."""
+        from core.toybox.captions import complete_prompt
+
+        text = complete_prompt(self.prompt, self.seed)
+        return self if text == self.prompt else self._replace(completed=text)
+
     @property
     def sheet(self) -> Path:
         return self.clip.with_suffix(".png")

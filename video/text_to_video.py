@@ -69,12 +69,11 @@ def sample_clip(
     preset: str,
     device: torch.device,
     on_step: StepCallback,
-    load_seconds: float = 0.0,
     latents: Tensor | None = None,
 ) -> Clip:
     """Samples the clip of a job.
 
-    on_step: called after every sampling step. load_seconds: time the model took to load, for the record.
+    on_step: called after every sampling step.
     latents: of an earlier run, to be decoded instead of sampling.
     """
     began = time.perf_counter()
@@ -94,7 +93,7 @@ def sample_clip(
         device=describe_device(device),
         versions=package_versions(),
         size=(width * options.scale, height * options.scale),
-        seconds=Seconds(load=load_seconds, sample=time.perf_counter() - began, write=0.0, since_start=0.0),
+        seconds=Seconds(load=0.0, sample=time.perf_counter() - began, write=0.0, since_start=0.0),
         gflop=None,
         files=[],
     )

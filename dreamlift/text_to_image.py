@@ -1,0 +1,129 @@
+"""Text to images from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from core.bundled import BUNDLED
+from core.errors import UserError
+from core.io.atomic import atomic_write
+from core.io.machine import pick_device
+from core.models.image_model import ImageModel
+from core.pretrained.image_model import PretrainedImageModel, load_image_model
+from core.sampling_options import SamplerName
+from core.toybox.captions import complete_prompt
+from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback
+
+STEPS, GUIDANCE, AZIMUTH, ELEVATION = 40, 3.0, 30.0, 13.0  # of the bundled model
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image and the record of how it was made. Shows itself in a notebook.
+
+    image: PIL image at the model's own size. record: prompt, seed and options.
+    """
+
+    image: Image.Image
+    record: dict[str, Any]
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the image as PNG. Raises UserError for another ending or an unwritable folder."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise UserError(f"Cannot write the image as {path.name}: its name must end in .png.")
+        with atomic_write(path) as draft:
+            self.image.save(draft, format="PNG")
+        return path
+
+    def _repr_png_(self) -> bytes:
+        data = BytesIO()
+        self.image.save(data, format="PNG")
+        return data.getvalue()
+
+
+class TextToImage:
+    """Makes images from prompts, with the model that clips and objects are built on."""
+
+    def __init__(self, model: ImageModel | PretrainedImageModel, name: str) -> None:
+        self.model, self.name = model, name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = BUNDLED_NAME,
+        *,
+        device: str = "auto",
+        torch_dtype: str | None = None,
+        lora: Sequence[str] = (),
+        offload: bool = False,
+    ) -> TextToImage:
+        """Loads a model: "bundled", a folder, or an id of the Hugging Face hub.
+
+        The other arguments are those of `core.pretrained.image_model.load_image_model`.
+        """
+        folder = BUNDLED / "image" if name == BUNDLED_NAME else name
+        dtype = getattr(torch, torch_dtype) if torch_dtype else None
+        chosen = pick_device(device)
+        model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
+        return cls(model, str(name))
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        sampler: SamplerName | None = None,
+        eta: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float = 0.0,
+        azimuth: float = AZIMUTH,
+        elevation: float = ELEVATION,
+        complete: bool = True,
+        callback_on_step_end: EndOfStep | None = None,
+    ) -> Picture:
+        """Makes one image. What is not given is the model's default.
+
+        azimuth, elevation: of the camera, in degrees; only of models in this project's format.
+        complete: let the bundled model fill in the color and the place that the prompt leaves open.
+        The sampling options are those of `core.sampling_options.SamplingOptions`.
+
+        Raises UserError for what the model cannot do.
+        """
+        number = resolve_seed(seed, generator)
+        native = isinstance(self.model, ImageModel)
+        text = complete_prompt(prompt, number) if self.name == BUNDLED_NAME and complete else prompt
+        options = {
+            "steps": num_inference_steps or (STEPS if native else 30),
+            "guidance": guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5),
+            "negative": negative_prompt,
+            "sampler": sampler,
+            "eta": eta,
+            "guidance_interval": guidance_interval,
+            "guidance_rescale": guidance_rescale,
+        }
+        camera = {"azimuth": azimuth, "elevation": elevation} if native else {}
+        on_step = step_callback(self, callback_on_step_end)
+        (image,) = self.model.sample([text], seeds=[number], on_step=on_step, **options, **camera)
+        pixels = ((image.float().cpu().numpy().transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
+        record = {
+            "prompt": prompt,
+            "completed": text,
+            "seed": number,
+            "model": self.name,
+            **options,
+            **camera,
+        }
+        return Picture(Image.fromarray(pixels), record | options | camera)

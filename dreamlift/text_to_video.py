@@ -1,0 +1,129 @@
+"""Text to video from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from core.io.machine import pick_device
+from core.io.presets import load_preset
+from core.sampling_options import SamplerName
+from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback
+from video.clip_model import ClipModel
+from video.find_model import find_model
+from video.model_reference import ModelReference
+from video.options import ClipJob, ClipOptions, read_prompts
+from video.text_to_video import Clip, sample_clip
+
+
+class TextToVideo:
+    """Makes clips from prompts. Made by `from_pretrained`; what the `gen-video` command makes, byte for byte.
+
+    clip = TextToVideo.from_pretrained("bundled")("a panda on a swing", seed=0)
+    clip.frames; clip.save("panda.mp4"); clip
+    """
+
+    def __init__(
+        self,
+        model: ClipModel,
+        reference: ModelReference,
+        options: ClipOptions,
+        preset: str,
+        device: torch.device,
+    ) -> None:
+        """options: the defaults of every call, of the preset named."""
+        self.model, self.reference, self.options = model, reference, options
+        self.preset, self.device = preset, device
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = BUNDLED_NAME,
+        *,
+        preset: str | None = None,
+        device: str = "auto",
+        torch_dtype: str | None = None,
+        motion_adapter: str | None = None,
+        lora: tuple[str, ...] = (),
+        offload: str | None = None,
+        force: bool = False,
+    ) -> TextToVideo:
+        """Loads a model.
+
+        name: "bundled", a folder, or an id of the Hugging Face hub.
+        preset: "draft", "standard", "fine", one of configs/gen-video or a YAML file; the one that fits the
+            model unless given.
+        torch_dtype: "float32", "bfloat16" or "float16", for checkpoints.
+        motion_adapter: AnimateDiff adapter for an image checkpoint, or "none".
+        lora: LoRA weights, NAME or NAME@SCALE. offload: "model" or "layers", see `gen-video --help`.
+        force: load even if the estimate of memory exceeds what is free.
+
+        Raises UserError for models and options that cannot be used.
+        """
+        given = None if name == BUNDLED_NAME else str(name)
+        reference = find_model(given)
+        preset = preset or reference.preset
+        path = preset if preset.endswith((".yaml", ".yml")) else f"gen-video/{preset}"
+        options = load_preset(path, ClipOptions).with_changes(
+            model=given, motion=motion_adapter, lora=lora or None, dtype=torch_dtype, offload=offload
+        )
+        reference.check(options)
+        chosen = pick_device(device)
+        return cls(reference.open(options, chosen, force), reference, options, preset, chosen)
+
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None = None,
+        num_frames: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        image: str | Path | None = None,
+        sampler: SamplerName | None = None,
+        eta: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        guidance_rescale: float | None = None,
+        azimuth: float | None = None,
+        elevation: float | None = None,
+        fps: float | None = None,
+        complete: bool = True,
+        callback_on_step_end: EndOfStep | None = None,
+    ) -> Clip:
+        """Makes one clip. What is not given is the preset's.
+
+        image: path of a picture that becomes the first frame. azimuth, elevation: of the camera, in degrees.
+        complete: let the bundled model fill in the color and the place that the prompt leaves open.
+        The sampling options are those of `core.sampling_options.SamplingOptions`.
+
+        Raises UserError for what the model cannot do.
+        """
+        (text,) = read_prompts(prompt, None)
+        number = resolve_seed(seed, generator)
+        options = self.options.with_changes(
+            negative=negative_prompt,
+            frames=num_frames,
+            steps=num_inference_steps,
+            guidance=guidance_scale,
+            width=width,
+            height=height,
+            image=image,
+            sampler=sampler,
+            eta=eta,
+            guidance_interval=guidance_interval,
+            guidance_rescale=guidance_rescale,
+            azimuth=azimuth,
+            elevation=elevation,
+            fps=fps,
+        )
+        self.reference.check(options)
+        job = ClipJob(text, number, Path("clip.mp4"))
+        if self.reference.bundled and complete:
+            job = job.with_completed_prompt()
+        on_step = step_callback(self, callback_on_step_end)
+        return sample_clip(self.model, job, options, preset=self.preset, device=self.device, on_step=on_step)
