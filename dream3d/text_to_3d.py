@@ -6,7 +6,7 @@ import torch
 
 from core.models.image_model import ImageModelLike
 from dream3d.distill import make_model_space
-from dream3d.meshing.pipeline import orbit_cameras
+from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.radiance_fields import HashField, VoxelField
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics

@@ -12,9 +12,9 @@ from pydantic import Field as Bounded
 from dream3d.meshing.decimate import decimate
 from dream3d.meshing.iso_level import IsoLevel, candidate_levels, choose_level, faintest_level
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.rasterizer import Views
 from dream3d.meshing.surface import iso_surface, keep_large_pieces, sample_density, smooth
 from dream3d.meshing.texture import bake, surface_colors, unwrap
+from dream3d.nerf.cameras import Cameras
 
 if TYPE_CHECKING:
     from dream3d.nerf.radiance_fields import RadianceField
@@ -44,11 +44,11 @@ class Extraction(NamedTuple):
 
 
 def extract_mesh(
-    field: RadianceField, views: Views, covered: NDArray[np.bool_], options: MeshOptions | None = None
+    field: RadianceField, cameras: Cameras, covered: NDArray[np.bool_], options: MeshOptions | None = None
 ) -> Extraction:
-    """The mesh of a field, at the level whose silhouettes best match what the field covers in `views`.
+    """The mesh of a field, at the level whose silhouettes best match those of the field.
 
-    covered: (N,H,H), where there is something of the field in the N views.
+    covered: (N,H,H) silhouettes of the field in the N cameras.
     The same field gives the same mesh. Raises UserError when the field is empty.
     """
     options = options or MeshOptions()
@@ -56,7 +56,7 @@ def extract_mesh(
     faintest = faintest_level(float((high - low).max()))
     draft = sample_density(field, faintest, DRAFT)
     levels = candidate_levels(draft, faintest, options.levels)
-    level = choose_level(draft, levels, options.share, views, covered)
+    level = choose_level(draft, levels, options.share, cameras, covered)
 
     grid = sample_density(field, level.density, options.resolution)
     surface = keep_large_pieces(iso_surface(grid, level.density), options.share)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_mesh
-from dream3d.meshing.rasterizer import Views
+from dream3d.nerf.cameras import Cameras
 
 
 class Fidelity(BaseModel):
@@ -39,16 +39,16 @@ class SurfaceReport(BaseModel):
 
 
 def measure_fidelity(
-    mesh: Mesh, views: Views, color: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
+    mesh: Mesh, cameras: Cameras, color: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
 ) -> Fidelity:
-    """The mesh against the field's renders from N views.
+    """The mesh against the field's renders by N cameras.
 
     color: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is shown unlit.
     covered: (N,H,H), where there is something of the field.
     background: a gray or a color (3,).
     """
     wanted = np.asarray(color, np.float64)
-    shown = render_mesh(mesh, views, wanted.shape[1], background=background)
+    shown = render_mesh(mesh, cameras, wanted.shape[1], background=background)
     errors = np.square(shown.color - wanted).mean((1, 2, 3))
     ious = [mask_iou(mine > 0.5, theirs) for mine, theirs in zip(shown.opacity, covered, strict=True)]
     return Fidelity(

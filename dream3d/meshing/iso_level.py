@@ -7,8 +7,9 @@ import trimesh
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from dream3d.meshing.rasterizer import Views, silhouettes
+from dream3d.meshing.rasterizer import silhouettes
 from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces
+from dream3d.nerf.cameras import Cameras
 
 SOLID = 0.95  # quantile of the dense nodes; the highest candidate is half of it
 
@@ -37,16 +38,21 @@ def candidate_levels(grid: DensityGrid, faintest: float, count: int) -> NDArray[
 
 
 def choose_level(
-    grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, covered: NDArray[np.bool_]
+    grid: DensityGrid,
+    levels: NDArray[np.floating],
+    share: float,
+    cameras: Cameras,
+    covered: NDArray[np.bool_],
 ) -> IsoLevel:
-    """The candidate whose silhouettes best match what is covered (N,H,H) in `views` of the field.
+    """The candidate whose silhouettes best match `covered`; of equally good candidates the densest.
 
-    `share` as in `keep_large_pieces`. Of equally good candidates the densest.
+    share: as in `keep_large_pieces`.
+    covered: (N,H,H) silhouettes of the field in the N cameras.
     """
     rated = []
     for level in levels:
         surface: trimesh.Trimesh = keep_large_pieces(iso_surface(grid, level), share)
-        shown = silhouettes(surface.vertices, surface.faces, views, covered.shape[-1])
+        shown = silhouettes(surface.vertices, surface.faces, cameras, covered.shape[-1])
         rated.append(IsoLevel(float(level), mask_iou(shown, covered)))
     return max(rated, key=lambda level: (level.iou, level.density))
 

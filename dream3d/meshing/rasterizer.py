@@ -1,21 +1,16 @@
 """Triangles to pixels in numpy: which triangle covers which pixel, and which one is seen."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from dream3d.nerf.cameras import Cameras
 
 NEAR = 1e-3  # m; triangles that reach nearer to the camera's plane, or behind it, are left out
 EDGE = 1e-9  # weights this far below zero still count as inside, so that no crack opens along shared edges
-
-
-class Views(NamedTuple):
-    """Pinhole cameras of square pictures; tensors on the CPU will do as well."""
-
-    eye: ArrayLike  # (N,3) m
-    axes: ArrayLike  # (N,3,3), columns right, up, back
-    field_of_view: float  # degrees, of the whole picture
 
 
 class Fragments(NamedTuple):
@@ -66,53 +61,53 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
 
 
 def project(
-    vertices: NDArray[np.floating], eye: ArrayLike, axes: ArrayLike, field_of_view: float, size: int
+    vertices: NDArray[np.floating], eye: NDArray, axes: NDArray, field_of_view: float, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """World points (V,3) -> where they appear (V,2), in pixels as `fragments` takes them, and depth (V,)."""
-    right, up, back = ((vertices - np.asarray(eye)) @ np.asarray(axes, np.float64)).T
+    right, up, back = ((vertices - eye) @ axes).T
     depth = -back
     scale = 1 / (np.maximum(depth, NEAR) * math.tan(math.radians(field_of_view) / 2))
     return np.stack([1 + right * scale, 1 - up * scale], 1) * (size / 2), depth
 
 
 def rasterize(
-    vertices: NDArray[np.floating],
-    faces: NDArray[np.integer],
-    eye: ArrayLike,
-    axes: ArrayLike,
-    field_of_view: float,
-    size: int,
-) -> VisibleSurface:
-    """One view of a closed surface: eye (3,), axes (3,3), field of view in degrees. Backs are left out."""
-    places, depth = project(vertices, eye, axes, field_of_view, size)
-    front = _facing(places, depth, faces)
-    found = fragments(places[faces[front]], size, size)
-    face = front[found.face]
-    # 1 / depth is linear in the picture; depth is not.
-    near = found.weights / depth[faces[face]]
-    nearness = near.sum(1)
-    nearest = np.full(size * size, -1)
-    order = np.argsort(nearness, kind="stable")
-    nearest[found.pixel[order]] = order  # of several for one pixel the last one stays
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], cameras: Cameras, size: int
+) -> Iterator[VisibleSurface]:
+    """The visible surface of a closed mesh in each camera, size x size pixels; back faces are culled."""
+    for eye, axes, field_of_view in zip(*cameras.to_numpy(), strict=True):
+        places, depth = project(vertices, eye, axes, field_of_view, size)
+        front = _facing(places, depth, faces)
+        covered = fragments(places[faces[front]], size, size)
+        face = front[covered.face]
+        # 1 / depth is linear in the image; depth is not.
+        near = covered.weights / depth[faces[face]]
+        nearness = near.sum(1)
+        nearest = np.full(size * size, -1)
+        order = np.argsort(nearness, kind="stable")
+        nearest[covered.pixel[order]] = order  # the last assignment to a pixel remains: the nearest fragment
 
-    hit = nearest >= 0
-    chosen = nearest[hit]
-    seen = VisibleSurface(np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf))
-    seen.face[hit] = face[chosen]
-    seen.weights[hit] = near[chosen] / nearness[chosen, None]
-    seen.depth[hit] = 1 / nearness[chosen]
-    return VisibleSurface(
-        seen.face.reshape(size, size), seen.weights.reshape(size, size, 3), seen.depth.reshape(size, size)
-    )
+        hit = nearest >= 0
+        chosen = nearest[hit]
+        surface = VisibleSurface(
+            np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf)
+        )
+        surface.face[hit] = face[chosen]
+        surface.weights[hit] = near[chosen] / nearness[chosen, None]
+        surface.depth[hit] = 1 / nearness[chosen]
+        yield VisibleSurface(
+            surface.face.reshape(size, size),
+            surface.weights.reshape(size, size, 3),
+            surface.depth.reshape(size, size),
+        )
 
 
 def silhouettes(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer], views: Views, size: int
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], cameras: Cameras, size: int
 ) -> NDArray[np.bool_]:
-    """(N,size,size) of a closed surface, True where it covers the pixel's center."""
+    """Silhouettes (N,size,size) of a closed surface: True where it covers the center of the pixel."""
     masks = []
-    for eye, axes in zip(np.asarray(views.eye), np.asarray(views.axes), strict=True):
-        places, depth = project(vertices, eye, axes, views.field_of_view, size)
+    for eye, axes, field_of_view in zip(*cameras.to_numpy(), strict=True):
+        places, depth = project(vertices, eye, axes, field_of_view, size)
         front = _facing(places, depth, faces)
         mask = np.zeros(size * size, bool)
         mask[fragments(places[faces[front]], size, size).pixel] = True

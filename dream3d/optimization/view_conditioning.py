@@ -14,7 +14,7 @@ from core.diffusion.denoiser import Denoiser, Prediction
 from core.diffusion.schedule import NoiseSchedule
 from core.guidance import GuidableDenoiser, Guidance, PerpNeg
 
-VIEWS = ("front view", "side view", "back view")
+VIEW_WORDS = ("front view", "side view", "back view")
 
 
 def camera_condition(
@@ -48,18 +48,18 @@ class ViewTexts:
     """
 
     def __init__(self, texts: Condition) -> None:
-        """texts: of length 3, in the order of `VIEWS`.
+        """texts: of length 3, in the order of `VIEW_WORDS`.
 
         Raises ValueError unless they are three texts of equal length, as interpolation needs.
         """
-        if len(texts) != len(VIEWS) or bool((texts.mask != texts.mask[:1]).any()):
+        if len(texts) != len(VIEW_WORDS) or bool((texts.mask != texts.mask[:1]).any()):
             raise ValueError("view-dependent prompts need three texts with equally many tokens")
         self.texts = texts
 
     @classmethod
     def from_prompt(cls, prompt: str, encode: Callable[[Sequence[str]], Condition]) -> ViewTexts:
         """The prompt with the words of each view; encode: `ImageModel.encode`."""
-        return cls(encode([f"{prompt}, {view}" for view in VIEWS]))
+        return cls(encode([f"{prompt}, {view}" for view in VIEW_WORDS]))
 
     def interpolate(self, azimuth: Tensor) -> Condition:
         """The texts of views at that azimuth, (B,) degrees: from front to side to back, nothing else said."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from dream3d.nerf.cameras import Cameras, Orbit, point_lights
+from dream3d.nerf.cameras import CameraDistribution, Cameras, point_lights
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import (
@@ -62,7 +62,7 @@ class ViewRenderer:
         self.image_size = image_size
         self.generator = generator
         self.phase = phase
-        self.orbit = Orbit(elevation=options.elevation)
+        self.camera_distribution = CameraDistribution(elevation=options.elevation)
         self.iteration = 0
         self.begin_stage(options.stages[0])
 
@@ -81,7 +81,7 @@ class ViewRenderer:
 
     def sample(self) -> TrainingViews:
         """`options.views` new views, evenly spaced around the object before one random background."""
-        drawn = self.orbit.sample(self.options.views, self.generator, evenly=True)
+        drawn = self.camera_distribution.sample(self.options.views, self.generator, evenly=True)
         background = self.backgrounds.choose(self.generator)
         cameras = Cameras(drawn.azimuth, drawn.elevation)
         return TrainingViews(cameras, torch.full((len(drawn),), background))

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.toybox.camera import Camera, rays
 from dream3d.meshing.extract import Extraction, MeshOptions, extract_mesh
-from dream3d.meshing.rasterizer import Views
+from dream3d.nerf.cameras import Cameras, orbit_cameras
 
 CENTER = (0.0, 1.0, 0.0)  # where the toybox's cameras look
 
@@ -58,18 +57,14 @@ def painted(points: Tensor) -> Tensor:
     return color
 
 
-def cameras(count: int, elevation: float = 15.0) -> Views:
-    """The toybox's cameras, evenly around."""
-    azimuths = torch.arange(count) * (360 / count)
-    eye, axes = Camera(azimuths, torch.full((count,), elevation)).axes()
-    return Views(eye.numpy(), axes.numpy(), Camera.FIELD_OF_VIEW)
+def cameras(count: int) -> Cameras:
+    """`count` canonical cameras around the object at elevation 15."""
+    return orbit_cameras(count, 15.0)
 
 
-def impacts(views: Views, size: int) -> np.ndarray:
-    """(N,size,size) how near each pixel's ray comes to `CENTER`, in meters."""
-    eye, axes = np.asarray(views.eye), np.asarray(views.axes)
-    directions = np.einsum("nij,hwj->nhwi", axes, rays(size).numpy())
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+def impacts(views: Cameras, size: int) -> np.ndarray:
+    """Distances (N,size,size) of the rays of the pixels from `CENTER`, in meters."""
+    eye, directions = (x.double().numpy() for x in views.rays(size))
     to_center = np.asarray(CENTER) - eye[:, None, None]
     return np.linalg.norm(np.cross(to_center, directions), axis=-1)
 
@@ -104,10 +99,10 @@ def field_of() -> type[Formula]:
 
 
 @pytest.fixture(scope="session")
-def ring() -> Callable[[int], Views]:
+def ring() -> Callable[[int], Cameras]:
     return cameras
 
 
 @pytest.fixture(scope="session")
-def impact() -> Callable[[Views, int], np.ndarray]:
+def impact() -> Callable[[Cameras, int], np.ndarray]:
     return impacts

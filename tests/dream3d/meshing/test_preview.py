@@ -6,7 +6,7 @@ from PIL import Image
 
 from core.io.sheet import contact_sheet
 from dream3d.meshing.fidelity import measure_fidelity
-from dream3d.meshing.preview import PAPER, orbit, render_eight_views, render_mesh, render_turntable
+from dream3d.meshing.preview import PAPER, framing_cameras, render_eight_views, render_mesh, render_turntable
 
 
 def test_a_photograph_shows_the_painted_sides(painted_ball, ring) -> None:
@@ -45,7 +45,7 @@ def test_the_report_compares_with_the_fields_renders(smooth_ball, ring, impact) 
 
 def test_the_orbit_holds_the_whole_mesh_from_every_side(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
-    shown = render_mesh(mesh, orbit(mesh, [0, 70, 200], elevation=40), 48, supersampling=1)
+    shown = render_mesh(mesh, framing_cameras(mesh, [0, 70, 200], elevation=40), 48, supersampling=1)
     border = np.concatenate([shown.opacity[:, [0, -1]].ravel(), shown.opacity[:, :, [0, -1]].ravel()])
     assert (border == 0).all() and (shown.opacity.mean((1, 2)) > 0.55).all()
 
@@ -64,7 +64,7 @@ def test_the_turntable_turns_counter_clockwise_from_the_front(painted_ball) -> N
 
 def test_light_comes_from_above_the_left_shoulder(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
-    views = orbit(mesh, [0])
+    views = framing_cameras(mesh, [0])
     bare, lit = (render_mesh(mesh, views, 32, light=light).color[0] for light in (False, True))
     shade = (lit + 1e-3) / (bare + 1e-3)
     assert shade.max() <= 1.001

@@ -6,7 +6,7 @@ import trimesh
 from scipy.spatial import Delaunay
 from trimesh.ray.ray_triangle import RayMeshIntersector
 
-from core.toybox.camera import Camera, rays
+from core.toybox.camera import rays
 from dream3d.meshing.rasterizer import fragments, rasterize, silhouettes
 
 SIZE = 24
@@ -29,9 +29,9 @@ def scene() -> trimesh.Trimesh:
 
 @pytest.mark.parametrize("view", range(3))
 def test_it_sees_what_rays_hit(ring, view: int) -> None:
-    mesh, views = scene(), ring(3)
-    eye, axes = views.eye[view].astype(float), views.axes[view].astype(float)
-    seen = rasterize(mesh.vertices, mesh.faces, eye, axes, Camera.FIELD_OF_VIEW, SIZE)
+    mesh, cameras = scene(), ring(3)
+    eye, axes = (values[view] for values in cameras.to_numpy()[:2])
+    seen = list(rasterize(mesh.vertices, mesh.faces, cameras, SIZE))[view]
 
     directions = rays(SIZE).double().reshape(-1, 3).numpy() @ axes.T
     at, ray, _ = RayMeshIntersector(mesh).intersects_location(
@@ -49,7 +49,7 @@ def test_it_sees_what_rays_hit(ring, view: int) -> None:
     points = (seen.weights[hit][..., None] * mesh.triangles[seen.face[hit]]).sum(1)
     wanted = eye + directions[hit.ravel()] * seen.depth[hit][:, None]  # the directions' depth is 1
     assert points == pytest.approx(wanted, abs=1e-6)
-    assert (silhouettes(mesh.vertices, mesh.faces, ring(3), SIZE)[view] == hit).all()
+    assert (silhouettes(mesh.vertices, mesh.faces, cameras, SIZE)[view] == hit).all()
 
 
 def test_triangles_that_share_edges_leave_no_gap() -> None:
@@ -64,12 +64,14 @@ def test_triangles_that_share_edges_leave_no_gap() -> None:
 
 
 def test_triangles_at_and_behind_the_camera_are_left_out(ring) -> None:
-    mesh, views = scene(), ring(1)
-    mesh.apply_translation(views.eye[0] - mesh.bounds.mean(0))  # all around the camera
-    seen = rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], Camera.FIELD_OF_VIEW, SIZE)
-    assert (seen.depth > 0).all()
-    mesh.apply_translation(4 * views.axes[0][:, 2])
-    assert (rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], 20, SIZE).face == -1).all()
+    mesh, camera = scene(), ring(1)
+    (eye,), (axes,), _ = camera.to_numpy()
+    mesh.apply_translation(eye - mesh.bounds.mean(0))  # all around the camera
+    (surface,) = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
+    assert (surface.depth > 0).all()
+    mesh.apply_translation(4 * axes[:, 2])
+    (surface,) = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
+    assert (surface.face == -1).all()
 
 
 def test_slivers_and_points_cover_nothing() -> None:

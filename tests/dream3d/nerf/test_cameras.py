@@ -1,13 +1,14 @@
-"""Cameras, their distribution, lights and words."""
+"""Cameras, orbits, the distribution of training cameras, and point lights."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from core.toybox import camera as toybox
-from dream3d.nerf.cameras import TARGET, Cameras, Orbit, point_lights, view_words
+from dream3d.nerf.cameras import TARGET, CameraDistribution, Cameras, orbit_cameras, point_lights
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -46,7 +47,7 @@ def test_distance_field_of_view_and_target_of_each_camera() -> None:
 
 
 def test_some_of_the_cameras() -> None:
-    cameras = Orbit(jitter=0.2, distance=(5, 8)).sample(5, seeded())
+    cameras = CameraDistribution(jitter=0.2, distance=(5, 8)).sample(5, seeded())
     origins, directions = cameras.rays(4)
     for index in (slice(1, 3), torch.tensor([4, 0]), torch.tensor([True, False, True, False, False])):
         some = cameras[index]
@@ -59,7 +60,7 @@ def test_some_of_the_cameras() -> None:
 def test_elevation_is_half_uniform_in_angle_and_half_in_area() -> None:
     """The empirical distribution against the closed form; 0.0115 is Kolmogorov's 1% bound for 20000 draws."""
     count = 20000
-    cameras = Orbit().sample(count, seeded(1))
+    cameras = CameraDistribution().sample(count, seeded(1))
     elevation = cameras.elevation.double().sort().values
     low, high = math.radians(-10), math.radians(60)
     angle = torch.deg2rad(elevation)
@@ -74,8 +75,8 @@ def test_elevation_is_half_uniform_in_angle_and_half_in_area() -> None:
 
 
 def test_the_other_ranges() -> None:
-    orbit = Orbit(elevation=(20, 20), distance=(6, 8), field_of_view=(15, 25), jitter=0.1)
-    cameras = orbit.sample(500, seeded(2))
+    distribution = CameraDistribution(elevation=(20, 20), distance=(6, 8), field_of_view=(15, 25), jitter=0.1)
+    cameras = distribution.sample(500, seeded(2))
     assert (cameras.elevation == 20).all()
     for values, low, high in ((cameras.distance, 6, 8), (cameras.field_of_view, 15, 25)):
         assert low <= values.min() < low + 0.1 and high - 0.1 < values.max() <= high
@@ -84,7 +85,7 @@ def test_the_other_ranges() -> None:
 
 
 def test_even_azimuths_start_anywhere() -> None:
-    one, other = (Orbit().sample(4, seeded(s), evenly=True).azimuth for s in (0, 1))
+    one, other = (CameraDistribution().sample(4, seeded(s), evenly=True).azimuth for s in (0, 1))
     for azimuth in (one, other):
         assert azimuth.min() >= 0 and azimuth.max() < 360
         torch.testing.assert_close(azimuth.sort().values.diff(), torch.full((3,), 90.0), atol=1e-3, rtol=0)
@@ -92,12 +93,12 @@ def test_even_azimuths_start_anywhere() -> None:
 
 
 def test_one_seed_gives_the_same_cameras() -> None:
-    one, other = (Orbit(jitter=0.1).sample(6, seeded(3)) for _ in range(2))
+    one, other = (CameraDistribution(jitter=0.1).sample(6, seeded(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
 def test_lights_stand_on_the_cameras_side() -> None:
-    cameras = Orbit().sample(4000, seeded(4))
+    cameras = CameraDistribution().sample(4000, seeded(4))
     target = torch.tensor(TARGET)
     straight = point_lights(cameras, seeded(5), spread=0) - target
     to_eye = normalize(cameras.rays(1)[0] - target, dim=-1)
@@ -109,30 +110,34 @@ def test_lights_stand_on_the_cameras_side() -> None:
     assert (cosine > 0).float().mean().item() == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("azimuth", "elevation", "words"),
-    [
-        (0, 0, "front view"),
-        (45, 60, "front view"),
-        (-45, 0, "front view"),
-        (359, 10, "front view"),
-        (46, 0, "side view"),
-        (270, 0, "side view"),
-        (134, 0, "side view"),
-        (135, 0, "back view"),
-        (-180, 0, "back view"),
-        (540, 0, "back view"),
-        (0, 61, "overhead view"),
-    ],
-)
-def test_view_words(azimuth: float, elevation: float, words: str) -> None:
-    assert view_words(degrees(azimuth), degrees(elevation)) == [words]
+def test_orbit_cameras_by_number_and_by_azimuths() -> None:
+    four = orbit_cameras(4)
+    assert four.azimuth.tolist() == [0, 90, 180, 270] and four.elevation.tolist() == [13.0] * 4
+    canonical = Cameras(four.azimuth, four.elevation)
+    assert all(torch.equal(a, b) for a, b in zip(four.rays(4), canonical.rays(4), strict=True))
+    other = orbit_cameras([30, 200], 20.0, 3.0, 40.0, (0.0, 2.0, 1.0))
+    assert other.azimuth.tolist() == [30, 200] and other.elevation.tolist() == [20, 20]
+    assert (other.distance, other.field_of_view, other.target) == (3.0, 40.0, (0.0, 2.0, 1.0))
+
+
+def test_numpy_cameras_are_the_closed_form_in_double_precision() -> None:
+    """Eye = target + d (sin a cos e, sin e, cos a cos e), and the axes are its derivatives' directions."""
+    target = torch.tensor([[0.1, 0.9, -0.2], [0.0, 1.2, 0.3]])
+    azimuth, elevation, distance = degrees(40, 300), degrees(10, -5), degrees(3, 9)
+    eye, axes, view = Cameras(azimuth, elevation, distance, degrees(50, 14), target).to_numpy()
+    assert eye.dtype == axes.dtype == view.dtype == np.float64 and view.tolist() == [50, 14]
+    a, e = (np.deg2rad(x.double().numpy()) for x in (azimuth, elevation))
+    back = np.stack([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], -1)
+    right = np.stack([np.cos(a), 0 * a, -np.sin(a)], -1)
+    up = np.stack([-np.sin(a) * np.sin(e), np.cos(e), -np.cos(a) * np.sin(e)], -1)
+    np.testing.assert_allclose(axes, np.stack([right, up, back], -1), atol=1e-6)
+    np.testing.assert_allclose(eye, target.numpy() + distance.numpy()[:, None] * back, atol=3e-6)
 
 
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="must both be"):
         Cameras(degrees(0, 1), degrees(0))
-    with pytest.raises(ValueError, match="distance ends before it starts"):
-        Orbit(distance=(8, 7))
+    with pytest.raises(ValueError, match="range of distance is empty"):
+        CameraDistribution(distance=(8, 7))
     with pytest.raises(ValueError, match="between -90 and 90"):
-        Orbit(elevation=(-10, 100))
+        CameraDistribution(elevation=(-10, 100))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, Cameras, Orbit
+from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, CameraDistribution, Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import Blob, DensityAndColor, HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render
@@ -83,7 +83,7 @@ def test_up_is_row_0_and_plus_x_is_right() -> None:
 
 
 def test_a_batch_is_its_single_pictures() -> None:
-    field, cameras = scrambled(), Orbit(jitter=0.1).sample(3, seeded())
+    field, cameras = scrambled(), CameraDistribution(jitter=0.1).sample(3, seeded())
     backgrounds = torch.rand(3, 3, generator=seeded(1))
     many = render(field, cameras, 16, 24, backgrounds, with_normals=True)
     for i in range(3):
@@ -141,7 +141,7 @@ def test_samples_lie_in_their_intervals() -> None:
 
 def test_skipping_changes_nothing_to_be_seen() -> None:
     """A hard-edged figure loses less than 1e-4 to the occupancy grid, and as little to the early stop."""
-    cameras = Orbit().sample(2, seeded(5))
+    cameras = CameraDistribution().sample(2, seeded(5))
     for field in (Ball(), PaintedBox()):
         whole = render(field, cameras, 24, 48, WHITE, early_stop=0)
         grid = OccupancyGrid(field, 32, threshold=1e-6)

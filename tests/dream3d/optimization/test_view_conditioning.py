@@ -8,7 +8,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from dream3d.optimization.view_conditioning import VIEWS, ViewPerpNeg, ViewTexts, camera_condition
+from dream3d.optimization.view_conditioning import VIEW_WORDS, ViewPerpNeg, ViewTexts, camera_condition
 
 AZIMUTHS = torch.tensor([0.0, 45.0, 90.0, -90.0, 135.0, 180.0, 405.0])
 
@@ -49,7 +49,7 @@ def test_words_are_said_of_the_prompt():
         return text(3, 1.0, 2.0, 3.0)
 
     ViewTexts.from_prompt("a fox", encode)
-    assert said == [f"a fox, {view}" for view in VIEWS]
+    assert said == [f"a fox, {view}" for view in VIEW_WORDS]
     with pytest.raises(ValueError, match="three texts"):
         ViewTexts(text(2, 1.0, 2.0))
 
