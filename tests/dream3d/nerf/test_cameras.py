@@ -19,7 +19,7 @@ def degrees(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-def test_rays_are_those_of_the_toybox() -> None:
+def test_rays_are_the_toyboxs() -> None:
     azimuth, elevation = degrees(0, 77, 201, -30), degrees(0, -10, 35, 60)
     eye, axes = toybox.Camera(azimuth, elevation).axes()
     expected = torch.einsum("nij,hwj->nhwi", axes, toybox.rays(16))
@@ -32,28 +32,28 @@ def test_rays_are_those_of_the_toybox() -> None:
     ).all()  # row 0 up, column 0 left
 
 
-def test_distance_field_of_view_and_target_of_each_camera() -> None:
+def test_each_camera_has_its_distance_field_of_view_and_target() -> None:
     target = torch.tensor([[0.1, 0.9, -0.2], [0.0, 1.2, 0.3]])
     cameras = Cameras(degrees(40, 300), degrees(10, -5), degrees(3, 9), degrees(50, 14), target)
     origins, directions = cameras.rays(2)
     torch.testing.assert_close((origins - target).norm(dim=-1), degrees(3, 9))
     forward = normalize(target - origins, dim=-1)
     torch.testing.assert_close(normalize(directions.mean((1, 2)), dim=-1), forward, atol=1e-6, rtol=0)
-    # With two pixels a side, rays are half way to the border, to the right and up alike.
+    # With two pixels a side, rays are half way to the border, horizontally and vertically.
     for i, view in enumerate((50, 14)):
         off = math.atan(math.tan(math.radians(view / 2)) / 2 * math.sqrt(2))
         cosine = directions[i] @ forward[i]
         torch.testing.assert_close(cosine, torch.full((2, 2), math.cos(off)), atol=1e-6, rtol=0)
 
 
-def test_some_of_the_cameras() -> None:
+def test_indexing_by_slice_indices_and_mask() -> None:
     cameras = CameraDistribution(jitter=0.2, distance=(5, 8)).sample(5, seeded())
     origins, directions = cameras.rays(4)
     for index in (slice(1, 3), torch.tensor([4, 0]), torch.tensor([True, False, True, False, False])):
-        some = cameras[index]
-        assert len(some) == 2
-        assert torch.equal(some.rays(4)[0], origins[index])
-        torch.testing.assert_close(some.rays(4)[1], directions[index], atol=1e-6, rtol=0)
+        selected = cameras[index]
+        assert len(selected) == 2
+        assert torch.equal(selected.rays(4)[0], origins[index])
+        torch.testing.assert_close(selected.rays(4)[1], directions[index], atol=1e-6, rtol=0)
     assert len(Cameras(degrees(0, 1, 2), degrees(0, 1, 2))[:2].rays(2)[0]) == 2
 
 
@@ -68,13 +68,13 @@ def test_elevation_is_half_uniform_in_angle_and_half_in_area() -> None:
     by_area = (angle.sin() - math.sin(low)) / (math.sin(high) - math.sin(low))
     rank = (torch.arange(count) + 0.5) / count
     assert ((by_angle + by_area) / 2 - rank).abs().max() < 0.0115
-    assert (by_angle - rank).abs().max() > 0.02 and (by_area - rank).abs().max() > 0.02  # it tells them apart
+    assert (by_angle - rank).abs().max() > 0.02 and (by_area - rank).abs().max() > 0.02  # neither alone
     assert (cameras.azimuth.sort().values / 360 - rank).abs().max() < 0.0115
     assert elevation[0] >= -10 and elevation[-1] <= 60
     assert (cameras.rays(1)[0] - torch.tensor(TARGET)).norm(dim=-1).sub(7).abs().max() < 1e-4
 
 
-def test_the_other_ranges() -> None:
+def test_ranges_of_distance_field_of_view_and_jitter() -> None:
     distribution = CameraDistribution(elevation=(20, 20), distance=(6, 8), field_of_view=(15, 25), jitter=0.1)
     cameras = distribution.sample(500, seeded(2))
     assert (cameras.elevation == 20).all()
@@ -84,7 +84,7 @@ def test_the_other_ranges() -> None:
     assert 0.09 < off.abs().max() <= 0.1001 and off.mean(0).abs().max() < 0.01
 
 
-def test_even_azimuths_start_anywhere() -> None:
+def test_even_azimuths_start_at_a_random_angle() -> None:
     one, other = (CameraDistribution().sample(4, seeded(s), evenly=True).azimuth for s in (0, 1))
     for azimuth in (one, other):
         assert azimuth.min() >= 0 and azimuth.max() < 360
@@ -97,13 +97,13 @@ def test_one_seed_gives_the_same_cameras() -> None:
     assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
 
 
-def test_lights_stand_on_the_cameras_side() -> None:
+def test_point_lights_are_mostly_on_the_cameras_side() -> None:
     cameras = CameraDistribution().sample(4000, seeded(4))
     target = torch.tensor(TARGET)
-    straight = point_lights(cameras, seeded(5), spread=0) - target
+    unspread = point_lights(cameras, seeded(5), spread=0) - target
     to_eye = normalize(cameras.rays(1)[0] - target, dim=-1)
-    torch.testing.assert_close(normalize(straight, dim=-1), to_eye, atol=1e-5, rtol=0)
-    assert 0.64 * 7 < straight.norm(dim=-1).min() and straight.norm(dim=-1).max() < 1.2 * 7
+    torch.testing.assert_close(normalize(unspread, dim=-1), to_eye, atol=1e-5, rtol=0)
+    assert 0.64 * 7 < unspread.norm(dim=-1).min() and unspread.norm(dim=-1).max() < 1.2 * 7
     cosine = (normalize(point_lights(cameras, seeded(5)) - target, dim=-1) * to_eye).sum(-1)
     # P(1 + 0.8 x > 0) for a standard normal x.
     expected = 0.5 * (1 + math.erf(1 / 0.8 / math.sqrt(2)))
@@ -134,7 +134,7 @@ def test_numpy_cameras_are_the_closed_form_in_double_precision() -> None:
     np.testing.assert_allclose(eye, target.numpy() + distance.numpy()[:, None] * back, atol=3e-6)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_cameras_are_refused() -> None:
     with pytest.raises(ValueError, match="must both be"):
         Cameras(degrees(0, 1), degrees(0))
     with pytest.raises(ValueError, match="range of distance is empty"):

@@ -112,11 +112,12 @@ def test_with_the_camera_in_words_the_network_gets_view_texts_and_no_camera(
     assert isinstance(make_distillation(chosen.stages[0]).denoiser, ViewPerpNeg)
     conditions = []
     predict = type(model.denoiser).predict
-    monkeypatch.setattr(
-        type(model.denoiser),
-        "predict",
-        lambda self, x, t, c: (conditions.append(c), predict(self, x, t, c))[1],
-    )
+
+    def recorded(self, x, t, condition):
+        conditions.append(condition)
+        return predict(self, x, t, condition)
+
+    monkeypatch.setattr(type(model.denoiser), "predict", recorded)
     run = Optimization(
         VoxelField(12), make_distillation, learned_color("a fox", model.encode), chosen, image_size=16, seed=0
     )
