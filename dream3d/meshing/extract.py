@@ -1,4 +1,4 @@
-"""A field becomes a mesh."""
+"""Extraction of a textured mesh from a radiance field."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from dream3d.nerf.cameras import Cameras
 if TYPE_CHECKING:
     from dream3d.nerf.radiance_fields import RadianceField
 
-DRAFT = 96  # nodes on the longest side while the level is being chosen
-SKIN = 3.0  # grid cells that the color of the surface is made of
+DRAFT = 96  # grid nodes on the longest side for the choice of the iso level
+SKIN = 3.0  # depth in grid cells over which surface colors are rendered
 
 
 class MeshOptions(BaseModel):
-    """How a mesh is made of a field."""
+    """Options of mesh extraction."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     resolution: int = Bounded(default=128, ge=16, le=512)  # nodes of the density grid on its longest side
-    levels: int = Bounded(default=24, ge=1, le=64)  # candidates for the surface's density
+    levels: int = Bounded(default=24, ge=1, le=64)  # candidate densities of the surface
     share: float = Bounded(
         default=0.02, ge=0, le=1
     )  # of the largest piece's volume; smaller pieces are dropped
@@ -39,6 +39,8 @@ class MeshOptions(BaseModel):
 
 
 class Extraction(NamedTuple):
+    """A mesh and the iso level of its surface."""
+
     mesh: Mesh
     iso_level: IsoLevel
 
@@ -49,7 +51,7 @@ def extract_mesh(
     """The mesh of a field, at the level whose silhouettes best match those of the field.
 
     covered: (N,H,H) silhouettes of the field in the N cameras.
-    The same field gives the same mesh. Raises UserError when the field is empty.
+    Deterministic. Raises UserError when the field is empty.
     """
     options = options or MeshOptions()
     low, high = field.bounds
@@ -61,7 +63,7 @@ def extract_mesh(
     grid = sample_density(field, level.density, options.resolution)
     surface = keep_large_pieces(iso_surface(grid, level.density), options.share)
     surface = decimate(smooth(surface, options.smoothing), options.faces)
-    surface = keep_large_pieces(surface, options.share)  # necks may have come apart
+    surface = keep_large_pieces(surface, options.share)  # decimation may have split thin necks
     vertices = np.asarray(surface.vertices, np.float32)
     normals = np.asarray(surface.vertex_normals, np.float32)
     faces = np.asarray(surface.faces, np.int32)

@@ -1,4 +1,4 @@
-"""A distilled field becomes a mesh, its pictures, and reports of how sound it is."""
+"""Meshing of a distilled field: mesh, fidelity and surface reports, and all output files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from dream3d.nerf.volume_rendering import RenderedViews, render
 from dream3d.options import ObjectJob, ObjectOptions
 
 VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
-COVERED_OPACITY = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
+COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
 FRAMES_A_SECOND = 16.0  # of the turntable
 
 
 class MeshingResult(NamedTuple):
+    """A mesh with its reports."""
+
     mesh: Mesh
     fidelity: Fidelity
     surface: SurfaceReport
@@ -33,12 +35,12 @@ class MeshingResult(NamedTuple):
 
 @torch.no_grad()
 def render_field(field: RadianceField, cameras: Cameras, size: int) -> RenderedViews:
-    """The field over white."""
+    """Renders of a field over white."""
     return render(field, cameras, size, SAMPLES, torch.ones(3, device=field.low.device))
 
 
 def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
-    """The mesh of a field with its reports. Raises UserError where the field is empty."""
+    """The mesh of a field with its reports. Raises UserError when the field is empty."""
     cameras = orbit_cameras(VIEWS)
     renders = render_field(field, cameras, SIZE)
     covered = (renders.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
@@ -48,9 +50,9 @@ def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
 
 
 def write_object_files(job: ObjectJob, mesh: Mesh, turn: int) -> list[Path]:
-    """The mesh, a GLB where that is none, turntable, sheet of eight views and viewer; returns the files.
+    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files.
 
-    turn: frames of the turntable.
+    turn: number of frames of the turntable.
     """
     files = write_mesh(job.mesh, mesh)
     if job.glb not in files:

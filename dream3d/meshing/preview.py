@@ -1,4 +1,4 @@
-"""Pictures of a mesh: photographs from given cameras, the turntable, the sheet of eight views."""
+"""Renders of a mesh: from given cameras, the turntable, and the sheet of eight views."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,16 +13,18 @@ from dream3d.nerf.cameras import Cameras, orbit_cameras
 
 PAPER = (0.957, 0.953, 0.945)
 FIELD_OF_VIEW = 25.0  # degrees
-AIR = 1.06  # the picture is this many times as wide as the mesh's bounding sphere
-# Where the light stands in the camera's axes (over its left shoulder), and how much of it is everywhere.
+MARGIN = 1.06  # ratio of the image's width to the diameter of the mesh's bounding sphere
+# Direction to the light in camera axes (over the left shoulder), and the ambient share.
 LIGHT = np.array([-0.45, 0.6, 0.66])
 AMBIENT = 0.6
 
 
 class MeshRenders(NamedTuple):
+    """Renders of a mesh by N cameras."""
+
     color: NDArray[np.float32]  # (N,S,S,3) sRGB in [0,1], over the background
-    opacity: NDArray[np.float32]  # (N,S,S) in [0,1], share of the pixel that is covered
-    depth: NDArray[np.float32]  # (N,S,S) m along the camera's axis, infinite where nothing is seen
+    opacity: NDArray[np.float32]  # (N,S,S) in [0,1], covered share of the pixel
+    depth: NDArray[np.float32]  # (N,S,S) m along the camera's axis, infinite where there is no surface
 
 
 def render_mesh(
@@ -36,16 +38,16 @@ def render_mesh(
 ) -> MeshRenders:
     """Renders of a mesh by N cameras, size x size pixels of supersampling^2 samples each.
 
-    `background` is a gray or a color (3,) in [0,1]. Without `light` the texture's colors are shown as they
-    are; with it, Lambertian with a light over the camera's left shoulder.
+    background: a gray value or a color (3,) in [0,1].
+    light: Lambertian shading with a light over the camera's left shoulder; without it, the texture's colors.
     """
     _, axes, _ = cameras.to_numpy()
     visible = rasterize(mesh.vertices, mesh.faces, cameras, size * supersampling)
-    pictures = [
+    renders = [
         _shade(mesh, surface, camera_axes, background, light, supersampling)
         for surface, camera_axes in zip(visible, axes, strict=True)
     ]
-    return MeshRenders(*(np.stack(parts).astype(np.float32) for parts in zip(*pictures, strict=True)))
+    return MeshRenders(*(np.stack(parts).astype(np.float32) for parts in zip(*renders, strict=True)))
 
 
 def _shade(
@@ -77,7 +79,7 @@ def _shade(
 
 
 def _texture_at(mesh: Mesh, surface: VisibleSurface, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Colors (K,3) in [0,1] of the pixels that are `hit`, the texture filtered bilinearly."""
+    """Bilinearly filtered texture colors (K,3) in [0,1] of the pixels of the mask `hit`."""
     uv = np.einsum("kc,kcd->kd", surface.weights[hit], mesh.uv[mesh.corners[surface.face[hit]]])
     size = len(mesh.texture)
     place = (uv * size - 0.5).clip(0, size - 1)
@@ -97,13 +99,13 @@ def framing_cameras(mesh: Mesh, azimuths: int | Sequence[float], elevation: floa
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     center = (low + high) / 2
     radius = np.linalg.norm(mesh.vertices - center, axis=1).max()
-    distance = float(AIR * radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2))
+    distance = float(MARGIN * radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2))
     x, y, z = center.tolist()
     return orbit_cameras(azimuths, elevation, distance, FIELD_OF_VIEW, (x, y, z))
 
 
 def render_turntable(mesh: Mesh, count: int = 48, size: int = 256, elevation: float = 15.0) -> Frames:
-    """Frames (count,size,size,3) of one turn, from the front counter-clockwise seen from above; they loop."""
+    """Frames (count,size,size,3) of a looping turn, from the front counter-clockwise seen from above."""
     return _frames(mesh, count, size, elevation)
 
 

@@ -1,4 +1,4 @@
-"""Fields whose shapes and colors are known in closed form, and what cameras see of them."""
+"""Fields with shapes and colors in closed form, their meshes, and cameras around them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,40 +11,44 @@ from torch import Tensor, nn
 from dream3d.meshing.extract import Extraction, MeshOptions, extract_mesh
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 
-CENTER = (0.0, 1.0, 0.0)  # where the toybox's cameras look
+CENTER = (0.0, 1.0, 0.0)  # target of the canonical cameras
 
 
 class Values(NamedTuple):
+    """Values of a field at points."""
+
     density: Tensor
     color: Tensor
 
 
 class Case(NamedTuple):
+    """A field and the mesh extracted from it."""
+
     field: "Formula"
     extraction: Extraction
 
 
 class Formula(nn.Module):
-    """A field of two functions of points (M,3) relative to `CENTER`, in a box of 2.5 m around it."""
+    """A field given by functions of points (M,3) relative to `CENTER`, in a box of 2.5 m around it."""
 
     def __init__(self, density: Callable[[Tensor], Tensor], color: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.of = density, color
+        self.functions = density, color
         center = torch.tensor(CENTER)
         self.bounds = center - 1.25, center + 1.25
 
     def forward(self, points: Tensor) -> Values:
         local = points - torch.tensor(CENTER)
-        return Values(*(of(local) for of in self.of))
+        return Values(*(function(local) for function in self.functions))
 
 
 def ball(points: Tensor) -> Tensor:
-    """Of radius 0.8 m."""
+    """Density of a ball of radius 0.8 m."""
     return 80 * torch.sigmoid((0.8 - points.norm(dim=-1)) / 0.01)
 
 
 def smooth_colors(points: Tensor) -> Tensor:
-    """That change slowly over directions and not with depth."""
+    """Colors that vary slowly with direction and not with depth."""
     return 0.5 + 0.45 * torch.sin(torch.tensor([2.0, 1.5, 1.8]) * nn.functional.normalize(points, dim=-1))
 
 
@@ -70,7 +74,7 @@ def impacts(views: Cameras, size: int) -> np.ndarray:
 
 
 def small_mesh(field: Formula) -> Extraction:
-    """Of the ball, with level and texture and all."""
+    """The extraction of a field at low resolution, with silhouettes of a ball of radius 0.8."""
     views = cameras(3)
     options = MeshOptions(resolution=48, levels=4, faces=3000, texture=512)
     return extract_mesh(field, views, impacts(views, 48) < 0.8, options)
