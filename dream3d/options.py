@@ -11,7 +11,7 @@ from core.errors import UserError
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
-Camera = Literal["input", "words", "none"]
+CameraInput = Literal["input", "words", "none"]
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -94,7 +94,7 @@ class ObjectOptions(BaseModel):
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
     decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
-    camera: Camera = Field("input", description="how the model is told from where it looks")
+    camera: CameraInput = Field("input", description="how the model is told from where it looks")
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
     weights: RegularizerWeights = RegularizerWeights()
     lighting: Lighting = Lighting()

@@ -17,8 +17,9 @@ from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, weights_sha
 from core.pretrained.image_model import load_image_model
 from dream3d.distill import make_model_space
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import mesh_field, orbit_cameras, write_object_files
+from dream3d.meshing.pipeline import mesh_field, write_object_files
 from dream3d.meshing.viewer import viewer
+from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.radiance_fields import HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics

@@ -1,12 +1,12 @@
-"""Score distillation: what a frozen denoiser has to say of renders, as a loss.
+"""Score distillation losses of rendered views under a frozen denoiser.
 
-Each distillation is a small object. It takes a `Denoises` (guidance around a denoiser is one), `Timesteps`
-and a `Space`, and returns a `Distilled` for a batch of renders:
+A distillation is built from a `DenoiserLike` (a denoiser, or guidance around one), `Timesteps` and a
+`ModelSpace`. It returns a `DistillationResult` for a batch of renders:
 
     guided = ClassifierFreeGuidance(model.denoiser, 30, model.encode([""]))
-    sds = SDS(guided, LinearAnnealing(), space_of(model.first_stage))
-    said = sds(renders, camera_condition(text, azimuth, elevation), progress, generator)
-    said.loss.backward()
+    sds = SDS(guided, LinearAnnealing(), make_model_space(model.first_stage))
+    result = sds(renders, camera_condition(text, azimuth, elevation), progress, generator)
+    result.loss.backward()
 """
 
 from dream3d.distill.contract import Distillation, DistillationResult

@@ -1,4 +1,4 @@
-"""Low-rank adaptation of a network that itself is never touched."""
+"""Low-rank adaptation (LoRA) of a network whose own weights do not change."""
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,13 @@ from core.condition import Condition
 class LoRANetwork(nn.Module):
     """A network with W + B A in place of the weight W of every Linear and Conv2d (Hu et al. 2021, "LoRA").
 
-    B starts at zero, so that the copy starts as the network. Only A and B are its parameters. The network
-    is called with other weights for as long as a call takes (`torch.func.functional_call`), so there is
-    nothing to undo: drop the copy, and the network is as it was.
+    B is initialized with zeros, so the initial output is the network's. Only A and B are parameters of this
+    module. `torch.func.functional_call` substitutes the weights during each call; the network itself is never
+    modified.
     """
 
     def __init__(self, network: nn.Module, rank: int, generator: torch.Generator) -> None:
-        """rank: of every B A, at most the layer's own; generator: draws A ~ N(0, 1 / inputs of a unit).
+        """rank: of each B A, at most the layer's own; generator: samples A ~ N(0, 1 / inputs of a unit).
 
         Raises ValueError when rank is below 1 or the network has no such layers.
         """
@@ -30,28 +30,28 @@ class LoRANetwork(nn.Module):
         }
         if not layers:
             raise ValueError("the network has no Linear or Conv2d to adapt")
-        self._network = (network,)  # in a tuple, so that its parameters do not become this module's
+        self._network = (network,)  # a tuple: its parameters must not be registered in this module
         self.adapted = tuple(layers)
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
         for weight in layers.values():
             outputs, inputs = weight.flatten(1).shape
             width = min(rank, outputs, inputs)
-            drawn = torch.randn(width, inputs, generator=generator, device=generator.device)
-            self.down.append(nn.Parameter(drawn.to(weight) / inputs**0.5))
+            noise = torch.randn(width, inputs, generator=generator, device=generator.device)
+            self.down.append(nn.Parameter(noise.to(weight) / inputs**0.5))
             self.up.append(nn.Parameter(weight.new_zeros(outputs, width)))
 
     @property
     def network(self) -> nn.Module:
-        """The network that is adapted, unchanged."""
+        """The unmodified network."""
         return self._network[0]
 
     def weights(self) -> dict[str, Tensor]:
-        """All weights of the adapted network by name; the gradient reaches A and B alone."""
+        """All weights of the adapted network by name; gradients reach A and B only."""
         weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
         for name, down, up in zip(self.adapted, self.down, self.up, strict=True):
             weights[name] = weights[name] + (up @ down).view_as(weights[name])
         return weights
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """As the network's."""
+        """The output of the adapted network; arguments as for the network."""
         return functional_call(self.network, self.weights(), (x, t, condition))

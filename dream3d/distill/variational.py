@@ -1,4 +1,4 @@
-"""Variational score distillation: the reference is a second denoiser that learns what the renders are."""
+"""Variational score distillation: the reference is a second denoiser that is trained on the renders."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from dream3d.distill.timesteps import Timesteps
 
 
 class RenderScoreModel(DenoiserLike, Protocol):
-    """A denoiser of the distribution of the renders, which it follows as they change."""
+    """A denoiser of the distribution of the renders, trained as they change."""
 
     def learn(self, x: Tensor, condition: Condition, generator: torch.Generator) -> None:
-        """Takes in renders, in the model's space and without gradient: x (B,C,h,w)."""
+        """One training step on renders x (B,C,h,w) in the model's space, without gradient."""
         ...
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors that the next call depends on, for checkpoints."""
+        ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores `state_dict`."""
+        ...
 
 
 class LoRAScoreModel:
-    """Follows the renders by a low-rank copy of the frozen network, one step of Adam for each batch.
+    """A LoRA copy of the frozen network that takes one step of Adam per batch of renders.
 
-    Camera-conditioned models tell it the view by the condition, as they tell the frozen network.
+    It gets the camera through the condition, like the frozen network.
     """
 
     def __init__(
@@ -44,20 +48,22 @@ class LoRAScoreModel:
         rank: int = 4,
         learning_rate: float = 1e-3,
     ) -> None:
-        """denoiser: the frozen one, unguided; generator: draws the start of the adapters."""
+        """denoiser: frozen and unguided; generator: of the initial adapters; rank: as in `LoRANetwork`."""
         self.copy = LoRANetwork(denoiser.network, rank, generator)
         self.denoiser = denoiser.with_network(self.copy)
         self.optimizer = torch.optim.Adam(self.copy.parameters(), lr=learning_rate)
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """The noise schedule of the frozen denoiser."""
         return self.denoiser.schedule
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        """The prediction of the adapted network, as `Denoiser.forward`."""
         return self.denoiser(x, t, condition)
 
     def learn(self, x: Tensor, condition: Condition, generator: torch.Generator) -> None:
-        """One step on `simple_loss` at timesteps from all of [0, T)."""
+        """One step on `simple_loss` at timesteps uniform in [0, T)."""
         timesteps = self.schedule.timesteps
         t = torch.randint(timesteps, (len(x),), generator=generator, device=generator.device).to(x.device)
         noise = noise_for(x, generator)
@@ -67,7 +73,7 @@ class LoRAScoreModel:
         self.optimizer.step()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The adapters, and Adam's moments under "optimizer/"."""
+        """The adapters, and the moments of Adam under "optimizer/"."""
         state = dict(self.copy.state_dict())
         for name, parameter in self.copy.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -75,6 +81,7 @@ class LoRAScoreModel:
         return {name: value.clone() for name, value in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores `state_dict`."""
         moments: dict[int, dict[str, Tensor]] = {}
         for number, (name, _) in enumerate(self.copy.named_parameters()):
             prefix = f"optimizer/{name}/"
@@ -87,11 +94,11 @@ class LoRAScoreModel:
 
 
 class VSD(ScoreDistillation):
-    """eps^(x_t) - eps_renders(x_t) (Wang et al. 2023, "ProlificDreamer").
+    """Variational score distillation: eps^(x_t) - eps_renders(x_t) (Wang et al. 2023, "ProlificDreamer").
 
-    The difference of the score of the model's images and that of the renders' own distribution: where the
-    two agree nothing moves, so that it needs no large guidance scale (7.5 in the paper). Every call first
-    asks the follower, then lets it learn from the same renders.
+    The gradient is the difference of the scores of the model and of the distribution of the renders. It
+    vanishes where they agree, so no large guidance scale is needed (7.5 in the paper). Every call first
+    evaluates the score model and then trains it on the same renders.
     """
 
     def __init__(
@@ -102,20 +109,24 @@ class VSD(ScoreDistillation):
         space: ModelSpace | None = None,
         weight: Weight = variance,
     ) -> None:
+        """score_model: predicts eps_renders."""
         super().__init__(denoiser, timesteps, space, weight)
         self.score_model = score_model
 
     def direction(
         self, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
+        """eps^(x_t) - eps_renders(x_t) and x0^; then one training step of the score model."""
         xt = self.denoiser.schedule.add_noise(x, noise_for(x, generator), t)
         predicted = self.denoiser(xt, t, condition)
-        own = self.score_model(xt, t, condition)
+        reference = self.score_model(xt, t, condition)
         self.score_model.learn(x, condition, generator)
-        return predicted.eps - own.eps, predicted.x0
+        return predicted.eps - reference.eps, predicted.x0
 
     def state_dict(self) -> dict[str, Tensor]:
+        """State of the score model."""
         return self.score_model.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores `state_dict`."""
         self.score_model.load_state_dict(state)

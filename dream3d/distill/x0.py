@@ -1,4 +1,4 @@
-"""Distillation towards predicted pictures: the x0 form, in one step or several."""
+"""The x0 form of score distillation: squared error from predicted images, in one step or several."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from dream3d.distill.timesteps import Timesteps
 
 
 class Target(NamedTuple):
-    """What B renders should have looked like."""
+    """Predicted images for B renders."""
 
     images: Tensor  # (B,3,H,W) in [-1, 1]
-    x0: Tensor  # (B,C,h,w) the same in the model's space
-    t: Tensor  # (B,) the timesteps that were asked at
+    x0: Tensor  # (B,C,h,w) the images in the model's space
+    t: Tensor  # (B,) timesteps to which the renders were noised
 
 
 class X0Reconstruction:
-    """loss = |render - x0^|^2 in pixels, x0^ a constant (Shi et al. 2023, "MVDream"). A `Distillation`.
+    """Squared error |render - x0^|^2 in pixels, x0^ a constant (Shi et al. 2023, "MVDream").
 
-    x0^ is what the denoiser makes of the noised render: at once (steps = 1), or by `steps` DDIM steps from t
-    down to clean data at equal distances, sharper and dearer. From almost all noise that is a sample which
-    the render has no part in; from less it is the render, corrected (SDEdit, Meng et al. 2022).
+    x0^ is predicted from the noised render in one step (steps = 1), or by `steps` equally spaced DDIM steps
+    from t to clean data, which gives sharper images at a higher cost. Near t = T, x0^ is a sample that is
+    independent of the render; at lower t it is a corrected render (SDEdit, Meng et al. 2022).
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class X0Reconstruction:
         space: ModelSpace | None = None,
         steps: int = 1,
     ) -> None:
-        """space: pixels unless given; steps: at least 1."""
+        """space: `PixelSpace` by default; steps: at least 1, else ValueError."""
         if steps < 1:
-            raise ValueError(f"X0 cannot have {steps=}")
+            raise ValueError(f"the x0 loss needs at least 1 step, not {steps=}")
         self.denoiser = denoiser
         self.timesteps = timesteps
         self.space = space or PixelSpace()
@@ -51,28 +51,30 @@ class X0Reconstruction:
     ) -> DistillationResult:
         """As `Distillation.__call__`."""
         target = self.target(renders, condition, progress, generator)
-        away = renders - target.images
-        norm = 2 * away.detach().flatten(1).norm(dim=1)
-        return DistillationResult(away.square().sum(), target.t, norm, target.x0, self.space)
+        error = renders - target.images
+        norm = 2 * error.detach().flatten(1).norm(dim=1)
+        return DistillationResult(error.square().sum(), target.t, norm, target.x0, self.space)
 
     @torch.no_grad()
     def target(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
     ) -> Target:
-        """What the denoiser makes of renders; arguments as of `Distillation.__call__`."""
+        """The denoiser's predictions for renders; arguments as for `Distillation.__call__`."""
         schedule = self.denoiser.schedule
         x = self.space.to_model_space(renders)
         t = self.timesteps.draw(len(x), progress, schedule.timesteps, generator).to(x.device)
         x = schedule.add_noise(x, noise_for(x, generator), t)
-        path = [t * (self.steps - i) // self.steps for i in range(self.steps)]
-        for here, there in zip(path, [*path[1:], torch.full_like(t, -1)], strict=True):
+        levels = [t * (self.steps - i) // self.steps for i in range(self.steps)]
+        for here, there in zip(levels, [*levels[1:], torch.full_like(t, -1)], strict=True):
             predicted = self.denoiser(x, here, condition)
             x = schedule.add_noise(predicted.x0, predicted.eps, there)
         return Target(self.space.from_model_space(x), x, t)
 
     def state_dict(self) -> dict[str, Tensor]:
+        """Empty: the loss has no state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Raises ValueError for a state that is not empty."""
         if state:
-            raise ValueError(f"X0 keeps no state, but was given {sorted(state)}")
+            raise ValueError(f"X0Reconstruction has no state to load, but got {sorted(state)}")

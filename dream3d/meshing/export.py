@@ -1,4 +1,4 @@
-"""Meshes to files: OBJ with its material and texture, GLB, PLY. Each appears whole or not at all."""
+"""Mesh files: OBJ with material and texture, GLB, PLY. All files are written atomically."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +19,23 @@ MATERIAL = "surface"
 
 
 def write_mesh(path: Path, mesh: Mesh) -> list[Path]:
-    """Writes the mesh as the suffix of `path` says and returns the files it wrote.
+    """Writes the mesh in the format of the suffix of `path` and returns the written files.
 
-    .obj, with .mtl and .png beside it: positions, normals, texture. .glb: the same in one file.
-    .ply: positions, normals and a color at every vertex.
-    Raises UserError for another suffix and in an unwritable folder.
+    .obj with an .mtl and a .png file: positions, normals and texture.
+    .glb: the same in one file.
+    .ply: positions, normals and vertex colors.
+    Raises UserError for another suffix and for a folder that is not writable.
     """
     return _writer(path)(path, mesh)
 
 
 def check_mesh_path(path: Path) -> None:
-    """Raises UserError unless `write_mesh` knows the suffix of `path`."""
+    """Raises UserError unless `write_mesh` supports the suffix of `path`."""
     _writer(path)
 
 
 def _writer(path: Path) -> Callable[[Path, Mesh], list[Path]]:
+    """The function that writes the format of the suffix. Raises UserError for another suffix."""
     write = {".obj": _write_obj, ".glb": _write_glb, ".ply": _write_ply}.get(path.suffix.lower())
     if write is None:
         raise UserError(f"Cannot write the mesh as {path.name}: its name must end in .obj, .glb or .ply.")
@@ -41,7 +43,7 @@ def _writer(path: Path) -> Callable[[Path, Mesh], list[Path]]:
 
 
 def glb(mesh: Mesh) -> bytes:
-    """The mesh as binary glTF 2.0: one primitive with normals, coordinates and an embedded PNG texture."""
+    """Binary glTF 2.0 of the mesh: one primitive with normals, UV coordinates and an embedded PNG texture."""
     vertex = mesh.vertex_of_uv()
     material = PBRMaterial(
         name=MATERIAL,
@@ -53,7 +55,7 @@ def glb(mesh: Mesh) -> bytes:
         mesh.vertices[vertex],
         mesh.corners,
         vertex_normals=mesh.normals[vertex],
-        # trimesh counts v from below, as OBJ does
+        # trimesh measures v from the bottom, like OBJ
         visual=TextureVisuals(uv=_from_below(mesh), material=material),
         process=False,
     )
@@ -61,6 +63,7 @@ def glb(mesh: Mesh) -> bytes:
 
 
 def _from_below(mesh: Mesh) -> np.ndarray:
+    """UV coordinates (T,2) with v measured from the bottom."""
     return np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1)
 
 
@@ -84,7 +87,7 @@ def _write_ply(path: Path, mesh: Mesh) -> list[Path]:
 
 
 def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
-    # Not by trimesh, which doubles the vertices along the texture's seams and so opens the surface.
+    # trimesh would duplicate the vertices along texture seams, and the surface would not be closed.
     material, texture = path.with_suffix(".mtl"), path.with_suffix(".png")
     corners = np.stack([mesh.faces, mesh.corners, mesh.faces], -1).reshape(-1, 9) + 1
     lines = [
@@ -95,7 +98,7 @@ def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
         f"usemtl {MATERIAL}\n",
         _rows("f {}/{}/{} {}/{}/{} {}/{}/{}\n", corners),
     ]
-    # The last to be opened appears first: the .obj, which names the others, comes when they are there.
+    # Files appear in reverse order: the .obj, which refers to the others, appears last.
     with (
         atomic_write(path) as draft,
         atomic_write(material) as material_draft,
@@ -111,4 +114,5 @@ def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
 
 
 def _rows(form: str, values: np.ndarray) -> str:
+    """One line per row of values."""
     return "".join(form.format(*row) for row in values.tolist())

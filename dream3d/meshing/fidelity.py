@@ -1,4 +1,4 @@
-"""How faithful a mesh is to the field it was made of, and what kind of surface it is."""
+"""Fidelity of a mesh to its field, and properties of its surface."""
 
 import math
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict
 from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_mesh
-from dream3d.meshing.rasterizer import Views
+from dream3d.nerf.cameras import Cameras
 
 
 class Fidelity(BaseModel):
-    """A mesh against renders of its field."""
+    """Differences between renders of a mesh and renders of its field."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +25,7 @@ class Fidelity(BaseModel):
 
 
 class SurfaceReport(BaseModel):
-    """The surface of a mesh."""
+    """Properties of the surface of a mesh."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,20 +39,20 @@ class SurfaceReport(BaseModel):
 
 
 def measure_fidelity(
-    mesh: Mesh, views: Views, color: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
+    mesh: Mesh, cameras: Cameras, color: ArrayLike, covered: NDArray[np.bool_], background: ArrayLike = 1.0
 ) -> Fidelity:
-    """The mesh against the field's renders from N views.
+    """Fidelity of a mesh to renders of its field by N cameras.
 
-    color: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is shown unlit.
-    covered: (N,H,H), where there is something of the field.
-    background: a gray or a color (3,).
+    color: (N,H,H,3) in [0,1] over `background`, albedo: the mesh is rendered unlit.
+    covered: (N,H,H) silhouettes of the field.
+    background: a gray value or a color (3,).
     """
-    wanted = np.asarray(color, np.float64)
-    shown = render_mesh(mesh, views, wanted.shape[1], background=background)
-    errors = np.square(shown.color - wanted).mean((1, 2, 3))
-    ious = [mask_iou(mine > 0.5, theirs) for mine, theirs in zip(shown.opacity, covered, strict=True)]
+    target = np.asarray(color, np.float64)
+    renders = render_mesh(mesh, cameras, target.shape[1], background=background)
+    errors = np.square(renders.color - target).mean((1, 2, 3))
+    ious = [mask_iou(opacity > 0.5, mask) for opacity, mask in zip(renders.opacity, covered, strict=True)]
     return Fidelity(
-        views=len(wanted),
+        views=len(target),
         psnr=_psnr(errors.mean()),
         worst_psnr=_psnr(errors.max()),
         silhouette_iou=float(np.mean(ious)),
@@ -61,12 +61,12 @@ def measure_fidelity(
 
 
 def _psnr(error: float) -> float:
-    """Of a mean square error of values in [0,1], at most 100 dB."""
+    """PSNR in dB of a mean squared error of values in [0,1], at most 100."""
     return -10 * math.log10(max(error, 1e-10))
 
 
 def describe_surface(mesh: Mesh) -> SurfaceReport:
-    """Counts and measures; a hollow counts as a piece of its own."""
+    """Properties of the surface of a mesh; a hollow counts as a separate piece."""
     surface = mesh.surface()
     pieces = surface.split(only_watertight=False)
     volumes = [abs(float(piece.volume)) for piece in pieces]

@@ -1,4 +1,4 @@
-"""Which density is the surface: the one whose mesh covers what the field covers."""
+"""Choice of the density of the surface: the iso level whose silhouettes match those of the field."""
 
 from typing import NamedTuple
 
@@ -7,51 +7,57 @@ import trimesh
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from dream3d.meshing.rasterizer import Views, silhouettes
+from dream3d.meshing.rasterizer import silhouettes
 from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces
+from dream3d.nerf.cameras import Cameras
 
-SOLID = 0.95  # quantile of the dense nodes; the highest candidate is half of it
+SOLID = 0.95  # the highest candidate is half of this quantile of the dense nodes
 
 
 class IsoLevel(NamedTuple):
+    """A density of the surface and how well it fits."""
+
     density: float  # 1/m
-    iou: float  # of its mesh's silhouettes and the field's
+    iou: float  # between silhouettes of its mesh and of the field
 
 
 def faintest_level(size: float) -> float:
-    """The density of which `size` meters are half opaque: what is thinner is air."""
+    """The density at which `size` meters have opacity 1/2; lower densities count as empty."""
     return float(np.log(2) / size)
 
 
 def candidate_levels(grid: DensityGrid, faintest: float, count: int) -> NDArray[np.float64]:
-    """`count` densities in equal ratios, from the faintest to half of what the inside has.
+    """`count` densities in geometric progression, from `faintest` to half of the density inside the object.
 
-    Raises UserError when nothing in the grid is as dense as `faintest`.
+    Raises UserError when no node of the grid is denser than `faintest`.
     """
     dense = grid.values[grid.values > faintest]
     if not len(dense):
-        raise UserError(
-            f"There is no object to make a mesh of: nowhere does the density exceed {faintest:.3g}."
-        )
+        raise UserError(f"There is no object to mesh: the density does not exceed {faintest:.3g} anywhere.")
     return np.geomspace(faintest, max(faintest, 0.5 * float(np.quantile(dense, SOLID))), count)
 
 
 def choose_level(
-    grid: DensityGrid, levels: NDArray[np.floating], share: float, views: Views, covered: NDArray[np.bool_]
+    grid: DensityGrid,
+    levels: NDArray[np.floating],
+    share: float,
+    cameras: Cameras,
+    covered: NDArray[np.bool_],
 ) -> IsoLevel:
-    """The candidate whose silhouettes best match what is covered (N,H,H) in `views` of the field.
+    """The candidate whose silhouettes best match `covered`; of equally good candidates the densest.
 
-    `share` as in `keep_large_pieces`. Of equally good candidates the densest.
+    share: as in `keep_large_pieces`.
+    covered: (N,H,H) silhouettes of the field in the N cameras.
     """
-    rated = []
+    candidates = []
     for level in levels:
         surface: trimesh.Trimesh = keep_large_pieces(iso_surface(grid, level), share)
-        shown = silhouettes(surface.vertices, surface.faces, views, covered.shape[-1])
-        rated.append(IsoLevel(float(level), mask_iou(shown, covered)))
-    return max(rated, key=lambda level: (level.iou, level.density))
+        masks = silhouettes(surface.vertices, surface.faces, cameras, covered.shape[-1])
+        candidates.append(IsoLevel(float(level), mask_iou(masks, covered)))
+    return max(candidates, key=lambda level: (level.iou, level.density))
 
 
 def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks of one shape; 1 for two that are empty."""
+    """Intersection over union of two masks of the same shape; 1 if both are empty."""
     union = (first | second).sum()
     return float((first & second).sum() / union) if union else 1.0

@@ -1,4 +1,4 @@
-"""A distilled field becomes a mesh, its pictures, and reports of how sound it is."""
+"""Meshing of a distilled field: mesh, fidelity and surface reports, and all output files."""
 
 from __future__ import annotations
 
@@ -14,56 +14,45 @@ from dream3d.meshing.extract import MeshOptions, extract_mesh
 from dream3d.meshing.fidelity import Fidelity, SurfaceReport, describe_surface, measure_fidelity
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_eight_views, render_turntable
-from dream3d.meshing.rasterizer import Views
 from dream3d.meshing.viewer import write_viewer
-from dream3d.nerf.cameras import FIELD_OF_VIEW, Cameras
+from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.nerf.radiance_fields import RadianceField
 from dream3d.nerf.volume_rendering import RenderedViews, render
 from dream3d.options import ObjectJob, ObjectOptions
 
-VIEWS, SIZE, SAMPLES, ELEVATION = 16, 96, 128, 13.0  # of the renders that a mesh is compared with
-COVERED_OPACITY = 1 / 3  # opacity of what is there: thin parts of a distilled field are half fog
+VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
+COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
 FRAMES_A_SECOND = 16.0  # of the turntable
 
 
 class MeshingResult(NamedTuple):
+    """A mesh with its reports."""
+
     mesh: Mesh
     fidelity: Fidelity
     surface: SurfaceReport
 
 
-def orbit_cameras(count: int, elevation: float = ELEVATION) -> Cameras:
-    """`count` canonical cameras around the object, the first before its front."""
-    azimuth = torch.arange(count) * (360 / count)
-    return Cameras(azimuth, torch.full_like(azimuth, elevation))
-
-
-def views_of(cameras: Cameras) -> Views:
-    """Cameras of the canonical field of view as the mesh's own renderer takes them."""
-    eye, axes = cameras.axes()
-    return Views(eye.numpy(), axes.numpy(), FIELD_OF_VIEW)
-
-
 @torch.no_grad()
 def render_field(field: RadianceField, cameras: Cameras, size: int) -> RenderedViews:
-    """The field over white."""
+    """Renders of a field over white."""
     return render(field, cameras, size, SAMPLES, torch.ones(3, device=field.low.device))
 
 
 def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
-    """The mesh of a field with its reports. Raises UserError where the field is empty."""
+    """The mesh of a field with its reports. Raises UserError when the field is empty."""
     cameras = orbit_cameras(VIEWS)
-    views, seen = views_of(cameras), render_field(field, cameras, SIZE)
-    covered = (seen.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
-    mesh, _ = extract_mesh(field, views, covered, MeshOptions(faces=options.faces, texture=options.texture))
-    color = seen.color.permute(0, 2, 3, 1).cpu().numpy()
-    return MeshingResult(mesh, measure_fidelity(mesh, views, color, covered), describe_surface(mesh))
+    renders = render_field(field, cameras, SIZE)
+    covered = (renders.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
+    mesh, _ = extract_mesh(field, cameras, covered, MeshOptions(faces=options.faces, texture=options.texture))
+    color = renders.color.permute(0, 2, 3, 1).cpu().numpy()
+    return MeshingResult(mesh, measure_fidelity(mesh, cameras, color, covered), describe_surface(mesh))
 
 
 def write_object_files(job: ObjectJob, mesh: Mesh, turn: int) -> list[Path]:
-    """The mesh, a GLB where that is none, turntable, sheet of eight views and viewer; returns the files.
+    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files.
 
-    turn: frames of the turntable.
+    turn: number of frames of the turntable.
     """
     files = write_mesh(job.mesh, mesh)
     if job.glb not in files:

@@ -1,5 +1,6 @@
-"""Pictures of a mesh: photographs from given cameras, the turntable, the sheet of eight views."""
+"""Renders of a mesh: from given cameras, the turntable, and the sheet of eight views."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,60 +8,64 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.io.pictures import Frames
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.rasterizer import Views, VisibleSurface, rasterize
+from dream3d.meshing.rasterizer import VisibleSurface, rasterize
+from dream3d.nerf.cameras import Cameras, orbit_cameras
 
 PAPER = (0.957, 0.953, 0.945)
 FIELD_OF_VIEW = 25.0  # degrees
-AIR = 1.06  # the picture is this many times as wide as the mesh's bounding sphere
-# Where the light stands in the camera's axes (over its left shoulder), and how much of it is everywhere.
+MARGIN = 1.06  # ratio of the image's width to the diameter of the mesh's bounding sphere
+# Direction to the light in camera axes (over the left shoulder), and the ambient share.
 LIGHT = np.array([-0.45, 0.6, 0.66])
 AMBIENT = 0.6
 
 
 class MeshRenders(NamedTuple):
+    """Renders of a mesh by N cameras."""
+
     color: NDArray[np.float32]  # (N,S,S,3) sRGB in [0,1], over the background
-    opacity: NDArray[np.float32]  # (N,S,S) in [0,1], share of the pixel that is covered
-    depth: NDArray[np.float32]  # (N,S,S) m along the camera's axis, infinite where nothing is seen
+    opacity: NDArray[np.float32]  # (N,S,S) in [0,1], covered share of the pixel
+    depth: NDArray[np.float32]  # (N,S,S) m along the camera's axis, infinite where there is no surface
 
 
 def render_mesh(
     mesh: Mesh,
-    views: Views,
+    cameras: Cameras,
     size: int,
     *,
     background: ArrayLike = 1.0,
     light: bool = False,
     supersampling: int = 2,
 ) -> MeshRenders:
-    """The mesh seen from N views, size x size pixels of supersampling^2 samples each.
+    """Renders of a mesh by N cameras, size x size pixels of supersampling^2 samples each.
 
-    `background` is a gray or a color (3,) in [0,1]. Without `light` the texture's colors are shown as they
-    are; with it, Lambertian with a light over the camera's left shoulder.
+    background: a gray value or a color (3,) in [0,1].
+    light: Lambertian shading with a light over the camera's left shoulder; without it, the texture's colors.
     """
-    pictures = [
-        _render_view(mesh, eye, axes, views.field_of_view, size, background, light, supersampling)
-        for eye, axes in zip(np.asarray(views.eye), np.asarray(views.axes), strict=True)
+    _, axes, _ = cameras.to_numpy()
+    visible = rasterize(mesh.vertices, mesh.faces, cameras, size * supersampling)
+    renders = [
+        _shade(mesh, surface, camera_axes, background, light, supersampling)
+        for surface, camera_axes in zip(visible, axes, strict=True)
     ]
-    return MeshRenders(*(np.stack(parts).astype(np.float32) for parts in zip(*pictures, strict=True)))
+    return MeshRenders(*(np.stack(parts).astype(np.float32) for parts in zip(*renders, strict=True)))
 
 
-def _render_view(
+def _shade(
     mesh: Mesh,
-    eye: NDArray,
+    surface: VisibleSurface,
     axes: NDArray,
-    field_of_view: float,
-    size: int,
     background: ArrayLike,
     light: bool,
     supersampling: int,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    fine = size * supersampling
-    seen = rasterize(mesh.vertices, mesh.faces, eye, axes, field_of_view, fine)
-    hit = seen.face >= 0
+    """Color, opacity and depth of one view, averaged over supersampling^2 samples a pixel."""
+    fine = len(surface.face)
+    size = fine // supersampling
+    hit = surface.face >= 0
     color = np.broadcast_to(np.asarray(background, np.float64), (fine, fine, 3)).copy()
-    color[hit] = _texture_at(mesh, seen, hit)
+    color[hit] = _texture_at(mesh, surface, hit)
     if light:
-        normals = np.einsum("kc,kcd->kd", seen.weights[hit], mesh.normals[mesh.faces[seen.face[hit]]])
+        normals = np.einsum("kc,kcd->kd", surface.weights[hit], mesh.normals[mesh.faces[surface.face[hit]]])
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         lit = (normals @ axes @ (LIGHT / np.linalg.norm(LIGHT))).clip(0)
         color[hit] *= (AMBIENT + (1.05 - AMBIENT) * lit)[:, None].clip(None, 1)
@@ -69,13 +74,13 @@ def _render_view(
     return (
         color.reshape(*blocks, 3).mean((1, 3)),
         hit.reshape(blocks).mean((1, 3)),
-        seen.depth.reshape(blocks).min((1, 3)),
+        surface.depth.reshape(blocks).min((1, 3)),
     )
 
 
-def _texture_at(mesh: Mesh, seen: VisibleSurface, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Colors (K,3) in [0,1] of the pixels that are `hit`, the texture filtered bilinearly."""
-    uv = np.einsum("kc,kcd->kd", seen.weights[hit], mesh.uv[mesh.corners[seen.face[hit]]])
+def _texture_at(mesh: Mesh, surface: VisibleSurface, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Bilinearly filtered texture colors (K,3) in [0,1] of the pixels of the mask `hit`."""
+    uv = np.einsum("kc,kcd->kd", surface.weights[hit], mesh.uv[mesh.corners[surface.face[hit]]])
     size = len(mesh.texture)
     place = (uv * size - 0.5).clip(0, size - 1)
     low = np.minimum(place.astype(int), size - 2)
@@ -86,30 +91,31 @@ def _texture_at(mesh: Mesh, seen: VisibleSurface, hit: NDArray[np.bool_]) -> NDA
     return ((1 - down) * upper + down * lower) / 255
 
 
-def orbit(mesh: Mesh, azimuths: ArrayLike, elevation: float = 15.0) -> Views:
-    """Views (N) from azimuths in degrees that hold the whole mesh; 0 stands on +z, before its front."""
+def framing_cameras(mesh: Mesh, azimuths: int | Sequence[float], elevation: float = 15.0) -> Cameras:
+    """Cameras around a mesh, at a distance at which its bounding sphere fits the image.
+
+    azimuths, elevation: as in `orbit_cameras`.
+    """
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     center = (low + high) / 2
     radius = np.linalg.norm(mesh.vertices - center, axis=1).max()
-    az, el = np.deg2rad(np.asarray(azimuths, np.float64)), np.deg2rad(elevation)
-    flat, zero = np.cos(el), np.zeros_like(az)
-    back = np.stack([np.sin(az) * flat, zero + np.sin(el), np.cos(az) * flat], -1)
-    right = np.stack([np.cos(az), zero, -np.sin(az)], -1)
-    axes = np.stack([right, np.cross(back, right), back], -1)
-    distance = AIR * radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2)
-    return Views(center + distance * back, axes, FIELD_OF_VIEW)
+    distance = float(MARGIN * radius / np.sin(np.deg2rad(FIELD_OF_VIEW) / 2))
+    x, y, z = center.tolist()
+    return orbit_cameras(azimuths, elevation, distance, FIELD_OF_VIEW, (x, y, z))
 
 
 def render_turntable(mesh: Mesh, count: int = 48, size: int = 256, elevation: float = 15.0) -> Frames:
-    """Frames (count,size,size,3) of one turn, from the front counter-clockwise seen from above; they loop."""
-    return _frames(mesh, np.arange(count) * 360 / count, size, elevation)
+    """Frames (count,size,size,3) of a looping turn, from the front counter-clockwise seen from above."""
+    return _frames(mesh, count, size, elevation)
 
 
 def render_eight_views(mesh: Mesh, size: int = 192, elevation: float = 15.0) -> Frames:
-    """Pictures (8,size,size,3) from azimuths 0, 45, ... 315, for a contact sheet of four columns."""
-    return _frames(mesh, np.arange(8) * 45, size, elevation)
+    """Images (8,size,size,3) from azimuths 0, 45, ... 315, for a contact sheet of four columns."""
+    return _frames(mesh, 8, size, elevation)
 
 
-def _frames(mesh: Mesh, azimuths: NDArray, size: int, elevation: float) -> Frames:
-    pictures = render_mesh(mesh, orbit(mesh, azimuths, elevation), size, background=PAPER, light=True)
-    return (pictures.color * 255).round().astype(np.uint8)
+def _frames(mesh: Mesh, count: int, size: int, elevation: float) -> Frames:
+    """`count` lit renders in equal steps around the mesh."""
+    cameras = framing_cameras(mesh, count, elevation)
+    renders = render_mesh(mesh, cameras, size, background=PAPER, light=True)
+    return (renders.color * 255).round().astype(np.uint8)

@@ -1,43 +1,39 @@
-"""Triangles to pixels in numpy: which triangle covers which pixel, and which one is seen."""
+"""Rasterization of triangles in numpy: coverage of pixels and visible surfaces."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-NEAR = 1e-3  # m; triangles that reach nearer to the camera's plane, or behind it, are left out
-EDGE = 1e-9  # weights this far below zero still count as inside, so that no crack opens along shared edges
+from dream3d.nerf.cameras import Cameras
 
-
-class Views(NamedTuple):
-    """Pinhole cameras of square pictures; tensors on the CPU will do as well."""
-
-    eye: ArrayLike  # (N,3) m
-    axes: ArrayLike  # (N,3,3), columns right, up, back
-    field_of_view: float  # degrees, of the whole picture
+NEAR = 1e-3  # m; triangles with a vertex nearer to the camera's plane, or behind it, are dropped
+EDGE = 1e-9  # weights above minus this count as inside, so that shared edges have no cracks
 
 
 class Fragments(NamedTuple):
-    """Pixel centers covered by triangles, face by face."""
+    """Pixel centers covered by triangles, sorted by face."""
 
     face: NDArray[np.int64]  # (K,)
     pixel: NDArray[np.int64]  # (K,) row * width + column
-    weights: NDArray[np.float64]  # (K,3) barycentric in the picture's plane
+    weights: NDArray[np.float64]  # (K,3) barycentric in the image plane
 
 
 class VisibleSurface(NamedTuple):
-    """The nearest triangle of every pixel of one view."""
+    """The nearest triangle at every pixel of one view."""
 
     face: NDArray[np.int64]  # (H,W), -1 where there is none
-    weights: NDArray[np.float64]  # (H,W,3) barycentric on the triangle in space; zeros where there is none
+    weights: NDArray[np.float64]  # (H,W,3) barycentric in space; zeros where there is none
     depth: NDArray[np.float64]  # (H,W) m along the camera's axis, infinite where there is none
 
 
 def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragments:
-    """Covers for triangles (F,3,2) in pixels: x to the right, y down, pixel (0, 0) centerd on (0.5, 0.5).
+    """Fragments of triangles (F,3,2) in pixels: x to the right, y down, pixel (0, 0) centered on (0.5, 0.5).
 
-    Either winding; triangles without area cover nothing; a center on a shared edge belongs to both triangles.
+    Both windings are covered, triangles without area cover nothing, and a pixel center on a shared edge
+    belongs to both triangles.
     """
     corners = corners.astype(np.float64, copy=False)
     size = np.array([width, height])
@@ -45,12 +41,12 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
     high = np.floor(corners.max(1) - 0.5).clip(-1, size - 1).astype(np.int64)
     a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]  # twice it, signed
-    some = np.flatnonzero((high >= low).all(1) & (area != 0))
-    low, high, a, ab, ac, area = low[some], high[some], a[some], ab[some], ac[some], area[some]
+    valid = np.flatnonzero((high >= low).all(1) & (area != 0))
+    low, high, a, ab, ac, area = low[valid], high[valid], a[valid], ab[valid], ac[valid], area[valid]
 
     columns, rows = (high - low + 1).T
     counts = columns * rows
-    row = np.repeat(np.arange(len(some)), counts)  # of the arrays just shortened
+    row = np.repeat(np.arange(len(valid)), counts)  # into the arrays of valid triangles
     place = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)  # within the bounding box
     y, x = np.divmod(place, columns[row])
     x, y = x + low[row, 0], y + low[row, 1]
@@ -62,57 +58,57 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
     third = px * to_c[row, 0] + py * to_c[row, 1]
     weights = np.stack([1 - second - third, second, third], 1)
     inside = (weights >= -EDGE).all(1)
-    return Fragments(some[row[inside]], (y * width + x)[inside], weights[inside])
+    return Fragments(valid[row[inside]], (y * width + x)[inside], weights[inside])
 
 
 def project(
-    vertices: NDArray[np.floating], eye: ArrayLike, axes: ArrayLike, field_of_view: float, size: int
+    vertices: NDArray[np.floating], eye: NDArray, axes: NDArray, field_of_view: float, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """World points (V,3) -> where they appear (V,2), in pixels as `fragments` takes them, and depth (V,)."""
-    right, up, back = ((vertices - np.asarray(eye)) @ np.asarray(axes, np.float64)).T
+    """Positions (V,2) in pixels, as for `fragments`, and depths (V,) of world points (V,3)."""
+    right, up, back = ((vertices - eye) @ axes).T
     depth = -back
     scale = 1 / (np.maximum(depth, NEAR) * math.tan(math.radians(field_of_view) / 2))
     return np.stack([1 + right * scale, 1 - up * scale], 1) * (size / 2), depth
 
 
 def rasterize(
-    vertices: NDArray[np.floating],
-    faces: NDArray[np.integer],
-    eye: ArrayLike,
-    axes: ArrayLike,
-    field_of_view: float,
-    size: int,
-) -> VisibleSurface:
-    """One view of a closed surface: eye (3,), axes (3,3), field of view in degrees. Backs are left out."""
-    places, depth = project(vertices, eye, axes, field_of_view, size)
-    front = _facing(places, depth, faces)
-    found = fragments(places[faces[front]], size, size)
-    face = front[found.face]
-    # 1 / depth is linear in the picture; depth is not.
-    near = found.weights / depth[faces[face]]
-    nearness = near.sum(1)
-    nearest = np.full(size * size, -1)
-    order = np.argsort(nearness, kind="stable")
-    nearest[found.pixel[order]] = order  # of several for one pixel the last one stays
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], cameras: Cameras, size: int
+) -> Iterator[VisibleSurface]:
+    """The visible surface of a closed mesh in each camera, size x size pixels; back faces are culled."""
+    for eye, axes, field_of_view in zip(*cameras.to_numpy(), strict=True):
+        places, depth = project(vertices, eye, axes, field_of_view, size)
+        front = _facing(places, depth, faces)
+        covered = fragments(places[faces[front]], size, size)
+        face = front[covered.face]
+        # 1 / depth is linear in the image; depth is not.
+        near = covered.weights / depth[faces[face]]
+        nearness = near.sum(1)
+        nearest = np.full(size * size, -1)
+        order = np.argsort(nearness, kind="stable")
+        nearest[covered.pixel[order]] = order  # the last assignment to a pixel remains: the nearest fragment
 
-    hit = nearest >= 0
-    chosen = nearest[hit]
-    seen = VisibleSurface(np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf))
-    seen.face[hit] = face[chosen]
-    seen.weights[hit] = near[chosen] / nearness[chosen, None]
-    seen.depth[hit] = 1 / nearness[chosen]
-    return VisibleSurface(
-        seen.face.reshape(size, size), seen.weights.reshape(size, size, 3), seen.depth.reshape(size, size)
-    )
+        hit = nearest >= 0
+        chosen = nearest[hit]
+        surface = VisibleSurface(
+            np.full(size * size, -1), np.zeros((size * size, 3)), np.full(size * size, np.inf)
+        )
+        surface.face[hit] = face[chosen]
+        surface.weights[hit] = near[chosen] / nearness[chosen, None]
+        surface.depth[hit] = 1 / nearness[chosen]
+        yield VisibleSurface(
+            surface.face.reshape(size, size),
+            surface.weights.reshape(size, size, 3),
+            surface.depth.reshape(size, size),
+        )
 
 
 def silhouettes(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer], views: Views, size: int
+    vertices: NDArray[np.floating], faces: NDArray[np.integer], cameras: Cameras, size: int
 ) -> NDArray[np.bool_]:
-    """(N,size,size) of a closed surface, True where it covers the pixel's center."""
+    """Silhouettes (N,size,size) of a closed surface: True where it covers the center of the pixel."""
     masks = []
-    for eye, axes in zip(np.asarray(views.eye), np.asarray(views.axes), strict=True):
-        places, depth = project(vertices, eye, axes, views.field_of_view, size)
+    for eye, axes, field_of_view in zip(*cameras.to_numpy(), strict=True):
+        places, depth = project(vertices, eye, axes, field_of_view, size)
         front = _facing(places, depth, faces)
         mask = np.zeros(size * size, bool)
         mask[fragments(places[faces[front]], size, size).pixel] = True
@@ -121,8 +117,8 @@ def silhouettes(
 
 
 def _facing(places: NDArray, depth: NDArray, faces: NDArray) -> NDArray[np.int64]:
-    """Triangles before the camera that turn their outside to it."""
+    """Indices of the triangles in front of the camera whose outside faces it."""
     a, b, c = places[faces].transpose(1, 2, 0)
-    turn = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    # Counter-clockwise has a negative turn here, where y points down.
-    return np.flatnonzero((turn < 0) & (depth[faces] > NEAR).all(1))
+    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    # Counter-clockwise triangles have negative area, because y points down.
+    return np.flatnonzero((area < 0) & (depth[faces] > NEAR).all(1))

@@ -1,4 +1,4 @@
-"""The atlas of a surface and its texture, baked from a field."""
+"""Texture atlas of a surface, and baking of a field's colors into it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from dream3d.meshing.surface import evaluate_in_chunks
 if TYPE_CHECKING:
     from dream3d.nerf.radiance_fields import RadianceField
 
-PADDING = 4  # texels between charts; a little less after the atlas is fitted into the texture
-CHARTS = 100  # no chart is larger than this part of the surface: the time to flatten one grows faster than it
-SAMPLES = 6  # densities and colors on the way in from a point of the surface
+PADDING = 4  # texels between charts; slightly less after the atlas is scaled to the texture
+CHARTS = 100  # charts are limited to 1/100 of the surface: flattening time grows faster than chart size
+SAMPLES = 6  # samples along the ray into the surface
 
 
 class Atlas(NamedTuple):
-    """A flat map of a surface."""
+    """A UV atlas of a surface."""
 
-    uv: NDArray[np.float32]  # (T,2) in [0,1], from the top left corner
-    corners: NDArray[np.int32]  # (F,3) rows of `uv`, for the same faces in the same order
+    uv: NDArray[np.float32]  # (T,2) in [0,1], origin in the top left corner
+    corners: NDArray[np.int32]  # (F,3) rows of `uv` for each face of the surface
 
 
 def unwrap(
     vertices: NDArray[np.float32], normals: NDArray[np.float32], faces: NDArray[np.int32], size: int
 ) -> Atlas:
-    """Charts without overlap, laid out by xatlas for a texture of size x size texels."""
+    """UV atlas without overlapping charts for a texture of size x size texels, by xatlas."""
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces.astype(np.uint32), normals)
     a, b, c = vertices[faces].transpose(1, 0, 2)
@@ -56,25 +56,25 @@ def bake(
     size: int,
     depth: float,
 ) -> NDArray[np.uint8]:
-    """The field's colors on the surface as a texture (size,size,3); `depth` as in `surface_colors`.
+    """Texture (size,size,3) with the field's colors on the surface; `depth` is as in `surface_colors`.
 
-    Texels of no chart take the color of the nearest one of some.
+    Texels outside all charts take the color of the nearest texel inside one.
     """
-    found = fragments(atlas.uv[atlas.corners] * size, size, size)
+    inside = fragments(atlas.uv[atlas.corners] * size, size, size)
     point, normal = (
-        np.einsum("kc,kcd->kd", found.weights, of[faces[found.face]]) for of in (vertices, normals)
+        np.einsum("kc,kcd->kd", inside.weights, of[faces[inside.face]]) for of in (vertices, normals)
     )
     texture = np.zeros((size * size, 3), np.uint8)
     covered = np.zeros(size * size, bool)
-    # A chart may be so thin that it covers no texel's center: its corners then color the texels they lie in.
+    # A thin chart may cover no texel center; the texels at its corners are then colored instead.
     column, row = (atlas.uv[atlas.corners.ravel()] * size).astype(int).clip(0, size - 1).T
     corner = row * size + column
-    lonely = np.ones(size * size, bool)
-    lonely[found.pixel] = False
-    thin = lonely[corner]
+    uncovered = np.ones(size * size, bool)
+    uncovered[inside.pixel] = False
+    thin = uncovered[corner]
     point = np.concatenate([point, vertices[faces.ravel()[thin]]])
     normal = np.concatenate([normal, normals[faces.ravel()[thin]]])
-    texel = np.concatenate([found.pixel, corner[thin]])
+    texel = np.concatenate([inside.pixel, corner[thin]])
     texture[texel] = surface_colors(field, point, normal, depth)
     covered[texel] = True
     empty = ~covered.reshape(size, size)
@@ -85,22 +85,22 @@ def bake(
 def surface_colors(
     field: RadianceField, points: NDArray[np.floating], normals: NDArray[np.floating], depth: float
 ) -> NDArray[np.uint8]:
-    """What a ray sees that enters the field at surface points (M,3) against their normals: sRGB (M,3).
+    """Colors, sRGB (M,3), of rays that enter the field at surface points (M,3) against their normals.
 
-    Volume rendering over the first `depth` meters, as far as they are opaque. The surface's own
-    color may be one that no render ever showed: the density there is a small part of that behind.
+    The color is volume-rendered over the first `depth` meters and divided by its opacity. The field's color
+    at the surface itself can be arbitrary, because the density there contributes little to any render.
     """
     step = depth / SAMPLES
-    inward = step * (torch.arange(SAMPLES) + 0.5)[:, None]
+    distance = step * (torch.arange(SAMPLES) + 0.5)[:, None]
     direction = -normalize(torch.from_numpy(normals).float(), dim=1)
     start = torch.from_numpy(np.ascontiguousarray(points)).float()
-    along = (start[:, None] + direction[:, None] * inward).reshape(-1, 3)  # (M*SAMPLES,3)
+    points_inside = (start[:, None] + direction[:, None] * distance).reshape(-1, 3)  # (M*SAMPLES,3)
     with torch.no_grad():
-        values = [field(part) for part in evaluate_in_chunks(along, field)]
+        values = [field(part) for part in evaluate_in_chunks(points_inside, field)]
     density = torch.cat([v.density.float().cpu() for v in values]).reshape(-1, SAMPLES)
     color = torch.cat([v.color.float().cpu() for v in values]).reshape(-1, SAMPLES, 3)
     clear = torch.exp(-density.clamp(min=0) * step)
-    before = torch.cumprod(torch.cat([torch.ones_like(clear[:, :1]), clear[:, :-1]], 1), 1)
-    weight = before * (1 - clear) + 1e-6  # where all is clear, all counts alike
-    seen = (weight[..., None] * color).sum(1) / weight.sum(1, keepdim=True)
-    return (seen.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    transmittance = torch.cumprod(torch.cat([torch.ones_like(clear[:, :1]), clear[:, :-1]], 1), 1)
+    weight = transmittance * (1 - clear) + 1e-6  # equal weights where all is transparent
+    rendered = (weight[..., None] * color).sum(1) / weight.sum(1, keepdim=True)
+    return (rendered.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""One HTML file that shows a mesh, offline: the GLB and a small WebGL renderer inside it."""
+"""Offline HTML viewer of a mesh: one file with the embedded GLB and a small WebGL renderer."""
 
 import base64
 from html import escape
@@ -12,11 +12,12 @@ TEMPLATE = Path(__file__).with_name("viewer.html")
 
 
 def viewer(mesh: Mesh, title: str, name: str = "object") -> str:
-    """The page: the mesh to be turned by mouse, touch and keys under its `title`, to be saved as `name`.glb.
+    """HTML page with the mesh, which can be rotated by mouse, touch and keys and saved as `name`.glb.
 
-    Its content security policy forbids it any request.
+    title: of the page, and shown on it.
+    The content security policy of the page forbids all network requests.
     """
-    # Split first: nothing is to be looked for in megabytes of base64.
+    # Splitting first avoids searching megabytes of base64.
     head, tail = (
         part.replace("@NAME@", escape(name)).replace("@TITLE@", escape(title))
         for part in TEMPLATE.read_text(encoding="utf-8").split("@GLB@")
@@ -25,6 +26,6 @@ def viewer(mesh: Mesh, title: str, name: str = "object") -> str:
 
 
 def write_viewer(path: Path, mesh: Mesh, title: str) -> None:
-    """Writes the page. Raises UserError in an unwritable folder."""
+    """Writes the page of `viewer`. Raises UserError for a folder that is not writable."""
     with atomic_write(path) as draft:
         draft.write_text(viewer(mesh, title, path.stem), encoding="utf-8")

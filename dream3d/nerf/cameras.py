@@ -1,15 +1,19 @@
-"""Where an object is seen from: orbiting pinhole cameras, the light beside them, and words for views.
+"""Orbiting pinhole cameras, their distribution in training, and the point lights that go with them.
 
-Conventions and the canonical camera are the toybox's (`core.toybox.camera`), whose pictures the bundled model
-has learned from: azimuth 0 before the face and growing counter-clockwise seen from above, degrees, +y up.
+`Cameras` is the one camera type of dream3d: the volume renderer, the mesh renderer and the conditions of the
+model take it. Conventions and defaults are the toybox's (`core.toybox.camera`), on whose images the bundled
+model is trained: azimuth 0 faces the front and grows counter-clockwise seen from above, degrees, +y up.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -18,16 +22,21 @@ from core.toybox import camera as toybox
 TARGET = toybox.Camera.TARGET
 DISTANCE = toybox.Camera.DISTANCE
 FIELD_OF_VIEW = toybox.Camera.FIELD_OF_VIEW
+ELEVATION = 13.0  # degrees; of the cameras that evaluate an object
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """N cameras that look at a target from an orbit about it.
+    """N pinhole cameras on spheres around the points that they look at, with square images.
+
+    The defaults are the toybox's canonical camera, `core.toybox.camera.Camera`, which also gives the axes.
 
     azimuth, elevation: (N,) degrees.
-    distance: from the target, in world units, a number or (N,).
-    field_of_view: of the whole square picture, in degrees, a number or (N,).
-    target: where they look, (3,) or (N,3) world.
+    distance: to the target in world units, a number or (N,).
+    field_of_view: across the image in degrees, a number or (N,).
+    target: (3,) or (N,3) world.
+
+    Raises ValueError unless azimuth and elevation have the same shape (N,).
     """
 
     azimuth: Tensor
@@ -45,13 +54,15 @@ class Cameras:
         return len(self.azimuth)
 
     def to(self, device: torch.device | str) -> Cameras:
+        """The cameras with their tensors on a device."""
+
         def move(value):
             return value.to(device) if isinstance(value, Tensor) else value
 
         return Cameras(*map(move, vars(self).values()))
 
     def __getitem__(self, index: slice | Tensor) -> Cameras:
-        """Some of the cameras, by a slice or by a tensor of indices or of bools."""
+        """The cameras of a slice, an index tensor or a boolean mask."""
         count, device = len(self), self.azimuth.device
         distance, view = (
             torch.as_tensor(x, device=device).expand(count)[index]
@@ -61,15 +72,21 @@ class Cameras:
         return Cameras(self.azimuth[index], self.elevation[index], distance, view, target)
 
     def axes(self) -> tuple[Tensor, Tensor]:
-        """Eyes (N,3) and axes (N,3,3) with the columns right, up, back."""
+        """Eyes (N,3) and axes (N,3,3) with the columns right, up, back; float32."""
         _, axes = toybox.Camera(self.azimuth, self.elevation).axes()
         device = axes.device
         distance = torch.as_tensor(self.distance, dtype=axes.dtype, device=device).expand(len(self))
         target = torch.as_tensor(self.target, dtype=axes.dtype, device=device)
         return target + distance[:, None] * axes[:, :, 2], axes
 
+    def to_numpy(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Eyes (N,3), axes (N,3,3) and fields of view (N,) in degrees, float64, for the mesh renderer."""
+        eye, axes = self.axes()
+        view = torch.as_tensor(self.field_of_view, dtype=torch.float64).expand(len(self))
+        return eye.double().cpu().numpy(), axes.double().cpu().numpy(), view.cpu().numpy()
+
     def rays(self, size: int) -> tuple[Tensor, Tensor]:
-        """Origins (N,3) and unit directions (N,size,size,3) in world axes; row 0 is the picture's top."""
+        """Origins (N,3) and unit directions (N,size,size,3) in world axes; row 0 is the top of the image."""
         eye, axes = self.axes()
         local = toybox.rays(size, eye.device)
         view = torch.as_tensor(self.field_of_view, dtype=eye.dtype, device=eye.device).expand(len(self))
@@ -79,15 +96,36 @@ class Cameras:
         return eye, normalize(directions, dim=-1)
 
 
-@dataclass(frozen=True)
-class Orbit:
-    """The distribution that training cameras are drawn from; ranges are (low, high) and uniform.
+def orbit_cameras(
+    azimuths: int | Sequence[float] | Tensor,
+    elevation: float = ELEVATION,
+    distance: float = DISTANCE,
+    field_of_view: float = FIELD_OF_VIEW,
+    target: tuple[float, float, float] = TARGET,
+) -> Cameras:
+    """Cameras at one elevation around a target.
 
-    elevation: degrees; drawn uniformly in angle half of the time and uniformly in area on the sphere (in the
-        sine of the angle) the other half, camera by camera.
-    distance: world units. field_of_view: degrees.
-    jitter: the target moves by up to this much along each axis, in world units, and the camera with it, so
-        that azimuth and elevation stay true of the picture.
+    azimuths: in degrees, or the number of cameras: equal steps from azimuth 0, the front.
+    """
+    if isinstance(azimuths, int):
+        azimuth = torch.arange(azimuths) * (360 / azimuths)
+    else:
+        azimuth = torch.as_tensor(azimuths, dtype=torch.float32)
+    return Cameras(azimuth, torch.full_like(azimuth, elevation), distance, field_of_view, target)
+
+
+@dataclass(frozen=True)
+class CameraDistribution:
+    """Distribution of training cameras; ranges are (low, high) and uniform, azimuths are uniform.
+
+    elevation: degrees. Each camera is sampled uniformly in angle or uniformly in area on the sphere (in the
+        sine of the angle), with probability 1/2 each.
+    distance: world units.
+    field_of_view: degrees.
+    jitter: largest offset of the target along each axis, in world units. The camera moves with the target,
+        so azimuth and elevation stay the same.
+
+    Raises ValueError for a range whose low end exceeds its high end and for elevations beyond 90 degrees.
     """
 
     elevation: tuple[float, float] = (-10.0, 60.0)
@@ -99,14 +137,14 @@ class Orbit:
         for name in ("elevation", "distance", "field_of_view"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"the range of {name} ends before it starts: {low} > {high}")
+                raise ValueError(f"the range of {name} is empty: {low} > {high}")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError(f"elevation must lie between -90 and 90 degrees, not {self.elevation}")
 
     def sample(self, count: int, generator: torch.Generator, evenly: bool = False) -> Cameras:
-        """`count` cameras on the generator's device; azimuth in [0,360).
+        """Samples `count` cameras on the generator's device; azimuth in [0,360).
 
-        evenly: azimuths 360 / count degrees apart from one random start, instead of independent ones.
+        evenly: azimuths are 360 / count degrees apart from one random start; otherwise they are independent.
         """
         device = generator.device
 
@@ -133,36 +171,19 @@ def point_lights(
     spread: float = 0.8,
     distance: tuple[float, float] = (0.64, 1.2),
 ) -> Tensor:
-    """Positions (N,3) of one point light for each camera, most of them on the camera's side of the target.
+    """Samples positions (N,3) of one point light per camera, mostly on the camera's side of the target.
 
-    Poole et al. 2022, "DreamFusion", appendix A: the light's direction is that of the camera's position
-    plus a standard Gaussian, its distance uniform in [0.8, 1.5], where cameras are 1 to 1.5 away. Lengths are
-    multiples of the camera's own distance here, so all three numbers are divided by the mean 1.25.
+    Poole et al. 2022, "DreamFusion", appendix A: the direction of the light is that of the camera's position
+    plus a standard Gaussian, and its distance is uniform in [0.8, 1.5] for cameras at 1 to 1.5. Here lengths
+    are multiples of the camera's own distance, so all three numbers are divided by the mean 1.25.
+
+    spread: standard deviation of the Gaussian; distance: (low, high).
     """
     device = generator.device
     noise = torch.randn((len(cameras), 3), generator=generator, device=device)
     low, high = distance
-    away = low + (high - low) * torch.rand((len(cameras), 1), generator=generator, device=device)
+    radius = low + (high - low) * torch.rand((len(cameras), 1), generator=generator, device=device)
     eye, axes = cameras.axes()
     target = torch.as_tensor(cameras.target, dtype=eye.dtype, device=eye.device)
     to_light = normalize(axes[:, :, 2] + spread * noise.to(eye.device), dim=-1)
-    return target + to_light * away.to(eye.device) * (eye - target).norm(dim=-1, keepdim=True)
-
-
-def view_words(azimuth: Tensor, elevation: Tensor) -> list[str]:
-    """What a prompt may say of each view, from azimuth and elevation (N,) in degrees.
-
-    "overhead view" above 60 degrees of elevation (DreamFusion, section 3.2). Below, by the angle between
-    azimuth and 0: "front view" up to 45 degrees, "back view" from 135 degrees, else "side view".
-    """
-    off = ((azimuth + 180) % 360 - 180).abs().tolist()
-    return [
-        "overhead view"
-        if high > 60
-        else "front view"
-        if a <= 45
-        else "back view"
-        if a >= 135
-        else "side view"
-        for a, high in zip(off, elevation.tolist(), strict=True)
-    ]
+    return target + to_light * radius.to(eye.device) * (eye - target).norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Radiance fields: density and color at points of space, learned in a voxel grid or a hash grid."""
+"""Radiance fields: density and color as functions of position, stored in a voxel grid or a hash grid."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from dream3d.nerf.cameras import TARGET
 
 Corner = tuple[float, float, float]
 
-HALF_SIDE = 1.25  # of the default box: the canonical camera sees 1.234 to each side of its target
+HALF_SIDE = 1.25  # of the default box: the view of the canonical camera is 1.234 to each side of the target
 LOW: Corner = (TARGET[0] - HALF_SIDE, TARGET[1] - HALF_SIDE, TARGET[2] - HALF_SIDE)
 HIGH: Corner = (TARGET[0] + HALF_SIDE, TARGET[1] + HALF_SIDE, TARGET[2] + HALF_SIDE)
 
-SOFTPLUS_SCALE = 25.0  # raw density 1 is then opacity 0.73 across a cell of a 64^3 grid of the default box
-BLURS = 2  # of three cells each, where a broad slope is wanted
-EXP_LIMIT = 8.0  # density 2981: opaque within 2 mm of a figure of 2 m; beyond, gradients are zero anyway
+SOFTPLUS_SCALE = 25.0  # raw density 1 has opacity 0.73 across a cell of a 64^3 grid of the default box
+BLURS = 2  # passes of the 3-cell box filter of smoothed gradients
+EXP_LIMIT = 8.0  # density 2981: opaque within 2 mm for a figure of 2 m; denser points have no gradient
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    # Direct Voxel Grid Optimization (Sun et al. 2022), section 4, interpolates before softplus ("post-
-    # activation"), which lets a linear interpolation hold a sharp surface; both fields here do.
+    # Both fields interpolate before the activation ("post-activation"), so that linear interpolation can
+    # represent a sharp surface: Sun et al. 2022, "Direct Voxel Grid Optimization", section 4.
     "softplus": lambda raw: SOFTPLUS_SCALE * F.softplus(raw),
-    # Instant NGP and DreamFusion.
+    # As in Instant NGP and DreamFusion.
     "exp": lambda raw: raw.clamp(max=EXP_LIMIT).exp(),
 }
 
 
 class DensityAndColor(NamedTuple):
-    """A field at M points."""
+    """Values of a field at M points."""
 
     density: Tensor  # (M,) >= 0, per world unit
     color: Tensor  # (M,3) in [0,1]
 
 
 class RadianceField(nn.Module):
-    """Density and color in a box. `forward` is all that a new field must define.
+    """Density and color in a box. Subclasses must define `forward`.
 
-    low, high: corners of the box, which are buffers; outside of it a field may answer anything.
+    low, high: corners of the box, stored as buffers. Values outside the box are undefined.
+
+    Raises ValueError for an empty box.
     """
 
     low: Tensor
@@ -56,38 +58,38 @@ class RadianceField(nn.Module):
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """The box: its lower and upper corner, (3,) world."""
+        """Lower and upper corner of the box, (3,) world each."""
         return self.low, self.high
 
     def forward(self, points: Tensor) -> DensityAndColor:
-        """points: (M,3) world. Differentiable in the field's parameters."""
+        """Density and color at points (M,3) world; differentiable in the field's parameters."""
         raise NotImplementedError
 
     def density(self, points: Tensor) -> Tensor:
-        """Only the density (M,) of `forward`."""
+        """Density (M,) of `forward` alone."""
         return self(points).density
 
     def density_gradient(self, points: Tensor) -> Tensor:
-        """Vectors (M,3) along the gradient of the density at `points` (M,3), of any length.
+        """Vectors (M,3) in the direction of the density's gradient at `points` (M,3); any length.
 
-        Central differences of the density over 1/128 of the box's longest side. Differentiable in the
-        field's parameters with first derivatives alone, which the shading of normals needs.
+        Central differences over 1/128 of the box's longest side. Shaded normals can therefore be
+        differentiated in the field's parameters without second derivatives.
         """
         step = (self.high - self.low).max() / 256
         offset = step * torch.eye(3, device=points.device, dtype=points.dtype)
-        around = points[:, None] + torch.cat([offset, -offset])
-        ahead, behind = self.density(around.reshape(-1, 3)).reshape(-1, 2, 3).unbind(1)
+        neighbors = points[:, None] + torch.cat([offset, -offset])
+        ahead, behind = self.density(neighbors.reshape(-1, 3)).reshape(-1, 2, 3).unbind(1)
         return (ahead - behind) / (2 * step)
 
     def smoothed_density_gradient(self, points: Tensor) -> Tensor:
-        """`ascent` without the field's finest detail, for light to fall on; the same unless defined."""
+        """`density_gradient` without the finest detail, for shading; equal to it unless overridden."""
         return self.density_gradient(points)
 
 
 def normals(field: RadianceField, points: Tensor, smoothed: bool = False) -> Tensor:
-    """Unit normals (M,3) in world axes, against the gradient of the density; zero where that is flat.
+    """Unit normals (M,3) in world axes: the negative normalized density gradient; 0 where the gradient is 0.
 
-    broad: against `Field.smoothed_density_gradient` instead.
+    smoothed: use `RadianceField.smoothed_density_gradient`.
     """
     return -F.normalize(
         field.smoothed_density_gradient(points) if smoothed else field.density_gradient(points), dim=-1
@@ -96,14 +98,15 @@ def normals(field: RadianceField, points: Tensor, smoothed: bool = False) -> Ten
 
 @dataclass(frozen=True)
 class Blob:
-    """Raw density height (1 - |x - center| / radius) that a field starts from; the center is the box's.
+    """Initial raw density of a field: height (1 - |x - center| / radius), centered in the box.
 
-    Poole et al. 2022, "DreamFusion", appendix A (there height 5, radius 0.5 under an exponential). The
-    default is meant for "softplus": opaque in the middle, fog around it, and small and soft enough to be
-    carved away where the object is slender: of a larger one a collar stays round the waists of skeletons.
+    Poole et al. 2022, "DreamFusion", appendix A (there height 5 and radius 0.5 with an exponential
+    activation). The default is for "softplus": opaque in the middle with fog around it, and small and soft
+    enough to be carved away where the object is slender. A larger blob leaves a collar around the waists of
+    skeletons.
 
-    floor: what the raw density is at least: clear, yet dense enough that occupancy does not rule out what
-        lies far from the center, such as ears, before anything has been learned.
+    floor: minimum of the raw density. It is transparent, but dense enough that the occupancy grid does not
+        exclude parts far from the center, such as ears, in the first iterations.
     """
 
     height: float = 3.0
@@ -111,7 +114,7 @@ class Blob:
     floor: float = -7.0
 
     def __call__(self, points: Tensor, center: Tensor) -> Tensor:
-        """points: (...,3). Returns (...)."""
+        """Raw density (...) at points (...,3)."""
         return (self.height * (1 - (points - center).norm(dim=-1) / self.radius)).clamp(min=self.floor)
 
 
@@ -119,18 +122,24 @@ BLOB = Blob()
 
 
 def _checked(activation: str) -> str:
+    """The name of an activation. Raises ValueError for an unknown one."""
     if activation not in ACTIVATIONS:
-        raise ValueError(f"no activation {activation!r}; there are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"unknown activation {activation!r}; the choices are {', '.join(ACTIVATIONS)}")
     return activation
 
 
 class VoxelField(RadianceField):
-    """Raw density and color at the vertices of a grid, interpolated linearly, then activated.
+    """Voxel grid of raw density and color, interpolated trilinearly and then activated.
 
-    `grid` (1,4,Z,Y,X), all three alike, spans the box from corner to corner: raw density, then color before
-    the sigmoid. Outside of the box it answers as at the nearest point inside. Starts gray, with a blob.
+    `grid` (1,4,R,R,R) in the order Z, Y, X spans the box from corner to corner. Channel 0 is the raw density,
+    channels 1 to 3 are the color before the sigmoid. Points outside the box take the values of the nearest
+    point inside. The initial field is a gray blob.
 
-    activation: "softplus", 25 softplus(raw) per world unit, or "exp", exp(raw) up to raw 8.
+    resolution: R, at least 2.
+    blob: None for raw density 0 everywhere.
+    activation: "softplus", 25 softplus(raw) per world unit, or "exp", exp(raw) with raw clamped to at most 8.
+
+    Raises ValueError for an unknown activation and for a resolution below 2.
     """
 
     def __init__(
@@ -144,7 +153,7 @@ class VoxelField(RadianceField):
     ) -> None:
         super().__init__(low, high)
         if resolution < 2:
-            raise ValueError(f"a grid needs two vertices along each side, not {resolution}")
+            raise ValueError(f"a grid needs at least two vertices along each side, not {resolution}")
         self.activation = _checked(activation)
         grid = torch.zeros(1, 4, resolution, resolution, resolution)
         if blob is not None:
@@ -153,11 +162,11 @@ class VoxelField(RadianceField):
 
     @property
     def resolution(self) -> int:
-        """Vertices along a side."""
+        """Number of vertices along a side."""
         return self.grid.shape[-1]
 
     def _vertices(self, resolution: int) -> Tensor:
-        """(Z,Y,X,3) world"""
+        """World positions (R,R,R,3) of the vertices, in the order Z, Y, X."""
         x, y, z = (
             torch.linspace(float(a), float(b), resolution, device=self.low.device)
             for a, b in zip(self.low, self.high, strict=True)
@@ -165,51 +174,53 @@ class VoxelField(RadianceField):
         return torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], -1)
 
     def _interpolate(self, grid: Tensor, points: Tensor) -> Tensor:
-        """grid: (1,C,Z,Y,X). Returns (C,M)."""
-        if len(points) == 0:  # which grid_sample refuses
+        """Trilinear interpolation (C,M) of grid (1,C,Z,Y,X) at points (M,3)."""
+        if len(points) == 0:  # grid_sample raises an error
             return grid.flatten(2)[0, :, :0]
         at = (points - self.low) * (2 / (self.high - self.low)) - 1
-        # On a CPU the backward pass takes two thirds of the time where a vertex's channels lie together.
+        # On a CPU the backward pass takes a third less time in channels-last order.
         grid = grid.contiguous(memory_format=torch.channels_last_3d)
         return F.grid_sample(grid, at[None, None, None], padding_mode="border", align_corners=True)[
             0, :, 0, 0
         ]
 
     def forward(self, points: Tensor) -> DensityAndColor:
+        """As `RadianceField.forward`."""
         raw = self._interpolate(self.grid, points)
         return DensityAndColor(ACTIVATIONS[self.activation](raw[0]), raw[1:].sigmoid().T)
 
     def density(self, points: Tensor) -> Tensor:
+        """As `RadianceField.density`, without interpolating the color."""
         return ACTIVATIONS[self.activation](self._interpolate(self.grid[:, :1], points)[0])
 
     def density_gradient(self, points: Tensor) -> Tensor:
-        """Central differences of the raw density at the vertices, interpolated like everything else.
+        """Central differences of the raw density at the vertices, interpolated trilinearly.
 
-        Activations are monotonous, so raw density rises in the density's direction; and one interpolation of
-        three channels costs half of six evaluations.
+        Activations are monotonic, so the gradients of raw and activated density have the same direction. One
+        interpolation of three channels costs half as much as six evaluations.
         """
-        return self._slope(self.grid[0, 0], points)
+        return self._gradient(self.grid[0, 0], points)
 
     def smoothed_density_gradient(self, points: Tensor) -> Tensor:
-        """The slope of how opaque cells are, blurred.
+        """Gradient of the blurred opacity of cells.
 
-        The raw density tells inside from outside, but once it has saturated its slope is noise on both sides.
+        Where the raw density saturates, inside and outside the surface, its gradient is noise.
         """
         cell = (self.high - self.low).mean() / (self.resolution - 1)
-        opaque = 1 - (-ACTIVATIONS[self.activation](self.grid[:, :1]) * cell).exp()
+        opacity = 1 - (-ACTIVATIONS[self.activation](self.grid[:, :1]) * cell).exp()
         for _ in range(BLURS):
-            opaque = F.avg_pool3d(opaque, 3, stride=1, padding=1, count_include_pad=False)
-        return self._slope(opaque[0, 0], points)
+            opacity = F.avg_pool3d(opacity, 3, stride=1, padding=1, count_include_pad=False)
+        return self._gradient(opacity[0, 0], points)
 
-    def _slope(self, values: Tensor, points: Tensor) -> Tensor:
-        """values: (Z,Y,X) at the vertices. Returns (M,3)."""
+    def _gradient(self, values: Tensor, points: Tensor) -> Tensor:
+        """Gradient (M,3) of values (Z,Y,X) at the vertices, interpolated at points (M,3)."""
         spacing = ((self.high - self.low) / (self.resolution - 1)).tolist()
         z, y, x = torch.gradient(values, spacing=spacing[::-1])
         return self._interpolate(torch.stack([x, y, z])[None], points).T
 
     @torch.no_grad()
     def refined(self, resolution: int) -> VoxelField:
-        """A copy of another resolution, by linear interpolation, equal to this one at common vertices."""
+        """A copy at another resolution by trilinear interpolation; common vertices keep their values."""
         copy = VoxelField(resolution, blob=None, activation=self.activation).to(self.grid)
         copy.low.copy_(self.low)
         copy.high.copy_(self.high)
@@ -219,12 +230,14 @@ class VoxelField(RadianceField):
 
 
 class HashField(RadianceField):
-    """Features from grids of rising resolution, kept in hash tables, read by a tiny MLP.
+    """Multiresolution hash grid of features with a small MLP.
 
     Mueller et al. 2022, "Instant Neural Graphics Primitives", section 3: `levels` grids of `coarsest` to
-    `finest` cells a side in geometric progression, each with a table of at most 2**`log2_table` rows of
-    `features`, indexed directly while its vertices fit and by the spatial hash of equation 4 where not.
-    `activation` and `blob` as in `VoxelField`; the blob is added to the MLP's raw density and stays there.
+    `finest` cells a side in geometric progression. Each has a table of at most 2**`log2_table` rows of
+    `features`, which is indexed directly if the vertices fit and otherwise by the spatial hash of equation 4.
+    `activation` and `blob` are as in `VoxelField`; the blob is a constant added to the MLP's raw density.
+
+    Raises ValueError for an unknown activation and unless levels >= 2 and 1 <= coarsest < finest.
     """
 
     PRIMES = (1, 2654435761, 805459861)
@@ -259,17 +272,17 @@ class HashField(RadianceField):
         )
 
     def encode(self, points: Tensor) -> Tensor:
-        """points: (M,3) world, clamped to the box. Returns features (M, levels * features)."""
+        """Features (M, levels * features) of points (M,3) world, which are clamped to the box."""
         unit = ((points - self.low) / (self.high - self.low)).clamp(0, 1).T
         levels = zip(self.cells, self.table, strict=True)
         return torch.cat([self._level(unit, cells, table) for cells, table in levels], -1)
 
     def _level(self, unit: Tensor, cells: int, table: Tensor) -> Tensor:
-        """unit: (3,M) in [0,1]; table: (rows, features). Returns (M, features)."""
+        """Features (M, features) of one level; unit: (3,M) in [0,1]; table: (rows, features)."""
         scaled = unit * cells
         cell = scaled.detach().floor().clamp(max=cells - 1)
         along = scaled - cell
-        # Corners of a cell are numbered z, y, x by the first three axes, each 0 or 1; points come last.
+        # The first three axes, of length 2, are the corners of the cell in z, y, x; the last is the points.
         wx, wy, wz = torch.stack([1 - along, along], 1)
         weight = wz[:, None, None] * wy[None, :, None] * wx[None, None]
         vertex = torch.stack([cell, cell + 1], 1).long()
@@ -282,6 +295,7 @@ class HashField(RadianceField):
         return (weight[..., None] * F.embedding(row, table)).sum((0, 1, 2))
 
     def forward(self, points: Tensor) -> DensityAndColor:
+        """As `RadianceField.forward`."""
         raw = self.mlp(self.encode(points))
         density = raw[:, 0]
         if self.blob is not None:
@@ -290,11 +304,12 @@ class HashField(RadianceField):
 
 
 class Background(nn.Module):
-    """One color (3,) in [0,1] behind everything, learned from gray on."""
+    """A learned uniform background color, initially gray."""
 
     def __init__(self) -> None:
         super().__init__()
         self.raw = nn.Parameter(torch.zeros(3))
 
     def forward(self) -> Tensor:
+        """The color (3,) in [0,1]."""
         return self.raw.sigmoid()

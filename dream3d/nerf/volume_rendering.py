@@ -23,11 +23,11 @@ from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, normals
 
-FAINT = 1e-4  # opacity below which the depth fades to 0, so that nothing is divided by almost 0
+FAINT = 1e-4  # lower bound of the opacity by which depth is divided
 
 
 class RaySamples(NamedTuple):
-    """The M samples that were evaluated, ray after ray from the eye on: what regularizers work with."""
+    """The M evaluated samples, sorted by ray and by distance from the eye; for regularizers."""
 
     ray: Tensor  # (M,) int64 into the N*H*W pixels
     point: Tensor  # (M,3) world
@@ -40,21 +40,19 @@ class RaySamples(NamedTuple):
 
 
 class RenderedViews(NamedTuple):
-    """Pictures of N cameras."""
+    """Renders of N cameras."""
 
     color: Tensor  # (N,3,H,W) in [0,1], over the background
     opacity: Tensor  # (N,1,H,W) in [0,1]
-    depth: (
-        Tensor  # (N,1,H,W) along the optical axis in world units, mean of what is opaque; 0 where nothing is
-    )
+    depth: Tensor  # (N,1,H,W) along the optical axis in world units, mean by weight; 0 where all is empty
     normals: Tensor | None  # (N,3,H,W) world axes, unit normals times weights
     samples: RaySamples
 
 
 class PixelStride(NamedTuple):
-    """Every `stride`-th pixel in both directions, from (row, column) on, both below the stride.
+    """Every `stride`-th pixel in both directions, starting at (row, column), both below the stride.
 
-    Pixels of many pictures teach more than all pixels of a few, and cost the same.
+    At equal cost, some pixels of many views constrain the field better than all pixels of a few.
     """
 
     stride: int = 1
@@ -62,7 +60,7 @@ class PixelStride(NamedTuple):
     column: int = 0
 
     def select(self, pictures: Tensor) -> Tensor:
-        """Those pixels of pictures (...,H,W)."""
+        """These pixels of images (...,H,W)."""
         return pictures[..., self.row :: self.stride, self.column :: self.stride]
 
 
@@ -70,25 +68,31 @@ EVERY_PIXEL = PixelStride()
 
 
 class Shader(Protocol):
-    """What the light makes of the samples' own colors."""
+    """Shading of samples: maps the field's colors to lit colors."""
 
     def __call__(
         self, color: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
     ) -> Tensor:
-        """color: (M,3) in [0,1], the samples' own; normal, direction: (M,3) unit, world axes, the direction
-        away from the eye; point: (M,3) world; camera: (M,) which one looks. Returns (M,3)."""
+        """Lit colors (M,3) of M samples.
+
+        color: (M,3) in [0,1], the field's.
+        normal: (M,3) unit, world axes.
+        point: (M,3) world.
+        direction: (M,3) unit, world axes, away from the eye.
+        camera: (M,) int64, index of each sample's camera.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class PointLightShader:
-    """Lambertian light from one point for each camera, on every sample. A `Light`.
+    """Lambertian shading with one point light per camera. A `Shader`.
 
     color * (ambient + diffuse max(0, normal . to_light)): Poole et al. 2022, "DreamFusion", section 3.1,
     with the intensities of appendix A.
 
-    lights: (N,3) world positions, see `camera.point_lights`.
-    textureless: color 1 in place of the field's, which leaves only the shape to see.
+    lights: (N,3) world positions, see `cameras.point_lights`.
+    textureless: replaces the field's color by 1, so that only the shape is visible.
     """
 
     lights: Tensor
@@ -99,24 +103,24 @@ class PointLightShader:
     def __call__(
         self, color: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
     ) -> Tensor:
-        """As `Light`."""
+        """As `Shader`."""
         to_light = normalize(self.lights.to(point)[camera] - point, dim=-1)
         light = self.ambient + self.diffuse * (normal * to_light).sum(-1, keepdim=True).clamp(min=0)
         return light.expand_as(color) if self.textureless else color * light
 
 
 class Rays(NamedTuple):
-    """R rays of all pixels of all views, view after view, row after row."""
+    """R rays of all pixels of all views, in the order view, row, column."""
 
     origins: Tensor  # (R,3) world
     directions: Tensor  # (R,3) unit, away from the eye
-    cosines: Tensor  # (R,) to the optical axis: depth is distance times this
+    cosines: Tensor  # (R,) of the angle to the optical axis: depth is distance times this
 
 
 class RayIntervals(NamedTuple):
-    """M intervals of rays to be evaluated, each with one sample; the others are empty or hidden.
+    """M intervals of rays that are evaluated, each with one sample; the others are empty or occluded.
 
-    Intervals lie in a table of A rays that have any, S intervals each; `sample_indices` are places in it.
+    `sample_indices` index a table of A rays with at least one interval, S intervals each.
     """
 
     ray_indices: Tensor  # (M,) int64 into the R rays
@@ -128,15 +132,15 @@ class RayIntervals(NamedTuple):
     deltas: Tensor  # (M,) length of the interval
 
     def table(self, values: Tensor) -> Tensor:
-        """(A,S) table of values (M,), zeros elsewhere."""
+        """Table (A,S) of values (M,), with zeros elsewhere."""
         shape = len(self.active_rays), self.samples
         return values.new_zeros(shape[0] * shape[1]).scatter(0, self.sample_indices, values).reshape(shape)
 
     def select(self, chosen: Tensor) -> RayIntervals:
-        """The intervals of an index tensor."""
+        """The intervals of an index tensor `chosen`."""
         parts = (self.ray_indices, self.sample_indices, self.points, self.t, self.deltas)
-        rays, places, points, t, deltas = (part[chosen] for part in parts)
-        return RayIntervals(rays, places, self.active_rays, self.samples, points, t, deltas)
+        rays, samples, points, t, deltas = (part[chosen] for part in parts)
+        return RayIntervals(rays, samples, self.active_rays, self.samples, points, t, deltas)
 
 
 def render(
@@ -155,23 +159,23 @@ def render(
 ) -> RenderedViews:
     """Square renders of `size` pixels, differentiable in the field, the background and the lights.
 
-    samples: number of equal intervals of each ray within the field's box, with one sample in each: at a
-        uniformly random place with a `generator`, in the middle without.
+    samples: number of equal intervals of each ray within the field's box, with one sample in each.
     background: color in [0,1], (3,), (N,3) or (N,3,size,size).
-    occupancy: samples in its empty cells count as density 0 and are not evaluated.
+    generator: samples lie at uniformly random points of their intervals; without it, in the middle.
+    occupancy: samples in its empty cells have density 0 and are not evaluated.
     shader: None renders the field's own colors ("albedo").
-    with_normals: whether to return normals; shaders use smoothed ones of their own.
-    early_stop: samples with less transmittance before them than this are left out, for which densities are
-        evaluated once more beforehand; 0 evaluates all.
-    pixels: the renders consist of these pixels of larger ones.
+    with_normals: returns normals; shaders use smoothed ones.
+    early_stop: samples with less transmittance than this are skipped, which takes an extra evaluation of the
+        densities; 0 evaluates all samples.
+    pixels: the renders consist of these pixels of renders of size * stride pixels.
 
-    Raises ValueError for no pixels or samples, or a background or lights of another shape.
+    Raises ValueError for size or samples below 1, and for a background or lights of the wrong shape.
     """
     if size < 1 or samples < 1:
-        raise ValueError(f"nothing to render with {size} pixels and {samples} samples")
+        raise ValueError(f"size and samples must be at least 1, not {size} pixels and {samples} samples")
     count, device = len(cameras), field.low.device
     if isinstance(shader, PointLightShader) and shader.lights.shape != (count, 3):
-        raise ValueError(f"{count} cameras need as many lights, not {tuple(shader.lights.shape)}")
+        raise ValueError(f"{count} cameras need {count} lights (N,3), not {tuple(shader.lights.shape)}")
     backdrop = _backdrop(background.to(field.low), count, size)
 
     with torch.no_grad():
@@ -185,7 +189,7 @@ def render(
 
 
 def make_rays(cameras: Cameras, size: int, pixels: PixelStride, dtype: torch.dtype) -> Rays:
-    """The rays of `size` x `size` pixels of each camera."""
+    """Rays of the selected `size` x `size` pixels of each camera."""
     eye, directions = (x.to(dtype) for x in cameras.rays(size * pixels.stride))
     directions = pixels.select(directions.movedim(-1, 1)).movedim(1, -1)
     back = cameras.axes()[1][:, :, 2].to(eye.dtype)
@@ -202,27 +206,27 @@ def sample_along_rays(
 ) -> RayIntervals:
     """One sample in each of `samples` equal intervals of every ray within the field's box.
 
-    generator: places each sample uniformly in its interval; None: in the middle.
-    occupancy: leaves out samples in empty cells.
+    generator: samples lie at uniformly random points of their intervals; None: in the middle.
+    occupancy: samples in its empty cells are left out.
     """
     near, far = _clip(rays.origins, rays.directions, *field.bounds)
     deltas = (far - near).clamp(min=0) / samples
     device = rays.origins.device
-    within: Tensor | float = 0.5
+    offset: Tensor | float = 0.5
     if generator is not None:
         shape = (len(rays.origins), samples)
-        within = torch.rand(shape, generator=generator, device=generator.device).to(device)
-    t = near[:, None] + (torch.arange(samples, device=device) + within) * deltas[:, None]
+        offset = torch.rand(shape, generator=generator, device=generator.device).to(device)
+    t = near[:, None] + (torch.arange(samples, device=device) + offset) * deltas[:, None]
     occupied = (deltas > 0)[:, None].expand_as(t)
     if occupancy is not None:
-        # Coordinates first: broadcasting along a last axis of three is ten times as slow.
+        # Coordinates come first: broadcasting along a last axis of length 3 is ten times as slow.
         points = torch.addcmul(rays.origins.T[:, :, None], rays.directions.T[:, :, None], t)
         occupied = occupied & occupancy.contains(points.movedim(0, -1))
     active = occupied.any(-1).nonzero()[:, 0]
-    places = occupied[active].flatten().nonzero()[:, 0]
-    ray, t = active[places // samples], t[active].flatten()[places]
+    indices = occupied[active].flatten().nonzero()[:, 0]
+    ray, t = active[indices // samples], t[active].flatten()[indices]
     points = torch.addcmul(rays.origins[ray], t[:, None], rays.directions[ray])
-    return RayIntervals(ray, places, active, samples, points, t, deltas[ray])
+    return RayIntervals(ray, indices, active, samples, points, t, deltas[ray])
 
 
 def shade(
@@ -233,9 +237,9 @@ def shade(
     shader: Shader | None,
     with_normals: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Density (M,), color (M,3) in [0,1] and, if asked for, normals (M,3) of the intervals' samples.
+    """Density (M,), color (M,3) in [0,1] and, with `with_normals`, normals (M,3) of the samples.
 
-    view: (M,) int64, the camera of each sample.
+    view: (M,) int64, index of each sample's camera.
     """
     density, color = field(intervals.points)
     normal = normals(field, intervals.points) if with_normals else None
@@ -255,7 +259,7 @@ def accumulate(
     backdrop: Tensor,
     shape: tuple[int, int],
 ) -> RenderedViews:
-    """Renders of shaded samples over a backdrop that broadcasts to (N,3,size,size); shape: (N, size)."""
+    """Composites shaded samples over a backdrop that broadcasts to (N,3,size,size); shape: (N, size)."""
     count, size = shape
     delta = intervals.table(intervals.deltas)
     weights, _, _ = render_weight_from_density(torch.zeros_like(delta), delta, intervals.table(density))
@@ -288,26 +292,26 @@ def accumulate(
 
 
 def _visible(field: RadianceField, intervals: RayIntervals, least: float) -> Tensor:
-    """Indices of the intervals with at least that transmittance before them."""
+    """Indices of the intervals with a transmittance of at least `least`."""
     delta, density = intervals.table(intervals.deltas), intervals.table(field.density(intervals.points))
     transmittance, _ = render_transmittance_from_density(torch.zeros_like(delta), delta, density)
     return (transmittance.flatten()[intervals.sample_indices] >= least).nonzero()[:, 0]
 
 
 def _backdrop(background: Tensor, count: int, size: int) -> Tensor:
-    """(1,3,1,1), (N,3,1,1) or (N,3,H,W)"""
+    """The background as (1,3,1,1), (N,3,1,1) or (N,3,size,size)."""
     if background.shape in ((3,), (count, 3)):
         return background.reshape(-1, 3, 1, 1)
     if background.shape != (count, 3, size, size):
         raise ValueError(
-            f"a background of shape {tuple(background.shape)} for {count} pictures of {size} pixels"
+            f"a background of shape {tuple(background.shape)} does not fit {count} renders of {size} pixels"
         )
     return background
 
 
 def _clip(eye: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays (R,3) enter and leave the box, (R,) each, from the eye on; entry >= exit where they miss."""
-    # A ray along a face would divide zero by zero.
-    steep = torch.where(directions.abs() < 1e-9, 1e-9, directions)
-    a, b = (low - eye) / steep, (high - eye) / steep
+    """Distances (R,) at which rays enter (>= 0) and leave the box; entry >= exit for rays that miss it."""
+    # Avoids 0 / 0 for rays along a face.
+    safe = torch.where(directions.abs() < 1e-9, 1e-9, directions)
+    a, b = (low - eye) / safe, (high - eye) / safe
     return torch.minimum(a, b).amax(-1).clamp(min=0), torch.maximum(a, b).amin(-1)

@@ -1,4 +1,4 @@
-"""What stands behind the object in each step, the sentence that says so, and the light on the object."""
+"""Backgrounds of training views, the texts that name them, and the light of the model's images."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from dream3d.nerf.volume_rendering import Shader
 
 @dataclass(frozen=True, eq=False)
 class Backgrounds:
-    """Backgrounds to choose from, each with its own text.
+    """A set of backgrounds, each with its own text.
 
-    texts: of length N, one text for each background.
-    paint: (index, size) -> picture (3,size,size) in [0,1].
-    learned: what of it is optimized with the object, if anything is.
-    light: of the model's pictures, for the cameras that look; None where it is not known, and the object's
-        own colors must stand for how it looks.
+    texts: of length N, one text per background.
+    paint: (index, size) -> image (3,size,size) in [0,1].
+    learned: module with the parameters that are optimized together with the field; none by default.
+    light: makes the shader of the model's images for given cameras; None if their light is unknown, in which
+        case the field's own colors are rendered.
 
-    Distilling before several plain backgrounds keeps the object from borrowing its colors from one, and what
-    is empty from being filled with it.
+    With several plain backgrounds the field cannot reproduce the images by copying the color of one
+    background into the object or into empty space.
     """
 
     texts: Condition
@@ -37,39 +37,43 @@ class Backgrounds:
     light: Callable[[Cameras], Shader] | None = None
 
     def __len__(self) -> int:
+        """Number of backgrounds."""
         return len(self.texts)
 
     def shader(self, cameras: Cameras) -> Shader | None:
-        """The light in which these cameras' pictures are taken, where it is known."""
+        """Shader with the light of the model's images for these cameras, or None if it is unknown."""
         return self.light(cameras) if self.light else None
 
     def choose(self, generator: torch.Generator) -> int:
-        """The index of one, each as likely."""
+        """Samples the index of a background uniformly."""
         return int(torch.randint(len(self), (), generator=generator, device=generator.device))
 
 
 class ToyboxLight:
-    """The light of the toybox, which goes with the camera. A `Light`.
+    """Shader with the directional light of the toybox, which is fixed to the camera. A `Shader`.
 
-    Without it what is bright from one side and dark from the other could only be fog; with it brightness
-    tells which way a surface faces, as shapes of one color have nothing else to tell by.
+    A surface whose brightness depends on the camera can only be fitted as fog if the renders are unlit. With
+    the light, brightness determines the normals, which on surfaces of one color nothing else does.
     """
 
     def __init__(self, cameras: Cameras) -> None:
+        """cameras: N, whose indices `__call__` takes."""
         _, axes = cameras.axes()
-        self.towards = normalize(axes @ torch.tensor(LIGHT, device=axes.device), dim=-1)  # (N,3)
+        self.to_light = normalize(axes @ torch.tensor(LIGHT, device=axes.device), dim=-1)  # (N,3)
 
     def __call__(
         self, color: Tensor, normal: Tensor, point: Tensor, direction: Tensor, camera: Tensor
     ) -> Tensor:
-        """As `Light`."""
-        return shade(color, normal, -direction, self.towards.to(point)[camera])
+        """As `Shader`."""
+        return shade(color, normal, -direction, self.to_light.to(point)[camera])
 
 
 def plain_backdrops(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Backgrounds:
-    """The plain backdrops of the bundled model's world, named after the prompt; encode: `ImageModel.encode`.
+    """The plain backdrops of the toybox; each text is the prompt with the name of the backdrop appended.
 
-    A prompt that names one of them has only that one.
+    If the prompt names a plain backdrop, only that one is used.
+
+    encode: `ImageModel.encode`.
     """
     plain = [place for place in BACKDROPS if place.plain]
     named = [place for place in plain if any(phrase in prompt.lower() for phrase in place.phrases)]
@@ -83,10 +87,12 @@ def plain_backdrops(prompt: str, encode: Callable[[Sequence[str]], Condition]) -
 
 
 def learned_color(prompt: str, encode: Callable[[Sequence[str]], Condition]) -> Backgrounds:
-    """One color behind everything, learned with the object: for models that do not know the toybox.
+    """One learned background color, for models that are not trained on the toybox.
 
-    A background that nothing holds in place takes what the model would else put into the object as fog
-    (Poole et al. 2022, "DreamFusion", section 3.2, in its simplest form).
+    A free background absorbs color that the model would otherwise place around the object as fog (Poole et
+    al. 2022, "DreamFusion", section 3.2, in its simplest form).
+
+    encode: `ImageModel.encode`.
     """
     texts = encode([prompt])
     color = Background().to(texts.tokens.device)

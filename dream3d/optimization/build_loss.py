@@ -1,4 +1,4 @@
-"""From options to what a stage learns from: the frozen model, guided, behind a distillation."""
+"""Distillation losses of a run, built from its options and a frozen image model."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ from dream3d.options import ObjectOptions, Stage
 def build_distillation(
     model: ImageModelLike, prompt: str, options: ObjectOptions, seed: int
 ) -> DistillationFactory:
-    """What the stages of a run learn from an image model.
+    """A function that makes the distillation loss of each stage from an image model.
 
-    The model is frozen. Its denoiser is guided in every stage by the stage's scale; where the camera is said
-    in words, by views of the prompt instead of the text of the scenery: with Perp-Neg, but for the losses
-    that need the two branches of classifier-free guidance.
+    The model is frozen. Every stage uses its own guidance scale. With the camera in words, view-dependent
+    texts replace the texts of the backgrounds, and guidance is Perp-Neg; the losses that need both branches
+    of classifier-free guidance (CSD, ISM) use the texts without Perp-Neg.
 
-    options: as `ObjectOptions.with_model_defaults` gives them.
-    Raises UserError where guidance cannot lead away from the negative; see `ImageModelConfig`.
+    options: from `ObjectOptions.with_model_defaults`.
+    seed: of the adapters of VSD.
+    Raises UserError where guidance needs an unconditional prediction that the model was not trained for; see
+    `ImageModelConfig`.
     """
-    always = options.loss in ("csd", "ism") or options.camera == "words"  # guided at every scale
+    # These need the negative prompt at every scale, 1 included.
+    always = options.loss in ("csd", "ism") or options.camera == "words"
     for stage in options.stages:
         model.check_guidance(0.0 if always else stage.scale, options.negative)
     frozen = model.denoiser.requires_grad_(False)
@@ -46,10 +49,10 @@ def build_distillation(
     timesteps = LinearAnnealing(*options.noise)
     views = ViewTexts.from_prompt(prompt, model.encode) if options.camera == "words" else None
 
-    def teach(stage: Stage) -> Distillation:
-        told = ViewTextDenoiser(frozen, views) if views else frozen
+    def make_distillation(stage: Stage) -> Distillation:
+        conditioned = ViewTextDenoiser(frozen, views) if views else frozen
         plain = ClassifierFreeGuidance(
-            told, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
+            conditioned, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
         )
         guided: DenoiserLike = ViewPerpNeg(frozen, views, stage.scale, negative) if views else plain
         match options.loss:
@@ -62,19 +65,19 @@ def build_distillation(
             case "csd":
                 return CSD(plain, timesteps, space)
             case "vsd":
-                follower = LoRAScoreModel(frozen, torch.Generator().manual_seed(seed))
-                return VSD(guided, follower, timesteps, space)
+                score_model = LoRAScoreModel(frozen, torch.Generator().manual_seed(seed))
+                return VSD(guided, score_model, timesteps, space)
             case "ism":
                 return ISM(plain, timesteps, space)
 
-    return teach
+    return make_distillation
 
 
 def build_x0_distillation(denoiser: Denoiser, options: ObjectOptions) -> DistillationFactory:
-    """The x0 loss of a denoiser of pixels as it is, such as `dream3d.optimization.oracle.oracle`."""
+    """The x0 loss of an unguided pixel-space denoiser, for example `oracle.scene_denoiser`."""
     timesteps = LinearAnnealing(*options.noise)
 
-    def teach(stage: Stage) -> Distillation:
+    def make_distillation(stage: Stage) -> Distillation:
         return X0Reconstruction(denoiser, timesteps, steps=stage.steps)
 
-    return teach
+    return make_distillation

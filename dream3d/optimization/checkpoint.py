@@ -1,4 +1,4 @@
-"""Checkpoints of a distillation: one safetensors file beside the mesh-to-be, whole or not at all."""
+"""Checkpoints of an optimization: one safetensors file next to the mesh, written atomically."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,9 @@ ENDING = ".checkpoint.safetensors"
 
 
 def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None:
-    """Writes all that the next iteration depends on.
+    """Writes everything that the next iteration depends on.
 
-    run: what the run is of, as JSON: prompt, seed, options.
+    run: identity of the run for `check`, JSON-serializable: prompt, seed, options.
     """
     with atomic_write(path) as draft:
         save_file(
@@ -27,24 +27,23 @@ def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None
 
 
 def check(path: Path, run: dict[str, object]) -> None:
-    """Raises UserError unless there is a checkpoint of that very run."""
+    """Raises UserError unless `path` is a checkpoint of the run with this identity."""
     try:
         with safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {})["run"])
+            stored = json.loads((file.metadata() or {})["run"])
     except FileNotFoundError as error:
         raise UserError(f"There is nothing to resume: no {path}.") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"The checkpoint {path} is damaged.") from error
-    wanted = json.loads(json.dumps(run))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise UserError(
-                f"The checkpoint {path} is of another {name}: {_short(found.get(name))}, not {_short(value)}."
-            )
+    requested = json.loads(json.dumps(run))
+    for name, value in requested.items():
+        if stored.get(name) != value:
+            found, expected = _short(stored.get(name)), _short(value)
+            raise UserError(f"The checkpoint {path} is of another {name}: {found}, not {expected}.")
 
 
 def load(path: Path, optimization: Optimization) -> None:
-    """Restores what `save` wrote, exactly. Raises UserError when it does not fit."""
+    """Restores the state that `save` wrote. Raises UserError for damaged files and other runs' states."""
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -54,5 +53,6 @@ def load(path: Path, optimization: Optimization) -> None:
 
 
 def _short(value: object) -> str:
+    """JSON of a value, at most 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

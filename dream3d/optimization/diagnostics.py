@@ -1,4 +1,4 @@
-"""What goes wrong in distillation, named while it happens: collapse, walls, saturation, faces all round."""
+"""Diagnostics of distillation failures: empty objects, walls, saturated colors, several front faces."""
 
 from __future__ import annotations
 
@@ -14,45 +14,46 @@ from dream3d.distill.contract import noise_for
 from dream3d.nerf.volume_rendering import RenderedViews
 from dream3d.optimization.view_conditioning import camera_condition
 
-EMPTY, FULL = 0.01, 0.75  # mean opacity of pictures with nothing in them, or with nothing but it
-BORDER = 0.5  # mean opacity along the picture's edge that only a wall has
-CLIPPED, MUCH = 0.02, 0.5  # how near an end of the range a color is lost, and which share of them is trouble
-ASKED_AT = 0.5  # share of T at which views are compared
-DRAWS = 8  # of the noise
+EMPTY, FULL = 0.01, 0.75  # mean opacity below which the object has vanished, and above which it is a wall
+BORDER = 0.5  # mean opacity along the edge of the image above which the object is a wall
+CLIPPED = 0.02  # a channel within this distance of 0 or 1 is saturated
+MAX_CLIPPED = 0.5  # share of saturated pixels above which a warning is given
+NOISE_LEVEL = 0.5  # share of T at which views are compared
+NOISE_SAMPLES = 8  # per view
 
 
 @dataclass(frozen=True)
 class RenderDiagnostics:
-    """Numbers about a batch of renders, and the trouble that they mean."""
+    """Statistics of a batch of renders, and the warnings that follow from them."""
 
     coverage: float  # mean opacity
     border: float  # mean opacity of the outermost pixels
-    clipped: float  # share of the figure's pixels with a channel next to 0 or 1
+    clipped: float  # share of the object's pixels (opacity > 0.5) with a channel within 0.02 of 0 or 1
 
     @property
     def warnings(self) -> list[str]:
-        """One sentence for each thing that is wrong."""
-        said = []
+        """One sentence per problem."""
+        sentences = []
         if self.coverage < EMPTY:
-            said.append("The object has vanished.")
+            sentences.append("The object has vanished.")
         if self.coverage > FULL or self.border > BORDER:
-            said.append("The object has become a wall that fills the picture.")
-        if self.clipped > MUCH:
-            said.append("The colors are saturated: try a smaller --guidance.")
-        return said
+            sentences.append("The object has become a wall that fills the image.")
+        if self.clipped > MAX_CLIPPED:
+            sentences.append("The colors are saturated: try a smaller --guidance.")
+        return sentences
 
 
 @torch.no_grad()
 def diagnose(render: RenderedViews) -> RenderDiagnostics:
-    """Of one batch of renders."""
+    """Diagnostics of a batch of renders."""
     opacity = render.opacity
     edge = torch.cat([opacity[..., 0, :], opacity[..., -1, :], opacity[..., :, 0], opacity[..., :, -1]], -1)
     solid = opacity[:, 0] > 0.5
-    lost = ((render.color < CLIPPED) | (render.color > 1 - CLIPPED)).any(1) & solid
+    saturated = ((render.color < CLIPPED) | (render.color > 1 - CLIPPED)).any(1) & solid
     return RenderDiagnostics(
         coverage=opacity.mean().item(),
         border=edge.mean().item(),
-        clipped=(lost.sum() / solid.sum().clamp(min=1)).item(),
+        clipped=(saturated.sum() / solid.sum().clamp(min=1)).item(),
     )
 
 
@@ -67,33 +68,36 @@ def preferred_views(
     generator: torch.Generator,
     phase: float | None = None,
 ) -> Tensor:
-    """Which of the views' cameras the frozen model itself would give each render: indices (B,).
+    """Index (B,) of the camera under which the frozen model predicts the noise in each render best.
 
-    Every render is noised to T/2 and denoised as if seen from each of the B azimuths; it belongs to the
-    camera under which the model predicts the noise best, in the mean over `DRAWS` draws of it: one alone
-    says more about itself than about the view. A sound object gives 0, 1, 2, ...; one with a face
-    on every side gives the front several times.
+    Each render is noised to T/2 and denoised under each of the B azimuths; the camera with the smallest mean
+    squared error of the predicted noise wins. The mean is over `NOISE_SAMPLES` samples, because the error of
+    a single one depends more on the noise than on the view. A sound object gives 0, 1, 2, ...; an object with
+    a face on every side gives the front several times.
 
-    renders: (B,3,H,W) in [-1, 1], of the model's size; text: of length 1 or B; azimuth, elevation: (B,).
+    renders: (B,3,H,W) in [-1, 1], of the model's size.
+    text: of length 1 or B.
+    azimuth, elevation: (B,) degrees.
+    phase: of the action, [0, 1), if it has one.
     """
     count = len(renders)
     x = space.to_model_space(renders)
-    t = torch.full((count,), int(ASKED_AT * denoiser.schedule.timesteps), device=x.device)
+    t = torch.full((count,), int(NOISE_LEVEL * denoiser.schedule.timesteps), device=x.device)
     errors = torch.zeros(count, count, device=x.device)
-    for _ in range(DRAWS):
+    for _ in range(NOISE_SAMPLES):
         noise = noise_for(x, generator)
         noised = denoiser.schedule.add_noise(x, noise, t)
-        for camera, said in enumerate(azimuth):
-            condition = camera_condition(text, said.expand(count), elevation, phase)
+        for camera, angle in enumerate(azimuth):
+            condition = camera_condition(text, angle.expand(count), elevation, phase)
             predicted = denoiser(noised, t, condition).eps
             errors[:, camera] += (predicted - noise).square().flatten(1).mean(1)
     return errors.argmin(1)
 
 
 def count_faces(preferred: Tensor, azimuth: Tensor) -> int:
-    """How many views the model gives the camera nearest to azimuth 0, the front. One is sound.
+    """Number of views that the model assigns to the camera nearest to azimuth 0, the front; 1 is sound.
 
-    preferred: of `preferred_views`; azimuth: (B,) degrees.
+    preferred: (B,) from `preferred_views`; azimuth: (B,) degrees.
     """
     front = ((azimuth + 180) % 360 - 180).abs().argmin()
     return int((preferred == front).sum())

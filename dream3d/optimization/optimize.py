@@ -38,10 +38,10 @@ class OptimizationState:
 
 
 class Optimization:
-    """Iterates over the `OptimizationState`s of a run, changing its field in place.
+    """Optimization of a field: an iterator over `OptimizationState`s that updates the field in place.
 
-    Everything random comes from one generator on the CPU, so that a run resumed from `state_dict` gives the
-    same bytes as one that was never stopped.
+    All random numbers come from one generator on the CPU, so a run resumed from `state_dict` gives the same
+    bytes as an uninterrupted one.
     """
 
     def __init__(
@@ -57,7 +57,10 @@ class Optimization:
     ) -> None:
         """field: a `VoxelField` is refined from stage to stage; `views.field` is the current one.
 
-        image_size: side in pixels of the model's images; phase: of the action, [0, 1), if it has one.
+        make_distillation: makes the loss of each stage.
+        image_size: side of the model's images in pixels.
+        seed: of all random numbers.
+        phase: of the action, [0, 1), if it has one.
         """
         self.make_distillation = make_distillation
         self.options = options
@@ -89,11 +92,11 @@ class Optimization:
 
     @property
     def iteration(self) -> int:
-        """Number of iterations done."""
+        """Number of completed iterations."""
         return self.views.iteration
 
     def stage_at(self, iteration: int) -> int:
-        """Index of the stage that an iteration, counted from 0, belongs to."""
+        """Index of the stage of an iteration, which is counted from 0."""
         end = 0.0
         for index, stage in enumerate(self.options.stages):
             end += stage.share * self.options.iterations
@@ -102,6 +105,7 @@ class Optimization:
         return len(self.options.stages) - 1
 
     def __iter__(self) -> Iterator[OptimizationState]:
+        """Runs the remaining iterations and yields the state after each."""
         while self.iteration < self.options.iterations:
             stage = self.stage_at(self.iteration)
             if stage != self.stage:
@@ -109,6 +113,7 @@ class Optimization:
             yield self._step()
 
     def _step(self) -> OptimizationState:
+        """One iteration: loss, Adam step, and the occupancy grid's update every 16 iterations."""
         result = self.view_strategy(self.views)
         losses = {"distillation": result.loss, **self._penalties(result)}
         self.optimizer.zero_grad()
@@ -138,12 +143,12 @@ class Optimization:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the next iteration: constant, then linear to 0 in the last `decay` of the run."""
+        """Learning rate of the next iteration: constant, then linear to 0 in the last `decay` share."""
         decay = self.options.decay
         return self.options.learning_rate * (min(1.0, (1 - self.views.progress) / decay) if decay else 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors that the next iteration depends on; the name before "/" says what they belong to."""
+        """All tensors that the next iteration depends on, named "part/name"."""
         views = self.views
         state = {
             "run/iteration": torch.tensor(self.iteration),

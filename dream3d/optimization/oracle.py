@@ -1,6 +1,6 @@
-"""The oracle: the exact denoiser of a known object's renders, in place of the network.
+"""The oracle: an exact denoiser of the renders of one toybox scene, in place of the image model.
 
-With it the whole way from renders to mesh can be tried against the truth, and understood without a model.
+It tests the steps from renders to mesh against a known object, without the errors of a model.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from dream3d.options import ObjectOptions
 
 
 class SceneNetwork(nn.Module):
-    """E[x0 | x_t] of the data N(truth(camera), s^2): pictures of one scene of the toybox, by camera.
+    """Posterior mean E[x0 | x_t] of the data N(truth(camera), s^2), where truth is the render of a scene.
 
-    x0^ = truth + alpha s^2 / (alpha^2 s^2 + sigma^2) (x_t - alpha truth). The text is not heard.
+    x0^ = truth + alpha s^2 / (alpha^2 s^2 + sigma^2) (x_t - alpha truth). The text is ignored.
     """
 
     def __init__(
         self, scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0
     ) -> None:
-        """scene: on a plain backdrop; it may be replaced between calls, say by one on another backdrop.
+        """scene: before a plain backdrop; it may be replaced between calls, for example for another backdrop.
 
-        phase: moment of the scene's loop, [0, 1); deviation: s, in units of the pictures' [-1, 1].
+        phase: of the scene's action, [0, 1).
+        deviation: s, for images in [-1, 1].
         Raises ValueError for a negative deviation.
         """
         super().__init__()
@@ -51,21 +52,23 @@ class SceneNetwork(nn.Module):
 
     @torch.no_grad()
     def render_true(self, azimuth: Tensor, elevation: Tensor, size: int) -> Tensor:
-        """Pictures (B,3,size,size) in [-1, 1] without ground shadow; azimuth, elevation: (B,) degrees.
+        """Renders (B,3,size,size) of the scene in [-1, 1], without ground shadow.
 
-        Raises ValueError unless the backdrop is plain, and for sizes that are no multiple of 8.
+        azimuth, elevation: (B,) degrees.
+
+        Raises ValueError unless the backdrop is plain and the size is a multiple of 8.
         """
         if not self.scene.place.plain:
             raise ValueError(f"the oracle needs a plain backdrop, not {self.scene.place.name!r}")
         phase = torch.full((len(azimuth),), self.phase)
         shadow = torch.zeros(len(azimuth), dtype=torch.bool)
-        pictures, _ = render_scenes(
+        images, _ = render_scenes(
             [self.scene], phase, Camera(azimuth, elevation), shadow, size, device=azimuth.device
         )
-        return 2 * pictures - 1
+        return 2 * images - 1
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The predicted x0 of x (B,3,size,size). Raises ValueError when a row says no camera."""
+        """Predicted x0, like x (B,3,size,size). Raises ValueError when a row has no camera."""
         azimuth, elevation = decode_camera(condition.attributes)
         if bool((azimuth + elevation).isnan().any()):
             raise ValueError("the oracle needs the camera of every row")
@@ -78,7 +81,7 @@ class SceneNetwork(nn.Module):
 def scene_denoiser(
     scene: Scene, schedule: NoiseSchedule, phase: float = 0.0, deviation: float = 0.0
 ) -> Denoiser:
-    """The exact denoiser of the scene's pictures, of pixels; see `SceneNetwork`."""
+    """Exact pixel-space denoiser of the renders of a scene; see `SceneNetwork` for the arguments."""
     network = SceneNetwork(scene, schedule, phase, deviation)
     return Denoiser(network, schedule, Parameterization.X0)
 
@@ -86,37 +89,38 @@ def scene_denoiser(
 def fit_true_views(
     scene: Scene, options: ObjectOptions, *, image_size: int, seed: int, phase: float = 0.0
 ) -> Optimization:
-    """The optimization of a field on true renders of a scene before plain backdrops, by its exact denoiser.
+    """Optimization of a field on true renders of a scene before plain backdrops, by its exact denoiser.
 
-    The model's errors are left out: what the object lacks is lost on the way from renders to a mesh.
+    The model contributes no error, so every difference from the scene comes from the 3D pipeline itself.
 
-    options: of the x0 form and a voxel grid.
+    options: with the x0 loss and a voxel field.
     image_size: side of the renders in pixels, a multiple of 8.
-    phase: moment of the scene's loop, [0, 1).
+    phase: of the scene's action, [0, 1).
     """
     denoiser = scene_denoiser(scene, NoiseSchedule.cosine(), phase)
     network = cast(SceneNetwork, denoiser.network)
     plain = [index for index, place in enumerate(BACKDROPS) if place.plain]
 
-    class Told(Backgrounds):
-        """Tells the oracle what it has chosen."""
+    class SharedBackgrounds(Backgrounds):
+        """Backgrounds that set the oracle's scene to the sampled backdrop."""
 
         def choose(self, generator: torch.Generator) -> int:
             index = super().choose(generator)
             network.scene = replace(scene, backdrop=plain[index])
             return index
 
-    def silence(texts: Sequence[str]) -> Condition:
+    def encode(texts: Sequence[str]) -> Condition:
+        """Empty conditions: the oracle ignores the text."""
         count = len(texts)
         return Condition(
             torch.zeros(count, 1, 1), torch.ones(count, 1, dtype=torch.bool), encode_attributes(count)
         )
 
-    places = plain_backdrops("", silence)
+    backdrops = plain_backdrops("", encode)
     return Optimization(
         VoxelField(options.stages[0].grid),
         build_x0_distillation(denoiser, options),
-        Told(places.texts, places.paint, light=places.light),
+        SharedBackgrounds(backdrops.texts, backdrops.paint, light=backdrops.light),
         options,
         image_size=image_size,
         seed=seed,

@@ -1,4 +1,4 @@
-"""Training views of a field: cameras, backgrounds, light, occupancy, and the renders that they give."""
+"""Sampling and rendering of training views: cameras, backgrounds, light and occupancy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from dream3d.nerf.cameras import Cameras, Orbit, point_lights
+from dream3d.nerf.cameras import CameraDistribution, Cameras, point_lights
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import (
@@ -36,10 +36,10 @@ class TrainingViews(NamedTuple):
 
 
 class ViewRenderer:
-    """Samples training views of a field and renders them, as one run of distillation asks for.
+    """Samples the training views of a run and renders its field in them.
 
-    Everything random comes from `generator`. The loop sets `iteration` and calls `begin_stage` and
-    `occupancy.update`; view strategies sample and render.
+    All random numbers come from `generator`. The optimization loop sets `iteration` and calls `begin_stage`
+    and `occupancy.update`; view strategies sample and render.
     """
 
     field: RadianceField
@@ -55,14 +55,14 @@ class ViewRenderer:
         generator: torch.Generator,
         phase: float | None = None,
     ) -> None:
-        """image_size: side in pixels of the model's images; phase: of the action, [0, 1), if it has one."""
+        """image_size: side of the model's images in pixels; phase: of the action, [0, 1), if it has one."""
         self.field = field
         self.backgrounds = backgrounds
         self.options = options
         self.image_size = image_size
         self.generator = generator
         self.phase = phase
-        self.orbit = Orbit(elevation=options.elevation)
+        self.camera_distribution = CameraDistribution(elevation=options.elevation)
         self.iteration = 0
         self.begin_stage(options.stages[0])
 
@@ -76,18 +76,18 @@ class ViewRenderer:
 
     @property
     def progress(self) -> float:
-        """Share of the iterations done, in [0, 1]."""
+        """Share of the iterations that are completed, in [0, 1]."""
         return self.iteration / self.options.iterations
 
     def sample(self) -> TrainingViews:
-        """`options.views` new views, evenly spaced around the object before one random background."""
-        drawn = self.orbit.sample(self.options.views, self.generator, evenly=True)
+        """Samples `options.views` views, evenly spaced around the object, before one random background."""
+        sampled = self.camera_distribution.sample(self.options.views, self.generator, evenly=True)
         background = self.backgrounds.choose(self.generator)
-        cameras = Cameras(drawn.azimuth, drawn.elevation)
-        return TrainingViews(cameras, torch.full((len(drawn),), background))
+        cameras = Cameras(sampled.azimuth, sampled.elevation)
+        return TrainingViews(cameras, torch.full((len(sampled),), background))
 
     def condition(self, views: TrainingViews) -> Condition:
-        """The model's condition for each view: text of the background, camera, phase."""
+        """Condition of the model for each view: text of the background, camera and phase."""
         texts = self.backgrounds.texts[views.background_indices.to(self.backgrounds.texts.tokens.device)]
         azimuth, elevation = views.cameras.azimuth, views.cameras.elevation
         with_camera = self.options.camera != "none"
@@ -97,15 +97,15 @@ class ViewRenderer:
     def render_views(
         self, views: TrainingViews, shader: Shader | None = None, pixels: PixelStride = EVERY_PIXEL
     ) -> RenderedViews:
-        """Renders of the views at the stage's size, by a shader or by the light of the backgrounds."""
+        """Renders of the views at the stage's size, with a shader or with the light of the backgrounds."""
         size = self.stage.size
-        painted = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]
+        backgrounds = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]
         return render(
             self.field,
             views.cameras,
             size // pixels.stride,
             self.stage.samples,
-            pixels.select(torch.stack(painted)),
+            pixels.select(torch.stack(backgrounds)),
             generator=self.generator,
             occupancy=self.occupancy,
             shader=shader or self._background_light(views.cameras),
@@ -114,7 +114,7 @@ class ViewRenderer:
         )
 
     def sample_point_light(self, cameras: Cameras) -> PointLightShader | None:
-        """DreamFusion's random point light in a share of the iterations; None for the backgrounds' light."""
+        """Samples DreamFusion's point light in a share of the iterations; None for the backgrounds' light."""
         lighting = self.options.lighting
         if not lighting.share or self.progress < lighting.after:
             return None
@@ -125,5 +125,5 @@ class ViewRenderer:
         return PointLightShader(lights, textureless=textureless < lighting.textureless)
 
     def _background_light(self, cameras: Cameras) -> Shader | None:
-        """The light of the model's images, once the field has a surface for it to fall on."""
+        """The light of the model's images; None in the first iterations: the field has no surface yet."""
         return None if self.progress < self.options.lighting.after else self.backgrounds.shader(cameras)

@@ -1,9 +1,10 @@
-"""View strategies: which views an iteration renders, and which targets or gradients they get.
+"""View strategies: the views that an iteration renders, and the loss of their renders.
 
-`FreshViews` samples new views in every iteration and asks the frozen model about each, as score distillation
-must. `TargetBuffer` stores targets of the x0 form and fits some pixels of many of them in each iteration; the
-oldest are replaced now and then. The field then fits all sides at once instead of the last few, and the model
-is called a sixth as often (the dataset update of Haque et al. 2023, "Instruct-NeRF2NeRF").
+`FreshViews` samples new views in every iteration and calls the frozen model on each, as score distillation
+requires. `TargetBuffer` stores targets of the x0 loss, fits some pixels of many of them in each iteration,
+and replaces the oldest every few iterations. The field then fits all sides at once instead of the last few
+views, and the model is called a sixth as often (the dataset update of Haque et al. 2023,
+"Instruct-NeRF2NeRF").
 """
 
 from __future__ import annotations
@@ -30,25 +31,30 @@ class StepResult:
     render: RenderedViews
     loss: Tensor  # (), a mean over pixels and channels
     renders: Tensor  # (N,3,H,W) in [-1, 1], renders to show
-    targets: Callable[[], Tensor]  # what the model predicts in their place; may run a decoder
+    targets: Callable[[], Tensor]  # the model's predictions for `renders`, same shape; may run a decoder
 
 
 class ViewStrategy(Protocol):
     """Makes the loss of an iteration from rendered views."""
 
-    def __call__(self, views: ViewRenderer) -> StepResult: ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Tensors that the next call depends on, besides the renderer's, for checkpoints."""
+    def __call__(self, views: ViewRenderer) -> StepResult:
+        """Loss and renders of one iteration."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors that the next call depends on, for checkpoints; the renderer stores its own."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores `state_dict`."""
+        ...
 
 
 class FreshViews:
     """Samples new views every iteration and applies the distillation loss to their renders."""
 
     def __init__(self, distillation: Distillation) -> None:
+        """distillation: loss of the rendered images."""
         self.distillation = distillation
 
     def __call__(self, views: ViewRenderer) -> StepResult:
@@ -69,7 +75,7 @@ class FreshViews:
 
 
 class TargetBuffer:
-    """Fits stored targets from all sides, some views and pixels at a time; the oldest are replaced."""
+    """Fits stored targets, a random subset of views and pixels per iteration; the oldest are replaced."""
 
     def __init__(
         self,
@@ -77,11 +83,11 @@ class TargetBuffer:
         options: TargetBufferOptions,
         previous: TargetBuffer | None = None,
     ) -> None:
-        """previous: the buffer of an earlier stage, whose targets stay."""
+        """previous: the buffer of the previous stage, whose targets are taken over."""
         self.distillation = distillation
         self.options = options
-        self.oldest = previous.oldest if previous else 0  # index of the target to be replaced next
-        # One row a target: azimuth, elevation, behind (the background), seen (the render), target.
+        self.oldest = previous.oldest if previous else 0  # index of the next target to replace
+        # One row per target: azimuth, elevation, behind (background index), seen (render), target (x0).
         self.buffer: dict[str, Tensor] = previous.buffer if previous else {}
 
     def __call__(self, views: ViewRenderer) -> StepResult:
@@ -100,15 +106,16 @@ class TargetBuffer:
         return StepResult(render, loss, self.buffer["seen"][latest], lambda: targets)
 
     def _stored_views(self) -> TrainingViews:
+        """Views of all stored targets."""
         cameras = Cameras(self.buffer["azimuth"], self.buffer["elevation"])
         return TrainingViews(cameras, self.buffer["behind"])
 
     @torch.no_grad()
     def _refresh(self, views: ViewRenderer) -> None:
-        """Replaces the oldest targets; fills an empty buffer."""
+        """Replaces the oldest targets; fills the buffer if it is empty."""
         count = views.options.views
-        drawn = [self._make_targets(views) for _ in range(1 if self.buffer else self.options.size // count)]
-        rows = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
+        batches = [self._make_targets(views) for _ in range(1 if self.buffer else self.options.size // count)]
+        rows = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         if not self.buffer:
             self.buffer = rows
             return
@@ -118,15 +125,16 @@ class TargetBuffer:
         self.oldest = (self.oldest + count) % self.options.size
 
     def _make_targets(self, views: ViewRenderer) -> dict[str, Tensor]:
+        """Rows of the buffer for one batch of new views."""
         sampled = views.sample()
-        seen = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
+        renders = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
         condition = views.condition(sampled)
-        target = self.distillation.target(seen, condition, views.progress, views.generator)
+        target = self.distillation.target(renders, condition, views.progress, views.generator)
         return {
             "azimuth": sampled.cameras.azimuth,
             "elevation": sampled.cameras.elevation,
             "behind": sampled.background_indices,
-            "seen": seen,
+            "seen": renders,
             "target": target.images,
         }
 
@@ -143,19 +151,20 @@ class TargetBuffer:
 def make_view_strategy(
     distillation: Distillation, buffer: TargetBufferOptions | None, previous: ViewStrategy | None
 ) -> ViewStrategy:
-    """The view strategy of a stage. previous: the last stage's.
+    """The view strategy of a stage: `TargetBuffer` if `buffer` is given, else `FreshViews`.
 
-    Raises ValueError for a target buffer with anything but the x0 form, which alone has targets.
+    previous: the strategy of the previous stage, whose targets are taken over.
+    Raises ValueError for a target buffer with any loss but x0, the only one with targets.
     """
     if not buffer:
         return FreshViews(distillation)
     if not isinstance(distillation, X0Reconstruction):
-        raise ValueError("a target buffer needs targets, which only the x0 form has")
+        raise ValueError("a target buffer needs targets, which only the x0 loss has")
     return TargetBuffer(distillation, buffer, previous if isinstance(previous, TargetBuffer) else None)
 
 
 def resize_images(images: Tensor, size: int) -> Tensor:
-    """Images (N,3,H,W) at `size` pixels, bilinear with antialiasing; unchanged where they have that size."""
+    """Square images (N,3,H,H) resized to `size` pixels, bilinear with antialiasing."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)

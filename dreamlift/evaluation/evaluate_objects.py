@@ -25,8 +25,9 @@ from core.toybox.scene_views import SceneView, render_scene_views
 from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import ELEVATION, SIZE, mesh_field, orbit_cameras, views_of
+from dream3d.meshing.pipeline import SIZE, mesh_field
 from dream3d.meshing.preview import render_eight_views
+from dream3d.nerf.cameras import ELEVATION, orbit_cameras
 from dream3d.nerf.scene_field import SceneField
 from dream3d.optimization.oracle import fit_true_views
 from dream3d.options import ObjectJob, ObjectOptions
@@ -116,9 +117,7 @@ def true_mesh(scene: Scene) -> Mesh:
     shots = [
         SceneView(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()
     ]
-    return extract_mesh(
-        SceneField(scene, PHASE), views_of(cameras), render_scene_views(shots, SIZE).alpha > 0.5
-    ).mesh
+    return extract_mesh(SceneField(scene, PHASE), cameras, render_scene_views(shots, SIZE).alpha > 0.5).mesh
 
 
 class ObjectEvaluationPlan(NamedTuple):

@@ -11,9 +11,9 @@ from scipy.spatial import KDTree
 
 from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import orbit_cameras, views_of
 from dream3d.meshing.preview import render_mesh
 from dream3d.meshing.rasterizer import fragments
+from dream3d.nerf.cameras import orbit_cameras
 
 VIEWS, SIZE = 8, 64  # azimuths at which pictures are compared, pixels
 GRAY = 0.75  # behind what is compared
@@ -35,8 +35,8 @@ class ObjectMeasures(BaseModel):
 
 def measure(mesh: Mesh, truth: Mesh) -> ObjectMeasures:
     """Compares two meshes in the world's canonical place; alignment is a similarity found by ICP."""
-    views = views_of(orbit_cameras(VIEWS))
-    mine, true = (render_mesh(each, views, SIZE, background=GRAY) for each in (mesh, truth))
+    cameras = orbit_cameras(VIEWS)
+    mine, true = (render_mesh(each, cameras, SIZE, background=GRAY) for each in (mesh, truth))
     ious = [mask_iou(one > 0.5, other > 0.5) for one, other in zip(mine.opacity, true.opacity, strict=True)]
     apart = np.square(mine.color[:, None] - true.color[None]).mean((2, 3, 4))
     aligned = _aligned(mesh, truth)
@@ -108,5 +108,5 @@ def pictures_for_a_judge(mesh: Mesh, textureless: bool) -> torch.Tensor:
         from dataclasses import replace
 
         mesh = replace(mesh, texture=np.full_like(mesh.texture, 200))
-    shown = render_mesh(mesh, views_of(cameras), SIZE, light=textureless, background=place.ground)
+    shown = render_mesh(mesh, cameras, SIZE, light=textureless, background=place.ground)
     return torch.from_numpy(shown.color).permute(0, 3, 1, 2) * 2 - 1

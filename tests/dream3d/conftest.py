@@ -1,4 +1,4 @@
-"""Fields whose shapes and colors are known in closed form, and what cameras see of them."""
+"""Fields with shapes and colors in closed form, their meshes, and cameras around them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,44 +8,47 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.toybox.camera import Camera, rays
 from dream3d.meshing.extract import Extraction, MeshOptions, extract_mesh
-from dream3d.meshing.rasterizer import Views
+from dream3d.nerf.cameras import Cameras, orbit_cameras
 
-CENTER = (0.0, 1.0, 0.0)  # where the toybox's cameras look
+CENTER = (0.0, 1.0, 0.0)  # target of the canonical cameras
 
 
 class Values(NamedTuple):
+    """Values of a field at points."""
+
     density: Tensor
     color: Tensor
 
 
 class Case(NamedTuple):
+    """A field and the mesh extracted from it."""
+
     field: "Formula"
     extraction: Extraction
 
 
 class Formula(nn.Module):
-    """A field of two functions of points (M,3) relative to `CENTER`, in a box of 2.5 m around it."""
+    """A field given by functions of points (M,3) relative to `CENTER`, in a box of 2.5 m around it."""
 
     def __init__(self, density: Callable[[Tensor], Tensor], color: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.of = density, color
+        self.functions = density, color
         center = torch.tensor(CENTER)
         self.bounds = center - 1.25, center + 1.25
 
     def forward(self, points: Tensor) -> Values:
         local = points - torch.tensor(CENTER)
-        return Values(*(of(local) for of in self.of))
+        return Values(*(function(local) for function in self.functions))
 
 
 def ball(points: Tensor) -> Tensor:
-    """Of radius 0.8 m."""
+    """Density of a ball of radius 0.8 m."""
     return 80 * torch.sigmoid((0.8 - points.norm(dim=-1)) / 0.01)
 
 
 def smooth_colors(points: Tensor) -> Tensor:
-    """That change slowly over directions and not with depth."""
+    """Colors that vary slowly with direction and not with depth."""
     return 0.5 + 0.45 * torch.sin(torch.tensor([2.0, 1.5, 1.8]) * nn.functional.normalize(points, dim=-1))
 
 
@@ -58,24 +61,20 @@ def painted(points: Tensor) -> Tensor:
     return color
 
 
-def cameras(count: int, elevation: float = 15.0) -> Views:
-    """The toybox's cameras, evenly around."""
-    azimuths = torch.arange(count) * (360 / count)
-    eye, axes = Camera(azimuths, torch.full((count,), elevation)).axes()
-    return Views(eye.numpy(), axes.numpy(), Camera.FIELD_OF_VIEW)
+def cameras(count: int) -> Cameras:
+    """`count` canonical cameras around the object at elevation 15."""
+    return orbit_cameras(count, 15.0)
 
 
-def impacts(views: Views, size: int) -> np.ndarray:
-    """(N,size,size) how near each pixel's ray comes to `CENTER`, in meters."""
-    eye, axes = np.asarray(views.eye), np.asarray(views.axes)
-    directions = np.einsum("nij,hwj->nhwi", axes, rays(size).numpy())
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+def impacts(views: Cameras, size: int) -> np.ndarray:
+    """Distances (N,size,size) of the rays of the pixels from `CENTER`, in meters."""
+    eye, directions = (x.double().numpy() for x in views.rays(size))
     to_center = np.asarray(CENTER) - eye[:, None, None]
     return np.linalg.norm(np.cross(to_center, directions), axis=-1)
 
 
 def small_mesh(field: Formula) -> Extraction:
-    """Of the ball, with level and texture and all."""
+    """The extraction of a field at low resolution, with silhouettes of a ball of radius 0.8."""
     views = cameras(3)
     options = MeshOptions(resolution=48, levels=4, faces=3000, texture=512)
     return extract_mesh(field, views, impacts(views, 48) < 0.8, options)
@@ -104,10 +103,10 @@ def field_of() -> type[Formula]:
 
 
 @pytest.fixture(scope="session")
-def ring() -> Callable[[int], Views]:
+def ring() -> Callable[[int], Cameras]:
     return cameras
 
 
 @pytest.fixture(scope="session")
-def impact() -> Callable[[Views, int], np.ndarray]:
+def impact() -> Callable[[Cameras, int], np.ndarray]:
     return impacts

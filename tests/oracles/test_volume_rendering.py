@@ -10,7 +10,7 @@ from torch import Tensor
 from core.toybox import camera as toybox
 from core.toybox import render as caster
 from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
-from dream3d.nerf.cameras import TARGET, Cameras, Orbit
+from dream3d.nerf.cameras import TARGET, CameraDistribution, Cameras
 from dream3d.nerf.radiance_fields import DensityAndColor, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render
 
@@ -34,7 +34,7 @@ class UniformBall(RadianceField):
 def test_a_uniform_ball(radius: float, density: float) -> None:
     """Along a chord at impact b: opacity 1 - exp(-2 d sqrt(R^2 - b^2)), and the mean depth of an exponential
     distribution cut off at the chord's end."""
-    cameras = Orbit().sample(2, torch.Generator().manual_seed(0))
+    cameras = CameraDistribution().sample(2, torch.Generator().manual_seed(0))
     center = torch.tensor(TARGET) + torch.tensor([0.1, -0.2, 0.15])
     samples = 2048  # midpoints miss each end of a chord by at most half an interval
     picture = render(UniformBall(center, radius, density), cameras, 12, samples, BACKGROUND)
@@ -64,7 +64,7 @@ def test_weights_are_the_product_of_what_each_ray_lets_through() -> None:
     with torch.no_grad():
         field.grid.add_(torch.randn(field.grid.shape, generator=torch.Generator().manual_seed(0)))
         samples = render(
-            field, Orbit().sample(1, torch.Generator().manual_seed(1)), 6, 16, BACKGROUND
+            field, CameraDistribution().sample(1, torch.Generator().manual_seed(1)), 6, 16, BACKGROUND
         ).samples
     transmittance: dict[int, float] = {}
     expected = []
@@ -83,7 +83,7 @@ def test_pictures_are_nerfaccs() -> None:
     field = VoxelField(12)
     with torch.no_grad():
         field.grid.add_(torch.randn(field.grid.shape, generator=generator))
-    cameras, size, samples = Orbit(jitter=0.1, distance=(5, 9)).sample(3, generator), 10, 20
+    cameras, size, samples = CameraDistribution(jitter=0.1, distance=(5, 9)).sample(3, generator), 10, 20
     picture = render(field, cameras, size, samples, BACKGROUND, early_stop=0)
 
     eye, directions = cameras.rays(size)

@@ -21,7 +21,7 @@ def network():
 
 
 @pytest.fixture
-def asked():
+def inputs():
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 3, 16, 16, generator=generator)
     condition = Condition(
@@ -34,11 +34,11 @@ def adapted(network, rank=2):
     return LoRANetwork(network, rank, torch.Generator().manual_seed(2))
 
 
-def test_it_starts_as_the_network(network, asked):
-    assert torch.equal(adapted(network)(*asked), network(*asked))
+def test_the_initial_output_is_the_networks(network, inputs):
+    assert torch.equal(adapted(network)(*inputs), network(*inputs))
 
 
-def test_every_linear_and_convolution_is_adapted_at_the_rank(network):
+def test_all_linear_and_convolution_layers_are_adapted_at_the_rank(network):
     lora = adapted(network, rank=4)
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     assert len(lora.adapted) == len(layers) and "stem.weight" in lora.adapted
@@ -52,14 +52,14 @@ def test_every_linear_and_convolution_is_adapted_at_the_rank(network):
             assert torch.equal(weight, network.get_parameter(name))
 
 
-def test_training_moves_the_adapters_and_nothing_else(network, asked):
-    before, answer = copy.deepcopy(network.state_dict()), network(*asked)
-    lora, target = adapted(network), torch.zeros_like(asked[0])
+def test_training_changes_only_the_adapters(network, inputs):
+    before, output = copy.deepcopy(network.state_dict()), network(*inputs)
+    lora, target = adapted(network), torch.zeros_like(inputs[0])
     optimizer = torch.optim.Adam(lora.parameters(), lr=1e-2)
     losses = []
     for _ in range(6):
         optimizer.zero_grad()
-        loss = (lora(*asked) - target).square().mean()
+        loss = (lora(*inputs) - target).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -69,18 +69,18 @@ def test_training_moves_the_adapters_and_nothing_else(network, asked):
     assert all(down.grad.abs().max() > 0 for down in lora.down)
     after = network.state_dict()
     assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
-    assert torch.equal(network(*asked), answer)
+    assert torch.equal(network(*inputs), output)
 
 
-def test_a_call_that_fails_leaves_the_network_as_it_was(network, asked):
+def test_a_failed_call_leaves_the_network_unchanged(network, inputs):
     before = dict(network.named_parameters())
-    x, t, condition = asked
+    x, t, condition = inputs
     with pytest.raises(ValueError):
         adapted(network)(x[:, :2], t, condition)
     assert all(parameter is before[name] for name, parameter in network.named_parameters())
 
 
-def test_a_rank_that_cannot_be(network):
+def test_invalid_ranks_and_networks_are_refused(network):
     with pytest.raises(ValueError, match="rank"):
         adapted(network, rank=0)
     with pytest.raises(ValueError, match="no Linear"):

@@ -8,7 +8,7 @@ def random(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_the_range_moves_linearly_and_then_stays():
+def test_the_range_changes_linearly_and_is_then_constant():
     annealing = LinearAnnealing((0.9, 1.0), (0.1, 0.5), until=0.5)
     assert annealing.range(0.0) == (0.9, 1.0)
     assert annealing.range(0.25) == pytest.approx((0.5, 0.75))
@@ -26,18 +26,18 @@ def test_every_part_of_the_range_has_one_timestep():
     assert len(orders) > 10  # no view is always the noisiest
 
 
-def test_timesteps_stay_below_the_end():
+def test_timesteps_are_below_t():
     t = LinearAnnealing((1.0, 1.0), (1.0, 1.0)).draw(4, 0.0, 1000, random())
     assert t.tolist() == [999] * 4
 
 
 @pytest.mark.parametrize("wrong", [{"start": (0.5, 0.2)}, {"end": (-0.1, 0.5)}, {"until": 0.0}])
-def test_annealing_that_cannot_be(wrong):
+def test_invalid_annealing_is_refused(wrong):
     with pytest.raises(ValueError):
         LinearAnnealing(**wrong)
 
 
-def test_dreamtime_only_falls_and_spends_the_run_by_its_prior():
+def test_dreamtime_is_non_increasing_and_follows_its_prior():
     dreamtime = DreamTime(plateau=(0.5, 0.8), tails=(0.1, 0.3))
     steps = 2000
     t = torch.tensor([int(dreamtime.draw(3, i / steps, 1000, random())[0]) for i in range(steps + 1)])
@@ -53,6 +53,6 @@ def test_dreamtime_only_falls_and_spends_the_run_by_its_prior():
 
 
 @pytest.mark.parametrize("wrong", [{"plateau": (0.8, 0.5)}, {"tails": (0.0, 0.3)}, {"limits": (0.5, 0.5)}])
-def test_dreamtime_that_cannot_be(wrong):
+def test_invalid_dreamtime_is_refused(wrong):
     with pytest.raises(ValueError):
         DreamTime(**wrong)

@@ -1,4 +1,4 @@
-"""Files are read back by trimesh and Pillow: the same surface, the field's colors, the front in front."""
+"""Mesh files read back by trimesh and Pillow: surface, colors, orientation, atomic writes."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def read(path: Path) -> trimesh.Trimesh:
 
 
 def colors_at(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(K,3) in 0..255 at barycentric `weights` (K,3) of faces, by the nearest texel or between vertices."""
+    """Colors (K,3) in 0..255 at barycentric `weights` (K,3), from the nearest texel or vertex colors."""
     corners = mesh.faces[face]
     if mesh.visual.kind == "vertex":
         return (weights[..., None] * mesh.visual.vertex_colors[corners][..., :3]).sum(1)
@@ -39,18 +39,18 @@ def colors_at(mesh: trimesh.Trimesh, face: np.ndarray, weights: np.ndarray) -> n
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_colors_are_the_fields(smooth_ball, tmp_path: Path, suffix: str) -> None:
+def test_files_have_the_colors_of_the_field(smooth_ball, tmp_path: Path, suffix: str) -> None:
     write_mesh(tmp_path / f"ball{suffix}", smooth_ball.extraction.mesh)
     mesh = read(tmp_path / f"ball{suffix}")
     random = np.random.default_rng(0)
     face, weights = random.integers(len(mesh.faces), size=4000), random.dirichlet(np.ones(3), 4000)
     points = (weights[..., None] * mesh.triangles[face]).sum(1)
-    wanted = smooth_ball.field(torch.from_numpy(points).float()).color.numpy() * 255
-    assert np.abs(colors_at(mesh, face, weights) - wanted).max() < 10
+    expected = smooth_ball.field(torch.from_numpy(points).float()).color.numpy() * 255
+    assert np.abs(colors_at(mesh, face, weights) - expected).max() < 10
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_surface_is_the_same_and_closed(smooth_ball, tmp_path: Path, suffix: str) -> None:
+def test_files_have_the_same_closed_surface(smooth_ball, tmp_path: Path, suffix: str) -> None:
     ours = smooth_ball.extraction.mesh
     write_mesh(tmp_path / f"ball{suffix}", ours)
     mesh = read(tmp_path / f"ball{suffix}")
@@ -65,8 +65,8 @@ def test_the_surface_is_the_same_and_closed(smooth_ball, tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_front_stays_in_front(painted_ball, tmp_path: Path, suffix: str) -> None:
-    """Seen from +z the face is red, from +x the side is blue, from above the crown is green."""
+def test_files_keep_the_orientation(painted_ball, tmp_path: Path, suffix: str) -> None:
+    """The face at +z is red, the side at +x blue, and the crown at +y green."""
     write_mesh(tmp_path / f"ball{suffix}", painted_ball.extraction.mesh)
     mesh = read(tmp_path / f"ball{suffix}")
     sides = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, -1], [-1, 0, 0], [0, -1, 0]]) + 0.01
@@ -79,7 +79,7 @@ def test_the_front_stays_in_front(painted_ball, tmp_path: Path, suffix: str) -> 
     assert rest == [[255, 255, 255]] * 3
 
 
-def test_obj_names_its_material_and_texture(smooth_ball, tmp_path: Path) -> None:
+def test_the_obj_refers_to_its_material_and_texture(smooth_ball, tmp_path: Path) -> None:
     path = tmp_path / "a fox.obj"
     written = write_mesh(path, smooth_ball.extraction.mesh)
     assert written == [path, path.with_suffix(".mtl"), path.with_suffix(".png")]
@@ -104,7 +104,7 @@ def test_the_same_field_gives_the_same_mesh(smooth_ball, extract) -> None:
     assert glb(extract(smooth_ball.field).mesh) == glb(smooth_ball.extraction.mesh)
 
 
-def test_what_cannot_be_written_is_said_and_leaves_nothing(
+def test_failed_writes_raise_and_leave_no_files(
     smooth_ball, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mesh = smooth_ball.extraction.mesh
@@ -124,7 +124,7 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(
     assert not os.listdir(tmp_path)
 
 
-def test_glb_is_one_textured_primitive_of_a_matt_material(smooth_ball) -> None:
+def test_the_glb_is_one_textured_primitive_with_a_matte_material(smooth_ball) -> None:
     tree = trimesh.exchange.gltf.load_glb(trimesh.util.wrap_as_stream(glb(smooth_ball.extraction.mesh)))
     assert len(tree["geometry"]) == 1
     (only,) = tree["geometry"].values()

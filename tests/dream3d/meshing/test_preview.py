@@ -1,4 +1,4 @@
-"""Photographs, turntables and the report of fidelity, against what is known of a ball."""
+"""Renders, turntables and fidelity of meshes of a ball, against known values."""
 
 import numpy as np
 import pytest
@@ -6,22 +6,22 @@ from PIL import Image
 
 from core.io.sheet import contact_sheet
 from dream3d.meshing.fidelity import measure_fidelity
-from dream3d.meshing.preview import PAPER, orbit, render_eight_views, render_mesh, render_turntable
+from dream3d.meshing.preview import PAPER, framing_cameras, render_eight_views, render_mesh, render_turntable
 
 
-def test_a_photograph_shows_the_painted_sides(painted_ball, ring) -> None:
+def test_renders_show_the_painted_sides(painted_ball, ring) -> None:
     mesh = painted_ball.extraction.mesh
-    shown = render_mesh(mesh, ring(4), 32)
-    front, right = shown.color[:2]
+    renders = render_mesh(mesh, ring(4), 32)
+    front, right = renders.color[:2]
     assert front[14, 16] == pytest.approx([1, 0, 0], abs=0.01)
     assert right[14, 16] == pytest.approx([0, 0, 1], abs=0.01)
     _, columns = np.nonzero(front[..., 2] - front[..., 0] > 0.5)
     assert columns.min() > 20  # +x, the blue side, is to the right
-    assert (shown.color[shown.opacity == 0] == 1).all()
-    assert shown.depth[:, 16, 16] == pytest.approx(7 - 0.8, abs=0.03)
+    assert (renders.color[renders.opacity == 0] == 1).all()
+    assert renders.depth[:, 16, 16] == pytest.approx(7 - 0.8, abs=0.03)
 
 
-def test_the_report_compares_with_the_fields_renders(smooth_ball, ring, impact) -> None:
+def test_fidelity_against_shifted_colors_and_true_silhouettes(smooth_ball, ring, impact) -> None:
     views = ring(4)
     mesh = smooth_ball.extraction.mesh
     own = render_mesh(mesh, views, 48, background=0.2)
@@ -43,11 +43,11 @@ def test_the_report_compares_with_the_fields_renders(smooth_ball, ring, impact) 
     assert measure_fidelity(mesh, views, off, covered, background=0.2).psnr == pytest.approx(26.02, abs=0.01)
 
 
-def test_the_orbit_holds_the_whole_mesh_from_every_side(smooth_ball) -> None:
+def test_framing_cameras_show_the_entire_mesh(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
-    shown = render_mesh(mesh, orbit(mesh, [0, 70, 200], elevation=40), 48, supersampling=1)
-    border = np.concatenate([shown.opacity[:, [0, -1]].ravel(), shown.opacity[:, :, [0, -1]].ravel()])
-    assert (border == 0).all() and (shown.opacity.mean((1, 2)) > 0.55).all()
+    renders = render_mesh(mesh, framing_cameras(mesh, [0, 70, 200], elevation=40), 48, supersampling=1)
+    border = np.concatenate([renders.opacity[:, [0, -1]].ravel(), renders.opacity[:, :, [0, -1]].ravel()])
+    assert (border == 0).all() and (renders.opacity.mean((1, 2)) > 0.55).all()
 
 
 def test_the_turntable_turns_counter_clockwise_from_the_front(painted_ball) -> None:
@@ -62,10 +62,10 @@ def test_the_turntable_turns_counter_clockwise_from_the_front(painted_ball) -> N
     assert isinstance(contact_sheet(eight, "a ball", columns=4), Image.Image)
 
 
-def test_light_comes_from_above_the_left_shoulder(smooth_ball) -> None:
+def test_the_light_is_above_the_left_shoulder(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
-    views = orbit(mesh, [0])
-    bare, lit = (render_mesh(mesh, views, 32, light=light).color[0] for light in (False, True))
-    shade = (lit + 1e-3) / (bare + 1e-3)
+    views = framing_cameras(mesh, [0])
+    unlit, lit = (render_mesh(mesh, views, 32, light=light).color[0] for light in (False, True))
+    shade = (lit + 1e-3) / (unlit + 1e-3)
     assert shade.max() <= 1.001
     assert shade[9, 10].mean() > 0.98 > 0.8 > shade[24, 24].mean() > 0.55

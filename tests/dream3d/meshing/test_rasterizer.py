@@ -1,4 +1,4 @@
-"""The rasteriser against trimesh casting a ray through every pixel."""
+"""The rasterizer against ray casting by trimesh."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import trimesh
 from scipy.spatial import Delaunay
 from trimesh.ray.ray_triangle import RayMeshIntersector
 
-from core.toybox.camera import Camera, rays
+from core.toybox.camera import rays
 from dream3d.meshing.rasterizer import fragments, rasterize, silhouettes
 
 SIZE = 24
 
 
 def scene() -> trimesh.Trimesh:
-    """Closed solids that hide one another, one of them right at the picture's side."""
+    """Closed solids that occlude one another, one of them at the border of the image."""
     parts = [
         trimesh.creation.icosphere(subdivisions=2, radius=0.5),
         trimesh.creation.box((0.4, 1.2, 0.3)),
@@ -28,10 +28,10 @@ def scene() -> trimesh.Trimesh:
 
 
 @pytest.mark.parametrize("view", range(3))
-def test_it_sees_what_rays_hit(ring, view: int) -> None:
-    mesh, views = scene(), ring(3)
-    eye, axes = views.eye[view].astype(float), views.axes[view].astype(float)
-    seen = rasterize(mesh.vertices, mesh.faces, eye, axes, Camera.FIELD_OF_VIEW, SIZE)
+def test_visible_surfaces_agree_with_ray_casting(ring, view: int) -> None:
+    mesh, cameras = scene(), ring(3)
+    eye, axes = (values[view] for values in cameras.to_numpy()[:2])
+    surface = list(rasterize(mesh.vertices, mesh.faces, cameras, SIZE))[view]
 
     directions = rays(SIZE).double().reshape(-1, 3).numpy() @ axes.T
     at, ray, _ = RayMeshIntersector(mesh).intersects_location(
@@ -39,20 +39,20 @@ def test_it_sees_what_rays_hit(ring, view: int) -> None:
     )
     depth = np.full(SIZE * SIZE, np.inf)
     depth[ray] = (at - eye) @ -axes[:, 2]
-    ours = seen.depth.ravel()
+    ours = surface.depth.ravel()
     same = (np.isinf(depth) & np.isinf(ours)) | (np.abs(depth - np.where(np.isinf(ours), 0, ours)) < 1e-5)
-    assert (~same).sum() <= 2  # rays along an edge may go either way
+    assert (~same).sum() <= 2  # rays along an edge are ambiguous
     assert 0.2 < np.isfinite(ours).mean() < 0.8
 
-    hit = seen.face >= 0
-    assert (hit == np.isfinite(seen.depth)).all()
-    points = (seen.weights[hit][..., None] * mesh.triangles[seen.face[hit]]).sum(1)
-    wanted = eye + directions[hit.ravel()] * seen.depth[hit][:, None]  # the directions' depth is 1
-    assert points == pytest.approx(wanted, abs=1e-6)
-    assert (silhouettes(mesh.vertices, mesh.faces, ring(3), SIZE)[view] == hit).all()
+    hit = surface.face >= 0
+    assert (hit == np.isfinite(surface.depth)).all()
+    points = (surface.weights[hit][..., None] * mesh.triangles[surface.face[hit]]).sum(1)
+    expected = eye + directions[hit.ravel()] * surface.depth[hit][:, None]  # the directions' depth is 1
+    assert points == pytest.approx(expected, abs=1e-6)
+    assert (silhouettes(mesh.vertices, mesh.faces, cameras, SIZE)[view] == hit).all()
 
 
-def test_triangles_that_share_edges_leave_no_gap() -> None:
+def test_shared_edges_have_no_gaps() -> None:
     random = np.random.default_rng(0)
     corners = np.array([[-1.0, -1], [33, -1], [33, 33], [-1, 33]])
     points = np.concatenate([corners, random.uniform(0, 32, (200, 2))])
@@ -63,16 +63,18 @@ def test_triangles_that_share_edges_leave_no_gap() -> None:
     assert centers == pytest.approx(np.stack([found.pixel % 32, found.pixel // 32], 1) + 0.5)
 
 
-def test_triangles_at_and_behind_the_camera_are_left_out(ring) -> None:
-    mesh, views = scene(), ring(1)
-    mesh.apply_translation(views.eye[0] - mesh.bounds.mean(0))  # all around the camera
-    seen = rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], Camera.FIELD_OF_VIEW, SIZE)
-    assert (seen.depth > 0).all()
-    mesh.apply_translation(4 * views.axes[0][:, 2])
-    assert (rasterize(mesh.vertices, mesh.faces, views.eye[0], views.axes[0], 20, SIZE).face == -1).all()
+def test_triangles_at_and_behind_the_camera_are_dropped(ring) -> None:
+    mesh, camera = scene(), ring(1)
+    (eye,), (axes,), _ = camera.to_numpy()
+    mesh.apply_translation(eye - mesh.bounds.mean(0))  # all around the camera
+    (surface,) = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
+    assert (surface.depth > 0).all()
+    mesh.apply_translation(4 * axes[:, 2])
+    (surface,) = rasterize(mesh.vertices, mesh.faces, camera, SIZE)
+    assert (surface.face == -1).all()
 
 
-def test_slivers_and_points_cover_nothing() -> None:
+def test_degenerate_triangles_cover_nothing() -> None:
     flat = np.array([[[1.0, 1], [5, 5], [9, 9]], [[2, 2], [2, 2], [2, 2]]])
     assert len(fragments(flat, 16, 16).face) == 0
     assert len(fragments(np.zeros((0, 3, 2)), 16, 16).face) == 0

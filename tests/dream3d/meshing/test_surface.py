@@ -1,4 +1,4 @@
-"""Surfaces against closed forms: volumes, areas, pieces, and silhouettes of a cloud with a known one."""
+"""Surface extraction against closed forms: volumes, areas, pieces, and the iso level of a Gaussian cloud."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_the_grid_is_tight_and_its_cells_are_cubes(field_of) -> None:
     assert (high > np.array([0.7, 1.1, 0.4])).all() and (high < np.array([0.8, 1.2, 0.5])).all()
 
 
-def test_small_pieces_go_and_hollows_are_filled(field_of) -> None:
+def test_small_pieces_are_removed_and_hollows_filled(field_of) -> None:
     large, middle, small, hollow = ball(0.6), ball(0.25, 0.9, 0, 0), ball(0.1, -0.9, 0, 0), ball(0.3)
 
     def density(points: Tensor) -> Tensor:
@@ -57,19 +57,19 @@ def test_small_pieces_go_and_hollows_are_filled(field_of) -> None:
     surface = iso_surface(sample_density(field_of(density, gray), 40, 64), 40)
     assert surface.body_count == 4
     for share, radii in ((0, (0.6, 0.25, 0.1)), (0.02, (0.6, 0.25)), (0.5, (0.6,))):
-        kept = keep_large_pieces(surface, share)
-        assert kept.is_watertight and kept.body_count == len(radii)
-        assert kept.volume == pytest.approx(4 / 3 * math.pi * sum(r**3 for r in radii), rel=0.02)
+        remaining = keep_large_pieces(surface, share)
+        assert remaining.is_watertight and remaining.body_count == len(radii)
+        assert remaining.volume == pytest.approx(4 / 3 * math.pi * sum(r**3 for r in radii), rel=0.02)
 
 
-def test_what_fills_the_box_is_closed_at_its_sides(field_of) -> None:
+def test_a_surface_that_fills_the_box_is_closed(field_of) -> None:
     surface = iso_surface(sample_density(field_of(lambda p: torch.full_like(p[:, 0], 5.0), gray), 2, 24), 2)
     assert surface.is_watertight
     assert surface.volume == pytest.approx(2.5**3, rel=0.15)  # half a cell more on every side
 
 
 def bumps(strength: float):
-    """A ball under smooth noise: a rugged one at 0.1, a tangle of tunnels and threads at 1."""
+    """A ball with smooth noise: rough at strength 0.1, a tangle of tunnels and threads at 1."""
     noise = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
 
     def density(points: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def bumps(strength: float):
     return density
 
 
-def test_decimation_keeps_thin_necks_closed(field_of) -> None:
+def test_decimation_keeps_surfaces_with_thin_necks_closed(field_of) -> None:
     raw = iso_surface(sample_density(field_of(bumps(0.1), gray), 40, 64), 40)
     assert raw.is_watertight and len(raw.faces) > 12_000
     for faces in (8000, 2000):
@@ -88,29 +88,29 @@ def test_decimation_keeps_thin_necks_closed(field_of) -> None:
         assert len(few.faces) <= faces and few.is_watertight and few.is_winding_consistent
 
 
-def test_a_tangle_comes_out_closed_and_within_the_limit(field_of, ring) -> None:
+def test_a_tangle_gives_a_closed_mesh_within_the_face_limit(field_of, ring) -> None:
     options = MeshOptions(resolution=64, levels=1, faces=6000, texture=64)
     mesh = extract_mesh(field_of(bumps(1.0), gray), ring(1), np.ones((1, 8, 8), bool), options).mesh
     assert mesh.surface().is_watertight and mesh.surface().is_winding_consistent
     assert 3000 < len(mesh.faces) <= 6000
 
 
-def test_pinches_are_cut_and_closed() -> None:
-    """Two boxes that share an edge, and one without its lid."""
+def test_non_manifold_and_open_edges_are_closed() -> None:
+    """Two boxes that share an edge, and a box without a lid."""
     box = trimesh.creation.box((1, 1, 1))
-    beside = box.copy().apply_translation([1, 1, 0])
-    touching = trimesh.util.concatenate([box, beside])
+    neighbor = box.copy().apply_translation([1, 1, 0])
+    touching = trimesh.util.concatenate([box, neighbor])
     assert isinstance(touching, trimesh.Trimesh)
     touching.merge_vertices()
     open_box = trimesh.Trimesh(box.vertices, box.faces[2:], process=False)
     for torn in (touching, open_box):
         assert not torn.is_watertight
-        whole = without_pinches(torn)
-        assert whole.is_watertight and whole.is_winding_consistent and whole.volume > 0
+        closed = without_pinches(torn)
+        assert closed.is_watertight and closed.is_winding_consistent and closed.volume > 0
     assert without_pinches(box) is box
 
 
-def test_an_empty_field_is_said(field_of) -> None:
+def test_an_empty_field_raises(field_of) -> None:
     empty = field_of(lambda points: torch.zeros_like(points[:, 0]), gray)
     with pytest.raises(UserError, match="no object"):
         sample_density(empty, 0.1, 32)
@@ -121,11 +121,11 @@ def test_an_empty_field_is_said(field_of) -> None:
         candidate_levels(thin, 0.3, 8)
 
 
-def test_the_level_is_the_one_that_covers_what_a_cloud_covers(field_of, ring, impact) -> None:
-    """D exp(-(r/s)^2) sums up to D s sqrt(pi) exp(-(b/s)^2) along a ray that misses the center by b."""
+def test_the_iso_level_matches_the_silhouettes_of_a_cloud(field_of, ring, impact) -> None:
+    """D exp(-(r/s)^2) integrates to D s sqrt(pi) exp(-(b/s)^2) along a ray at distance b from the center."""
     peak, scale = 40.0, 0.4
     views = ring(3)
-    thickness = peak * scale * math.sqrt(math.pi) * np.exp(-((impact(views, 64) / scale) ** 2))
+    optical_depth = peak * scale * math.sqrt(math.pi) * np.exp(-((impact(views, 64) / scale) ** 2))
     opacity = 1 / 3  # of what is just covered
     covered = scale * math.sqrt(math.log(peak * scale * math.sqrt(math.pi) / -math.log(1 - opacity)))
 
@@ -135,7 +135,7 @@ def test_the_level_is_the_one_that_covers_what_a_cloud_covers(field_of, ring, im
     levels = candidate_levels(grid, faintest, 8)
     radii = scale * np.sqrt(np.log(peak / levels))
     assert radii[0] > 1.05 * covered and radii[-1] < 0.7 * covered
-    chosen = choose_level(grid, levels, 0.02, views, 1 - np.exp(-thickness) > opacity)
+    chosen = choose_level(grid, levels, 0.02, views, 1 - np.exp(-optical_depth) > opacity)
     best = np.abs(radii - covered).argmin()
     assert chosen.density == levels[best]
     assert chosen.iou > 0.9

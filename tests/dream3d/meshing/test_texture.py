@@ -1,4 +1,4 @@
-"""The atlas covers the surface once; the texture has no holes; colors come from what is seen."""
+"""The atlas has no overlaps, the texture no holes, and colors are volume-rendered near the surface."""
 
 import numpy as np
 import torch
@@ -8,30 +8,30 @@ from dream3d.meshing.rasterizer import fragments
 from dream3d.meshing.texture import surface_colors
 
 
-def test_charts_lie_in_the_square_and_never_overlap(smooth_ball) -> None:
+def test_charts_are_in_the_unit_square_and_do_not_overlap(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
     size = len(mesh.texture)
     assert size == 512
     assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
-    found = fragments(mesh.uv[mesh.corners] * size, size, size)
-    strictly = found.weights.min(1) > 1e-4  # centers on a shared edge belong to both of its triangles
-    counts = np.bincount(found.pixel[strictly])
+    texels = fragments(mesh.uv[mesh.corners] * size, size, size)
+    strictly = texels.weights.min(1) > 1e-4  # centers on a shared edge belong to both of its triangles
+    counts = np.bincount(texels.pixel[strictly])
     assert counts.max() == 1 and counts.sum() > 0.35 * size * size
 
 
-def test_coordinates_belong_to_their_vertices(smooth_ball) -> None:
+def test_uv_rows_belong_to_their_vertices(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
     assert (mesh.vertex_of_uv()[mesh.corners] == mesh.faces).all()
 
 
-def test_gutters_have_the_color_of_the_nearest_chart(painted_ball) -> None:
+def test_texels_between_charts_have_the_color_of_the_nearest_chart(painted_ball) -> None:
     texture = painted_ball.extraction.mesh.texture.reshape(-1, 3)
     paints = {tuple(color) for color in texture.tolist()}
-    assert (0, 0, 0) not in paints  # nowhere left empty
+    assert (0, 0, 0) not in paints  # no texel is empty
     assert {(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)} <= paints
 
 
-def test_colors_are_those_behind_the_faint_edge(field_of) -> None:
+def test_colors_are_those_behind_a_faint_edge(field_of) -> None:
     """Solid red under a thin blue haze looks red; the haze alone looks blue."""
 
     def color(points: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The page holds the object and asks nobody for anything."""
+"""The viewer embeds the mesh and makes no network requests."""
 
 import base64
 import re
@@ -11,7 +11,7 @@ from dream3d.meshing.export import glb
 from dream3d.meshing.viewer import viewer, write_viewer
 
 
-def test_the_page_holds_the_glb_and_nothing_from_outside(smooth_ball, tmp_path: Path) -> None:
+def test_the_page_embeds_the_glb_and_has_no_external_resources(smooth_ball, tmp_path: Path) -> None:
     mesh = smooth_ball.extraction.mesh
     write_viewer(tmp_path / "ball.html", mesh, "a <b>ball</b> & @GLB@")
     page = (tmp_path / "ball.html").read_text(encoding="utf-8")
@@ -24,6 +24,6 @@ def test_the_page_holds_the_glb_and_nothing_from_outside(smooth_ball, tmp_path: 
     assert viewer(mesh, "a ball") == viewer(mesh, "a ball")
 
 
-def test_an_unwritable_folder_is_said(smooth_ball, tmp_path: Path) -> None:
+def test_an_unwritable_folder_raises(smooth_ball, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Cannot write into the folder"):
         write_viewer(tmp_path / "missing" / "ball.html", smooth_ball.extraction.mesh, "a ball")

@@ -1,4 +1,4 @@
-"""Voxel and hash fields, their start, their normals; backgrounds."""
+"""Voxel and hash fields: interpolation, initialization, normals and gradients."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def small_hash(**options) -> HashField:
 
 
 def test_a_linear_field_is_exact_everywhere() -> None:
-    """Which tells the axes apart, and the vertices at the box's corners from cells' middles."""
+    """Detects swapped axes, and vertices at cell centers instead of corners."""
     low, high = (-1.0, 0.0, 2.0), (1.0, 3.0, 2.5)
     field = VoxelField(7, low=low, high=high)
     slopes = torch.tensor([[0.5, -1.0, 2.0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
@@ -60,19 +60,19 @@ def test_a_linear_field_is_exact_everywhere() -> None:
     torch.testing.assert_close(density, SOFTPLUS_SCALE * F.softplus(raw[:, 0]), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(color, raw[:, 1:].sigmoid(), atol=1e-5, rtol=0)
     assert torch.equal(field.density(where), density)
-    against = -F.normalize(slopes[:1], dim=-1).expand(200, 3)
-    torch.testing.assert_close(normals(field, where), against, atol=1e-4, rtol=0)
+    expected = -F.normalize(slopes[:1], dim=-1).expand(200, 3)
+    torch.testing.assert_close(normals(field, where), expected, atol=1e-4, rtol=0)
 
 
-def test_broad_normals_of_a_noisy_ball_are_its_radii() -> None:
+def test_smoothed_normals_of_a_noisy_ball_are_radial() -> None:
     field = VoxelField(48, blob=Blob(40.0, 0.6))
     with torch.no_grad():
         field.grid[:, :1] += 3 * torch.randn(field.grid[:, :1].shape, generator=seeded())
     radii = F.normalize(torch.randn(500, 3, generator=seeded(1)), dim=-1)
     shell = CENTER + 0.6 * radii
-    broad, sharp = ((normals(field, shell, smoothed=b) * radii).sum(-1) for b in (True, False))
-    assert broad.mean() > 0.97 and broad.min() > 0.8
-    assert 1 - sharp.mean() > 3 * (1 - broad.mean())
+    smooth, sharp = ((normals(field, shell, smoothed=b) * radii).sum(-1) for b in (True, False))
+    assert smooth.mean() > 0.97 and smooth.min() > 0.8
+    assert 1 - sharp.mean() > 3 * (1 - smooth.mean())
 
 
 @pytest.mark.parametrize("make", [VoxelField, HashField])
@@ -86,20 +86,20 @@ def test_a_field_starts_as_a_gray_blob(make: type[VoxelField | HashField], activ
     assert density[0] > 100 and density[-1] < 0.05
     raw = (6 * (1 - torch.linspace(0, 1.2, 13) / 0.5)).clamp(min=-7)
     expected = SOFTPLUS_SCALE * F.softplus(raw) if activation == "softplus" else raw.exp()
-    # The grid rounds the cone's tip.
+    # The grid smooths the tip of the cone.
     torch.testing.assert_close(density[2:], expected[2:], atol=1e-3, rtol=0.06)
     assert (color - 0.5).abs().max() < 0.1
     low, high = field.bounds
     torch.testing.assert_close(torch.stack([low, high]), torch.tensor([LOW, HIGH]))
 
 
-def test_without_a_blob_a_field_starts_even() -> None:
+def test_without_a_blob_the_initial_density_is_uniform() -> None:
     density, _ = VoxelField(8, blob=None, activation="exp")(points(10))
     torch.testing.assert_close(density, torch.ones(10))
 
 
-def test_a_refined_grid_equals_the_coarse_one() -> None:
-    """Everywhere when every coarse vertex stays one; at the box's corners and middle always."""
+def test_a_refined_grid_agrees_with_the_coarse_one() -> None:
+    """Everywhere if all coarse vertices are vertices of the fine grid; else at the corners and the center."""
     coarse = scrambled(9, activation="exp")
     fine = coarse.refined(17)
     assert fine.resolution == 17 and fine.activation == "exp" and torch.equal(fine.low, coarse.low)
@@ -135,19 +135,19 @@ def test_normals_of_a_blob_point_away_from_its_center(make) -> None:
     where = points(200, seed=3)
     outward = F.normalize(where - CENTER, dim=-1)
     cosine = (normals(field, where) * outward).sum(-1)
-    away = (where - CENTER).norm(dim=-1)
-    assert cosine[(away > 0.2) & (away < 0.85)].min() > 0.99  # farther off the blob is at its floor
+    radius = (where - CENTER).norm(dim=-1)
+    assert cosine[(radius > 0.2) & (radius < 0.85)].min() > 0.99  # beyond, the blob is at its floor
 
 
 @pytest.mark.parametrize("make", [lambda: scrambled(5), lambda: small_hash()])
-def test_normals_can_be_learnt_from(make) -> None:
+def test_normals_are_differentiable(make) -> None:
     field = make()
     normals(field, points(20, inside=0.8))[:, 1].sum().backward()
     gradient = next(p for n, p in field.named_parameters() if n in ("grid", "table")).grad
     assert gradient is not None and gradient.abs().max() > 0
 
 
-def test_no_points_are_no_error() -> None:
+def test_zero_points_are_allowed() -> None:
     for field in (VoxelField(4), small_hash()):
         density, color = field(torch.zeros(0, 3))
         assert density.shape == (0,) and color.shape == (0, 3)
@@ -169,7 +169,7 @@ def test_direct_levels_of_the_hash_grid_interpolate_like_grid_sample() -> None:
 
 
 def test_hashed_levels_look_up_the_rows_of_the_paper() -> None:
-    """At a vertex the feature is its row, by equation 4 in 32-bit arithmetic as in the original."""
+    """At a vertex the feature is its row, by equation 4 in 32-bit arithmetic as in the paper's code."""
     field = HashField(levels=2, features=1, log2_table=10, coarsest=4, finest=64)
     field.table.data = torch.arange(2 * 1024.0).reshape(2, 1024, 1)
     vertex = torch.randint(0, 64, (50, 3), generator=seeded())
@@ -177,7 +177,7 @@ def test_hashed_levels_look_up_the_rows_of_the_paper() -> None:
     with np.errstate(over="ignore"):
         hashed = vertex.numpy().astype(np.uint32) * np.array([1, 2654435761, 805459861], np.uint32)
     rows = 1024 + np.bitwise_xor.reduce(hashed, axis=1) % 1024
-    # Weights of neighbors are rounding errors, rows up to 1024 apart.
+    # Neighbors have weights of the size of rounding errors, and rows differ by up to 1024.
     np.testing.assert_allclose(feature.detach().numpy(), rows, atol=0.2)
 
 
@@ -205,10 +205,10 @@ def test_a_hash_grid_fits_a_known_function() -> None:
     assert errors(points(1000, seed=99)).square().mean().item() < 4e-3 < before / 10
 
 
-def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="no activation 'relu'; there are softplus, exp"):
+def test_invalid_fields_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown activation 'relu'; the choices are softplus, exp"):
         VoxelField(8, activation="relu")
-    with pytest.raises(ValueError, match="two vertices"):
+    with pytest.raises(ValueError, match="at least two vertices"):
         VoxelField(1)
     with pytest.raises(ValueError, match="is empty"):
         VoxelField(8, low=(0, 0, 0), high=(1, 0, 1))

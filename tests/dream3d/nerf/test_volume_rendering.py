@@ -1,4 +1,4 @@
-"""Volume rendering: sides, samples, skipping, gradients, light. Closed forms and nerfacc: tests/oracles."""
+"""Volume rendering: orientation, samples, skipping, gradients, shading; closed forms are in tests/oracles."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, Cameras, Orbit
+from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, CameraDistribution, Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import Blob, DensityAndColor, HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render
@@ -59,11 +59,11 @@ def scrambled(resolution: int = 10) -> VoxelField:
     return field
 
 
-def test_each_azimuth_sees_its_own_side() -> None:
+def test_each_azimuth_shows_its_side() -> None:
     picture = render(PaintedBox(), camera(0, 90, 180, 270), 33, 64, WHITE)
     middle = picture.color[:, :, 16, 16]
     torch.testing.assert_close(middle, torch.stack([RED, GREEN, BLUE, YELLOW]), atol=1e-3, rtol=0)
-    # From between two sides, what comes next counter-clockwise is on the right.
+    # At an edge, the side that is next counter-clockwise is on the right.
     corner = render(PaintedBox(), camera(45), 33, 64, WHITE).color[0, :, 16]
     torch.testing.assert_close(corner[:, 11], RED, atol=1e-3, rtol=0)
     torch.testing.assert_close(corner[:, 21], GREEN, atol=1e-3, rtol=0)
@@ -82,8 +82,8 @@ def test_up_is_row_0_and_plus_x_is_right() -> None:
     assert ((opacity * -at[:, None]).sum() / opacity.sum()).item() == pytest.approx(0.5 / edge, abs=0.02)
 
 
-def test_a_batch_is_its_single_pictures() -> None:
-    field, cameras = scrambled(), Orbit(jitter=0.1).sample(3, seeded())
+def test_a_batch_equals_single_renders() -> None:
+    field, cameras = scrambled(), CameraDistribution(jitter=0.1).sample(3, seeded())
     backgrounds = torch.rand(3, 3, generator=seeded(1))
     many = render(field, cameras, 16, 24, backgrounds, with_normals=True)
     for i in range(3):
@@ -92,16 +92,16 @@ def test_a_batch_is_its_single_pictures() -> None:
             torch.testing.assert_close(getattr(many, name)[i], getattr(one, name)[0], atol=2e-5, rtol=1e-5)
 
 
-def test_a_lattice_is_those_pixels_of_the_picture() -> None:
-    field, cameras, lattice = scrambled(), camera(20, 200), PixelStride(3, row=2, column=1)
+def test_a_pixel_stride_renders_a_subset_of_the_pixels() -> None:
+    field, cameras, stride = scrambled(), camera(20, 200), PixelStride(3, row=2, column=1)
     behind = torch.rand(2, 3, 12, 12, generator=seeded(1))
-    whole = render(field, cameras, 12, 16, behind)
-    some = render(field, cameras, 4, 16, lattice.select(behind), pixels=lattice)
-    torch.testing.assert_close(some.color, whole.color[:, :, 2::3, 1::3])
-    torch.testing.assert_close(some.depth, whole.depth[:, :, 2::3, 1::3])
+    full = render(field, cameras, 12, 16, behind)
+    some = render(field, cameras, 4, 16, stride.select(behind), pixels=stride)
+    torch.testing.assert_close(some.color, full.color[:, :, 2::3, 1::3])
+    torch.testing.assert_close(some.depth, full.depth[:, :, 2::3, 1::3])
 
 
-def test_the_background_fills_what_is_left() -> None:
+def test_the_background_is_composited_by_transparency() -> None:
     field, cameras = scrambled(), camera(20, 200)
     behind = torch.rand(2, 3, 16, 16, generator=seeded(1))
     over, black = (render(field, cameras, 16, 24, b) for b in (behind, torch.zeros(3)))
@@ -114,7 +114,7 @@ def test_the_background_fills_what_is_left() -> None:
         render(field, cameras, 16, 24, torch.rand(2, 3, 8, 8))
 
 
-def test_stratified_samples_scatter_about_the_middles() -> None:
+def test_stratified_samples_average_to_the_fine_render() -> None:
     field, cameras = scrambled(), camera(30)
     fine = render(field, cameras, 12, 1024, WHITE).color
     one, same = (render(field, cameras, 12, 24, WHITE, generator=seeded(3)).color for _ in range(2))
@@ -125,7 +125,7 @@ def test_stratified_samples_scatter_about_the_middles() -> None:
 
 
 def test_samples_lie_in_their_intervals() -> None:
-    """Here the camera stands inside the box, so rays start at the eye."""
+    """Also for a camera inside the box, where rays start at the eye."""
     inside = Cameras(torch.tensor([0.0]), torch.tensor([0.0]), distance=0.5)
     for cameras in (camera(70, elevation=20), inside):
         seen = render(scrambled(), cameras, 8, 16, WHITE, generator=seeded(), early_stop=0).samples
@@ -139,37 +139,37 @@ def test_samples_lie_in_their_intervals() -> None:
     assert seen.t.min() < 0.2
 
 
-def test_skipping_changes_nothing_to_be_seen() -> None:
-    """A hard-edged figure loses less than 1e-4 to the occupancy grid, and as little to the early stop."""
-    cameras = Orbit().sample(2, seeded(5))
+def test_skipping_changes_renders_by_less_than_its_bound() -> None:
+    """Hard-edged fields change by less than 1e-4 with the occupancy grid and with the early stop."""
+    cameras = CameraDistribution().sample(2, seeded(5))
     for field in (Ball(), PaintedBox()):
-        whole = render(field, cameras, 24, 48, WHITE, early_stop=0)
+        full = render(field, cameras, 24, 48, WHITE, early_stop=0)
         grid = OccupancyGrid(field, 32, threshold=1e-6)
         grid.update(field)
         skipped = render(field, cameras, 24, 48, WHITE, occupancy=grid, early_stop=0)
         stopped = render(field, cameras, 24, 48, WHITE, occupancy=grid)
         for name in ("color", "opacity"):
             for other in (skipped, stopped):
-                assert (getattr(other, name) - getattr(whole, name)).abs().max() < 1.01e-4
-        assert len(skipped.samples.t) < 0.4 * len(whole.samples.t)
+                assert (getattr(other, name) - getattr(full, name)).abs().max() < 1.01e-4
+        assert len(skipped.samples.t) < 0.4 * len(full.samples.t)
         assert len(stopped.samples.t) < 0.7 * len(skipped.samples.t)
 
 
-def test_what_was_skipped_by_a_threshold_is_bounded() -> None:
+def test_the_error_of_a_threshold_is_bounded() -> None:
     field, cameras = VoxelField(32, blob=Blob(8.0, 0.5, floor=-20.0)), camera(0, 60)
     grid = OccupancyGrid(field, 32, threshold=0.01)
     grid.update(field)
-    whole, skipped = (render(field, cameras, 24, 48, WHITE, occupancy=g) for g in (None, grid))
-    assert (skipped.opacity - whole.opacity).abs().max() < 0.01 * 2.6
-    assert len(skipped.samples.t) < 0.5 * len(whole.samples.t)
+    full, skipped = (render(field, cameras, 24, 48, WHITE, occupancy=g) for g in (None, grid))
+    assert (skipped.opacity - full.opacity).abs().max() < 0.01 * 2.6
+    assert len(skipped.samples.t) < 0.5 * len(full.samples.t)
 
 
-def test_an_empty_field_shows_the_background_and_can_be_trained() -> None:
+def test_a_fully_skipped_field_shows_the_background() -> None:
     field = VoxelField(8)
     grid = OccupancyGrid(field, 8)
     grid.occupied.zero_()
-    sight = PointLightShader(torch.zeros(1, 3))
-    picture = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shader=sight)
+    light = PointLightShader(torch.zeros(1, 3))
+    picture = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shader=light)
     assert (picture.color == 0.3).all() and (picture.opacity == 0).all() and (picture.depth == 0).all()
     picture.color.sum().backward()
     assert field.grid.grad is not None and (field.grid.grad == 0).all()
@@ -211,7 +211,7 @@ def test_a_hash_field_renders_and_learns() -> None:
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in field.parameters())
 
 
-def test_light_from_the_eye_and_from_behind() -> None:
+def test_point_lights_at_the_eye_and_behind_the_object() -> None:
     cameras = camera(0, 120, elevation=15)
     eye = cameras.rays(1)[0]
     for lights, expected in ((eye, 0.2 + 0.7), (2 * torch.tensor(TARGET) - eye, 0.2)):
@@ -223,7 +223,7 @@ def test_light_from_the_eye_and_from_behind() -> None:
         bare = PointLightShader(lights, ambient=0.2, diffuse=0.7, textureless=True)
         shape = render(Ball(), cameras, 33, 96, WHITE, shader=bare)
         torch.testing.assert_close(shape.color[:, :, 16, 16], torch.full((2, 3), expected), atol=0.01, rtol=0)
-    # Lambert's cosine: half way to the outline of a ball lit from the eye, nearly parallel at this distance.
+    # Lambert's cosine on a ball that is lit from the eye; at this distance rays are almost parallel.
     lit = render(
         Ball(), camera(0), 65, 96, WHITE, shader=PointLightShader(camera(0).rays(1)[0], textureless=True)
     )
@@ -243,10 +243,10 @@ def test_normals_face_the_camera_in_world_axes() -> None:
     assert render(Ball(), cameras, 4, 4, WHITE).normals is None
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="0 pixels"):
         render(Ball(), camera(0), 0, 8, WHITE)
     with pytest.raises(ValueError, match="0 samples"):
         render(Ball(), camera(0), 8, 0, WHITE)
-    with pytest.raises(ValueError, match="2 cameras need as many lights"):
+    with pytest.raises(ValueError, match="2 cameras need 2 lights"):
         render(Ball(), camera(0, 90), 8, 8, WHITE, shader=PointLightShader(torch.zeros(1, 3)))

@@ -1,4 +1,4 @@
-"""Backgrounds and the sentences that go with them."""
+"""Backgrounds, their texts, and the light of the toybox."""
 
 import torch
 
@@ -16,7 +16,7 @@ from dream3d.optimization.backgrounds import ToyboxLight, learned_color, plain_b
 
 
 class Encoder:
-    """Remembers what it was asked for."""
+    """Records the prompts that it encodes."""
 
     def __call__(self, prompts) -> Condition:
         self.prompts = list(prompts)
@@ -25,52 +25,52 @@ class Encoder:
         return Condition(torch.zeros(count, 1, 4), mask, torch.zeros(count, WIDTH))
 
 
-def test_every_plain_backdrop_comes_with_its_name() -> None:
+def test_each_plain_backdrop_has_a_text_with_its_name() -> None:
     encode = Encoder()
-    scenery = plain_backdrops("a fox", encode)
+    backgrounds = plain_backdrops("a fox", encode)
     plain = [place for place in BACKDROPS if place.plain]
-    assert len(scenery) == len(plain) and encode.prompts == [f"a fox {place.name}" for place in plain]
+    assert len(backgrounds) == len(plain) and encode.prompts == [f"a fox {place.name}" for place in plain]
     for index, place in enumerate(plain):
-        assert torch.equal(scenery.paint(index, 16), place.paint(torch.zeros(1), 16)[0])
+        assert torch.equal(backgrounds.paint(index, 16), place.paint(torch.zeros(1), 16)[0])
     generator = torch.Generator().manual_seed(0)
-    assert {scenery.choose(generator) for _ in range(200)} == set(range(len(plain)))
-    assert not list(scenery.learned.parameters())
+    assert {backgrounds.choose(generator) for _ in range(200)} == set(range(len(plain)))
+    assert not list(backgrounds.learned.parameters())
 
 
-def test_a_backdrop_that_the_prompt_names_is_the_only_one() -> None:
+def test_a_backdrop_in_the_prompt_is_the_only_one() -> None:
     encode, place = Encoder(), BACKDROPS[2]
     assert place.plain
-    scenery = plain_backdrops(f"a fox {place.name}", encode)
-    assert encode.prompts == [f"a fox {place.name}"] and len(scenery) == 1
-    assert torch.equal(scenery.paint(0, 8), place.paint(torch.zeros(1), 8)[0])
+    backgrounds = plain_backdrops(f"a fox {place.name}", encode)
+    assert encode.prompts == [f"a fox {place.name}"] and len(backgrounds) == 1
+    assert torch.equal(backgrounds.paint(0, 8), place.paint(torch.zeros(1), 8)[0])
 
 
-def test_a_learned_color_starts_gray_and_follows_its_gradient() -> None:
-    scenery = learned_color("a fox", Encoder())
-    torch.testing.assert_close(scenery.paint(0, 4), torch.full((3, 4, 4), 0.5))
-    optimizer = torch.optim.Adam(scenery.learned.parameters(), lr=0.3)
+def test_a_learned_color_starts_gray_and_is_optimized() -> None:
+    backgrounds = learned_color("a fox", Encoder())
+    torch.testing.assert_close(backgrounds.paint(0, 4), torch.full((3, 4, 4), 0.5))
+    optimizer = torch.optim.Adam(backgrounds.learned.parameters(), lr=0.3)
     target = torch.tensor([0.9, 0.5, 0.1])[:, None, None]
     for _ in range(60):
         optimizer.zero_grad()
-        (scenery.paint(0, 4) - target).square().sum().backward()
+        (backgrounds.paint(0, 4) - target).square().sum().backward()
         optimizer.step()
-    assert (scenery.paint(0, 4) - target).abs().max() < 0.05
+    assert (backgrounds.paint(0, 4) - target).abs().max() < 0.05
 
 
-def test_true_objects_in_its_light_look_as_the_toybox_paints_them() -> None:
+def test_the_toyboxs_light_reproduces_the_toyboxs_renders() -> None:
     plain = next(index for index, place in enumerate(BACKDROPS) if place.plain)
     scene = Scene(index_of(SUBJECTS, "golden retriever"), index_of(ACTIONS, "sitting"), 0, plain)
     azimuth, elevation = torch.tensor([20.0, 160.0, 250.0]), torch.tensor([5.0, 15.0, 30.0])
     cameras = Cameras(azimuth, elevation)
     nothing = torch.zeros(3, dtype=torch.bool)
-    painted, truth = render_scenes([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
-    inside = (truth.alpha > 0.999).expand_as(painted)
+    images, truth = render_scenes([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
+    inside = (truth.alpha > 0.999).expand_as(images)
 
-    def apart(light: ToyboxLight | None) -> float:
+    def error(light: ToyboxLight | None) -> float:
         field, backdrop = SceneField(scene), torch.ones(3)
         with torch.no_grad():
-            seen = render(field, cameras, 48, 160, backdrop, shader=light, early_stop=0).color
-        return (seen - painted)[inside].abs().mean().item()
+            renders = render(field, cameras, 48, 160, backdrop, shader=light, early_stop=0).color
+        return (renders - images)[inside].abs().mean().item()
 
-    lit, bare = apart(ToyboxLight(cameras)), apart(None)
-    assert lit < 0.06 and lit < bare / 2
+    lit, unlit = error(ToyboxLight(cameras)), error(None)
+    assert lit < 0.06 and lit < unlit / 2

@@ -31,7 +31,7 @@ def model() -> ImageModel:
         size=16, network=UNetConfig(patch=2, widths=(32,), blocks=(1,), attention=(True,))
     )
     denoiser = config.denoiser()
-    for parameter in denoiser.parameters():  # a fresh network says nothing
+    for parameter in denoiser.parameters():  # a new network predicts zeros
         parameter.data += 0.05 * torch.randn_like(parameter)
     return ImageModel(config, denoiser)
 
@@ -55,7 +55,7 @@ class RedForAnyText(nn.Module):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_is_made_and_pulls_renders_to_what_the_text_says(model: ImageModel, loss: str) -> None:
+def test_every_loss_is_built_and_moves_renders_towards_the_prediction(model: ImageModel, loss: str) -> None:
     red = ImageModel(
         model.config.model_copy(update={"clip": None}),
         Denoiser(RedForAnyText(), NoiseSchedule.cosine(), Parameterization.X0),
@@ -79,12 +79,12 @@ def test_every_loss_is_made_and_pulls_renders_to_what_the_text_says(model: Image
 
 
 @pytest.mark.parametrize(("loss", "scale"), [("sds", 3.0), ("sds", 1.0), ("csd", 3.0)])
-def test_the_gradient_is_the_papers_formula_with_the_stages_guidance(
+def test_gradients_are_the_papers_formulas_at_the_stages_guidance_scale(
     model: ImageModel, loss: str, scale: float
 ) -> None:
     chosen = options(loss=loss).with_changes(guidance=scale)
     distillation = build_distillation(model, "a fox", chosen, seed=0)(chosen.stages[0])
-    condition, away = model.encode(["a fox"]), model.encode([""])
+    condition, negative = model.encode(["a fox"]), model.encode([""])
     renders = torch.linspace(-1, 1, 3 * 16 * 16).reshape(1, 3, 16, 16).requires_grad_()
     result = distillation(renders, condition, 0.5, torch.Generator().manual_seed(4))
     (gradient,) = torch.autograd.grad(result.loss, renders)
@@ -95,7 +95,7 @@ def test_the_gradient_is_the_papers_formula_with_the_stages_guidance(
     alpha, sigma = model.denoiser.schedule.alpha(t, renders), model.denoiser.schedule.sigma(t, renders)
     noised = alpha * renders.detach() + sigma * noise
     with torch.no_grad():
-        cond, uncond = (model.denoiser.predict(noised, t, each).eps for each in (condition, away))
+        cond, uncond = (model.denoiser.predict(noised, t, each).eps for each in (condition, negative))
         guided = uncond + scale * (cond - uncond)
         guided = (
             noised - alpha * ((noised - sigma * guided) / alpha).clamp(-1, 1)
@@ -104,29 +104,32 @@ def test_the_gradient_is_the_papers_formula_with_the_stages_guidance(
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
 
 
-def test_in_words_the_network_hears_the_side_and_no_number(
+def test_with_the_camera_in_words_the_network_gets_view_texts_and_no_camera(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = options(camera="words")
     make_distillation = build_distillation(model, "a fox", chosen, seed=0)
     assert isinstance(make_distillation(chosen.stages[0]).denoiser, ViewPerpNeg)
-    heard = []
+    conditions = []
     predict = type(model.denoiser).predict
-    monkeypatch.setattr(
-        type(model.denoiser), "predict", lambda self, x, t, c: (heard.append(c), predict(self, x, t, c))[1]
-    )
+
+    def recorded(self, x, t, condition):
+        conditions.append(condition)
+        return predict(self, x, t, condition)
+
+    monkeypatch.setattr(type(model.denoiser), "predict", recorded)
     run = Optimization(
         VoxelField(12), make_distillation, learned_color("a fox", model.encode), chosen, image_size=16, seed=0
     )
     next(iter(itertools.islice(run, 1)))
-    assert heard and not any(condition.attributes[:, :5].any() for condition in heard)
-    assert len({tuple(row.flatten().tolist()[:50]) for row in heard[0].tokens}) > 2
+    assert conditions and not any(condition.attributes[:, :5].any() for condition in conditions)
+    assert len({tuple(row.flatten().tolist()[:50]) for row in conditions[0].tokens}) > 2
 
 
 @pytest.mark.parametrize(
     ("chosen", "scale"), [({"loss": "sds"}, 3.0), ({"loss": "csd"}, 1.0), ({"camera": "words"}, 1.0)]
 )
-def test_a_model_never_trained_without_text_needs_a_negative(
+def test_a_model_without_unconditional_training_needs_a_negative_prompt(
     model: ImageModel, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], scale: float
 ) -> None:
     monkeypatch.setattr(model, "config", model.config.model_copy(update={"unconditional": False}))

@@ -37,7 +37,7 @@ def views():
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.3])
-def test_it_predicts_the_posterior_mean_at_the_asked_camera(deviation):
+def test_the_prediction_is_the_posterior_mean_at_the_camera(deviation):
     x = torch.randn(2, 3, SIZE, SIZE, generator=random())
     predicted = scene_denoiser(SCENE, SCHEDULE, PHASE, deviation)(x, T, views())
     alpha, sigma = SCHEDULE.alpha(T, x), SCHEDULE.sigma(T, x)
@@ -47,7 +47,7 @@ def test_it_predicts_the_posterior_mean_at_the_asked_camera(deviation):
     torch.testing.assert_close(alpha * predicted.x0 + sigma * predicted.eps, x)
 
 
-def test_it_hears_no_text():
+def test_the_text_is_ignored():
     denoiser = scene_denoiser(SCENE, SCHEDULE, PHASE)
     x = torch.randn(2, 3, SIZE, SIZE, generator=random())
     guided = ClassifierFreeGuidance(denoiser, 7.5, TEXT)
@@ -55,18 +55,18 @@ def test_it_hears_no_text():
 
 
 @pytest.mark.parametrize("make", [SDS, X0Reconstruction])
-def test_distillation_paints_the_truth(make):
+def test_distillation_recovers_the_true_images(make):
     distillation = make(scene_denoiser(SCENE, SCHEDULE, PHASE, 0.05), LinearAnnealing((0.3, 0.7), (0.3, 0.7)))
     x, generator, steps = torch.zeros(2, 3, SIZE, SIZE), random(), 20
     for step in range(steps):
         x.requires_grad_(True)
-        said = distillation(x, views(), step / steps, generator)
-        (slope,) = torch.autograd.grad(said.loss, x)
-        x = x.detach() - 0.45 * slope
+        result = distillation(x, views(), step / steps, generator)
+        (gradient,) = torch.autograd.grad(result.loss, x)
+        x = x.detach() - 0.45 * gradient
     assert (x - truth()).abs().mean() < 0.03
 
 
-def test_the_backdrop_may_change():
+def test_the_backdrop_can_be_replaced():
     denoiser = scene_denoiser(SCENE, SCHEDULE, PHASE)
     other = dataclasses.replace(SCENE, backdrop=0)
     x = torch.randn(2, 3, SIZE, SIZE, generator=random())
@@ -75,7 +75,7 @@ def test_the_backdrop_may_change():
     assert (denoiser(x, T, views()).x0 - before).abs().max() > 0.1
 
 
-def test_questions_it_cannot_answer():
+def test_invalid_arguments_are_refused():
     x = torch.zeros(2, 3, SIZE, SIZE)
     with pytest.raises(ValueError, match="camera of every row"):
         scene_denoiser(SCENE, SCHEDULE)(x, T, TEXT.repeat_interleave(2))

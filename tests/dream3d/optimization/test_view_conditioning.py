@@ -8,7 +8,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from dream3d.optimization.view_conditioning import VIEWS, ViewPerpNeg, ViewTexts, camera_condition
+from dream3d.optimization.view_conditioning import VIEW_WORDS, ViewPerpNeg, ViewTexts, camera_condition
 
 AZIMUTHS = torch.tensor([0.0, 45.0, 90.0, -90.0, 135.0, 180.0, 405.0])
 
@@ -21,7 +21,7 @@ def text(batch, *values):
 TEXTS = ViewTexts(text(3, 1.0, 10.0, 100.0))
 
 
-def test_views_have_their_camera_and_no_shadow():
+def test_conditions_have_the_camera_and_no_shadow():
     azimuth, elevation = torch.tensor([0.0, 90.0]), torch.tensor([10.0, -5.0])
     condition = camera_condition(text(1, 4.0), azimuth, elevation, phase=0.25)
     expected = encode_attributes(2, azimuth=azimuth, elevation=elevation, phase=0.25, shadow=False)
@@ -35,26 +35,26 @@ def test_views_have_their_camera_and_no_shadow():
         camera_condition(text(1, 1.0), azimuth, elevation * 10)
 
 
-def test_texts_go_from_front_to_side_to_back():
-    towards = TEXTS.interpolate(AZIMUTHS)
-    assert towards.tokens[:, 0, 0].tolist() == pytest.approx([1.0, 5.5, 10.0, 10.0, 55.0, 100.0, 5.5])
-    assert not towards.attributes.any()
+def test_texts_are_interpolated_from_front_to_side_to_back():
+    positive = TEXTS.interpolate(AZIMUTHS)
+    assert positive.tokens[:, 0, 0].tolist() == pytest.approx([1.0, 5.5, 10.0, 10.0, 55.0, 100.0, 5.5])
+    assert not positive.attributes.any()
 
 
-def test_words_are_said_of_the_prompt():
-    said = []
+def test_the_words_of_each_view_follow_the_prompt():
+    encoded = []
 
     def encode(prompts):
-        said.extend(prompts)
+        encoded.extend(prompts)
         return text(3, 1.0, 2.0, 3.0)
 
     ViewTexts.from_prompt("a fox", encode)
-    assert said == [f"a fox, {view}" for view in VIEWS]
+    assert encoded == [f"a fox, {view}" for view in VIEW_WORDS]
     with pytest.raises(ValueError, match="three texts"):
         ViewTexts(text(2, 1.0, 2.0))
 
 
-def test_a_view_avoids_the_others_and_never_itself():
+def test_a_view_has_negative_weights_for_the_others_but_not_itself():
     _, weights = TEXTS.negatives(AZIMUTHS)
     front, side = weights
     assert (weights >= 0).all()
@@ -67,11 +67,11 @@ def test_a_view_avoids_the_others_and_never_itself():
 
 class Recorder(nn.Module):
     def forward(self, x, t, condition):
-        self.asked = condition
+        self.condition = condition
         return x * condition.tokens.mean((1, 2))[:, None, None, None]
 
 
-def test_guidance_says_the_camera_in_words_and_in_words_only():
+def test_perp_neg_replaces_the_camera_by_view_texts():
     recorder = Recorder()
     denoiser = Denoiser(recorder, NoiseSchedule.cosine(), Parameterization.EPS)
     guidance = ViewPerpNeg(denoiser, TEXTS, 7.5, text(1, 0.0))
@@ -81,9 +81,9 @@ def test_guidance_says_the_camera_in_words_and_in_words_only():
     guidance(x, torch.tensor([100, 500]), condition)
     # uncond, front, side, and the interpolated view
     values = [0.0, 0.0, 1.0, 1.0, 10.0, 10.0, 1.0, 55.0]
-    assert recorder.asked.tokens[:, 0, 0].tolist() == pytest.approx(values)
-    assert not recorder.asked.attributes[:, CAMERA].any()
-    assert torch.equal(recorder.asked.attributes[-2:, 5:], condition.attributes[:, 5:])
+    assert recorder.condition.tokens[:, 0, 0].tolist() == pytest.approx(values)
+    assert not recorder.condition.attributes[:, CAMERA].any()
+    assert torch.equal(recorder.condition.attributes[-2:, 5:], condition.attributes[:, 5:])
     assert condition.attributes[:, CAMERA].any()  # the caller's own is left alone
     with pytest.raises(ValueError, match="camera of every row"):
         guidance(x, torch.tensor([100, 500]), text(2, 1.0, 2.0))

@@ -11,7 +11,7 @@ from core.toybox.camera import Camera
 from core.toybox.scenes import named_scene, render_scenes
 from dream3d.meshing.extract import MeshOptions, extract_mesh
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import ELEVATION, orbit_cameras, views_of
+from dream3d.nerf.cameras import ELEVATION, orbit_cameras
 from dream3d.nerf.scene_field import SceneField
 from dreamlift.evaluation.mesh_metrics import (
     _aligned,
@@ -80,9 +80,7 @@ def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> N
     colored, _ = render_scenes([scene], torch.zeros(5), camera, shadow)
 
     coarse = MeshOptions(resolution=80, levels=3, texture=64)
-    mesh, _ = extract_mesh(
-        SceneField(scene), views_of(orbit_cameras(1)), (picture.alpha[2] > 0.5).numpy(), coarse
-    )
+    mesh, _ = extract_mesh(SceneField(scene), orbit_cameras(1), (picture.alpha[2] > 0.5).numpy(), coarse)
     shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
     inside = picture.alpha[:, 0] == 1
     apart, apart_in_color = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, colored))
