@@ -14,21 +14,6 @@ def simple_loss(denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition,
     return prediction_error(denoiser, x0, t, condition, noise).square().flatten(1).mean(1)
 
 
-def clip_loss(
-    denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor, motion_weight: float = 1.0
-) -> Tensor:
-    """`simple_loss` of clips (B,C,F,H,W), the squares of what changes from frame to frame counting more.
-
-    An error is its mean over the frames and the deviations from that. Most of a clip stands still, so most of
-    a plain loss is in the first part; the second, `motion_weight` times as heavy, is where motion is learned.
-    Both together are a quadratic form like any other: the best prediction stays the same. Returns (B,).
-    """
-    error = prediction_error(denoiser, x0, t, condition, noise)
-    still = error.mean(2, keepdim=True)
-    squares = still.square().flatten(1).mean(1), (error - still).square().flatten(1).mean(1)
-    return (squares[0] + motion_weight * squares[1]) * 2 / (1 + motion_weight)
-
-
 def prediction_error(
     denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor
 ) -> Tensor:
