@@ -1,4 +1,5 @@
 """The diffusion engine: noise schedules, denoisers, guidance, samplers, losses, networks, text and images.
 
-Nothing here knows of time axes (`video`) or of 3D (`dream3d`). Importing the package imports no submodule.
+No module here has a time axis (see `video`) or 3D geometry (see `dream3d`). Importing the package imports no
+submodule.
 """

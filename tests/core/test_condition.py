@@ -103,7 +103,7 @@ def test_the_pooled_state_goes_along_and_is_all_or_nothing():
     assert torch.equal(c.repeat_interleave(2).pooled, pooled[[0, 0, 1, 1, 2, 2]])
     assert torch.equal(Condition.cat([c, c[0]]).pooled, pooled[[0, 1, 2, 0]])
     assert c.to("cpu", torch.float64).pooled.dtype == torch.float64
-    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled state"):
+    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled embedding"):
         Condition.cat([c, condition(1, 2)])
     with pytest.raises(ValueError, match="pooled"):
         replace(c, pooled=pooled[:2])

@@ -137,8 +137,8 @@ def test_a_timestep_without_signal_is_left_out():
     [
         ({"steps": 1}, "between 2 and 20 steps, not 1"),
         ({"steps": 21}, "between 2 and 20 steps, not 21"),
-        ({"probes": "sobol"}, "unknown probes, or none: 'sobol'"),
-        ({"probe_count": 0}, "unknown probes, or none: 'rademacher', 0"),
+        ({"probes": "sobol"}, "unknown probes 'sobol'"),
+        ({"probe_count": 0}, "a probe_count below 1: 0"),
     ],
 )
 def test_wrong_settings_are_said(wrong, sentence):
