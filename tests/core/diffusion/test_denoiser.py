@@ -144,7 +144,7 @@ def test_a_network_of_other_channels_is_refused(learned):
     network = Constant(0.3) if learned else Channels(0.0)
     denoiser = Denoiser(network, NoiseSchedule.linear(), Parameterization.V, learned_variance=learned)
     wanted, found = (4, 2) if learned else (2, 4)
-    with pytest.raises(ValueError, match=f"must put out {wanted} channels, not {found}"):
+    with pytest.raises(ValueError, match=f"must return {wanted} channels, not {found}"):
         denoiser(noisy(), torch.tensor([0, 1, 2]), nothing(3))
 
 
