@@ -34,7 +34,7 @@ def test_classifier_guidance_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="labels \\(3,\\) for a batch of 2"):
         ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1, 1]))(x, t, condition(2, 5, 1))
     linear = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
+    with pytest.raises(ValueError, match="classifier has the schedule NoiseSchedule.cosine"):
         ClassifierGuidance(linear, Quadratic(), torch.tensor([0]))
 
 

@@ -166,7 +166,7 @@ def test_perp_neg_takes_nothing_from_what_prompt_and_negative_share():
 
 def test_perp_neg_weights_that_do_not_fit():
     _, x, t = setup()
-    with pytest.raises(ValueError, match="2 texts"):
+    with pytest.raises(ValueError, match="2 negative prompts"):
         perp_neg(weights=((1.0,),))
     with pytest.raises(ValueError, match="length 3 for a batch of 2"):
         perp_neg(weights=((1.0,) * 3,) * 2)(x, t, condition(2, 5, 1))
@@ -211,7 +211,7 @@ def test_autoguidance_of_scale_one_spares_the_weak_model():
     guided = Autoguidance(denoiser, weak, 1.0)(x, t, condition(2, 5, 1))
     assert not weak.network.calls and torch.equal(guided.eps, denoiser(x, t, condition(2, 5, 1)).eps)
     other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="weak model is of NoiseSchedule.linear"):
+    with pytest.raises(ValueError, match="weak model has the schedule NoiseSchedule.linear"):
         Autoguidance(denoiser, other, 2.0)
 
 

@@ -130,5 +130,5 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match="3 images need as many labels"):
         ClassifierTask(torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.long))
     linear = Denoiser(Nothing(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
+    with pytest.raises(ValueError, match="classifier has the schedule NoiseSchedule.cosine"):
         ClassifierGuidance(linear, NoisyClassifier(CONFIG), torch.tensor([0]))
