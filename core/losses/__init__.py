@@ -1,4 +1,4 @@
-"""Training objectives: (B,) losses of a batch, and their weights over the timesteps."""
+"""Training losses, (B,) per batch, and their weights over the timesteps."""
 
 from core.losses.simple import prediction_error, simple_loss
 from core.losses.variational import (

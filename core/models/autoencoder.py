@@ -48,7 +48,7 @@ class AutoencoderConfig(BaseModel):
     def _agree(self) -> AutoencoderConfig:
         for name in ("encoder_blocks", "decoder_blocks"):
             if len(getattr(self, name)) != len(self.widths):
-                raise ValueError(f"{name} must have one entry a level: {len(self.widths)}, as widths has")
+                raise ValueError(f"{name} must have one entry per level: {len(self.widths)}, as widths has")
         if min(self.widths + self.encoder_blocks + self.decoder_blocks) < 1:
             raise ValueError("widths and blocks must be at least 1 at every level")
         if self.size % self.downscale:

@@ -82,7 +82,7 @@ def test_bundled_image_preset_says_what_it_trains() -> None:
 def test_wrong_schedules_and_networks_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="model.noise_schedule: unknown noise schedule 'cosin'"):
         load_preset(write(tmp_path, "model: {noise_schedule: {name: cosin}}"), ImagePreset)
-    with pytest.raises(UserError, match="model.network: blocks must have one entry a level"):
+    with pytest.raises(UserError, match="model.network: blocks must have one entry per level"):
         load_preset(write(tmp_path, "model: {network: {widths: [32]}}"), ImagePreset)
 
 

@@ -74,8 +74,8 @@ def test_any_size_that_its_squares_fill() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"widths": (8, 8, 8)}, "encoder_blocks must have one entry a level: 3"),
-        ({"decoder_blocks": (1,)}, "decoder_blocks must have one entry a level: 2"),
+        ({"widths": (8, 8, 8)}, "encoder_blocks must have one entry per level: 3"),
+        ({"decoder_blocks": (1,)}, "decoder_blocks must have one entry per level: 2"),
         ({"encoder_blocks": (1, 0)}, "at least 1"),
         ({"size": 18}, "not a multiple of the downscale 4"),
         ({"latent_channels": 3}, "greater than or equal to 4"),

@@ -121,7 +121,7 @@ def test_a_fresh_one_takes_all_classes_for_as_likely_and_learns_with_every_param
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValidationError, match="size 9 is not a multiple of 4"):
         ClassifierConfig(**{**CONFIG.model_dump(), "size": 9})
-    with pytest.raises(ValidationError, match="width 64 cannot be shared by 7 heads"):
+    with pytest.raises(ValidationError, match="width 64 is not a multiple of the number of heads, 7"):
         ClassifierConfig(**{**CONFIG.model_dump(), "attention": (False, False), "heads": 7})
     with pytest.raises(UserError, match="noise schedule 'bumpy'"):
         NoisyClassifier(CONFIG.model_copy(update={"noise_schedule": {"name": "bumpy"}}))

@@ -212,11 +212,11 @@ def test_heads_are_counted_in_place_of_their_width():
     [
         ({"widths": (32, 60)}, "multiple of 8"),
         ({"widths": (32, 72)}, "head_width"),
-        ({"widths": (32,)}, "one entry a level"),
+        ({"widths": (32,)}, "one entry per level"),
         ({"blocks": (0, 1)}, "at least 1"),
-        ({"attention": (True,)}, "one entry a level"),
-        ({"heads": 5}, "shared by 5 heads"),
-        ({"layer_scale": 1e-6}, "needs block convnext"),
+        ({"attention": (True,)}, "one entry per level"),
+        ({"heads": 5}, "number of heads, 5"),
+        ({"layer_scale": 1e-6}, "set block to convnext"),
         ({"activation": "relu"}, "activation"),
         ({"patches": 4}, "patches"),
     ],
@@ -234,7 +234,7 @@ def test_inputs_that_do_not_fit_are_refused(unet):
         ((x[:, :, :30], t, condition), "multiples of 8"),
         ((x, t[:1], condition), "agree"),
         ((x[:1], t, condition), "agree"),
-        ((x, t, narrow), "this network reads 24 and 10"),
+        ((x, t, narrow), "this network requires 24 and 10"),
         ((x, t, Condition(condition.tokens, condition.mask, torch.zeros(2, 3, 10))), "3 frames"),
     ]:
         with pytest.raises(ValueError, match=message):
