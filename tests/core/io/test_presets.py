@@ -47,8 +47,8 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ("wheel: {spokes: 2}", r"bicycle.yaml: wheel.spokes: input should be greater than or equal to 3\.$"),
         ("wheel: {hubs: 2}", r"bicycle.yaml: wheel.hubs: extra inputs are not permitted\.$"),
         ("color: [1]", r"bicycle.yaml: color: input should be a valid string\.$"),
-        ("- 1", r"bicycle.yaml: the whole: "),
-        ("wheel: {spokes", r"The preset .*bicycle.yaml is not YAML: "),
+        ("- 1", r"bicycle.yaml: the settings: "),
+        ("wheel: {spokes", r"The preset .*bicycle.yaml is not valid YAML: "),
     ],
 )
 def test_errors_name_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:

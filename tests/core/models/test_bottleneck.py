@@ -132,7 +132,9 @@ def test_an_autoencoder_with_a_codebook_draws_codes_only() -> None:
     torch.testing.assert_close(autoencoder.decode(moved), autoencoder.decode(latents))
 
     for wrong in ({"codes": None}, {"bottleneck": "kl"}):
-        with pytest.raises(ValidationError, match="codes is required for the bottleneck vq, and allowed for no other"):
+        with pytest.raises(
+            ValidationError, match="codes is required for the bottleneck vq, and allowed for no other"
+        ):
             AutoencoderConfig.model_validate(STAGE.model_dump() | wrong)
 
 
