@@ -69,7 +69,9 @@ def load_folder(folder: Path) -> ModelFolder:
     except ValueError as error:
         raise UserError(f"The model's {folder / CONFIG} is damaged: it is not JSON.") from error
     if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
-        raise UserError(f"{folder / CONFIG} has an unknown format: this version reads format {FORMAT}.")
+        raise UserError(
+            f"{folder / CONFIG} is not the config of a model in format {FORMAT}, the only one supported."
+        )
     digest = hashlib.sha256(data).hexdigest()
     if config.pop("sha256", None) != digest:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged, or belong to another {CONFIG}.")

@@ -78,9 +78,9 @@ def test_one_flipped_bit(folder: Path) -> None:
     ("config", "sentence"),
     [
         ("{", "not JSON"),
-        ("[]", "not of a model"),
-        ("{}", "not of a model"),
-        ('{"format": 2}', "not of a model"),
+        ("[]", "not the config of a model"),
+        ("{}", "not the config of a model"),
+        ('{"format": 2}', "not the config of a model"),
     ],
 )
 def test_config_that_is_none(folder: Path, config: str, sentence: str) -> None:
