@@ -1,8 +1,8 @@
 """Bottlenecks of the autoencoder: a normal distribution of each latent (KL), or a codebook (VQ).
 
 Rombach et al. 2022, section 3.1: a slight KL penalty towards N(0, I), or vector quantization as the first
-layer of the decoder. With both, diffusion works on continuous latents. A codebook corrects a sampler's small
-errors.
+layer of the decoder. In both cases diffusion works on continuous latents. A codebook corrects a sampler's
+small errors.
 """
 
 from __future__ import annotations

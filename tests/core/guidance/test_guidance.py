@@ -79,10 +79,10 @@ def test_dropped_groups_are_zero_in_the_negative_branch(frames):
     assert torch.equal(negative_rows[..., SHADOW], before[..., SHADOW])
     assert not negative_rows[..., CAMERA].any() and not negative_rows[..., PHASE].any()
 
-    said = before.clone()
-    said[..., :8] = 0
+    attributes = before.clone()
+    attributes[..., :8] = 0
     mask = torch.ones(2, 3, dtype=torch.bool)
-    uncond = denoiser(x, t, Condition(negative.tokens.expand(2, -1, -1), mask, said)).eps
+    uncond = denoiser(x, t, Condition(negative.tokens.expand(2, -1, -1), mask, attributes)).eps
     cond = denoiser(x, t, prompt).eps
     torch.testing.assert_close(guided.eps, uncond + 4.0 * (cond - uncond), rtol=1e-4, atol=1e-5)
 

@@ -172,11 +172,11 @@ def test_the_fingerprint_depends_on_encoder_and_statistics_only(tmp_path: Path) 
 
 def test_figure_mask_is_what_differs_from_its_row() -> None:
     rows = torch.linspace(-1, 1, 16)[None, None, :, None]  # a background that changes from row to row
-    picture = rows.expand(2, 3, 16, 16).clone()
-    picture[1, 2, 4:8, 5:9] += 0.5
+    image = rows.expand(2, 3, 16, 16).clone()
+    image[1, 2, 4:8, 5:9] += 0.5
     expected = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
     expected[1, :, 3:9, 4:10] = True
-    assert torch.equal(figure_mask(picture), expected)
+    assert torch.equal(figure_mask(image), expected)
 
 
 def test_weighted_l1_is_a_weighted_mean_of_errors_and_their_differences() -> None:
