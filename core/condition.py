@@ -1,4 +1,4 @@
-"""What a denoiser is told: the text's token states and the attributes beside them."""
+"""The condition of a denoiser: token states of the text, and attributes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Condition:
     """A batch of B conditions.
 
     tokens: (B,L,D) token states of the text encoder.
-    mask: (B,L) bool, True where a token is real; every row has at least one.
-    attributes: (B,V), or (B,F,V) with a row for each frame of a clip; see `core.attributes`. Zeros mean
-        "not said".
-    pooled: (B,P) one state for the whole text, where the model asks for it (SDXL); None elsewhere.
+    mask: (B,L) bool, True for real tokens, False for padding; at least one True in every row.
+    attributes: (B,V), or (B,F,V) with one row per frame of a clip; see `core.attributes`. Zeros mean
+        "not given".
+    pooled: (B,P) pooled text embedding, for models that need one (SDXL); None elsewhere.
 
     Raises ValueError when the shapes disagree.
     """
@@ -43,7 +43,7 @@ class Condition:
             raise ValueError(f"pooled {tuple(self.pooled.shape)}: expected (B,P), B = {len(self.tokens)}")
 
     def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> Condition:
-        """Moved to `device`; all but the mask cast to `dtype`."""
+        """The condition on `device`, with all tensors but the mask cast to `dtype`."""
         return Condition(
             self.tokens.to(device=device, dtype=dtype),
             self.mask.to(device=device),
@@ -55,16 +55,16 @@ class Condition:
         return self.tokens.shape[0]
 
     def __getitem__(self, index: int | slice | Tensor) -> Condition:
-        """The rows chosen by a slice, an index tensor or a bool tensor; an int gives a batch of one."""
+        """The rows selected by a slice, an index tensor or a bool tensor; an int selects a batch of one."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
-                raise IndexError(f"row {index} of {len(self)}")  # also what ends `for row in condition`
+                raise IndexError(f"row {index} of {len(self)}")  # also ends `for row in condition`
             index = slice(index % len(self), index % len(self) + 1)
         pooled = None if self.pooled is None else self.pooled[index]
         return Condition(self.tokens[index], self.mask[index], self.attributes[index], pooled)
 
     def repeat_interleave(self, count: int) -> Condition:
-        """Every row `count` times in a row: a, b -> a, a, b, b."""
+        """Every row repeated `count` times: a, b -> a, a, b, b."""
         return Condition(
             self.tokens.repeat_interleave(count, dim=0),
             self.mask.repeat_interleave(count, dim=0),
@@ -74,13 +74,13 @@ class Condition:
 
     @staticmethod
     def cat(conditions: Sequence[Condition]) -> Condition:
-        """One batch of all, in order; shorter texts are padded with masked zeros to the longest L.
+        """The concatenation of several batches; shorter texts are padded to the longest L, with masked zeros.
 
-        Raises ValueError where some have a pooled state and others none.
+        Raises ValueError when some of the conditions have a pooled embedding and others do not.
         """
         pooled = [condition.pooled for condition in conditions if condition.pooled is not None]
         if pooled and len(pooled) != len(conditions):
-            raise ValueError(f"{len(pooled)} of {len(conditions)} conditions have a pooled state")
+            raise ValueError(f"{len(pooled)} of {len(conditions)} conditions have a pooled embedding")
         length = max(condition.tokens.shape[1] for condition in conditions)
         missing = [length - condition.tokens.shape[1] for condition in conditions]
         return Condition(

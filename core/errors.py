@@ -1,9 +1,9 @@
-"""The error of bad input."""
+"""The exception for unusable input."""
 
 
 class UserError(Exception):
-    """Input that cannot be used, said in one clear sentence.
+    """Exception for unusable input; its message is one clear sentence.
 
-    Commands print the sentence and exit with code 2; library callers may catch it. Misuse that only a
+    Commands print the sentence and exit with code 2. Library callers may catch it. Misuse that only a
     programmer can cause (wrong shapes, missing generators) raises `ValueError` instead.
     """

@@ -1,8 +1,9 @@
-"""How likely a model finds given data, in bits per dimension: less is better.
+"""Negative log-likelihood of data under a model, in bits per dimension: lower is better.
 
-Of discrete data, `levels` values evenly spaced over [-1, 1] (256 for pixels of 8 bits), it is the length of a
-code: 0 where all is foreseen, log2(levels) where nothing is known. Of continuous data, `levels=None`, it is
--log2 of a density in units of the data: it may be negative, and compares only with models of the same data.
+Discrete data has `levels` values evenly spaced over [-1, 1] (256 for pixels of 8 bits). Its bits per
+dimension are a code length: 0 for perfectly predicted data, log2(levels) for a uniform model. For continuous
+data, `levels=None`, they are -log2 of a density in units of the data. That may be negative, and is comparable
+only between models of the same data.
 """
 
 import math
@@ -23,15 +24,15 @@ Probes = Literal["rademacher", "gaussian", "exact"]
 
 
 class VariationalBound(NamedTuple):
-    """The parts of an upper bound on the bits per dimension, each an estimate without bias."""
+    """Terms of the variational upper bound on the bits per dimension, each an unbiased estimate."""
 
-    prior: Tensor  # (B,) L_T: what the last timestep still knows of the data
+    prior: Tensor  # (B,) L_T: KL divergence of the last timestep from the prior
     steps: Tensor  # (B,T-1) the KL divergences at t = 1 .. T-1
     decoder: Tensor  # (B,) L_0: the data given the step at t = 0
 
     @property
     def total(self) -> Tensor:
-        """(B,) bits per dimension."""
+        """The bound, (B,) bits per dimension: the sum of its terms."""
         return self.prior + self.steps.sum(1) + self.decoder
 
 
@@ -46,12 +47,15 @@ def variational_bound(
     fixed: float = 0.0,
     on_step: Callable[[int], None] | None = None,
 ) -> VariationalBound:
-    """The bound of ancestral sampling over all timesteps (Ho et al. 2020, equation 5). T network calls.
+    """Variational bound of ancestral sampling over all T timesteps (Ho et al. 2020, equation 5).
 
-    x0: (B,...) in [-1, 1], or anything with levels None; for those see the module, for `fixed`
-    `core.losses.reverse_step_bits`: 0 and 1 are the variances of `core.samplers.ddpm`.
-    generators: one a sample, of the noise at every timestep.
-    on_step: called with each t when it is done, T-1 to 0.
+    It takes T network calls.
+
+    x0: (B,...) in [-1, 1], or in any range where levels is None.
+    generators: one per sample, for the noise at every timestep.
+    levels: see the module's docstring.
+    fixed: see `core.losses.reverse_step_bits`; 0 and 1 are the fixed variances of `core.samplers.ddpm`.
+    on_step: called with each t after its term is computed, from T-1 down to 0.
     """
     schedule, terms = denoiser.schedule, []
     for step in reversed(range(schedule.timesteps)):
@@ -65,10 +69,10 @@ def variational_bound(
 
 
 class FlowLikelihood(NamedTuple):
-    """What the probability flow says of data."""
+    """Likelihood of data under the probability-flow ODE, and the latent that the data is mapped to."""
 
     bits_per_dim: Tensor  # (B,)
-    latent: Tensor  # (B,...) where the flow ends: N(0, alpha_T^2 + sigma_T^2) if the model is right
+    latent: Tensor  # (B,...) end of the flow: N(0, alpha_T^2 + sigma_T^2) distributed if the model is exact
 
 
 def flow_likelihood(
@@ -83,24 +87,25 @@ def flow_likelihood(
     probe_count: int = 1,
     on_step: Callable[[int], None] | None = None,
 ) -> FlowLikelihood:
-    """The exact density of the deterministic sampler, DDIM in small steps (Song et al. 2021, equation 39).
+    """Density under the probability-flow ODE, which is DDIM in small steps (Song et al. 2021, equation 39).
 
-    With y = x / alpha and s = sigma / alpha the probability flow is dy/ds = eps(x, t) (DDIM, equation 14),
-    along which d log p(y)/ds = -alpha tr(d eps/dx). The trace falls as s does near the data and as 1 / s far
-    from it; over u = asinh(s) it is nearly straight at either end. So Heun's method takes y over s, and the
-    trace over u.
+    With y = x / alpha and s = sigma / alpha the ODE is dy/ds = eps(x, t) (DDIM, equation 14), and
+    d log p(y)/ds = -alpha tr(d eps/dx) along it. The trace is proportional to s near the data and to 1 / s
+    far from it. As a function of u = asinh(s) it is nearly linear at both ends. Heun's method therefore
+    integrates y over s, and the trace over u.
 
-    x0: (B,...); discrete data is dequantized, which bounds its bits per dimension from above.
-    generators: one a sample, of the dequantization and the probes.
-    levels: see the module.
-    steps: how many timesteps, evenly spaced, are visited, with two network calls each; all T unless given.
-    probes: the trace is v' (d eps / d x) v for one random v along the whole path, Hutchinson's estimate,
-        without bias; or "exact", from as many gradients as a sample has values.
-    probe_count: how many random v are averaged, with a gradient each.
-    on_step: called with each t when it is reached, 0 to T-1.
+    x0: (B,...); discrete data is dequantized, which gives an upper bound on its bits per dimension.
+    generators: one per sample, for the dequantization and the probes.
+    levels: see the module's docstring.
+    steps: number of evenly spaced timesteps, with two network calls each; all T unless given.
+    probes: distribution of v in v' (d eps / d x) v, Hutchinson's unbiased estimate of the trace; the same v
+        is used along the entire path. "exact" computes the trace from as many gradients as a sample has
+        values.
+    probe_count: number of random v that are averaged, with one gradient each.
+    on_step: called with each t when it is reached, from 0 to T-1.
 
-    The denoiser must be differentiable in x. A clip gives its flow kinks: better make it without. Raises
-    ValueError for unknown probes, no probe, and steps that are not from 2 to T.
+    The denoiser must be differentiable in x. A denoiser with `clip` has a flow with kinks: use one without.
+    Raises ValueError for unknown probes, a probe_count below 1, and steps outside [2, T].
     """
     schedule = denoiser.schedule
     path = _path(schedule, steps)
@@ -110,7 +115,7 @@ def flow_likelihood(
     def flow(y: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """dy/ds (B,...) and d log p(y)/du (B,) in nats."""
         if step < 0:
-            return torch.zeros_like(y), y.new_zeros(len(y))  # towards clean data both are in proportion to s
+            return torch.zeros_like(y), y.new_zeros(len(y))  # near clean data both are proportional to s
         t = torch.full((len(y),), step, device=y.device)
         alpha, sigma = schedule.alpha(step).item(), schedule.sigma(step).item()
         with torch.enable_grad():
@@ -133,28 +138,30 @@ def flow_likelihood(
     alpha, sigma = schedule.alpha(path[-1]).item(), schedule.sigma(path[-1]).item()
     latent, dims = alpha * y, x0[0].numel()
     log_variance = latent.new_tensor(2 * math.log(math.hypot(alpha, sigma)))
-    arrived = gaussian_log_density(latent, latent.new_zeros(()), log_variance).flatten(1).sum(1)
-    log_density = arrived + dims * math.log(alpha) - change
+    prior = gaussian_log_density(latent, latent.new_zeros(()), log_variance).flatten(1).sum(1)
+    log_density = prior + dims * math.log(alpha) - change
     bits = -log_density / (dims * math.log(2))
     return FlowLikelihood(bits if levels is None else bits - math.log2(_bin_width(levels)), latent)
 
 
 def dequantize(x: Tensor, generators: Sequence[torch.Generator], levels: int = 256) -> Tensor:
-    """Discrete data (B,...), evenly spaced over [-1, 1], moved uniformly within its bins, which touch.
+    """Uniform dequantization of discrete data (B,...), `levels` values evenly spaced over [-1, 1].
 
-    -log2 of a density of the result, less log2 of a bin's width, is on average at least -log2 of the
-    probability of the level (Theis et al. 2016, "A note on the evaluation of generative models", section 3).
+    Each value is moved uniformly within its bin; the bins are adjacent. -log2 of a density of the result,
+    minus log2 of a bin's width, is on average at least -log2 of the probability of the level (Theis et al.
+    2016, "A note on the evaluation of generative models", section 3).
     """
-    moved = [torch.rand(x.shape[1:], generator=g, device=g.device) - 0.5 for g in generators]
-    return x + _bin_width(levels) * torch.stack(moved).to(x)
+    offsets = [torch.rand(x.shape[1:], generator=g, device=g.device) - 0.5 for g in generators]
+    return x + _bin_width(levels) * torch.stack(offsets).to(x)
 
 
 def _bin_width(levels: int) -> float:
+    """Distance between neighboring levels over [-1, 1]."""
     return 2 / (levels - 1)
 
 
 def _path(schedule: NoiseSchedule, steps: int | None) -> list[int]:
-    """Timesteps, ascending, from 0 to the last that has any signal."""
+    """Evenly spaced timesteps, ascending, from 0 to the last one with any signal."""
     last = schedule.timesteps - 1
     if schedule.alpha(last) == 0:
         last -= 1
@@ -165,18 +172,18 @@ def _path(schedule: NoiseSchedule, steps: int | None) -> list[int]:
 
 
 def _probes(x: Tensor, generators: Sequence[torch.Generator], probes: Probes, count: int) -> Tensor:
-    """(K,B,...) vectors v like x, for which the trace of J is, or is on average, the sum of v' J v."""
+    """(K,B,...) probe vectors v: the sum of v' J v is the trace of J, in expectation for random probes."""
     if probes == "exact":
         basis = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device)
         return basis.view(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
     if probes not in ("rademacher", "gaussian") or count < 1:
-        raise ValueError(f"unknown probes, or none: {probes!r}, {count}")
+        raise ValueError(f"unknown probes {probes!r}, or a probe_count below 1: {count}")
     v = torch.stack([noise_like(x.shape, generators) for _ in range(count)]).to(x)
     return (v if probes == "gaussian" else torch.where(v < 0, -1.0, 1.0).to(x)) / count**0.5
 
 
 def _trace(output: Tensor, x: Tensor, probes: Tensor) -> Tensor:
-    """The sum over the probes of v' (d output / d x) v, (B,)."""
+    """Sum over the probes of v' (d output / d x) v, (B,)."""
     total = x.new_zeros(len(x))
     for v in probes:
         (product,) = torch.autograd.grad(output, x, v, retain_graph=True)

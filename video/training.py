@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
-from core.losses import clip_loss, clipped_snr_weight, simple_loss
+from core.losses import clipped_snr_weight, simple_loss
 from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
+from video.losses import clip_loss
 from video.nn.temporal import TemporalConfig
 from video.video_model import clip_attributes, mixed_noise
 

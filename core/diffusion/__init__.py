@@ -1,0 +1,1 @@
+"""Noise schedules, parameterizations and denoisers."""

@@ -1,4 +1,8 @@
-"""Network -> Denoiser -> Prediction: how samplers, guidance and distillation see every model."""
+"""The denoiser interface of samplers, guidance, losses and distillation: a network with its noise schedule.
+
+Tensors are (B,C,...) with any number of trailing axes: (B,C,H,W) for images and latents, (B,C,F,H,W) for
+clips. Only the network itself may require a certain number.
+"""
 
 from typing import NamedTuple, Protocol
 
@@ -12,10 +16,11 @@ from core.errors import UserError
 
 
 class Prediction(NamedTuple):
-    """What a denoiser says of x_t. Always consistent: alpha x0 + sigma eps = x_t.
+    """The clean data and the noise predicted from x_t. They always agree: alpha x0 + sigma eps = x_t.
 
-    variance_fraction: v like x_t where the network has learned the variance of the step, see
-        `reverse_log_variance`. About 0 to 1; as in the paper, nothing holds it there.
+    x0, eps: (B,C,...), shaped like x_t.
+    variance_fraction: v, shaped like x_t, where the network predicts the variance of the step; see
+        `reverse_log_variance`. About 0 to 1; as in the paper, it is not constrained to that range.
     """
 
     x0: Tensor
@@ -24,23 +29,28 @@ class Prediction(NamedTuple):
 
 
 class DenoiserLike(Protocol):
-    """Anything that denoises: a `Denoiser`, or guidance around one."""
+    """Protocol of all denoisers: a `Denoiser`, or guidance around one."""
 
     @property
-    def schedule(self) -> NoiseSchedule: ...
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule that timesteps refer to."""
+        ...
 
-    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction: ...
+    def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        """The prediction for x (B,C,...) noised to t (B,)."""
+        ...
 
 
 class Denoiser(nn.Module):
-    """A network with the schedule it was trained on and the meaning of its output.
+    """A denoising network with its noise schedule and the parameterization of its output.
 
-    network: `(x, t, condition) -> Tensor` shaped like x; with learned variance (B,2C,...) for x (B,C,...),
-        the parameterized quantity first, then 2 v - 1, as in guided-diffusion.
-    clip: limits the predicted x0 to [-clip, clip] and makes eps agree with it (1.0 for pixels, None for
+    network: `(x, t, condition) -> Tensor` shaped like x (B,C,...). With learned variance the output is
+        (B,2C,...): the parameterized quantity first, then 2 v - 1, as in guided-diffusion.
+    clip: limits the predicted x0 to [-clip, clip] and recomputes eps from it (1.0 for pixels, None for
         latents).
 
-    Raises UserError where the parameterization makes no sense on the schedule: see `check_agreement`.
+    Raises UserError when the parameterization is not defined on the schedule (see `check_parameterization`),
+    and ValueError for a clip that is not positive.
     """
 
     def __init__(
@@ -62,26 +72,31 @@ class Denoiser(nn.Module):
         self.learned_variance = learned_variance
 
     def with_network(self, network: nn.Module) -> "Denoiser":
-        """A denoiser that is like this one in all but its network."""
+        """A copy of this denoiser with another network and the same settings."""
         return Denoiser(network, self.schedule, self.parameterization, self.clip, self.learned_variance)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """x: (B,C,H,W) or (B,C,F,H,W) noised to t; t: (B,) integers in [0, T). Differentiable in x."""
+        """The prediction for x, with x0 clipped. Differentiable in x.
+
+        x: (B,C,...) noised to t, with any number of trailing axes; t: (B,) integers in [0, T).
+        """
         return self.clip_prediction(self.predict(x, t, condition), x, t)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """`forward` without clipping: linear in the network's output, which is what guidance extrapolates."""
+        """`forward` without clipping: linear in the network's output, as guidance requires."""
         return self.to_prediction(*self.raw_output(x, t, condition), x, t)
 
     def raw_output(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
-        """The network's output in its own parameterization, like x, and the variance fraction if learned.
+        """The network's output in its own parameterization, and the variance fraction v if learned.
 
-        Raises ValueError when the network puts out other than C channels, or 2C with learned variance.
+        Both are shaped like x.
+
+        Raises ValueError unless the network returns C channels, or 2C with learned variance.
         """
-        output = self.network(x, t, condition).to(x.dtype)  # autocast may have lowered it
+        output = self.network(x, t, condition).to(x.dtype)  # autocast may have lowered the precision
         channels = x.shape[1] * (2 if self.learned_variance else 1)
         if output.shape[1] != channels:
-            raise ValueError(f"the network must put out {channels} channels, not {output.shape[1]}")
+            raise ValueError(f"the network must return {channels} channels, not {output.shape[1]}")
         if not self.learned_variance:
             return output, None
         output, variance = output.chunk(2, dim=1)
@@ -90,7 +105,7 @@ class Denoiser(nn.Module):
     def to_prediction(
         self, output: Tensor, variance_fraction: Tensor | None, x: Tensor, t: Tensor
     ) -> Prediction:
-        """What `output` says of x."""
+        """The prediction that a network output (B,C,...) in this parameterization means for x at t."""
         alpha, sigma = self.schedule.scales(t, x)
         return Prediction(
             self.parameterization.to_x0(output, x, alpha, sigma),
@@ -99,7 +114,7 @@ class Denoiser(nn.Module):
         )
 
     def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
-        """The prediction with x0 within the clip and eps = (x - alpha x0) / sigma."""
+        """The prediction with x0 clipped and eps = (x - alpha x0) / sigma."""
         if self.clip is None:
             return prediction
         x0 = prediction.x0.clamp(-self.clip, self.clip)
@@ -110,13 +125,16 @@ class Denoiser(nn.Module):
 def reverse_log_variance(
     schedule: NoiseSchedule, fraction: Tensor | float, like: Tensor, t: Tensor, previous: Tensor | None = None
 ) -> Tensor:
-    """log variance of p(x_s | x_t): v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, equation 15).
+    """Log-variance of p(x_s | x_t): v log beta + (1 - v) log beta~ (Nichol & Dhariwal 2021, equation 15).
 
-    fraction: v, a tensor like x_t, or a number for a variance that was not learned: 0 is the posterior's
-        ("fixed small"), 1 the step's beta ("fixed large").
-    like: x_t; t, previous: (B,) integers, s = `previous` (t - 1 unless given); beta and beta~ are those of
-        the step from t to s. beta~ towards clean data is clipped as `NoiseSchedule.posterior` has it; beta
-        is not, though DDPM's own code clips its fixed large variance there likewise.
+    fraction: v, a tensor shaped like x_t, or a number for a fixed variance: 0 is the posterior's ("fixed
+        small"), 1 the step's beta ("fixed large").
+    like: x_t, (B,...).
+    t, previous: (B,) integers, s = `previous` (t - 1 unless given).
+
+    beta and beta~ are those of the step from t to s. In the step to clean data beta~ is clipped as in
+    `NoiseSchedule.posterior`. beta is not clipped there, whereas DDPM's own code clips its fixed large
+    variance.
     """
     previous = t - 1 if previous is None else previous
     small = schedule.posterior(like, like, t, previous)[2]
@@ -126,19 +144,22 @@ def reverse_log_variance(
 
 
 def check_parameterization(schedule: NoiseSchedule, parameterization: Parameterization) -> None:
-    """Raises UserError for V unless variance is preserved, for FLOW unless the schedule is a rectified flow,
-    and for EPS where no signal is left at the last timestep: there the noise says nothing of the data."""
-    needs = {
+    """Raises UserError when the parameterization is not defined on the schedule.
+
+    V requires a variance-preserving schedule and FLOW a rectified flow. EPS requires some signal at the last
+    timestep: without signal, eps does not determine x0.
+    """
+    required = {
         Parameterization.V: Process.VARIANCE_PRESERVING,
         Parameterization.FLOW: Process.RECTIFIED_FLOW,
     }.get(parameterization, schedule.process)
-    if schedule.process is not needs:
+    if schedule.process is not required:
         raise UserError(
-            f"The parameterization {parameterization.value!r} is for {needs.value} schedules, "
-            f"and {schedule.name!r} is {schedule.process.value}."
+            f"The parameterization {parameterization.value!r} requires a {required.value} schedule, "
+            f"but {schedule.name!r} is {schedule.process.value}."
         )
     if parameterization is Parameterization.EPS and schedule.alpha(schedule.timesteps - 1) == 0:
         raise UserError(
-            f"The noise schedule {schedule.name!r} has no signal at its last timestep, where eps cannot tell "
-            "the data: train with the parameterization v, x0 or flow."
+            f"The noise schedule {schedule.name!r} has no signal at its last timestep, where eps does not "
+            "determine the data: train with the parameterization v, x0 or flow."
         )

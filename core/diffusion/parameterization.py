@@ -1,4 +1,4 @@
-"""What a network's output means: pure conversions between eps, x0, v and flow."""
+"""Parameterizations of a network's output: conversions between eps, x0, v and flow."""
 
 from enum import Enum
 
@@ -6,14 +6,15 @@ from torch import Tensor
 
 
 class Parameterization(str, Enum):
-    """What the network is trained to put out, given x_t = alpha x_0 + sigma eps.
+    """The quantity that a network is trained to predict from x_t = alpha x_0 + sigma eps.
 
-    EPS: the noise (Ho et al. 2020). X0: the clean data.
+    EPS: the noise (Ho et al. 2020).
+    X0: the clean data.
     V: alpha eps - sigma x_0 (Salimans & Ho 2022, appendix D), for alpha^2 + sigma^2 = 1.
     FLOW: the velocity eps - x_0 of rectified flow (Liu et al. 2022), for alpha + sigma = 1.
 
-    In every method the tensors are (B,...), alpha and sigma broadcastable to them. Where a quantity cannot be
-    known, the division shows it: EPS says nothing of x_0 at alpha = 0, X0 nothing of eps at sigma = 0.
+    In every method the tensors are (B,...), and alpha and sigma broadcast to them. A quantity that the output
+    does not determine is a division by zero: x_0 from EPS at alpha = 0, eps from X0 at sigma = 0.
     """
 
     EPS = "eps"
@@ -22,7 +23,7 @@ class Parameterization(str, Enum):
     FLOW = "flow"
 
     def to_x0(self, output: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The clean data that the output stands for."""
+        """The clean data that corresponds to the output."""
         match self:
             case Parameterization.EPS:
                 return (xt - sigma * output) / alpha
@@ -34,7 +35,7 @@ class Parameterization(str, Enum):
                 return xt - sigma * output
 
     def to_eps(self, output: Tensor, xt: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The noise that the output stands for."""
+        """The noise that corresponds to the output."""
         match self:
             case Parameterization.EPS:
                 return output
@@ -46,7 +47,7 @@ class Parameterization(str, Enum):
                 return xt + alpha * output
 
     def target(self, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """The output of a perfect network."""
+        """The regression target of the network's output, given x0 and eps."""
         match self:
             case Parameterization.EPS:
                 return eps

@@ -1,4 +1,4 @@
-"""How signal and noise are scaled: the three families of diffusion processes."""
+"""The three families of diffusion processes, by the relation between signal scale and noise scale."""
 
 from enum import Enum
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 class Process(Enum):
-    """How alpha and sigma hang together. What is left for a schedule to say is the SNR at each timestep."""
+    """Relation between alpha and sigma. With it, the SNR at a timestep determines both."""
 
     VARIANCE_PRESERVING = "variance preserving"  # alpha^2 + sigma^2 = 1: Ho et al. 2020, and most since
     VARIANCE_EXPLODING = "variance exploding"  # alpha = 1: Song et al. 2021, Karras et al. 2022
     RECTIFIED_FLOW = "rectified flow"  # alpha + sigma = 1: Liu et al. 2022, Lipman et al. 2022
 
     def scales(self, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma where log(alpha^2 / sigma^2) is `log_snr`, infinite values included."""
+        """alpha and sigma at the log-SNR log(alpha^2 / sigma^2), which may be infinite."""
         match self:
             case Process.VARIANCE_PRESERVING:
                 return log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt()

@@ -1,4 +1,4 @@
-"""How much signal and noise there is at each timestep: x_t = alpha_t x_0 + sigma_t eps."""
+"""Noise schedules: alpha and sigma of x_t = alpha_t x_0 + sigma_t eps at every timestep."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from core.errors import UserError
 class NoiseSchedule:
     """Tables of alpha and sigma over integer timesteps t in [0, T); t = -1 is clean data (alpha 1, sigma 0).
 
-    Tables are float64: near both ends 1 - alpha^2 loses its digits in float32. Every formula is written in
-    alpha and sigma alone (Kingma et al. 2021, "Variational Diffusion Models", appendix A), and so holds
-    between any two timesteps, for schedules that do not preserve variance, and where no signal is left
-    (alpha = 0, as at T - 1 of `flow` and `zero_terminal_snr`).
+    Tables are float64, because 1 - alpha^2 loses precision near both ends in float32. Every formula uses only
+    alpha and sigma (Kingma et al. 2021, "Variational Diffusion Models", appendix A). The formulas therefore
+    hold between any two timesteps, for schedules that do not preserve variance, and at timesteps without
+    signal (alpha = 0, as at T - 1 of `flow` and `zero_terminal_snr`).
 
-    Wherever a timestep is asked for, it may be fractional, from -1 to T - 1: log-SNR is interpolated linearly
-    (next to an infinite one its finite counterpart, sigma / alpha or alpha / sigma). `t_of_log_snr` inverts.
+    Every timestep argument may be fractional, from -1 to T - 1. The log-SNR is then interpolated linearly.
+    Next to an infinite log-SNR, the finite one of sigma / alpha and alpha / sigma is interpolated instead.
+    `t_of_log_snr` is the inverse.
 
-    Make one with `linear`, `scaled_linear`, `cosine`, `sigmoid`, `karras`, `flow` or `from_dict`.
+    Constructors: `linear`, `scaled_linear`, `cosine`, `sigmoid`, `karras`, `flow` and `from_dict`.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class NoiseSchedule:
     def scaled_linear(
         cls, timesteps: int = 1000, start: float = 0.00085, end: float = 0.012
     ) -> NoiseSchedule:
-        """Square roots of betas evenly spaced: Stable Diffusion's (Rombach et al. 2022, and its code)."""
+        """Evenly spaced square roots of betas, as in Stable Diffusion (Rombach et al. 2022, and its code)."""
         _check_timesteps(timesteps)
         if not 0 < start <= end < 1:
             raise UserError(f"A scaled linear schedule needs 0 < start <= end < 1, not {start} and {end}.")
@@ -71,7 +72,7 @@ class NoiseSchedule:
     def cosine(cls, timesteps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> NoiseSchedule:
         """abar(t) = f(t)/f(0), f(t) = cos^2((t/T + s)/(1 + s) pi/2) (Nichol & Dhariwal 2021, equation 17).
 
-        Betas are capped at max_beta, which keeps a trace of signal at the last timestep.
+        Betas are capped at max_beta, so that a little signal remains at the last timestep.
         """
         _check_timesteps(timesteps)
         if s < 0 or not 0 < max_beta < 1:
@@ -90,16 +91,17 @@ class NoiseSchedule:
         tau: float = 1.0,
         max_beta: float = 0.999,
     ) -> NoiseSchedule:
-        """abar falls as a sigmoid from start to end, stretched to [1, 0] (Jabri et al. 2022, "Scalable
-        Adaptive Computation for Iterative Generation", algorithm 1 of its appendix).
+        """abar is a sigmoid from start to end, rescaled to fall from 1 to 0.
 
-        Not diffusers' "sigmoid", which is GeoDiff's and bends the betas. Betas are capped as in `cosine`.
+        Jabri et al. 2022, "Scalable Adaptive Computation for Iterative Generation", algorithm 1 of its
+        appendix. diffusers' "sigmoid" is another schedule: GeoDiff's, a sigmoid of the betas. Betas are
+        capped as in `cosine`.
         """
         _check_timesteps(timesteps)
         if not start < end or tau <= 0 or not 0 < max_beta < 1:
-            given = f"{start}, {end}, {tau} and {max_beta}"
+            values = f"{start}, {end}, {tau} and {max_beta}"
             raise UserError(
-                f"A sigmoid schedule needs start < end, tau > 0 and 0 < max_beta < 1, not {given}."
+                f"A sigmoid schedule needs start < end, tau > 0 and 0 < max_beta < 1, not {values}."
             )
         curve = torch.sigmoid(torch.linspace(start, end, timesteps + 1, dtype=torch.float64) / tau)
         abar = (curve[-1] - curve) / (curve[-1] - curve[0])
@@ -117,8 +119,8 @@ class NoiseSchedule:
         """
         _check_timesteps(timesteps)
         if not 0 < sigma_min < sigma_max or rho <= 0:
-            given = f"{sigma_min}, {sigma_max} and {rho}"
-            raise UserError(f"A Karras schedule needs 0 < sigma_min < sigma_max and rho > 0, not {given}.")
+            values = f"{sigma_min}, {sigma_max} and {rho}"
+            raise UserError(f"A Karras schedule needs 0 < sigma_min < sigma_max and rho > 0, not {values}.")
         sigma = spaces.karras_sigmas(sigma_min, sigma_max, timesteps, rho).flip(0)
         settings = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho}
         return cls("karras", torch.ones_like(sigma), sigma, settings, Process.VARIANCE_EXPLODING)
@@ -127,8 +129,9 @@ class NoiseSchedule:
     def flow(cls, timesteps: int = 1000, shift: float = 1.0) -> NoiseSchedule:
         """Rectified flow: sigma = (t + 1) / T and alpha = 1 - sigma, no signal at T - 1 (Liu et al. 2022).
 
-        shift: sigma becomes shift sigma / (1 + (shift - 1) sigma), which divides alpha / sigma by `shift`:
-            more noise for larger pictures (Esser et al. 2024, "Stable Diffusion 3", equation 23).
+        shift: sigma becomes shift sigma / (1 + (shift - 1) sigma), which divides alpha / sigma by `shift`.
+            Values above 1 add noise, for larger images (Esser et al. 2024, "Stable Diffusion 3", equation
+            23).
         """
         _check_timesteps(timesteps)
         if not 0 < shift < math.inf:
@@ -138,15 +141,13 @@ class NoiseSchedule:
         return cls("flow", (1 - time) / scale, shift * time / scale, {"shift": shift}, Process.RECTIFIED_FLOW)
 
     def zero_terminal_snr(self) -> NoiseSchedule:
-        """This schedule without any signal at T - 1; its other alphas move in proportion, the first stays
-        (Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", algorithm 1).
+        """This schedule with alpha rescaled linearly to 0 at T - 1; alpha at t = 0 is unchanged.
 
+        Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", algorithm 1.
         Raises UserError for schedules that do not preserve variance.
         """
         if self.process is not Process.VARIANCE_PRESERVING:
-            raise UserError(
-                f"Zero terminal SNR is made of variance-preserving schedules, not of {self.name!r}."
-            )
+            raise UserError(f"Zero terminal SNR needs a variance-preserving schedule, not {self.name!r}.")
         alpha = self.alpha(torch.arange(self.timesteps))
         alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
         settings = {**self._settings, "zero_terminal_snr": True}
@@ -162,13 +163,16 @@ class NoiseSchedule:
         return f"NoiseSchedule.{self.name}({self.timesteps}{settings})"
 
     def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint stores: name, timesteps and the settings of the constructor of that name; and
-        "zero_terminal_snr" where that was asked for."""
+        """JSON values that describe the schedule in a checkpoint.
+
+        They are the name, the timesteps and the settings of the constructor of that name; and
+        "zero_terminal_snr" where that was applied.
+        """
         return {"name": self.name, "timesteps": self.timesteps, **self._settings}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> NoiseSchedule:
-        """The schedule that `to_dict` described. Raises UserError for an unknown name or settings."""
+        """The inverse of `to_dict`. Raises UserError for an unknown name or unknown settings."""
         settings = dict(stored)
         name = settings.pop("name", None)
         zero_terminal_snr = settings.pop("zero_terminal_snr", False)
@@ -179,33 +183,40 @@ class NoiseSchedule:
         try:
             schedule = known[name](**settings)
         except TypeError as error:
-            raise UserError(f"The noise schedule {name!r} cannot take these settings: {settings}.") from error
+            raise UserError(
+                f"The noise schedule {name!r} does not take these settings: {settings}."
+            ) from error
         return schedule.zero_terminal_snr() if zero_terminal_snr else schedule
 
     def alpha(self, t: Tensor | float, like: Tensor | None = None) -> Tensor:
-        """Signal scale at t: float64, shaped as t; with `like` (B,...), its dtype and broadcastable to it."""
+        """Signal scale at t: float64, shaped like t.
+
+        like: (B,...); where given, the result has its dtype and device and broadcasts to it.
+        """
         return _shaped(self._rows(t)[0], like)
 
     def sigma(self, t: Tensor | float, like: Tensor | None = None) -> Tensor:
-        """Noise scale at t, in the form of `alpha`."""
+        """Noise scale at t; shape, dtype and `like` as for `alpha`."""
         return _shaped(self._rows(t)[1], like)
 
     def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """`alpha` and `sigma` at t (B,), with the dtype of `like` (B,...) and broadcastable to it."""
+        """`alpha` and `sigma` at t (B,), with the dtype of `like` (B,...), broadcastable to it."""
         rows = self._rows(t).to(like.dtype).to(like.device)
         alpha, sigma = rows.reshape(2, -1, *[1] * (like.ndim - 1))
         return alpha, sigma
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        """log(alpha^2 / sigma^2) in natural units, float64, the shape of t. Infinite for clean data, minus
-        infinite where no signal is left."""
+        """log(alpha^2 / sigma^2), the natural logarithm: float64, shaped like t.
+
+        Infinity for clean data, minus infinity without signal.
+        """
         alpha, sigma = self._rows(t)
         return 2 * (alpha.log() - sigma.log())
 
     def t_of_log_snr(self, log_snr: Tensor | float) -> Tensor:
-        """The fractional timestep of that log-SNR, in [-1, T - 1], float64, the shape of log_snr.
+        """The fractional timestep with the given log-SNR, in [-1, T - 1]: float64, shaped like log_snr.
 
-        Levels noisier than that of T - 1 give T - 1.
+        A log-SNR below that of T - 1 gives T - 1.
         """
         noise = -torch.as_tensor(log_snr, dtype=torch.float64)
         table = -self.log_snr(torch.arange(-1, self.timesteps)).to(noise.device)
@@ -217,7 +228,10 @@ class NoiseSchedule:
         return (upper - 2 + weight).clamp(max=self.timesteps - 1)
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t ~ q(x_t | x_0) for standard normal eps: alpha x_0 + sigma eps. x0, eps: (B,...); t: (B,)."""
+        """A sample of q(x_t | x_0) for standard normal eps: alpha x_0 + sigma eps.
+
+        x0, eps: (B,...); t: (B,).
+        """
         return self.alpha(t, x0) * x0 + self.sigma(t, x0) * eps
 
     def posterior(
@@ -229,9 +243,9 @@ class NoiseSchedule:
         mean = alpha_s b / sigma_t^2 x_0 + a sigma_s^2 / sigma_t^2 x_t, variance = b sigma_s^2 / sigma_t^2,
         where a = alpha_t / alpha_s and b = sigma_t^2 - a^2 sigma_s^2 (the beta of the step).
 
-        x0, xt: (B,...); t, previous: (B,) integers, -1 <= previous < t. The mean is shaped like xt, the
-        variances broadcast to it. Towards clean data the variance is 0; the log-variance there is that of the
-        step from t = 1 to 0, as Nichol & Dhariwal clip it.
+        x0, xt: (B,...); t, previous: (B,) integers, -1 <= previous < t. The mean is shaped like xt, and the
+        variances broadcast to it. The variance of the step to clean data is 0. The log-variance of that step
+        is clipped to that of the step from t = 1 to 0, as in Nichol & Dhariwal.
         """
         previous = t - 1 if previous is None else previous
         alpha_s, sigma_s = self._rows(previous)
@@ -245,23 +259,25 @@ class NoiseSchedule:
         return mean, _shaped(variance, xt), _shaped(log_variance, xt)
 
     def step_beta(self, t: Tensor | float, previous: Tensor | float) -> Tensor:
-        """Variance of q(x_t | x_s), s = `previous`; DDPM's beta when s = t - 1. float64, the shape of t."""
+        """Variance of q(x_t | x_s), s = `previous`; DDPM's beta when s = t - 1. float64, shaped like t."""
         return self._transition(t, previous)[1]
 
     def _transition(self, t: Tensor | float, previous: Tensor | float) -> tuple[Tensor, Tensor]:
-        """q(x_t | x_s) = N(ratio x_s, beta I)."""
+        """ratio and beta of q(x_t | x_s) = N(ratio x_s, beta I)."""
         alpha_s, sigma_s = self._rows(previous)
         alpha_t, sigma_t = self._rows(t)
         ratio = alpha_t / alpha_s
         return ratio, sigma_t**2 - (ratio * sigma_s) ** 2
 
     def sampling_timesteps(self, steps: int, spacing: Spacing = "trailing") -> list[float]:
-        """`steps` timesteps, descending, for samplers to visit.
+        """Timesteps of a sampler with `steps` steps, in descending order.
 
-        "trailing" starts at the noisiest timestep T - 1; "leading" ends at 0, and is diffusers' default;
-        "linspace" and "quadratic" do both; so does "karras", which spaces noise levels by Karras et al. 2022,
-        equation 5, and gives fractional timesteps. See `core.diffusion.timestep_spacing`.
-        Raises UserError unless 1 <= steps <= T, and for "karras" where no signal is left at T - 1.
+        "trailing" starts at the noisiest timestep T - 1. "leading", the default of diffusers, ends at 0.
+        "linspace", "quadratic" and "karras" start at T - 1 and end at 0. "karras" spaces the noise levels as
+        in Karras et al. 2022, equation 5, and gives fractional timesteps. See
+        `core.diffusion.timestep_spacing`.
+
+        Raises UserError unless 1 <= steps <= T, and for "karras" when there is no signal at T - 1.
         """
         if not 1 <= steps <= self.timesteps:
             raise UserError(f"Sampling takes between 1 and {self.timesteps} steps, not {steps}.")
@@ -273,7 +289,7 @@ class NoiseSchedule:
         return self.t_of_log_snr(-2 * spaces.karras_sigmas(low, high, steps).log()).tolist()
 
     def _rows(self, t: Tensor | float) -> Tensor:
-        """(2, *t.shape) float64: alpha and sigma at t."""
+        """alpha and sigma at t, stacked: (2, *t.shape) float64."""
         if not isinstance(t, Tensor):
             if not -1 <= t <= self.timesteps - 1:
                 raise IndexError(f"timestep {t} is outside [-1, {self.timesteps - 1}]")
@@ -287,7 +303,7 @@ class NoiseSchedule:
         return self._tables[device][:, t.to(device).long() + 1]
 
     def _between(self, t: Tensor) -> Tensor:
-        """log-SNR at fractional t."""
+        """log-SNR at fractional timesteps t, interpolated."""
         low, high = self.log_snr(t.floor().long()), self.log_snr(t.ceil().long())
         weight = t - t.floor()
         inside = torch.where(high == -torch.inf, low + 2 * torch.log1p(-weight), low + weight * (high - low))
@@ -295,11 +311,13 @@ class NoiseSchedule:
 
 
 def _shaped(values: Tensor, like: Tensor | None) -> Tensor:
+    """values (B,) with the dtype and device of `like` (B,...), broadcastable to it; or values themselves."""
     if like is None:
         return values
     return values.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype).to(like.device)
 
 
 def _check_timesteps(timesteps: int) -> None:
+    """Raises UserError for fewer than 2 timesteps."""
     if timesteps < 2:
         raise UserError(f"A noise schedule needs at least 2 timesteps, not {timesteps}.")

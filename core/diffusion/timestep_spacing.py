@@ -1,4 +1,4 @@
-"""Which of T timesteps a sampler visits in K steps, descending; and the noise levels of Karras et al."""
+"""Spacings of a sampler's K timesteps out of T, in descending order; and the noise levels of Karras et al."""
 
 from typing import Literal, get_args
 
@@ -11,8 +11,11 @@ Spacing = Literal["trailing", "leading", "linspace", "quadratic", "karras"]
 
 
 def space_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
-    """K of T integer timesteps, 1 <= K <= T, by any spacing but "karras", which needs the noise levels (see
-    `NoiseSchedule.sampling_timesteps`). Raises UserError for an unknown spacing."""
+    """K of T integer timesteps, 1 <= K <= T, in descending order.
+
+    spacing: any except "karras", which depends on noise levels (see `NoiseSchedule.sampling_timesteps`).
+    Raises UserError for an unknown spacing.
+    """
     match spacing:
         case "trailing":
             return trailing(timesteps, steps)
@@ -26,24 +29,27 @@ def space_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
 
 
 def trailing(timesteps: int, steps: int) -> list[int]:
-    """Evenly spaced from T - 1 down (Lin et al. 2023, "Common Diffusion Noise Schedules", table 2)."""
+    """Evenly spaced, from T - 1 down (Lin et al. 2023, "Common Diffusion Noise Schedules", table 2)."""
     return [round(timesteps - i * timesteps / steps) - 1 for i in range(steps)]
 
 
 def leading(timesteps: int, steps: int) -> list[int]:
-    """Multiples of T // K down to 0: misses the noisiest timesteps; diffusers' default (same table)."""
+    """Multiples of T // K down to 0, the default of diffusers (same table). The noisiest are left out."""
     return [i * (timesteps // steps) for i in reversed(range(steps))]
 
 
 def linspace(timesteps: int, steps: int) -> list[int]:
-    """Evenly spaced from T - 1 to 0, both included (same table)."""
+    """Evenly spaced, from T - 1 to 0, both included (same table)."""
     last = timesteps - 1
     return [last] if steps == 1 else [round(i * last / (steps - 1)) for i in reversed(range(steps))]
 
 
 def quadratic(timesteps: int, steps: int) -> list[int]:
-    """Squares of even spaces, denser towards clean data (Song et al. 2020, "DDIM", appendix D.2), from T - 1
-    to 0. Where squares would fall on one timestep, the noisier ones move on by one."""
+    """Squares of evenly spaced numbers, scaled to run from T - 1 to 0: denser near clean data.
+
+    Song et al. 2020, "DDIM", appendix D.2. Where several squares round to one timestep, each further one is
+    moved to the next noisier timestep.
+    """
     last = timesteps - 1
     if steps == 1:
         return [last]
@@ -54,10 +60,12 @@ def quadratic(timesteps: int, steps: int) -> list[int]:
 
 
 def karras_sigmas(low: float, high: float, steps: int, rho: float = 7.0) -> Tensor:
-    """(K,) float64 noise-to-signal ratios from high down to low, evenly spaced in sigma^(1/rho) (Karras et
-    al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", equation 5)."""
+    """Noise-to-signal ratios from high down to low, evenly spaced in sigma^(1/rho): (K,) float64.
+
+    Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models", equation 5.
+    """
     ends = torch.tensor([high, low], dtype=torch.float64) ** (1 / rho)
     sigmas = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
-    # Powers and roots leave the last digits wrong: the ends are the levels that were asked for.
+    # Powers and roots round the ends, so they are set to the requested levels.
     sigmas[-1], sigmas[0] = low, high
     return sigmas

@@ -1,9 +1,10 @@
-"""Guidance wraps a denoiser and is one: samplers and score distillation never see how it works.
+"""Guidance: wrappers of a denoiser that are denoisers themselves, for samplers and score distillation.
 
     sharp = DynamicThresholding(denoiser)
     guided = GuidanceInterval(ClassifierFreeGuidance(sharp, 7.5, negative), 0.2, 5.0)
 
-Every one takes a `Guidable`, a `Denoiser` or other guidance, so they nest; `core.guidance.base` says how.
+Each wraps a `GuidableDenoiser`: a `Denoiser` or another guidance. They therefore nest; `core.guidance.base`
+explains how.
 """
 
 from core.guidance.autoguidance import Autoguidance

@@ -1,4 +1,4 @@
-"""Autoguidance: away from a weaker version of the model itself."""
+"""Autoguidance: guidance by a weaker version of the model."""
 
 from torch import Tensor
 
@@ -8,16 +8,16 @@ from core.guidance.base import GuidableDenoiser, Guidance, check_schedules_agree
 
 
 class Autoguidance(Guidance):
-    """eps = weak + scale (eps - weak).
+    """Autoguidance: eps = weak + scale (eps - weak).
 
-    Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself", section 4.
+    Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself", section 4. It needs no
+    unconditional branch, and reduces the diversity of samples less than classifier-free guidance.
 
-    weak: the same kind of model, told the same condition, but smaller or trained for less time: it errs where
-    the model errs, only more, and the extrapolation undoes both. Needs no unconditional branch and
-    costs less of the variety of the results than classifier-free guidance.
-    scale: w of the paper; 1 means no guidance.
+    weak: the same kind of model with the same condition, but smaller or trained for less time. Its errors are
+        those of the model, but larger, so the extrapolation reduces them.
+    scale: w of the paper; 1 disables guidance.
 
-    Raises ValueError where the two are of different noise schedules.
+    Raises ValueError when the two have different noise schedules.
     """
 
     def __init__(self, denoiser: GuidableDenoiser, weak: GuidableDenoiser, scale: float) -> None:
@@ -27,7 +27,10 @@ class Autoguidance(Guidance):
         self.scale = scale
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch B to each model; only to the wrapped one where scale is 1."""
+        """The guided prediction, not clipped.
+
+        One network call of batch B to each model, or to the wrapped one alone if scale is 1.
+        """
         strong = self.denoiser.predict(x, t, condition)
         if self.scale == 1:
             return strong

@@ -1,8 +1,9 @@
-"""What all guidance has in common.
+"""Base class and helpers of guidance.
 
-A guidance has two halves, as a `Denoiser` is: `predict` extrapolates, which must happen before anything is
-clipped, and `clipped` limits the result. Calling it does both. It uses the `predict` of what it wraps and
-leaves `clipped` to it: the limit applies once, after all guidance, however deep it nests.
+A guidance has the same two stages as a `Denoiser`. `predict` extrapolates, which must happen before clipping.
+`clip_prediction` limits the result. A call runs both. A guidance calls `predict` of the denoiser that it
+wraps and delegates `clip_prediction` to it, so the limit applies once, after all guidance, at any depth of
+nesting.
 """
 
 from abc import ABC, abstractmethod
@@ -19,21 +20,21 @@ from core.diffusion.schedule import NoiseSchedule
 
 
 class GuidableDenoiser(DenoiserLike, Protocol):
-    """What guidance wraps: a `Denoiser`, or other guidance."""
+    """Protocol of the denoisers that guidance can wrap: a `Denoiser`, or another guidance."""
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """As the call, without any limit on x0."""
+        """The prediction of the call, without any limit on x0."""
         ...
 
     def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
-        """The prediction with x0 within its limits and eps in agreement with it."""
+        """The prediction with x0 within its limits and eps recomputed from it."""
         ...
 
 
 class Guidance(ABC):
-    """A `Guidable` around another one.
+    """Abstract base class: a `GuidableDenoiser` that wraps another one.
 
-    A learned variance is not extrapolated: the condition's own goes on, as in DeepFloyd IF.
+    A learned variance is not extrapolated: that of the conditional prediction is used, as in DeepFloyd IF.
     """
 
     def __init__(self, denoiser: GuidableDenoiser) -> None:
@@ -41,25 +42,27 @@ class Guidance(ABC):
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """The noise schedule of the wrapped denoiser."""
         return self.denoiser.schedule
 
     def __call__(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """As `Denoiser.forward`; for its network calls and errors see `predict`."""
+        """The guided prediction, clipped. Arguments are those of `Denoiser.forward`; errors, of `predict`."""
         return self.clip_prediction(self.predict(x, t, condition), x, t)
 
     @abstractmethod
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """The guided prediction, not clipped. Arguments as of `Denoiser.forward`."""
+        """The guided prediction, not clipped. Arguments are those of `Denoiser.forward`."""
 
     def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
-        """The prediction within the limits of what is wrapped."""
+        """The prediction within the limits of the wrapped denoiser."""
         return self.denoiser.clip_prediction(prediction, x, t)
 
 
 def extrapolate(away: Prediction, towards: Prediction, scale: float) -> Prediction:
-    """away + scale (towards - away), not clipped.
+    """Linear extrapolation away + scale (towards - away) of two predictions, not clipped.
 
-    x0 is linear in eps at fixed x_t, so extrapolating both keeps them consistent, at alpha = 0 too.
+    away: the negative prediction; towards: the positive one. x0 is linear in eps at fixed x_t, so
+    extrapolating both keeps them consistent, also at alpha = 0.
     """
     return towards._replace(
         x0=away.x0 + scale * (towards.x0 - away.x0),
@@ -70,7 +73,7 @@ def extrapolate(away: Prediction, towards: Prediction, scale: float) -> Predicti
 def predict_each(
     denoiser: GuidableDenoiser, x: Tensor, t: Tensor, conditions: Sequence[Condition]
 ) -> list[Prediction]:
-    """What x_t looks like under each condition, all of length B, not clipped. One network call for all."""
+    """Predictions for x_t under each condition, all of length B, not clipped. One network call for all."""
     count = len(conditions)
     joined = denoiser.predict(torch.cat([x] * count), torch.cat([t] * count), Condition.cat(conditions))
     parts = {name: part.chunk(count) for name, part in joined._asdict().items() if part is not None}
@@ -82,7 +85,8 @@ def broadcast_condition(
 ) -> Condition:
     """The text of one condition with the length, device, dtype and attributes of another.
 
-    unsaid: groups of `core.attributes` that are left out.
+    dropped_groups: groups of `core.attributes` that are set to zero.
+
     Raises ValueError when the text has neither length 1 nor that of the condition.
     """
     batch = len(condition)
@@ -100,6 +104,9 @@ def broadcast_condition(
 
 
 def check_schedules_agree(denoiser: GuidableDenoiser, other: NoiseSchedule, whose: str) -> None:
-    """Raises ValueError where a timestep means another noise level to the other."""
+    """Raises ValueError when two noise schedules differ, so that a timestep means two noise levels.
+
+    whose: the owner of the other schedule, for the message.
+    """
     if denoiser.schedule.to_dict() != other.to_dict():
-        raise ValueError(f"the {whose} is of {other}, the denoiser of {denoiser.schedule}")
+        raise ValueError(f"the {whose} has the schedule {other}, the denoiser has {denoiser.schedule}")

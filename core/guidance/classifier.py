@@ -1,4 +1,4 @@
-"""Classifier guidance: towards what a classifier of noisy images takes for a given class."""
+"""Classifier guidance: guidance by the gradient of a classifier of noisy images."""
 
 from typing import Protocol
 
@@ -12,26 +12,31 @@ from core.guidance.base import GuidableDenoiser, Guidance, check_schedules_agree
 
 
 class ClassifierLike(Protocol):
-    """A classifier of noisy images, such as `core.models.classifier.NoisyClassifier`."""
+    """Protocol of classifiers of noisy images, such as `core.models.classifier.NoisyClassifier`."""
 
     @property
-    def schedule(self) -> NoiseSchedule: ...
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule that timesteps refer to."""
+        ...
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B,...) noised to t; t: (B,) integers -> logits (B,K). Differentiable in x."""
+        """Logits (B,K) of x (B,...) noised to t; t: (B,) integers. Differentiable in x."""
         ...
 
 
 class ClassifierGuidance(Guidance):
-    """eps = eps - scale sigma_t grad_{x_t} log p(y | x_t), Dhariwal & Nichol 2021, algorithm 2.
+    """Classifier guidance: eps - scale sigma_t grad_{x_t} log p(y | x_t).
 
-    By Bayes' rule scale 1 turns the score of p(x_t) into that of p(x_t | y); a larger one sharpens p(y | x_t)
-    (section 4.3). In x0 the step is scale sigma^2 / alpha times the gradient: large where there is almost no
-    signal, and the classifier can only err. A `GuidanceInterval` around it leaves those noise levels out.
+    Dhariwal & Nichol 2021, algorithm 2.
 
-    labels: the class wanted of each row, int64 (B,), or (1,) for all.
+    By Bayes' rule scale 1 turns the score of p(x_t) into that of p(x_t | y). A larger scale sharpens
+    p(y | x_t) (section 4.3). In x0 the step is scale sigma^2 / alpha times the gradient. That is large where
+    there is almost no signal, and where the classifier is unreliable. A `GuidanceInterval` around this
+    guidance excludes those noise levels.
 
-    Raises ValueError where denoiser and classifier are of different noise schedules.
+    labels: the target class of each row, int64 (B,), or (1,) for all.
+
+    Raises ValueError when denoiser and classifier have different noise schedules.
     """
 
     def __init__(
@@ -44,7 +49,10 @@ class ClassifierGuidance(Guidance):
         self.scale = scale
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch B; the classifier forwards and backwards, itself without a gradient.
+        """The guided prediction, not clipped.
+
+        One network call of batch B, and one forward and backward pass of the classifier, whose weights get no
+        gradient.
 
         Raises ValueError when there are neither 1 nor B labels.
         """
@@ -53,16 +61,16 @@ class ClassifierGuidance(Guidance):
         plain = self.denoiser.predict(x, t, condition)
         step = self.scale * self.gradient(x, t)
         alpha, sigma = self.schedule.scales(t, x)
-        # At alpha = 0 x_t is noise alone: it says nothing of y, and p(y | x_t) is flat.
+        # At alpha = 0 x_t is pure noise and independent of y: the gradient of p(y | x_t) is zero.
         inverse_snr = torch.where(alpha > 0, sigma / alpha, 0.0)
         return plain._replace(
             x0=plain.x0 + sigma * inverse_snr * step, eps=plain.eps - alpha * inverse_snr * step
         )
 
     def gradient(self, x: Tensor, t: Tensor) -> Tensor:
-        """grad_{x_t} log p(y | x_t), like x."""
+        """The gradient of log p(y | x_t) with respect to x_t, shaped like x."""
         with torch.enable_grad():  # samplers turn gradients off
             x = x.detach().requires_grad_()
-            likelihood = self.classifier(x, t).log_softmax(dim=1)
+            log_probabilities = self.classifier(x, t).log_softmax(dim=1)
             labels = self.labels.to(x.device).expand(len(x))
-            return torch.autograd.grad(likelihood.gather(1, labels[:, None]).sum(), x)[0]
+            return torch.autograd.grad(log_probabilities.gather(1, labels[:, None]).sum(), x)[0]

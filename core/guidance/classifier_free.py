@@ -11,20 +11,20 @@ from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition, 
 
 
 class ClassifierFreeGuidance(Guidance):
-    """eps = uncond + scale (cond - uncond), Ho & Salimans 2022, equation 6.
+    """Classifier-free guidance: eps = uncond + scale (cond - uncond), Ho & Salimans 2022, equation 6.
 
-    The scale s is diffusers': 1 means no guidance, 0 the negative alone; DreamFusion's omega is s - 1.
+    scale: guidance scale s as in diffusers: 1 disables guidance, 0 gives the negative prediction.
+        DreamFusion's omega is s - 1.
+    negative: condition of the negative branch, usually the empty prompt; of length 1 or B. Only its text is
+        used. Its attributes are those of the condition, so that guidance acts on the text alone and does not
+        exaggerate camera, phase and shadow.
+    rescale: phi in [0, 1] of Lin et al. 2023 ("Common Diffusion Noise Schedules", equations 15-16), applied
+        to x0 as in MVDream (Shi et al. 2023). At 1 each row's guided x0 has the standard deviation of its
+        conditional x0, at 0 it is unchanged. Rescaling prevents saturated colors at large scales.
+    dropped_groups: groups of `core.attributes` to drop from the negative branch, such as (CAMERA, PHASE), so
+        that guidance acts on them too. The model must have been trained with these groups dropped.
 
-    negative: what to lead away from, usually the empty prompt; of length 1, or of the batch's length.
-    Only its text is used: its attributes are replaced by those of the condition, so that guidance acts on the
-    text alone and leaves camera, phase and shadow as they were asked for.
-
-    rescale: phi in [0, 1] of Lin et al. 2023 ("Common Diffusion Noise Schedules", equations 15-16), on x0 as
-    in MVDream (Shi et al. 2023): how far each row's guided x0 is brought back to the standard deviation of
-    its conditional x0. Large scales no longer saturate the colors.
-
-    unsaid: groups of `core.attributes` that the negative leaves unsaid, such as (CAMERA, PHASE), so that
-    guidance acts on them as on the text. The model must have been trained with them dropped.
+    Raises ValueError when rescale is outside [0, 1].
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ClassifierFreeGuidance(Guidance):
         self.dropped_groups = tuple(dropped_groups)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch 2B; of batch B where scale is 1.
+        """The guided prediction, not clipped. One network call of batch 2B, or of batch B if scale is 1.
 
         Raises ValueError when the negative has neither length 1 nor B.
         """
@@ -55,12 +55,13 @@ class ClassifierFreeGuidance(Guidance):
         return self._rescaled(guided, cond.x0, x, t) if self.rescale else guided
 
     def branches(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Prediction, Prediction]:
-        """What the negative and what the condition predict, neither clipped. One network call of batch 2B."""
-        away = broadcast_condition(self.negative, condition, self.dropped_groups)
-        uncond, cond = predict_each(self.denoiser, x, t, [away, condition])
+        """The predictions of the negative and of the condition, not clipped. One network call of batch 2B."""
+        negative = broadcast_condition(self.negative, condition, self.dropped_groups)
+        uncond, cond = predict_each(self.denoiser, x, t, [negative, condition])
         return uncond, cond
 
     def _rescaled(self, guided: Prediction, cond: Tensor, x: Tensor, t: Tensor) -> Prediction:
+        """The guided prediction, rescaled to the standard deviation of the conditional x0."""
         ratio = cond.flatten(1).std(1) / guided.x0.flatten(1).std(1)
         x0 = guided.x0 * (1 - self.rescale + self.rescale * ratio).view(-1, *[1] * (x.ndim - 1))
         alpha, sigma = self.schedule.scales(t, x)

@@ -9,32 +9,33 @@ from core.guidance.thresholding import DynamicThresholding
 
 
 class GuidanceInterval(Guidance):
-    """Guidance where low < sigma / alpha <= high, elsewhere what the guidance wraps, unguided.
+    """Guidance at noise levels low < sigma / alpha <= high, and the unguided denoiser at all others.
 
     Kynkaanniemi et al. 2024, "Applying Guidance in a Limited Interval Improves Sample and Distribution
-    Quality in Diffusion Models", section 3. At high noise guidance takes from the variety of the results, at
-    low noise it changes little; outside the interval its network calls are saved.
+    Quality in Diffusion Models", section 3. At high noise guidance reduces the diversity of samples; at low
+    noise it has little effect. Outside the interval its network calls are saved.
 
-    guidance: what acts inside the interval.
-    low, high: noise levels sigma / alpha = exp(-log_snr / 2), the sigma of that paper and of EDM; the paper's
-        intervals can be given as they are. 0 and infinity leave an end open.
+    guidance: the guidance inside the interval. Outside, the denoiser that it wraps is used.
+    low, high: noise levels sigma / alpha = exp(-log_snr / 2). This is the sigma of that paper and of EDM, so
+        the paper's intervals apply directly. 0 and infinity leave an end open.
 
-    Raises ValueError unless 0 <= low < high; and for dynamic thresholding, which goes around the interval.
+    Raises ValueError unless 0 <= low < high, and for `DynamicThresholding`, which must wrap the interval.
     """
 
     def __init__(self, guidance: Guidance, low: float, high: float) -> None:
         if not 0 <= low < high:
             raise ValueError(f"a guidance interval needs 0 <= low < high, not {low} and {high}")
         if isinstance(guidance, DynamicThresholding):
-            raise ValueError("dynamic thresholding is no guidance of its own: put it around the interval")
+            raise ValueError("dynamic thresholding is not a guidance by itself: put it around the interval")
         super().__init__(guidance.denoiser)
         self.guidance = guidance
         self.low, self.high = low, high
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """The network calls of the guidance inside the interval, one of batch B outside.
+        """The prediction, guided inside the interval; not clipped.
 
-        Where rows of one batch lie on both sides, those of the guidance and one of the rows outside.
+        Inside the interval it takes the network calls of the guidance, outside one of batch B. If the rows of
+        a batch lie on both sides, it takes those of the guidance and one for the rows outside.
         """
         level = (self.schedule.log_snr(t) / -2).exp()
         outside = ~((self.low < level) & (level <= self.high)).to(x.device)
@@ -50,4 +51,5 @@ class GuidanceInterval(Guidance):
         return Prediction(**rows)
 
     def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:
+        """The prediction within the limits of the guidance, inside the interval and outside."""
         return self.guidance.clip_prediction(prediction, x, t)

@@ -1,4 +1,4 @@
-"""Perp-Neg: texts to avoid that take nothing from the prompt."""
+"""Perp-Neg: negative prompts whose guidance is orthogonal to that of the prompt."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,20 @@ from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition, 
 
 
 class PerpNeg(Guidance):
-    """eps = uncond + scale (d - sum_i w_i perp(d_i)), d = cond - uncond, d_i = against_i - uncond.
+    """Perp-Neg guidance: eps = uncond + scale (d - sum_i w_i perp(d_i)).
 
-    Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm: Transform 2D Diffusion into 3D,
-    alleviate Janus problem and Beyond". perp(d_i) is the part of d_i that is orthogonal, row by row, to d, so
-    that a text to be avoided takes nothing from what the prompt has in common with it.
+    Here d = cond - uncond, d_i = negative_i - uncond, and perp(d_i) is the component of d_i that is
+    orthogonal to d, row by row. A negative prompt therefore does not weaken what it has in common with the
+    prompt. Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm: Transform 2D Diffusion into 3D,
+    alleviate Janus problem and Beyond".
 
-    scale: as in `ClassifierFreeGuidance`. negative: the empty prompt.
-    against: texts to avoid, each of length 1 or of the batch's; weights: w >= 0, (len(against), B) or
-        (len(against), 1). Attributes are the condition's throughout.
+    scale: guidance scale, as in `ClassifierFreeGuidance`.
+    negative: the unconditional branch, the empty prompt.
+    negatives: K negative prompts, each of length 1 or B.
+    weights: w >= 0, (K,B) or (K,1).
+
+    All branches have the attributes of the condition. Raises ValueError unless there is one row of weights
+    for each negative prompt.
     """
 
     def __init__(
@@ -31,7 +36,7 @@ class PerpNeg(Guidance):
         weights: Tensor,
     ) -> None:
         if weights.ndim != 2 or len(weights) != len(negatives):
-            raise ValueError(f"weights {tuple(weights.shape)} for {len(negatives)} texts to avoid")
+            raise ValueError(f"weights {tuple(weights.shape)} for {len(negatives)} negative prompts")
         super().__init__(denoiser)
         self.scale = scale
         self.negative = negative
@@ -39,7 +44,7 @@ class PerpNeg(Guidance):
         self.weights = weights
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """One network call of batch (2 + len(against)) B.
+        """The guided prediction, not clipped. One network call of batch (2 + K) B.
 
         Raises ValueError when a text or the weights have neither length 1 nor B.
         """
@@ -47,24 +52,25 @@ class PerpNeg(Guidance):
             raise ValueError(f"weights of length {self.weights.shape[1]} for a batch of {len(condition)}")
         others = [broadcast_condition(text, condition) for text in (self.negative, *self.negatives)]
         branches = predict_each(self.denoiser, x, t, [*others, condition])
-        # Projection does not care for scale, so x0 and eps, each linear in the other, stay consistent.
+        # The projection is invariant to scale, so x0 and eps, each linear in the other, stay consistent.
         return branches[-1]._replace(
-            x0=self._lead([branch.x0 for branch in branches]),
-            eps=self._lead([branch.eps for branch in branches]),
+            x0=self._combine([branch.x0 for branch in branches]),
+            eps=self._combine([branch.eps for branch in branches]),
         )
 
-    def _lead(self, branches: Sequence[Tensor]) -> Tensor:
-        uncond, *against, cond = branches
-        towards = cond - uncond
-        lead = towards
-        for weight, avoided in zip(self.weights.to(cond), against, strict=True):
-            aside = perpendicular(avoided - uncond, towards)
-            lead = lead - weight.view(-1, *[1] * (cond.ndim - 1)) * aside
-        return uncond + self.scale * lead
+    def _combine(self, branches: Sequence[Tensor]) -> Tensor:
+        """The guided x0 or eps, of the branches [uncond, negative_1, ..., negative_K, cond], each (B,...)."""
+        uncond, *negatives, cond = branches
+        positive = cond - uncond
+        direction = positive
+        for weight, negative in zip(self.weights.to(cond), negatives, strict=True):
+            orthogonal = perpendicular(negative - uncond, positive)
+            direction = direction - weight.view(-1, *[1] * (cond.ndim - 1)) * orthogonal
+        return uncond + self.scale * direction
 
 
 def perpendicular(a: Tensor, b: Tensor) -> Tensor:
-    """The part of each row of a that is orthogonal to that row of b. Both (B,...); a itself where b is 0."""
+    """Component of each row of a that is orthogonal to that row of b. Both (B,...); a itself where b is 0."""
     inner = (a * b).flatten(1).sum(1)
     norm = b.square().flatten(1).sum(1).clamp(min=torch.finfo(b.dtype).tiny)
     return a - (inner / norm).view(-1, *[1] * (a.ndim - 1)) * b

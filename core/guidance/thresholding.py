@@ -1,4 +1,4 @@
-"""Dynamic thresholding: a limit of x0 that follows each picture."""
+"""Dynamic thresholding: a limit on x0 that depends on each sample."""
 
 import math
 
@@ -12,14 +12,17 @@ from core.guidance.base import GuidableDenoiser, Guidance
 
 
 class DynamicThresholding(Guidance):
-    """x0 = clip(x0, -s, s) / s, s the percentile of |x0| over all of a sample, at least 1.
+    """Dynamic thresholding: x0 = clip(x0, -s, s) / s, s a percentile of |x0| over the sample, at least 1.
 
-    Saharia et al. 2022 (Imagen), section 2.3. For models of pixels in [-1, 1], in place of the denoiser's
-    clip: at large scales a fixed limit saturates most of the picture, this one pushes saturated pixels
-    inwards. It wraps a denoiser or guidance around one and applies once, after all guidance, either way.
+    Saharia et al. 2022 (Imagen), section 2.3. It is for models of pixels in [-1, 1], in place of the
+    denoiser's clip. At large guidance scales a fixed limit saturates most of the image; this one moves
+    saturated pixels inwards. It wraps a denoiser or a guidance and applies once, after all guidance, in both
+    cases.
 
-    percentile: p in (0, 1], the share of values that are within s.
-    highest: that s can be, at least 1; DeepFloyd IF has 1.5, and beyond it the rest is clipped.
+    percentile: p in (0, 1], the fraction of values that are within s.
+    max_threshold: upper limit of s, at least 1 (1.5 in DeepFloyd IF). Larger values are clipped to it.
+
+    Raises ValueError when an argument is out of range.
     """
 
     def __init__(
@@ -28,12 +31,13 @@ class DynamicThresholding(Guidance):
         if not 0 < percentile <= 1:
             raise ValueError(f"the percentile must be above 0 and at most 1, not {percentile}")
         if max_threshold < 1:
-            raise ValueError(f"the limit cannot be kept below 1, to {max_threshold}")
+            raise ValueError(f"max_threshold must be at least 1, not {max_threshold}")
         super().__init__(denoiser)
         self.percentile = percentile
         self.highest = max_threshold
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        """The prediction of the wrapped denoiser, without any limit."""
         return self.denoiser.predict(x, t, condition)
 
     def clip_prediction(self, prediction: Prediction, x: Tensor, t: Tensor) -> Prediction:

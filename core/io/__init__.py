@@ -1,0 +1,1 @@
+"""Files, presets, stored weights, the machine and progress of commands."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes: a file is either complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -11,9 +11,10 @@ from core.errors import UserError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A draft beside `path`, of the same suffix; when the block ends it becomes `path`, on error it vanishes.
+    """Context of an atomic write: yields a temporary path in the folder of `path`, with the same suffix.
 
-    Raises UserError when nothing can be written in the folder of `path`.
+    The temporary file replaces `path` when the block ends, and is deleted on an error. Raises UserError when
+    the folder of `path` is not writable.
     """
     draft = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
@@ -28,7 +29,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def writable_folder(folder: Path) -> Path:
-    """The folder, made where it is missing. Raises UserError unless a file can be written in it."""
+    """The folder, created if it is missing. Raises UserError unless a file can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -38,4 +39,5 @@ def writable_folder(folder: Path) -> Path:
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
+    """The error for a folder that is not writable."""
     return UserError(f"Cannot write into the folder {folder}: {error.strerror}.")

@@ -1,4 +1,4 @@
-"""Stopping long work between two steps."""
+"""Interruption of long work between two steps."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def catch_interrupts() -> Iterator[Callable[[], bool]]:
-    """Within: the first Ctrl-C (or SIGTERM) is only noted, for the step to end and the work to be saved.
+    """Context in which the first Ctrl-C (or SIGTERM) only sets a flag, so that a step can end and be saved.
 
-    Yields whether it has come. The second one interrupts at once.
+    Yields a function that returns the flag. The second signal raises KeyboardInterrupt immediately.
     """
-    noted = False
+    interrupted = False
 
-    def note(number: int, frame: object) -> None:
-        nonlocal noted
-        if noted:
+    def handle(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        noted = True
+        interrupted = True
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: noted
+        yield lambda: interrupted
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The machine: which device to use, what is installed on it, and how fast it multiplies."""
+"""Properties of the machine: devices, precision, installed packages, free memory and matrix throughput."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ PACKAGES = ("dreamlift", "torch", "numpy", "safetensors", "tokenizers", "diffuse
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU; otherwise a name of torch's: cpu, cuda, cuda:1, mps.
+    """The torch device of a name: cpu, cuda, cuda:1, mps, or "auto" for CUDA if available, else the CPU.
 
     Raises UserError for a device that this machine or this build of PyTorch lacks.
     """
@@ -31,9 +31,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether products of bfloat16 are much faster than those of float32.
+    """Whether matrix products are much faster in bfloat16 than in float32.
 
-    So they are with CUDA, and on CPUs with AMX or AVX-512's bfloat16.
+    True on CUDA, and on CPUs with AMX or with AVX-512 for bfloat16.
     """
     if device.type == "cpu":
         return not _cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
@@ -41,12 +41,12 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """Of pretrained weights, where nobody asks for another: float32 on a CPU, bfloat16 elsewhere."""
+    """Default dtype of pretrained weights: float32 on a CPU, bfloat16 elsewhere."""
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def _cpu_flags() -> set[str]:
-    """What Linux says the CPU can do; nothing elsewhere."""
+    """Feature flags of the CPU as listed by Linux; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def _cpu_flags() -> set[str]:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words, with its threads or memory."""
+    """Description of the device in words, with its memory (CUDA) or its cores and threads."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
@@ -63,25 +63,27 @@ def describe_device(device: torch.device) -> str:
 
 
 def single_thread() -> None:
-    """How a worker among several processes begins: a core each, and Ctrl-C is the parent's to answer."""
+    """Start of a worker process: one torch thread, and Ctrl-C is ignored, because the parent handles it."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def package_versions() -> dict[str, str]:
-    """Version of Python and of each installed package that decides what comes out."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of each installed package that affects the results."""
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on a CUDA device, or of the CPU's memory as the system and its container
-    say; of other devices those of the CPU, which they share."""
+    """Free memory in bytes: of a CUDA device, or of the CPU within the limits of system and container.
+
+    Other devices share the memory of the CPU.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     import psutil
@@ -98,31 +100,34 @@ def free_memory(device: torch.device) -> int:
 def matmul_rate(
     device: torch.device, size: int = 1024, seconds: float = 1.0, dtype: torch.dtype = torch.float32
 ) -> float:
-    """GFLOP/s of products of (size,size) matrices, 2 size^3 operations each: the best of the runs.
+    """Matrix-product throughput in GFLOP/s: the best run of (size,size) products, 2 size^3 operations each.
 
-    The best, since whatever else the machine does can only slow a run down.
+    The best run counts, because other load can only slow a run down.
+
+    seconds: duration of the measurement.
     """
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)
 
-    def once() -> float:
+    def time_one() -> float:
         start = time.perf_counter()
         torch.mm(a, b)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
         return time.perf_counter() - start
 
-    once()  # the first pays for start-up
+    time_one()  # the first run includes start-up costs
     end = time.perf_counter() + seconds
-    best = once()
+    best = time_one()
     while time.perf_counter() < end:
-        best = min(best, once())
+        best = min(best, time_one())
     return 2 * size**3 / best / 1e9
 
 
 def flop_counter() -> FlopCounterMode:
-    """A context that counts the floating-point operations of products, convolutions and attention within it.
+    """Context that counts the floating-point operations of products, convolutions and attention.
 
-    torch's own counter, told of the fused attention of CPUs, which it leaves out; read `get_total_flops()`.
+    It is torch's counter, extended by the fused attention of CPUs, which torch omits. `get_total_flops()`
+    returns the count.
     """
     return FlopCounterMode(
         display=False,
@@ -131,4 +136,5 @@ def flop_counter() -> FlopCounterMode:
 
 
 def _attention_flops(query, key, value, *_, **__) -> int:
-    return sdpa_flop_count(query, key, value)  # shapes (B,heads,L,D)
+    """Floating-point operations of attention for shapes (B,heads,L,D)."""
+    return sdpa_flop_count(query, key, value)

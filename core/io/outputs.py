@@ -1,4 +1,4 @@
-"""Which files a command makes: one for every prompt and seed, named after the prompt or as asked."""
+"""Output files of a command: one per prompt and seed, named after the prompt or by the user."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from core.io.atomic import writable_folder
 
 
 class PlannedOutput(NamedTuple):
-    """One thing to make."""
+    """One output to generate: its prompt, seed and file."""
 
     prompt: str
     seed: int
@@ -21,14 +21,14 @@ class PlannedOutput(NamedTuple):
 def plan_outputs(
     prompts: Sequence[str], num: int, seed: int, out: str | None, what: str, extensions: Sequence[str]
 ) -> list[PlannedOutput]:
-    """`num` files for every prompt, with seeds from `seed` on.
+    """The planned outputs: `num` files per prompt, with the seeds seed, seed + 1, ..., seed + num - 1.
 
-    out: a file with one of the extensions, or a folder (one that exists, or a name that ends in "/") to be
-    filled with files of the first extension named after the prompts; None is the present folder. A name
-    already taken is followed by -2, ...
+    out: a file with one of the extensions, or a folder (an existing one, or a name that ends in "/"). Files
+        in a folder have the first extension and are named after the prompts. None is the current folder. A
+        name that occurs again within the plan gets the suffix -2, -3, ...
     what: the word for such a file in messages.
-    Raises UserError for impossible counts and seeds, another extension, or a folder where nothing can be
-    written.
+
+    Raises UserError for counts and seeds out of range, another extension, or a folder that is not writable.
     """
     if num < 1:
         raise UserError(f"--num cannot be {num}: there must be at least one {what}.")
@@ -45,26 +45,26 @@ def plan_outputs(
     writable_folder(folder)
 
     names = _numbered(stem for stem in stems for _ in range(num))
-    wanted = ((prompt, seed + i) for prompt in prompts for i in range(num))
+    requests = ((prompt, seed + i) for prompt in prompts for i in range(num))
     return [
         PlannedOutput(prompt, number, folder / f"{name}{extension}")
-        for (prompt, number), name in zip(wanted, names, strict=True)
+        for (prompt, number), name in zip(requests, names, strict=True)
     ]
 
 
 def slug(prompt: str) -> str:
-    """A file name for a prompt: "A panda, on a swing!" -> "a-panda-on-a-swing"; at most 48 letters."""
+    """File name of a prompt: "A panda, on a swing!" -> "a-panda-on-a-swing"; at most 48 characters."""
     return re.sub(r"[\W_]+", "-", prompt.lower())[:48].strip("-") or "nameless"
 
 
 def _numbered(stems: Iterable[str]) -> Iterator[str]:
-    """Each stem, or the first of stem-2, stem-3, ... that was not there before."""
-    seen: set[str] = set()
-    following: dict[str, int] = {}
+    """Unique names: each stem, or the first of stem-2, stem-3, ... that has not occurred yet."""
+    used: set[str] = set()
+    numbers: dict[str, int] = {}
     for stem in stems:
         name = stem
-        while name in seen:
-            following[stem] = following.get(stem, 1) + 1
-            name = f"{stem}-{following[stem]}"
-        seen.add(name)
+        while name in used:
+            numbers[stem] = numbers.get(stem, 1) + 1
+            name = f"{stem}-{numbers[stem]}"
+        used.add(name)
         yield name

@@ -1,4 +1,4 @@
-"""Pictures in a row to files: mp4, gif and webp; each appears whole or not at all."""
+"""Reading images, and writing sequences of frames as mp4, gif or webp, atomically."""
 
 import subprocess
 from pathlib import Path
@@ -17,27 +17,27 @@ RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.N
 
 
 def to_frames(clip: np.ndarray) -> Frames:
-    """A clip (3,F,H,W) in [-1, 1] -> frames (F,H,W,3), values outside clipped."""
+    """8-bit frames (F,H,W,3) of a clip (3,F,H,W) in [-1, 1]; values outside are clipped."""
     return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
 def read_image(path: Path) -> Image.Image:
-    """The picture in a file, as RGB, turned as its camera says. Raises UserError where there is none."""
+    """The image in a file, as RGB, rotated by its EXIF orientation. Raises UserError if it cannot be read."""
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:  # a file that is no picture is one too
+    except OSError as error:  # also raised for a file that is not an image
         reason = error.strerror or "it is not a picture that Pillow knows"
         raise UserError(f"Cannot read the picture {path}: {reason}.") from error
 
 
 def read_image_cropped(path: Path, width: int, height: int) -> Image.Image:
-    """The picture in a file, cut to that aspect ratio and scaled to that size, px. As `read_picture` else."""
+    """The image in a file, cropped and scaled to width x height pixels. Errors are those of `read_image`."""
     return ImageOps.fit(read_image(path), (width, height), Image.Resampling.LANCZOS)
 
 
 def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
-    """(F,H,W,3) -> (F,scale*H,scale*W,3) by "lanczos" or "nearest"."""
+    """Upscaled frames (F,H,W,3) -> (F,scale*H,scale*W,3); resampling: "lanczos" or "nearest"."""
     if scale == 1:
         return frames
     size = (frames.shape[2] * scale, frames.shape[1] * scale)
@@ -45,10 +45,11 @@ def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
 
 
 def write_clip(path: Path, frames: Frames, fps: float) -> None:
-    """Writes frames (F,H,W,3) at `fps` frames/s; the suffix of `path` says how. gif and webp loop for ever.
+    """Writes frames (F,H,W,3) at `fps` frames/s, in the format given by the suffix of `path`.
 
-    mp4 is H.264, 4:2:0, crf 16, BT.709; an odd width or height repeats its last column or row, since 4:2:0
-    needs even ones. The same frames give the same bytes on one machine.
+    mp4 is H.264, 4:2:0, crf 16, BT.709. 4:2:0 requires an even width and height: an odd one repeats its last
+    column or row. gif and webp loop forever. The same frames give the same bytes on one machine.
+
     Raises UserError for another suffix, an unwritable folder, or when ffmpeg fails.
     """
     write = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}.get(path.suffix.lower())
@@ -59,6 +60,7 @@ def write_clip(path: Path, frames: Frames, fps: float) -> None:
 
 
 def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
+    """Writes frames (F,H,W,3) as mp4 with ffmpeg."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     _, height, width, _ = frames.shape
@@ -69,7 +71,7 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
         get_ffmpeg_exe(), "-y", "-v", "error",
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-",
         "-c:v", "libx264", "-crf", "16", "-preset", "slow", "-pix_fmt", "yuv420p",
-        "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # and say so: players guess otherwise by the size
+        "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # tagged below; untagged, players guess
         "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
         "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path),
     ]
@@ -80,7 +82,8 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
 
 
 def _write_gif(path: Path, frames: Frames, fps: float) -> None:
-    # One palette for all frames, undithered: a palette a frame would make still areas flicker.
+    """Writes frames (F,H,W,3) as gif."""
+    # One palette for all frames, without dithering: with one palette per frame static areas would flicker.
     palette = Image.fromarray(np.concatenate(frames)).quantize(256, Image.Quantize.MEDIANCUT)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     durations = [10 * delay for delay in _delays(len(frames), 100 / fps)]
@@ -88,12 +91,13 @@ def _write_gif(path: Path, frames: Frames, fps: float) -> None:
 
 
 def _write_webp(path: Path, frames: Frames, fps: float) -> None:
+    """Writes frames (F,H,W,3) as webp."""
     images = [Image.fromarray(f) for f in frames]
     durations = _delays(len(frames), 1000 / fps)
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, quality=92)
 
 
 def _delays(count: int, delay: float) -> list[int]:
-    """`count` whole delays that sum, at every frame, to within half a unit of equal ones of `delay` units."""
+    """`count` integer delays whose running sum is within half a unit of equal delays of `delay` units."""
     ends = [round(delay * i) for i in range(count + 1)]
     return [end - start for start, end in zip(ends, ends[1:], strict=False)]

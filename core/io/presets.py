@@ -1,4 +1,4 @@
-"""Presets: YAML files read into typed objects; errors name the file and the key. Imports no torch."""
+"""Presets: YAML files that are read into typed objects. Errors name the file and the key. No torch import."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -15,9 +15,11 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 
 
 def load_preset(name: str | Path, kind: type[Preset]) -> Preset:
-    """The preset of that name, "bundled-image" or "gen-video/draft", or of a YAML file, checked as `kind`.
+    """A preset, validated as `kind`.
 
-    What ends in .yaml or .yml is a file's path; anything else a name within `CONFIGS`.
+    name: a path that ends in .yaml or .yml, or a name within `CONFIGS`, such as "bundled-image" or
+        "gen-video/draft".
+
     Raises UserError for an unknown name, an unreadable file, and a key that is unknown or out of range.
     """
     path = Path(name)
@@ -33,16 +35,16 @@ def load_preset(name: str | Path, kind: type[Preset]) -> Preset:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"Cannot read the preset {path}: {reason}.") from error
     except yaml.YAMLError as error:
-        raise UserError(f"The preset {path} is not YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"The preset {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     return validate(values or {}, kind, path)
 
 
 def validate(values: object, kind: type[Preset], source: str | Path) -> Preset:
-    """`values` as a `kind`. Raises UserError that names the source and the first wrong key."""
+    """`values` validated as `kind`. Raises UserError that names the source and the first invalid key."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole"
+        key = ".".join(str(part) for part in first["loc"]) or "the settings"
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{source}: {key}: {reason[:1].lower()}{reason[1:].rstrip('.')}.") from error

@@ -1,4 +1,4 @@
-"""Progress of long work: the bar of the commands, and how often a preview is worth its time."""
+"""Progress of long work: the progress bar of the commands, and the timing of previews."""
 
 import time
 
@@ -7,13 +7,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def make_progress(console: Console) -> Progress:
-    """A progress bar with the time left, which vanishes when done; silent unless `console` is a terminal."""
+    """Progress bar with the time left; removed at the end, and disabled unless `console` is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 class PreviewTimer:
-    """When the next preview is due: `every` seconds after the last, or `cost` times as long as that took."""
+    """Timer of previews, used as a context around each preview.
+
+    The next preview is due `every` seconds after the last one, or later if the last one was slow: after
+    `cost` times its duration.
+    """
 
     def __init__(self, every: float, cost: float = 10.0) -> None:
         self.every, self.cost = every, cost

@@ -1,4 +1,4 @@
-"""Contact sheets: many pictures in one, with the prompt above."""
+"""Contact sheets: many images in one, with the prompt above."""
 
 import math
 import textwrap
@@ -9,15 +9,17 @@ from PIL import Image, ImageDraw, ImageFont
 from core.io.atomic import atomic_write
 from core.io.pictures import Frames, upscale
 
-CELL = 192  # px; frames are enlarged by the whole factor that comes closest from below
+CELL = 192  # px; frames are upscaled by the largest integer factor that does not exceed this size
 GAP, MARGIN = 4, 12  # px
 PAPER, INK = (250, 250, 248), (40, 40, 44)
 LETTER = 18  # px
 
 
 def contact_sheet(frames: Frames, title: str, columns: int | None = None) -> Image.Image:
-    """Frames (F,H,W,3) in reading order, `columns` in a row or in a grid as square as it gets, under `title`
-    broken into lines."""
+    """Contact sheet of frames (F,H,W,3) in reading order, below `title`, which is wrapped to lines.
+
+    columns: frames per row; None for a nearly square grid.
+    """
     frames = upscale(frames, max(1, CELL // max(frames.shape[1:3])))
     count, height, width, _ = frames.shape
     columns = columns or math.ceil(math.sqrt(count))
@@ -25,7 +27,9 @@ def contact_sheet(frames: Frames, title: str, columns: int | None = None) -> Ima
     sheet_width = 2 * MARGIN + columns * (width + GAP) - GAP
 
     font = ImageFont.load_default(LETTER)
-    letters = max(8, int((sheet_width - 2 * MARGIN) / (0.55 * LETTER)))  # a line's, at 0.55 em on average
+    letters = max(
+        8, int((sheet_width - 2 * MARGIN) / (0.55 * LETTER))
+    )  # characters per line, at 0.55 em on average
     text = "\n".join(textwrap.wrap(title, letters))
     top = 2 * MARGIN + math.ceil(LETTER * 1.3) * (text.count("\n") + 1)
 

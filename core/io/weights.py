@@ -1,4 +1,4 @@
-"""Folders of a model: `config.json` and `model.safetensors`, float16 on disk, checked when read."""
+"""Model folders: `config.json` and `model.safetensors`, float16 on disk, validated when loaded."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 class ModelFolder(NamedTuple):
-    """What a folder holds."""
+    """Contents of a model folder."""
 
     config: dict[str, Any]
     tensors: dict[str, Tensor]  # float32
@@ -27,10 +27,13 @@ class ModelFolder(NamedTuple):
 
 
 def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Writes both files, floating-point tensors as float16; other files stay. Returns the weights' sha256.
+    """Writes both files of a model folder and returns the sha256 of the weights file.
 
-    config: JSON values; "format" and "sha256" are added. Raises UserError when nothing can be written there
-    or a weight does not fit float16.
+    Floating-point tensors are stored as float16. Other files in the folder are not changed.
+
+    config: JSON values; "format" and "sha256" are added.
+
+    Raises UserError when the folder is not writable, or when a weight is not finite in float16.
     """
     writable_folder(folder)
     halves = {}
@@ -51,7 +54,10 @@ def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
 
 
 def load_folder(folder: Path) -> ModelFolder:
-    """Both files of a folder. Raises UserError when one is missing or damaged, or they do not match."""
+    """Contents of a model folder.
+
+    Raises UserError when a file is missing or damaged, or the two do not match.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         data = (folder / WEIGHTS).read_bytes()
@@ -63,7 +69,9 @@ def load_folder(folder: Path) -> ModelFolder:
     except ValueError as error:
         raise UserError(f"The model's {folder / CONFIG} is damaged: it is not JSON.") from error
     if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
-        raise UserError(f"{folder / CONFIG} is not of a model this version can read (format {FORMAT}).")
+        raise UserError(
+            f"{folder / CONFIG} is not the config of a model in format {FORMAT}, the only one supported."
+        )
     digest = hashlib.sha256(data).hexdigest()
     if config.pop("sha256", None) != digest:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged, or belong to another {CONFIG}.")
@@ -77,11 +85,14 @@ def load_folder(folder: Path) -> ModelFolder:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Copies `tensors` into `module`. Raises UserError, naming the first, unless names and shapes agree."""
-    wanted = module.state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
-        if name not in tensors or name not in wanted or wanted[name].shape != tensors[name].shape:
+    """Copies `tensors` into `module`.
+
+    Raises UserError unless names and shapes agree; it names the first tensor that does not fit.
+    """
+    state = module.state_dict()
+    for name in sorted(state.keys() | tensors.keys()):
+        if name not in tensors or name not in state or state[name].shape != tensors[name].shape:
             raise UserError(f"The weights {folder / WEIGHTS} do not fit their {CONFIG}: see {name}.")
     with torch.no_grad():
-        for name, target in wanted.items():
+        for name, target in state.items():
             target.copy_(tensors[name])

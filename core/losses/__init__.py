@@ -1,6 +1,6 @@
-"""Training objectives: (B,) losses of a batch, and their weights over the timesteps."""
+"""Training losses, (B,) per batch, and their weights over the timesteps."""
 
-from core.losses.simple import clip_loss, prediction_error, simple_loss
+from core.losses.simple import prediction_error, simple_loss
 from core.losses.variational import (
     bits_per_dim,
     discretized_log_likelihood,
@@ -15,7 +15,6 @@ from core.losses.weights import clipped_snr_weight, min_snr_weight
 
 __all__ = [
     "bits_per_dim",
-    "clip_loss",
     "clipped_snr_weight",
     "discretized_log_likelihood",
     "gaussian_kl",

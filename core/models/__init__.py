@@ -1,0 +1,1 @@
+"""Models with their configurations and stored weights: autoencoder, classifier, text encoder, image model."""

@@ -1,7 +1,8 @@
-"""What lies between encoder and decoder: a normal distribution of each latent (KL), or a codebook (VQ).
+"""Bottlenecks of the autoencoder: a normal distribution of each latent (KL), or a codebook (VQ).
 
-Rombach et al. 2022, section 3.1: a slight penalty towards N(0, I), or vector quantization, which the decoder
-absorbs. Either way diffusion works on continuous latents; a codebook makes a sampler's small errors good.
+Rombach et al. 2022, section 3.1: a slight KL penalty towards N(0, I), or vector quantization as the first
+layer of the decoder. In both cases diffusion works on continuous latents. A codebook corrects a sampler's
+small errors.
 """
 
 from __future__ import annotations
@@ -13,39 +14,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DECAY = 0.99  # of the moving averages that a codebook is made of
-DEAD = 0.03  # of an equal share: a code that is used less is put elsewhere
+DECAY = 0.99  # of the moving averages that make the codebook
+DEAD = 0.03  # fraction of an equal share of positions: a code that is used less is replaced
 
 
 class Gaussian(NamedTuple):
-    """What the encoder says of an image: a normal distribution of each latent. Both (B,C,h,w)."""
+    """Encoder output of the KL bottleneck: a normal distribution of each latent. Both (B,C,h,w)."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self) -> Tensor:
-        """One draw, differentiable in both (the reparameterization trick)."""
+        """A sample (B,C,h,w), differentiable in mean and log-variance (the reparameterization trick)."""
         return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
 
     def kl_divergence(self) -> Tensor:
-        """KL(self || N(0, I)) in nats, (B,): the sum over all latents of an image."""
+        """KL divergence KL(self || N(0, I)) in nats, (B,): the sum over all latents of an image."""
         nats = 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
         return nats.flatten(1).sum(1)
 
 
 class Quantized(NamedTuple):
-    """What the encoder says of an image, and the code nearest to each position."""
+    """Encoder output of the VQ bottleneck, and the code nearest to each position."""
 
-    mean: Tensor  # (B,C,h,w), the latents: not yet quantized, see `VectorQuantizer.quantize`
-    nearest: Tensor  # (B,C,h,w), without gradient
-    index: Tensor  # (B,h,w) int64, which code
+    mean: Tensor  # (B,C,h,w), the latents, not yet quantized: see `VectorQuantizer.quantize`
+    nearest: Tensor  # (B,C,h,w), the nearest codes, without gradient
+    index: Tensor  # (B,h,w) int64, indices of the nearest codes
 
     def sample(self) -> Tensor:
-        """The latents: nothing is left to chance."""
+        """The latents (B,C,h,w) themselves: this bottleneck is deterministic."""
         return self.mean
 
     def commitment_loss(self) -> Tensor:
-        """Mean squared distance of latents from their codes, (B,), with gradient to the encoder only.
+        """Commitment loss, (B,): mean squared distance of latents from their codes.
+
+        The gradient reaches the encoder only.
 
         van den Oord et al. 2017, "Neural Discrete Representation Learning", equation 3, last term.
         """
@@ -53,29 +56,30 @@ class Quantized(NamedTuple):
 
 
 class NormalBottleneck(nn.Module):
-    """The encoder's output is mean and log-variance; all latents pass."""
+    """KL bottleneck: the encoder predicts mean and log-variance; the decoder gets the latents unchanged."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.inputs = 2 * channels
 
     def forward(self, encoded: Tensor) -> Gaussian:
-        """encoded: (B,inputs,h,w)."""
+        """The distribution of latents (B,C,h,w) that the encoder output (B,inputs,h,w) describes."""
         mean, log_variance = encoded.chunk(2, dim=1)
         return Gaussian(mean, log_variance.clamp(-30, 20))
 
     def quantize(self, latents: Tensor) -> Tensor:
-        """What the decoder gets of latents (B,C,h,w): these themselves."""
+        """The decoder's input for latents (B,C,h,w): the latents unchanged."""
         return latents
 
 
 class VectorQuantizer(nn.Module):
-    """The decoder gets the code nearest to each position, and the encoder the gradient as if it were its own.
+    """VQ bottleneck: the decoder gets the code nearest to each position, with a straight-through gradient.
 
-    van den Oord et al. 2017, section 3. Codes are no parameters but moving averages of the latents that chose
-    them (appendix A.1): they need no learning rate and follow the encoder. A code that hardly any position
-    chooses is put on a random one of the batch (Dhariwal et al. 2020, "Jukebox", section 3.1), at the first
-    step nearly all are. With several processes all have the codes that the first one's share makes.
+    van den Oord et al. 2017, section 3. Codes are not parameters but moving averages of the latents assigned
+    to them (appendix A.1), so they need no learning rate and follow the encoder. A code with hardly any
+    assigned positions is replaced by a random latent of the batch (Dhariwal et al. 2020, "Jukebox", section
+    3.1). In the first step this applies to nearly all codes. With several processes, all use the codes
+    computed from the first process's share of the batch.
     """
 
     codes: Tensor
@@ -88,7 +92,10 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("usage", torch.zeros(codes))  # moving average of each code's share of positions
 
     def forward(self, encoded: Tensor) -> Quantized:
-        """encoded: (B,C,h,w). In training the codes then follow it, unless the encoder is frozen."""
+        """The latents (B,C,h,w) and their codes.
+
+        In training mode it also updates the codebook, unless the encoder is frozen.
+        """
         encoded = encoded.float()
         index = self._index(encoded)
         nearest = self.codes[index].movedim(-1, 1)
@@ -97,36 +104,38 @@ class VectorQuantizer(nn.Module):
         return Quantized(encoded, nearest, index)
 
     def quantize(self, latents: Tensor) -> Tensor:
-        """The codes nearest to latents (B,C,h,w); the gradient goes straight through to these."""
+        """The codes nearest to latents (B,C,h,w), with a straight-through gradient to the latents."""
         nearest = self.codes[self._index(latents)].movedim(-1, 1)
         return latents + (nearest - latents).detach()
 
     @torch.no_grad()
     def _index(self, latents: Tensor) -> Tensor:
-        """(B,C,h,w) -> (B,h,w), the nearest code."""
+        """Indices (B,h,w) of the codes nearest to latents (B,C,h,w)."""
         with torch.autocast(latents.device.type, enabled=False):
             distances = torch.cdist(latents.float().movedim(1, -1).flatten(0, -2), self.codes)
         return distances.argmin(1).view(len(latents), *latents.shape[2:])
 
     @torch.no_grad()
     def _update_codebook(self, vectors: Tensor, index: Tensor) -> None:
-        """vectors: (N,C); index: (N,), the code that each chose."""
+        """Updates the moving averages. vectors: (N,C) latents; index: (N,) their codes."""
         count = len(self.codes)
         with torch.autocast(vectors.device.type, enabled=False):
-            chosen = F.one_hot(index, count).to(vectors)
-            total = chosen.T @ vectors / len(vectors)
-        usage = self.usage.lerp(chosen.mean(0), 1 - DECAY)
+            assignment = F.one_hot(index, count).to(vectors)
+            total = assignment.T @ vectors / len(vectors)
+        usage = self.usage.lerp(assignment.mean(0), 1 - DECAY)
         codes = self.codes * (DECAY * self.usage)[:, None] + (1 - DECAY) * total
         dead = usage < DEAD / count
-        anywhere = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
-        self.codes.copy_(torch.where(dead[:, None], anywhere, codes / usage[:, None]))
+        replacements = vectors[torch.randint(len(vectors), (count,), device=vectors.device)]
+        self.codes.copy_(torch.where(dead[:, None], replacements, codes / usage[:, None]))
         self.usage.copy_(torch.where(dead, 1 / count, usage))
 
 
 def perplexity(indices: Iterable[Tensor], codes: int) -> float:
-    """exp of the entropy of the codes' shares: how many of `codes` are in use, were they used alike.
+    """Perplexity of the codebook's usage: exp of the entropy of the codes' shares, in [1, codes].
 
-    indices: any shapes, int64, at least one entry in all.
+    It is the number of codes in use if they were used equally often.
+
+    indices: int64 code indices of any shapes, at least one in total; codes: size of the codebook.
     """
     counts = sum(torch.bincount(index.flatten(), minlength=codes).double() for index in indices)
     return torch.distributions.Categorical(torch.as_tensor(counts)).entropy().exp().item()

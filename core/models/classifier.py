@@ -1,7 +1,8 @@
-"""A classifier of noisy images, for classifier guidance.
+"""Classifier of noisy images, for classifier guidance.
 
-Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 4: the downsampling half of
-their U-Net with attention pooling at its end, told the timestep, trained on images noised as in diffusion.
+Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 4. It is the downsampling
+half of their U-Net with attention pooling at its end, conditioned on the timestep and trained on images
+noised as in diffusion.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from core.nn.embeddings import timestep_embedding
 
 
 class ClassifierConfig(BackboneConfig):
-    """The shape of a classifier, and the noise that it knows."""
+    """Configuration of a classifier and its noise schedule."""
 
     classes: int = Field(default=10, ge=2)
     size: int = Field(default=64, ge=1, description="side of the images or latents")
@@ -41,9 +42,9 @@ class ClassifierConfig(BackboneConfig):
 
 
 class NoisyClassifier(nn.Module):
-    """x_t, t -> logits of the class that x_0 belongs to. A fresh one takes all classes for as likely.
+    """Classifier of x_t at t: logits of the class of x_0. A new one predicts equal probabilities.
 
-    Raises UserError for a noise schedule that there is not.
+    Raises UserError for an unknown noise schedule.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -82,8 +83,8 @@ class NoisyClassifier(nn.Module):
         """
         config = self.config
         if x.shape[1:] != (config.in_channels, config.size, config.size):
-            wanted = f"(B,{config.in_channels},{config.size},{config.size})"
-            raise ValueError(f"images must be {wanted}, not {tuple(x.shape)}")
+            expected = f"(B,{config.in_channels},{config.size},{config.size})"
+            raise ValueError(f"images must be {expected}, not {tuple(x.shape)}")
         embedding = self.time(timestep_embedding(t, config.widths[0]).to(x.dtype))
         h = self.stem(F.pixel_unshuffle(x, config.patch))
         for number, layers in enumerate(self.levels):
@@ -94,15 +95,15 @@ class NoisyClassifier(nn.Module):
         return self.out(self.pool(self.activation(self.out_norm(h))))
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
+        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
         config = {"classifier": self.config.model_dump(mode="json"), "training": dict(notes or {})}
         save_folder(folder, config, self.state_dict())
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> NoisyClassifier:
-        """The classifier of a folder, float32, in evaluation mode, without gradient of its weights.
+        """The classifier stored in a folder, float32, in evaluation mode, without gradient of its weights.
 
-        Raises UserError when it is missing, damaged or does not fit.
+        Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
         stored = load_folder(folder)
         classifier = cls(validate(stored.config.get("classifier"), ClassifierConfig, folder / CONFIG))
@@ -111,21 +112,21 @@ class NoisyClassifier(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """One vector of a feature map: its mean attends to all positions.
+    """Attention pooling of a feature map to one vector: the mean is the query, all positions are keys.
 
-    The attention pooling of CLIP (Radford et al. 2021, section 2.4) and of ADM's classifier, with the mean
-    added to the result, so that it starts as average pooling.
+    The attention pooling of CLIP (Radford et al. 2021, section 2.4) and of ADM's classifier. The mean is
+    added to the result, so that a new layer is average pooling.
     """
 
     def __init__(self, width: int, positions: int, head_width: int) -> None:
-        """positions: of the feature map, h*w."""
+        """positions: number of positions of the feature map, h*w."""
         super().__init__()
         self.position = nn.Parameter(torch.randn(positions + 1, width) / width**0.5)
         self.attention = MultiHeadAttention(width, head_width, context_width=width)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B,C,h,w). Returns (B,C)."""
-        cells = x.flatten(2).transpose(1, 2)
-        mean = cells.mean(1, keepdim=True)
-        tokens = torch.cat([mean, cells], dim=1) + self.position
+        positions = x.flatten(2).transpose(1, 2)
+        mean = positions.mean(1, keepdim=True)
+        tokens = torch.cat([mean, positions], dim=1) + self.position
         return (mean + self.attention(tokens[:, :1], tokens))[:, 0]

@@ -1,7 +1,7 @@
-"""How unlike two images look to a network: distances of its features, as LPIPS takes them.
+"""Perceptual distance of two images: the distance of a network's features, as in LPIPS.
 
 Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric". Their networks
-have learned of photographs; here any trunk will do, such as one that learned what a small world shows.
+are trained on photographs. Here the backbone may be any network, such as one trained on images of the toybox.
 """
 
 from __future__ import annotations
@@ -21,40 +21,45 @@ from core.nn.blocks import Downsample, check_group_widths, group_norm
 
 
 class PerceptualDistance(nn.Module):
-    """The distance of images by a trunk's features: (B,3,H,W) twice -> (B,), 0 where all features are equal.
+    """Perceptual distance of images by the features of a backbone: (B,3,H,W) twice -> (B,).
 
-    Zhang et al., equation 1, with all weights w 1: over the layers, the sum of the mean over positions of
-    |a - b|^2, a and b the features there, scaled to length 1 over the channels. Each layer's part is in
-    [0, 4]. The gradient goes to the images; the trunk stays as it is.
+    Zhang et al., equation 1, with all weights w = 1: the sum over the layers of the mean over positions of
+    |a - b|^2. a and b are the features at a position, normalized to length 1 over the channels. Each layer's
+    term is in [0, 4]; the distance is 0 where all features are equal. The images have a gradient, the frozen
+    backbone has none.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
-        """trunk: images (B,3,H,W) in [-1, 1] -> feature maps [(B,C,h,w), ...] of its layers."""
+        """backbone: images (B,3,H,W) in [-1, 1] -> feature maps [(B,C,h,w), ...] of its layers."""
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        """The distance (B,) of each image from the other; both (B,3,H,W) in [-1, 1]."""
         features: Sequence[Tensor] = self.backbone(torch.cat([images, others]))
         layers = [F.normalize(layer.float(), dim=1, eps=1e-8).chunk(2) for layer in features]
         return torch.stack([(a - b).square().sum(1).flatten(1).mean(1) for a, b in layers]).sum(0)
 
     def train(self, mode: bool = True) -> PerceptualDistance:
-        """Stays in evaluation mode."""
+        """Has no effect: the module stays in evaluation mode."""
         return super().train(False)
 
 
 class FeatureExtractorConfig(BaseModel):
-    """The shape of a trunk."""
+    """Configuration of a feature extractor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: Annotated[tuple[int, ...], AfterValidator(check_group_widths)] = Field(
-        default=(16, 32, 64, 128), min_length=1, max_length=5, description="channels; a level halves the side"
+        default=(16, 32, 64, 128),
+        min_length=1,
+        max_length=5,
+        description="channels; each level halves the side",
     )
 
 
 class FeatureExtractor(nn.Module):
-    """Images (B,3,H,W) in [-1, 1] -> the features of every level, (B,C,H,W / 2^level), finest first.
+    """Convolutional feature extractor of images (B,3,H,W) in [-1, 1], with features of every level.
 
     A level is a strided and a plain convolution, each followed by group norm and ReLU.
     """
@@ -72,6 +77,7 @@ class FeatureExtractor(nn.Module):
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Features (B,C,H,W / 2^level) of every level, finest first."""
         features = []
         for level in self.levels:
             images = level(images)
@@ -79,17 +85,17 @@ class FeatureExtractor(nn.Module):
         return features
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
+        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
         config = {"trunk": self.config.model_dump(mode="json"), "training": dict(notes or {})}
         save_folder(folder, config, self.state_dict())
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
-        """The trunk of a folder, float32, in evaluation mode, without gradient.
+        """The feature extractor stored in a folder, float32, in evaluation mode, without gradient.
 
-        Raises UserError when it is missing, damaged or does not fit.
+        Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
         stored = load_folder(folder)
-        trunk = cls(validate(stored.config.get("trunk"), FeatureExtractorConfig, folder / CONFIG))
-        load_weights(trunk, stored.tensors, folder)
-        return trunk.to(device).eval().requires_grad_(False)
+        extractor = cls(validate(stored.config.get("trunk"), FeatureExtractorConfig, folder / CONFIG))
+        load_weights(extractor, stored.tensors, folder)
+        return extractor.to(device).eval().requires_grad_(False)

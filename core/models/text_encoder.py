@@ -1,7 +1,8 @@
-"""The text encoder: all-MiniLM-L6-v2, a six-layer BERT, read as data from the package that carries it.
+"""Text encoder: all-MiniLM-L6-v2, a six-layer BERT, whose weights come from an installed package.
 
-The forward pass is written out here because importing transformers costs four seconds at every start of a
-command; `tests/core/models/test_text_encoder.py` holds it to `transformers.BertModel` on the same weights.
+The forward pass is implemented here because importing transformers takes four seconds at every start of a
+command. `tests/core/models/test_text_encoder.py` compares it with `transformers.BertModel` on the same
+weights.
 """
 
 import hashlib
@@ -24,12 +25,12 @@ SHA256 = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
 WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 384, 12, 6, 30522, 512
-MAX_TOKENS = 48  # tokens; what is longer is cut
+MAX_TOKENS = 48  # longer prompts are truncated
 BATCH = 128
 
 
 class BertLayer(nn.Module):
-    """One post-norm transformer layer (Devlin et al. 2018). (B,L,D) -> (B,L,D)."""
+    """Post-norm transformer layer (Devlin et al. 2018)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +39,7 @@ class BertLayer(nn.Module):
         self.attention_norm, self.output_norm = (nn.LayerNorm(WIDTH, eps=1e-12) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Token states (B,L,D) -> (B,L,D)."""
         q, k, v = (
             f(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for f in (self.query, self.key, self.value)
         )
@@ -47,24 +49,26 @@ class BertLayer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Token ids (B,L) -> token states (B,L,384). Rows of one length only: there is no padding to mask."""
+    """BERT encoder without padding mask: all rows of a batch have the same length."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Embedding.from_pretrained(torch.empty(VOCABULARY, WIDTH))  # spares a random start
+        # from_pretrained skips the random initialization.
+        self.words = nn.Embedding.from_pretrained(torch.empty(VOCABULARY, WIDTH))
         self.positions = nn.Embedding(POSITIONS, WIDTH)
         self.segments = nn.Embedding(2, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
         self.layers = nn.ModuleList(BertLayer() for _ in range(LAYERS))
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Token ids (B,L) -> token states (B,L,384)."""
         x = self.norm(self.words(ids) + self.positions.weight[: ids.shape[1]] + self.segments.weight[0])
         for layer in self.layers:
             x = layer(x)
         return x
 
 
-# What the weights file calls the modules above.
+# Names of the modules above in the weights file.
 EMBEDDING_NAMES = {
     "words": "word_embeddings",
     "positions": "position_embeddings",
@@ -84,6 +88,7 @@ LAYER_NAMES = {
 
 
 def _file_name(key: str) -> str:
+    """Name in the weights file of a parameter of `Bert`."""
     path, kind = key.rsplit(".", 1)
     if path.startswith("layers."):
         _, number, module = path.split(".")
@@ -92,7 +97,10 @@ def _file_name(key: str) -> str:
 
 
 def verified_file(name: str) -> Path:
-    """The path of one of the package's files, its sha256 checked; UserError when missing or changed."""
+    """Path of one of the package's files, with its sha256 checked.
+
+    Raises UserError when it is missing or changed.
+    """
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{name}")))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -104,7 +112,7 @@ def verified_file(name: str) -> Path:
 
 
 class TextEncoder:
-    """Prompts -> token states. Weights are read at the first call, so that making one costs nothing."""
+    """Text encoder: prompts -> token states. Weights are loaded at the first call."""
 
     width = WIDTH
 
@@ -113,6 +121,7 @@ class TextEncoder:
 
     @cached_property
     def tokenizer(self):
+        """The tokenizer, without padding, truncating to 48 tokens."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(verified_file("tokenizer.json")))
@@ -122,6 +131,7 @@ class TextEncoder:
 
     @cached_property
     def bert(self) -> Bert:
+        """The network with its weights, frozen, in evaluation mode."""
         from safetensors.torch import load_file
 
         stored = load_file(verified_file("model.safetensors"))
@@ -133,17 +143,19 @@ class TextEncoder:
     def states(self, prompts: Sequence[str], on_done: Callable[[int], None] | None = None) -> list[Tensor]:
         """Token states (L_i,384), float32, of each prompt, with [CLS] and [SEP]; "" has two tokens.
 
-        Prompts of one length are encoded together, so its neighbors never change what a prompt becomes.
-        `on_done` is told how many prompts each batch finished.
+        Only prompts of the same length are encoded in one batch, so that the states of a prompt do not depend
+        on the others.
+
+        on_done: called after each batch with its number of prompts.
         """
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(prompts))]
-        of_length: dict[int, list[int]] = defaultdict(list)
+        indices_by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(ids):
-            of_length[len(row)].append(index)
+            indices_by_length[len(row)].append(index)
         states: list[Tensor] = [torch.empty(0)] * len(ids)
-        for members in of_length.values():
-            for start in range(0, len(members), BATCH):
-                chunk = members[start : start + BATCH]
+        for indices in indices_by_length.values():
+            for start in range(0, len(indices), BATCH):
+                chunk = indices[start : start + BATCH]
                 batch = self.bert(torch.tensor([ids[i] for i in chunk], device=self.device))
                 for index, row in zip(chunk, batch, strict=True):
                     states[index] = row
@@ -152,12 +164,12 @@ class TextEncoder:
         return states
 
     def __call__(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """`(tokens (B,L,384) float32, mask (B,L) bool)`, L <= 48 the longest prompt's; zeros pad."""
+        """`(tokens (B,L,384) float32, mask (B,L) bool)`, padded with zeros to the longest prompt, L <= 48."""
         return pad_states(self.states(prompts))
 
 
 def pad_states(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows (L_i,D) -> `(tokens (B,L,D), mask (B,L))`, zeros after each row's end."""
+    """Token states (L_i,D) padded with zeros to the longest: `(tokens (B,L,D), mask (B,L) bool)`."""
     tokens = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
     lengths = torch.tensor([len(row) for row in states], device=tokens.device)
     return tokens, torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]

@@ -1,1 +1,1 @@
-"""Building blocks of the image network: attention, embeddings, residual blocks and the U-Net made of them."""
+"""Layers of the image networks: attention, embeddings, residual blocks, and the U-Net built of them."""

@@ -1,7 +1,7 @@
-"""The one attention seam: every attention of the suite goes through `attend`.
+"""Scaled dot-product attention and multi-head attention. Every attention of the suite uses them.
 
-PyTorch's fused `scaled_dot_product_attention` everywhere; xFormers' memory-efficient kernel on CUDA where the
-package is installed.
+The kernel is xFormers' memory-efficient one on CUDA where that package is installed, and PyTorch's fused
+`scaled_dot_product_attention` otherwise.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def _memory_efficient_attention():
-    """xFormers' kernel, or None where there is no CUDA device or no working xFormers for it."""
+    """xFormers' kernel, or None without a CUDA device or without a working xFormers for it."""
     if not torch.cuda.is_available():
         return None
     try:
@@ -20,21 +20,21 @@ def _memory_efficient_attention():
     return memory_efficient_attention
 
 
-# Looked up once, at import: an import inside `attend` would break the graph of torch.compile.
+# Looked up once, at import: an import inside `scaled_dot_product` would break the graph of torch.compile.
 memory_efficient_attention = _memory_efficient_attention()
 
 
 def scaled_dot_product(
     query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
-    """softmax(query key^T / sqrt(width) + bias) value over the keys that the mask allows.
+    """Scaled dot-product attention: softmax(query key^T / sqrt(width) + bias) value over the unmasked keys.
 
     Vaswani et al. 2017, "Attention Is All You Need", eq. 1.
 
     Args:
         query: (B, heads, N, width).
         key, value: (B, heads, L, width).
-        mask: (B, L) bool, True where a key may be attended to; at least one per row.
+        mask: (B, L) bool, True for keys that take part; at least one per row.
         bias: (heads, N, L), added to the logits of every row of the batch.
 
     Returns:
@@ -64,14 +64,18 @@ def scaled_dot_product(
 
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention of a sequence to itself or to a context; the output projection starts at zero,
-    so that a residual branch made of it starts as nothing.
+    """Multi-head attention of a sequence to itself or to a context.
+
+    The output projection is initialized to zero, so that a residual branch with it initially adds zero.
 
     Args:
-        width: channels of the sequence, in and out.
-        head_width: channels of a head.
+        width: channels of the sequence, input and output.
+        head_width: channels of one head.
         context_width: channels of the context; None for self-attention.
-        inner_width: channels of all heads together, a multiple of head_width; `width` unless told.
+        inner_width: channels of all heads together, a multiple of head_width; `width` unless given.
+
+    Raises:
+        ValueError: inner_width is not a multiple of head_width.
     """
 
     def __init__(
@@ -96,8 +100,14 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """x: (B*n, N, width); context: (B, L, context_width), shared by n consecutive rows of x (n = 1
-        but for the frames of a clip); mask: (B, L) bool; bias: (heads, N, L). Returns a tensor like x."""
+        """Attention of x to the context, or to itself without one. Returns a tensor shaped like x.
+
+        Args:
+            x: (B*n, N, width). n consecutive rows share one context; n = 1 in self-attention.
+            context: (B, L, context_width).
+            mask: (B, L) bool.
+            bias: (heads, N, L).
+        """
         context = x if context is None else context
         query = self._heads(self.query(x).reshape(context.shape[0], -1, self.query.out_features))
         key, value = self.key_value(context).chunk(2, dim=-1)
@@ -105,4 +115,5 @@ class MultiHeadAttention(nn.Module):
         return self.out(out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
 
     def _heads(self, x: Tensor) -> Tensor:
+        """(B, N, inner_width) -> (B, heads, N, head_width)."""
         return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

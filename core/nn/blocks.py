@@ -1,4 +1,4 @@
-"""Blocks of the U-Net: adaptive norms, residual, ConvNeXt and transformer blocks, resampling."""
+"""Blocks of the U-Net: adaptive norms, residual, ConvNeXt and transformer blocks, resampling layers."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,23 +21,24 @@ def group_norm(width: int) -> nn.GroupNorm:
 
 
 def check_group_widths(widths: tuple[int, ...]) -> tuple[int, ...]:
-    """The widths. Raises ValueError unless each can be normalized by `group_norm`."""
+    """The widths, validated: raises ValueError unless each can be normalized by `group_norm`."""
     if min(widths) < 1 or any(width % GROUP_WIDTH for width in widths):
         raise ValueError(f"widths must be multiples of {GROUP_WIDTH}")
     return widths
 
 
 def zero_init(layer: Layer) -> Layer:
-    """The layer with all its parameters at zero: a residual branch that ends in it starts as nothing."""
+    """The layer with all parameters set to zero: a residual branch that ends in it initially adds zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
 
 
 class AdaptiveGroupNorm(nn.Module):
-    """GroupNorm(x) (1 + scale) + shift, with scale and shift read off an embedding.
+    """Adaptive group norm: GroupNorm(x) (1 + scale) + shift.
 
-    Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on Image Synthesis", section 3.1 (AdaGN).
+    Scale and shift are predicted from an embedding. Dhariwal and Nichol 2021, "Diffusion Models Beat GANs on
+    Image Synthesis", section 3.1 (AdaGN).
     """
 
     def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
@@ -47,15 +48,16 @@ class AdaptiveGroupNorm(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,C,H,W); embedding: (B,E). Returns a tensor like x."""
+        """x: (B,C,H,W); embedding: (B,E). Returns a tensor shaped like x."""
         scale, shift = self.modulation(self.activation(embedding))[:, :, None, None].chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
 
 
 class AdaptiveLayerNorm(nn.Module):
-    """LayerNorm(x) (1 + scale) + shift over the channels of each position, read off an embedding.
+    """Adaptive layer norm: LayerNorm(x) (1 + scale) + shift over the channels of each position.
 
-    AdaLN of Peebles and Xie 2023, "Scalable Diffusion Models with Transformers", section 3.2.
+    Scale and shift are predicted from an embedding. AdaLN of Peebles and Xie 2023, "Scalable Diffusion Models
+    with Transformers", section 3.2.
     """
 
     def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
@@ -65,28 +67,29 @@ class AdaptiveLayerNorm(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,H,W,C), channels last; embedding: (B,E). Returns a tensor like x."""
+        """x: (B,H,W,C), channels last; embedding: (B,E). Returns a tensor shaped like x."""
         scale, shift = self.modulation(self.activation(embedding))[:, None, None].chunk(2, dim=-1)
         return self.norm(x) * (1 + scale) + shift
 
 
 def downsample_2x(x: Tensor) -> Tensor:
-    """Half the resolution by averaging squares of 2x2: (B,C,H,W) -> (B,C,H/2,W/2)."""
+    """Average pooling of 2x2 squares: (B,C,H,W) -> (B,C,H/2,W/2)."""
     return F.avg_pool2d(x, 2)
 
 
 def upsample_2x(x: Tensor) -> Tensor:
-    """Twice the resolution by repeating every pixel: (B,C,H,W) -> (B,C,2H,2W)."""
+    """Nearest-neighbor upsampling by 2: (B,C,H,W) -> (B,C,2H,2W)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, conv, AdaGN, SiLU, dropout, conv, added to the input; the last convolution starts at zero.
+    """Residual block: norm, SiLU, conv, AdaGN, SiLU, dropout, conv, added to the input.
 
-    Dhariwal and Nichol 2021, section 3.
+    The last convolution is initialized to zero. Dhariwal and Nichol 2021, section 3.
 
-    resample: `halve` or `double` make it the block of BigGAN (Brock et al. 2019, figure 15; Song et al. 2021)
-        that resamples both branches, the inner one between its first activation and convolution.
+    activation: in place of SiLU.
+    resample: `downsample_2x` or `upsample_2x`, for the block of BigGAN (Brock et al. 2019, figure 15; Song et
+        al. 2021). It resamples both branches, the inner one between its first activation and convolution.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class ResidualBlock(nn.Module):
         self.resample = resample
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W), or of the resampled size."""
+        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W), or (B,width,h,w) where resampled."""
         h = self.activation(self.in_norm(x))
         if self.resample is not None:
             x, h = self.resample(x), self.resample(h)
@@ -118,12 +121,14 @@ class ResidualBlock(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise 7x7, AdaLN, pointwise to four times the width, GELU, dropout, pointwise back, residual.
+    """ConvNeXt block with an adaptive layer norm, residual.
 
-    Liu et al. 2022, "A ConvNet for the 2020s", section 2.6, its layer norm made adaptive.
+    Its layers are a depthwise 7x7 convolution, AdaLN, a pointwise layer to four times the width, GELU,
+    dropout and a pointwise layer back. Liu et al. 2022, "A ConvNet for the 2020s", section 2.6.
 
-    layer_scale: what the gain of each channel of the inner branch starts at (Touvron et al. 2021, "Going
-        Deeper with Image Transformers"; 1e-6 in ConvNeXt). None for no gain: the last layer starts at zero.
+    layer_scale: initial value of the gain of each channel of the inner branch (Touvron et al. 2021, "Going
+        Deeper with Image Transformers"; 1e-6 in ConvNeXt). With None there is no gain, and the last layer is
+        initialized to zero.
     """
 
     def __init__(
@@ -135,7 +140,7 @@ class ConvNeXtBlock(nn.Module):
         activation: TensorMap = F.silu,
         layer_scale: float | None = None,
     ):
-        """activation: of the embedding; that between the pointwise layers is always GELU."""
+        """activation: for the embedding; the one between the pointwise layers is always GELU."""
         super().__init__()
         self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
         self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
@@ -158,7 +163,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """out(value * GELU(gate)): the GEGLU layer of Shazeer 2020, "GLU Variants Improve Transformer"."""
+    """GEGLU feed-forward layer, out(value * GELU(gate)): Shazeer 2020, "GLU Variants Improve Transformer"."""
 
     def __init__(self, width: int, hidden_width: int):
         super().__init__()
@@ -168,15 +173,17 @@ class FeedForward(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (...,width). Returns a tensor shaped like x."""
         value, gate = self.hidden(x).chunk(2, dim=-1)
         return self.out(value * F.gelu(gate))
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention over positions, cross-attention to text, feed-forward: each pre-norm and residual.
+    """Transformer block: self-attention over positions, cross-attention to text, feed-forward.
 
-    Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models", section 3.3, without
-    the convolutions around it: every branch ends in a zero-initialized layer instead.
+    Each of the three is pre-norm and residual. Rombach et al. 2022, "High-Resolution Image Synthesis with
+    Latent Diffusion Models", section 3.3, without the convolutions around the block. Instead, every branch
+    ends in a zero-initialized layer.
     """
 
     def __init__(self, width: int, head_width: int, context_width: int, feed_forward: int):
@@ -189,8 +196,10 @@ class TransformerBlock(nn.Module):
         self.feed_forward = FeedForward(width, feed_forward * width) if feed_forward else None
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """x: (B*n,C,H,W); context: (B,L,D), shared by n consecutive rows of x; mask: (B,L) bool.
-        Returns a tensor like x."""
+        """The block's output, shaped like x.
+
+        x: (B*n,C,H,W), where n consecutive rows share one context; context: (B,L,D); mask: (B,L) bool.
+        """
         h = x.flatten(2).transpose(1, 2)
         h = h + self.self_attention(self.self_norm(h))
         h = h + self.cross_attention(self.cross_norm(h), context, mask=mask)
@@ -200,7 +209,7 @@ class TransformerBlock(nn.Module):
 
 
 class SelfAttentionBlock(nn.Module):
-    """Residual pre-norm self-attention over positions, without any text (Dhariwal and Nichol 2021)."""
+    """Residual pre-norm self-attention over positions, without text (Dhariwal and Nichol 2021)."""
 
     def __init__(self, width: int, head_width: int):
         super().__init__()
@@ -208,14 +217,14 @@ class SelfAttentionBlock(nn.Module):
         self.attention = MultiHeadAttention(width, head_width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B,C,H,W). Returns a tensor like x."""
+        """x: (B,C,H,W). Returns a tensor shaped like x."""
         h = x.flatten(2).transpose(1, 2)
         h = h + self.attention(self.norm(h))
         return h.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class SpatialBlock(nn.Module):
-    """A residual or ConvNeXt block and, where `transformer` is given, the transformer block after it."""
+    """A residual or ConvNeXt block, followed by a transformer block where one is given."""
 
     def __init__(self, residual: ResidualBlock | ConvNeXtBlock, transformer: TransformerBlock | None):
         super().__init__()
@@ -229,21 +238,23 @@ class SpatialBlock(nn.Module):
 
 
 class Downsample(nn.Conv2d):
-    """Half the resolution by a strided 3x3 convolution: (B,C,H,W) -> (B,C',H/2,W/2)."""
+    """Downsampling by a strided 3x3 convolution: (B,C,H,W) -> (B,C',H/2,W/2)."""
 
     def __init__(self, in_width: int, width: int):
         super().__init__(in_width, width, 3, stride=2, padding=1)
 
 
 class Upsample(nn.Conv2d):
-    """Twice the resolution by a 1x1 convolution and depth to space: (B,C,H,W) -> (B,C',2H,2W).
+    """Upsampling by a 1x1 convolution and depth to space: (B,C,H,W) -> (B,C',2H,2W).
 
-    The sub-pixel convolution of Shi et al. 2016. A 3x3 convolution after nearest-neighbor upsampling, as in
-    the papers, would be a fifth of a small network's arithmetic; the residual block after it does its work.
+    The sub-pixel convolution of Shi et al. 2016. The papers use nearest-neighbor upsampling and a 3x3
+    convolution, which would be a fifth of a small network's arithmetic. The residual block after this layer
+    makes that convolution unnecessary.
     """
 
     def __init__(self, in_width: int, width: int):
         super().__init__(in_width, 4 * width, 1)
 
     def forward(self, input: Tensor) -> Tensor:
+        """input: (B,C,H,W). Returns (B,C',2H,2W)."""
         return F.pixel_shuffle(super().forward(input), 2)

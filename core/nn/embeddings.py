@@ -1,4 +1,4 @@
-"""Embeddings of what a network is told: the timestep, the pooled text, the attributes."""
+"""Embeddings of a network's conditioning: the timestep, the pooled text and the attributes."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
-    """Sinusoids of the timestep, cosines first.
+    """Sinusoidal timestep embedding, cosines first.
 
     Ho et al. 2020, "Denoising Diffusion Probabilistic Models", appendix B (after Vaswani et al. 2017, section
     3.5), in the order and spacing of Dhariwal and Nichol 2021: frequencies max_period^(-i / (width/2)).
@@ -18,6 +18,9 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
 
     Returns:
         (B, width) float32 in [-1, 1].
+
+    Raises:
+        ValueError: the width is odd.
     """
     if width % 2:
         raise ValueError(f"the width of a timestep embedding must be even, not {width}")
@@ -28,13 +31,14 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
 
 
 class ConditionEmbedding(nn.Module):
-    """Timestep, pooled text and attributes as one vector, for adaptive normalization.
+    """Embedding of timestep, pooled text and attributes as one vector, for the adaptive norms.
 
-    The pooled text (masked mean of the token states) is added as in Saharia et al. 2022 (Imagen), section
-    2.5: it gives a small network the subject at every layer, attention or not.
+    The pooled text, the masked mean of the token states, is added as in Saharia et al. 2022 (Imagen), section
+    2.5. It conditions every layer of a small network on the subject, also those without attention.
 
-    What a camera or a moment of the loop looks like depends on who does what, so the text gates the hidden
-    features of the attributes (a low-rank bilinear map); the gate starts open.
+    The effect of camera and phase on the image depends on the subject and its action. The text therefore
+    gates the hidden features of the attributes, which is a low-rank bilinear map. The gate is initialized to
+    1.
     """
 
     def __init__(self, time_width: int, width: int, context_width: int, attribute_width: int):
@@ -50,8 +54,10 @@ class ConditionEmbedding(nn.Module):
         nn.init.ones_(self.gate.bias)
 
     def forward(self, t: Tensor, tokens: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
-        """t: (B,); tokens: (B,L,D); mask: (B,L) bool; attributes: (B,V) or (B,F,V).
-        Returns (B,width), or (B,F,width) where the attributes are given per frame."""
+        """The embedding (B,width), or (B,n,width) for attributes (B,n,V).
+
+        t: (B,); tokens: (B,L,D); mask: (B,L) bool; attributes: (B,V), or (B,n,V) with n rows per condition.
+        """
         weights = mask.to(tokens.dtype)
         weights = weights / weights.sum(dim=1, keepdim=True)
         pooled = (tokens * weights[..., None]).sum(dim=1)

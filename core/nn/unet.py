@@ -1,4 +1,8 @@
-"""The image network: a small text-conditioned U-Net on patches of pixels."""
+"""Text-conditioned U-Net on patches of pixels, the network of the image model.
+
+In most of core, tensors (B,C,...) may have any number of trailing axes. The convolutions here are 2D, so that
+this network requires images (B,C,H,W).
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,23 +19,24 @@ from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
 from core.nn.embeddings import ConditionEmbedding
 
 BlockHook = Callable[[int, Tensor, Tensor], Tensor]
-"""(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> what goes on, like the output."""
+"""(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> replacement of that output."""
 
 
 class UNetConfig(BackboneConfig):
-    """The shape of a U-Net."""
+    """Configuration of a U-Net."""
 
     out_channels: int | None = Field(default=None, ge=1, description="in_channels unless given")
-    feed_forward: int = Field(default=2, ge=0, description="hidden width over width; 0 for no feed-forward")
+    feed_forward: int = Field(default=2, ge=0, description="hidden width over width; 0 disables feed-forward")
     context_width: int = Field(default=384, ge=1)
     attribute_width: int = Field(default=ATTRIBUTE_WIDTH, ge=1)
 
 
 class UNet(nn.Module):
-    """Ronneberger et al. 2015, with the blocks of Dhariwal and Nichol 2021 and text by cross-attention.
+    """U-Net with the blocks of Dhariwal and Nichol 2021 and cross-attention to text.
 
-    Works on patch x patch squares of pixels (space to depth), one skip connection a block. The output layer
-    starts at zero, so that a fresh network returns zeros.
+    Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation". It works on
+    patch x patch squares of pixels (space to depth), with one skip connection per block. The output layer is
+    initialized to zero, so that a new network returns zeros.
     """
 
     def __init__(self, config: UNetConfig):
@@ -73,7 +78,7 @@ class UNet(nn.Module):
 
     @property
     def block_widths(self) -> list[int]:
-        """Channels of the output of every spatial block, in the order in which forward runs them."""
+        """Output channels of every spatial block, in the order of execution."""
         levels = zip(self.config.widths, self.config.blocks, strict=True)
         down = [width for width, count in levels for _ in range(count)]
         return [*down, self.config.widths[-1], *reversed(down)]
@@ -81,28 +86,28 @@ class UNet(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, condition: Condition, block_hook: BlockHook | None = None
     ) -> Tensor:
-        """The raw output of the network; what it means is the parameterization's business.
+        """The network's output, in the parameterization that it is trained for.
 
         Args:
-            x: (B,C,H,W), H and W multiples of `config.stride`; or (B*F,C,H,W), the F frames of every clip in
-                turn, that share the clip's timestep and text.
+            x: (B*n,C,H,W), H and W multiples of `config.stride`. n consecutive images, such as the frames of
+                a clip, share one timestep and text; n is 1 for images (B,C,H,W).
             t: (B,) timesteps, integer or fractional.
-            condition: of length B; its attributes are (B,V), or (B,F,V) to tell each frame its own.
-            block_hook: called after every spatial block; what it returns goes on in the block's place.
+            condition: of length B. Its attributes are (B,V), shared by the n images, or (B,n,V).
+            block_hook: called after every spatial block; its result replaces the block's output.
 
         Returns:
-            A tensor like x, but of `out_channels`.
+            A tensor shaped like x, but with `out_channels` channels.
 
         Raises:
             ValueError: the shapes do not fit the configuration or each other.
         """
         self._check(x, t, condition)
         embedding = self.embedding(t, condition.tokens, condition.mask, condition.attributes)
-        frames = x.shape[0] // t.shape[0]
+        images_per_condition = x.shape[0] // t.shape[0]
         if embedding.ndim == 3:
             embedding = embedding.flatten(0, 1)
-        elif frames > 1:
-            embedding = embedding.repeat_interleave(frames, dim=0)
+        elif images_per_condition > 1:
+            embedding = embedding.repeat_interleave(images_per_condition, dim=0)
         context, mask = self.context_norm(condition.tokens), condition.mask
         index = 0
 
@@ -131,6 +136,7 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.out(self.activation(self.out_norm(h))), self.config.patch)
 
     def _check(self, x: Tensor, t: Tensor, condition: Condition) -> None:
+        """Raises ValueError for shapes that do not fit the configuration or each other."""
         config, batch = self.config, t.shape[0]
         if x.ndim != 4 or x.shape[1] != config.in_channels:
             raise ValueError(f"images must be (B,{config.in_channels},H,W), not {tuple(x.shape)}")
@@ -141,12 +147,14 @@ class UNet(nn.Module):
                 f"{x.shape[0]} images, timesteps {tuple(t.shape)}, {condition.tokens.shape[0]} conditions: "
                 "these must agree"
             )
-        attributes, frames = condition.attributes, x.shape[0] // batch
-        if attributes.ndim == 3 and attributes.shape[1] != frames:
-            raise ValueError(f"attributes for {attributes.shape[1]} frames, {frames} frames given")
-        given = condition.tokens.shape[2], attributes.shape[-1]
-        if given != (config.context_width, config.attribute_width):
+        attributes, images_per_condition = condition.attributes, x.shape[0] // batch
+        if attributes.ndim == 3 and attributes.shape[1] != images_per_condition:
             raise ValueError(
-                f"tokens and attributes are {given[0]} and {given[1]} wide; this network reads "
+                f"attributes for {attributes.shape[1]} frames, {images_per_condition} frames given"
+            )
+        widths = condition.tokens.shape[2], attributes.shape[-1]
+        if widths != (config.context_width, config.attribute_width):
+            raise ValueError(
+                f"tokens and attributes are {widths[0]} and {widths[1]} wide; this network requires "
                 f"{config.context_width} and {config.attribute_width}"
             )

@@ -1,3 +1,5 @@
+"""Attribute rows, and batches of conditions."""
+
 import math
 from dataclasses import replace
 
@@ -10,22 +12,24 @@ from core.errors import UserError
 from tests.core.guidance.guided import condition
 
 
-def test_attributes_hold_the_documented_columns():
+def test_attribute_rows_have_the_documented_columns():
     row = encode_attributes(1, azimuth=90.0, elevation=30.0, phase=0.25, shadow=True)[0]
     expected = [1, 0, 0.5, math.sqrt(3) / 2, 1, 1, 0, 1, 1, 0]
     torch.testing.assert_close(row, torch.tensor(expected), atol=1e-6, rtol=0)
     assert encode_attributes(1, shadow=False)[0].tolist() == [0] * 8 + [0, 1]
 
 
-def test_the_camera_is_read_back_from_the_rows():
+def test_decode_camera_inverts_encode_attributes():
     azimuth, elevation = torch.tensor([0.0, 90.0, -135.0, 180.0]), torch.tensor([0.0, 30.0, -60.0, 90.0])
-    turned, raised = decode_camera(encode_attributes(4, azimuth=azimuth, elevation=elevation))
-    torch.testing.assert_close((turned - azimuth + 1) % 360, torch.ones(4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(raised, elevation, atol=1e-4, rtol=0)
+    decoded_azimuth, decoded_elevation = decode_camera(
+        encode_attributes(4, azimuth=azimuth, elevation=elevation)
+    )
+    torch.testing.assert_close((decoded_azimuth - azimuth + 1) % 360, torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(decoded_elevation, elevation, atol=1e-4, rtol=0)
     assert all(read.isnan().all() for read in decode_camera(encode_attributes(2, phase=0.5)))
 
 
-def test_what_is_not_said_is_zero_and_leaves_other_groups_alone():
+def test_missing_groups_are_zero_and_do_not_affect_other_groups():
     assert encode_attributes(3).tolist() == [[0.0] * WIDTH] * 3
     nan = math.nan
     rows = encode_attributes(
@@ -47,7 +51,7 @@ def test_phase_and_azimuth_are_periodic():
     torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
-def test_half_a_camera_and_impossible_elevation_are_refused():
+def test_an_incomplete_camera_and_an_elevation_out_of_range_raise_errors():
     with pytest.raises(UserError, match="both"):
         encode_attributes(1, azimuth=10.0)
     with pytest.raises(UserError, match="Elevation"):
@@ -65,7 +69,7 @@ def test_cat_pads_text_and_masks_the_padding():
     assert torch.equal(joined[2].tokens, long.tokens)
 
 
-def test_rows_are_chosen_by_int_slice_and_tensor():
+def test_rows_are_selected_by_int_slice_and_tensor():
     c = condition(4, 2, frames=3)
     assert torch.equal(c[-1].attributes, c.attributes[3:]) and len(c[1]) == 1
     assert torch.equal(c[1:3].tokens, c.tokens[1:3])
@@ -76,7 +80,7 @@ def test_rows_are_chosen_by_int_slice_and_tensor():
         c[4]
 
 
-def test_repeat_interleave_keeps_copies_together():
+def test_repeat_interleave_repeats_every_row_in_place():
     c = condition(2, 2)
     assert torch.equal(c.repeat_interleave(2).tokens, c.tokens[[0, 0, 1, 1]])
 
@@ -87,7 +91,7 @@ def test_to_casts_all_but_the_mask():
     assert moved.mask.dtype == torch.bool
 
 
-def test_shapes_that_disagree_are_refused():
+def test_inconsistent_shapes_raise_value_error():
     c = condition(2, 3)
     with pytest.raises(ValueError, match="mask"):
         Condition(c.tokens, c.mask[:, :2], c.attributes)
@@ -95,7 +99,7 @@ def test_shapes_that_disagree_are_refused():
         Condition(c.tokens, c.mask, c.attributes[:1])
 
 
-def test_the_pooled_state_goes_along_and_is_all_or_nothing():
+def test_the_pooled_embedding_is_indexed_and_required_in_all_or_none():
     pooled = torch.arange(6.0).view(3, 2)
     c = replace(condition(3, 2), pooled=pooled)
     assert torch.equal(c[1].pooled, pooled[1:2])
@@ -103,7 +107,7 @@ def test_the_pooled_state_goes_along_and_is_all_or_nothing():
     assert torch.equal(c.repeat_interleave(2).pooled, pooled[[0, 0, 1, 1, 2, 2]])
     assert torch.equal(Condition.cat([c, c[0]]).pooled, pooled[[0, 1, 2, 0]])
     assert c.to("cpu", torch.float64).pooled.dtype == torch.float64
-    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled state"):
+    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled embedding"):
         Condition.cat([c, condition(1, 2)])
     with pytest.raises(ValueError, match="pooled"):
         replace(c, pooled=pooled[:2])

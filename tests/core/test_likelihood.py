@@ -1,4 +1,4 @@
-"""The probability flow's trace, and what bits per dimension depend on; of known data, see tests/oracles."""
+"""Trace of the probability flow, and dependence of the bits per dimension. Known data: tests/oracles."""
 
 import math
 
@@ -17,7 +17,7 @@ SCHEDULE = NoiseSchedule.cosine(20)
 
 
 class Mixing(nn.Module):
-    """A small smooth network all of whose outputs depend on all inputs, and on the condition."""
+    """A small smooth network; every output depends on every input and on the condition."""
 
     def __init__(self, values=6):
         super().__init__()
@@ -32,10 +32,12 @@ class Mixing(nn.Module):
 
 
 def denoiser():
+    """A denoiser of six values."""
     return Denoiser(Mixing(), SCHEDULE, Parameterization.V)
 
 
-def said(value, batch):
+def condition_of(value, batch):
+    """A condition with one token state, `value`."""
     tokens = torch.full((batch, 1, 1), value, dtype=torch.float64)
     mask = torch.ones(batch, 1, dtype=torch.bool)
     return Condition(tokens, mask, torch.zeros(batch, 10, dtype=torch.float64))
@@ -51,27 +53,27 @@ def generators(seeds):
 
 def flow(model, x, seeds, value=0.3, **settings):
     settings = {"levels": None} | settings
-    return flow_likelihood(model, x, said(value, len(x)), generators=generators(seeds), **settings)
+    return flow_likelihood(model, x, condition_of(value, len(x)), generators=generators(seeds), **settings)
 
 
-def test_exact_trace_is_the_logarithm_of_the_flows_determinant():
-    """bits = -log2 (N(latent) |d latent / d x|), the Jacobian by differentiating through the whole flow."""
+def test_the_integral_of_the_exact_trace_is_the_log_determinant_of_the_flow():
+    """bits = -log2 (N(latent) |d latent / d x|), with the Jacobian by central differences of the flow."""
     model = Denoiser(Mixing(2), NoiseSchedule.cosine(400), Parameterization.V)
     x = data(1).flatten()[:2]
     step = 1e-5
-    around = torch.stack([x, *(x + step * i for i in torch.eye(2)), *(x - step * i for i in torch.eye(2))])
-    there = flow(model, around.view(5, 1, 1, 2), range(5), probes="exact")
-    latent = there.latent.flatten(1)
+    points = torch.stack([x, *(x + step * i for i in torch.eye(2)), *(x - step * i for i in torch.eye(2))])
+    result = flow(model, points.view(5, 1, 1, 2), range(5), probes="exact")
+    latent = result.latent.flatten(1)
     columns = (latent[1:3] - latent[3:]) / (2 * step)
     determinant = columns.det().abs().log().item()
     density = -0.5 * (2 * math.log(2 * math.pi) + latent[0].square().sum().item())
     expected = -(density + determinant) / (2 * math.log(2))
-    assert there.bits_per_dim[0].item() == pytest.approx(expected, abs=2e-3)
+    assert result.bits_per_dim[0].item() == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.parametrize("probes", ["rademacher", "gaussian"])
-def test_hutchinsons_estimate_agrees_with_the_exact_trace(probes):
-    """Within four standard errors of many estimates."""
+def test_hutchinson_estimate_agrees_with_the_exact_trace(probes):
+    """The mean of many estimates is within four standard errors."""
     x = data(1)
     exact = flow(denoiser(), x, [0], probes="exact").bits_per_dim.item()
     count = 400
@@ -85,12 +87,12 @@ def test_hutchinsons_estimate_agrees_with_the_exact_trace(probes):
 
 
 @pytest.mark.parametrize("levels", [None, 256])
-def test_a_sample_depends_on_its_own_generator_alone(levels):
+def test_bits_of_a_sample_depend_only_on_its_own_generator(levels):
     x = data(3).clamp(-1, 1)
     model = denoiser()
 
     def bound(x, seeds):
-        condition = said(0.3, len(x))
+        condition = condition_of(0.3, len(x))
         return variational_bound(model, x, condition, generators=generators(seeds), levels=levels).total
 
     for bits in (bound, lambda x, seeds: flow(model, x, seeds, levels=levels).bits_per_dim):
@@ -101,19 +103,19 @@ def test_a_sample_depends_on_its_own_generator_alone(levels):
     assert not any(p.grad is not None for p in model.parameters())
 
 
-def test_the_condition_and_guidance_reach_the_likelihood():
+def test_likelihood_depends_on_condition_and_guidance():
     model, x = denoiser(), data(2)
     plain = flow(model, x, [0, 1]).bits_per_dim
     assert not torch.isclose(plain, flow(model, x, [0, 1], value=-1.0).bits_per_dim).any()
-    unguided = ClassifierFreeGuidance(model, 1.0, said(0.0, 1))
+    unguided = ClassifierFreeGuidance(model, 1.0, condition_of(0.0, 1))
     torch.testing.assert_close(flow(unguided, x, [0, 1]).bits_per_dim, plain)
-    away = ClassifierFreeGuidance(model, 0.0, said(-1.0, 1))
+    negative = ClassifierFreeGuidance(model, 0.0, condition_of(-1.0, 1))
     torch.testing.assert_close(
-        flow(away, x, [0, 1]).bits_per_dim, flow(model, x, [0, 1], value=-1.0).bits_per_dim
+        flow(negative, x, [0, 1]).bits_per_dim, flow(model, x, [0, 1], value=-1.0).bits_per_dim
     )
 
 
-def test_dequantized_data_fills_its_bins_evenly():
+def test_dequantized_data_is_uniform_within_its_bins():
     x = torch.tensor([-1.0, 1 / 3]).double().view(2, 1, 1, 1).expand(2, 1, 100, 100)
     moved = dequantize(x, generators([0, 1]), levels=4) - x  # bins 2/3 wide
     assert moved.abs().max() <= 1 / 3
@@ -122,14 +124,14 @@ def test_dequantized_data_fills_its_bins_evenly():
     assert not torch.equal(moved[0], moved[1])
 
 
-def test_a_timestep_without_signal_is_left_out():
-    """Its data would lie at infinity in the flow's variable."""
+def test_flow_likelihood_skips_a_timestep_without_signal():
+    """The variable x / alpha of the flow would be infinite there."""
     alpha = torch.linspace(0.99, 0.0, 20, dtype=torch.float64)
     schedule = NoiseSchedule("zero", alpha, (1 - alpha**2).sqrt(), {})
-    seen = []
+    timesteps = []
     model = Denoiser(Mixing(), schedule, Parameterization.V)
-    assert flow(model, data(1), [0], on_step=seen.append).bits_per_dim.isfinite().all()
-    assert seen == list(range(19))
+    assert flow(model, data(1), [0], on_step=timesteps.append).bits_per_dim.isfinite().all()
+    assert timesteps == list(range(19))
 
 
 @pytest.mark.parametrize(
@@ -137,10 +139,10 @@ def test_a_timestep_without_signal_is_left_out():
     [
         ({"steps": 1}, "between 2 and 20 steps, not 1"),
         ({"steps": 21}, "between 2 and 20 steps, not 21"),
-        ({"probes": "sobol"}, "unknown probes, or none: 'sobol'"),
-        ({"probe_count": 0}, "unknown probes, or none: 'rademacher', 0"),
+        ({"probes": "sobol"}, "unknown probes 'sobol'"),
+        ({"probe_count": 0}, "a probe_count below 1: 0"),
     ],
 )
-def test_wrong_settings_are_said(wrong, sentence):
+def test_invalid_settings_raise_value_error(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         flow(denoiser(), data(1), [0], **wrong)

@@ -1,3 +1,5 @@
+"""Simple and hybrid loss and the SNR weights, against closed forms."""
+
 import pytest
 import torch
 from torch import nn
@@ -6,12 +8,14 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.losses import clip_loss, clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss
+from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss
 
 PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
 
 
-class Zero(nn.Module):
+class ZeroNetwork(nn.Module):
+    """A network that returns its bias, which is 0."""
+
     def __init__(self):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
@@ -21,67 +25,52 @@ class Zero(nn.Module):
 
 
 def batch(shape):
+    """x0, noise, timesteps and an empty condition for a batch of two."""
     generator = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    nothing = Condition(torch.zeros(2, 1, 1), torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 10))
-    return x0, noise, torch.tensor([50, 500]), nothing
+    empty = Condition(torch.zeros(2, 1, 1), torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 10))
+    return x0, noise, torch.tensor([50, 500]), empty
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 5, 4, 4)])
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS)
-def test_each_samples_loss_is_the_mean_square_of_its_own_target(shape, parameterization):
-    x0, noise, t, nothing = batch(shape)
+def test_simple_loss_is_the_mean_squared_error_of_each_sample(shape, parameterization):
+    x0, noise, t, empty = batch(shape)
     schedule = NoiseSchedule.cosine()
-    loss = simple_loss(Denoiser(Zero(), schedule, parameterization), x0, t, nothing, noise)
+    loss = simple_loss(Denoiser(ZeroNetwork(), schedule, parameterization), x0, t, empty, noise)
     for i in range(2):
         alpha, sigma = schedule.alpha(int(t[i])).item(), schedule.sigma(int(t[i])).item()
         target = {"eps": noise[i], "x0": x0[i], "v": alpha * noise[i] - sigma * x0[i]}[parameterization.value]
         assert loss[i].item() == pytest.approx((target**2).mean().item(), rel=1e-5)
 
 
-def test_clip_loss_weighs_what_changes_between_frames():
-    x0, _, t, nothing = batch((2, 3, 5, 4, 4))
-    denoiser = Denoiser(Zero(), NoiseSchedule.cosine(), Parameterization.X0)
-    plain = clip_loss(denoiser, x0, t, nothing, x0)
-    torch.testing.assert_close(plain, simple_loss(denoiser, x0, t, nothing, x0))
-    # The error is x0 itself: 3 where all frames agree, and +-1 in turn where they do not.
-    still, moving = torch.full_like(x0[:, :, :4], 3.0), torch.ones_like(x0[:, :, :4])
-    moving[:, :, ::2] = -1
-    for weight in (1.0, 4.0):
-        both = [
-            clip_loss(denoiser, x, t, nothing, x, weight).detach() for x in (still, moving, still + moving)
-        ]
-        assert (both[1][0] / both[0][0]).item() == pytest.approx(weight / 9)
-        torch.testing.assert_close(both[2], both[0] + both[1])
-
-
-def test_clipping_does_not_reach_the_loss_and_gradients_do_reach_the_network():
-    x0, noise, t, nothing = batch((2, 3, 4, 4))
+def test_simple_loss_ignores_clipping_and_has_a_gradient():
+    x0, noise, t, empty = batch((2, 3, 4, 4))
     losses = []
     for clip in (None, 0.01):
-        denoiser = Denoiser(Zero(), NoiseSchedule.cosine(), Parameterization.V, clip)
-        loss = simple_loss(denoiser, x0, t, nothing, noise)
+        denoiser = Denoiser(ZeroNetwork(), NoiseSchedule.cosine(), Parameterization.V, clip)
+        loss = simple_loss(denoiser, x0, t, empty, noise)
         loss.mean().backward()
         losses.append((loss.detach(), denoiser.network.bias.grad))
     assert torch.equal(losses[0][0], losses[1][0])
     assert losses[0][1] == losses[1][1] != 0
 
 
-def test_clipped_snr_weight_is_one_error_of_x0_in_every_parameterization():
+def test_clipped_snr_weight_is_the_same_weight_on_x0_in_every_parameterization():
     schedule = NoiseSchedule.cosine()
     t = torch.tensor([5, 200, 500, 990])
     snr = (schedule.alpha(t) / schedule.sigma(t)).square()
     for parameterization in PARAMETERIZATIONS:
         denoiser = Denoiser(torch.nn.Identity(), schedule, parameterization)
-        # An error d of x0 is an error of alpha/sigma d of eps and of d/sigma of v.
-        own = {"x0": 1.0, "eps": snr, "v": 1 / schedule.sigma(t).square()}[parameterization.value]
-        x0_weight = clipped_snr_weight(denoiser, t, gamma=5.0) * own
+        # An error d in x0 is an error alpha / sigma d in eps and d / sigma in v.
+        x0_error_ratio = {"x0": 1.0, "eps": snr, "v": 1 / schedule.sigma(t).square()}[parameterization.value]
+        x0_weight = clipped_snr_weight(denoiser, t, gamma=5.0) * x0_error_ratio
         torch.testing.assert_close(x0_weight.double(), (snr + 1).clamp(max=6.0), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_min_snr_weight_is_that_of_the_paper(name):
-    """Hang et al. 2023, section 3.4, for each kind of network, from alpha and sigma."""
+    """Hang et al. 2023, section 3.4, for each parameterization, in alpha and sigma."""
     schedule = getattr(NoiseSchedule, name)()
     t = torch.arange(1000)
     snr = (schedule.alpha(t) / schedule.sigma(t)).square()
@@ -94,14 +83,14 @@ def test_min_snr_weight_is_that_of_the_paper(name):
 
 
 class Flow:
-    """The velocity noise - x0 along the straight line between them."""
+    """A parameterization by the velocity noise - x0."""
 
     def target(self, x0, eps, alpha, sigma):
         return eps - x0
 
 
-def test_weights_follow_any_parameterization():
-    """On x_t = (1 - s) x0 + s eps an error d of x0 is one of d / s in the velocity."""
+def test_weights_are_derived_from_any_parameterization():
+    """For x_t = (1 - s) x0 + s eps an error d in x0 is an error d / s in the velocity."""
     s = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     denoiser = Denoiser(torch.nn.Identity(), NoiseSchedule("line", 1 - s, s, {}), Parameterization.V)
     denoiser.parameterization = Flow()
@@ -114,12 +103,12 @@ def test_weights_follow_any_parameterization():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 5, 4, 4)])
-def test_hybrid_loss_without_its_bound_is_the_simple_loss(shape):
-    x0, noise, t, nothing = batch(shape)
-    denoiser = Denoiser(Zero(), NoiseSchedule.cosine(), Parameterization.V)
-    arguments = denoiser, x0.clamp(-1, 1), t, nothing, noise
+def test_hybrid_loss_with_weight_zero_is_the_simple_loss(shape):
+    x0, noise, t, empty = batch(shape)
+    denoiser = Denoiser(ZeroNetwork(), NoiseSchedule.cosine(), Parameterization.V)
+    arguments = denoiser, x0.clamp(-1, 1), t, empty, noise
     torch.testing.assert_close(hybrid_loss(*arguments, vlb_weight=0.0), simple_loss(*arguments))
-    # a fixed variance learns nothing from the bound: it adds to the loss and not to the gradient
+    # With a fixed variance L_vlb has no gradient: it changes the loss and not the gradient.
     gradients = []
     for weight in (0.0, 1.0):
         loss = hybrid_loss(*arguments, vlb_weight=weight).sum()

@@ -1,3 +1,5 @@
+"""Behavior of all samplers: determinism, progress, network calls and errors. Accuracy: tests/oracles."""
+
 import pytest
 import torch
 from torch import nn
@@ -14,19 +16,21 @@ SHAPE = (3, 8, 8)
 COSINE = NoiseSchedule.cosine()
 
 
-class Squash(nn.Module):
+class TanhNetwork(nn.Module):
+    """A nonlinear network that records the timesteps of its calls."""
+
     def __init__(self):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.7))
-        self.asked = []
+        self.timesteps_called = []
 
     def forward(self, x, t, condition):
-        self.asked.append(t.tolist())
+        self.timesteps_called.append(t.tolist())
         return torch.tanh(self.gain * x) + condition.tokens[:, 0, :1, None, None]
 
 
 def denoiser(schedule=COSINE, parameterization=Parameterization.V):
-    return Denoiser(Squash(), schedule, parameterization)
+    return Denoiser(TanhNetwork(), schedule, parameterization)
 
 
 FLOW = NoiseSchedule.flow(shift=3.0), Parameterization.FLOW
@@ -34,7 +38,7 @@ ZERO_SNR = NoiseSchedule.scaled_linear().zero_terminal_snr(), Parameterization.V
 
 
 class WithVariance:
-    """A denoiser that also says where between beta~ and beta the variance is."""
+    """A denoiser that also predicts a constant variance fraction between beta~ and beta."""
 
     def __init__(self, fraction):
         self.inner, self.fraction = denoiser(), fraction
@@ -51,14 +55,14 @@ def conditions(batch):
 
 
 def sample(sampler, seeds, rows=None, model=None, **settings):
-    """The last x for these seeds; sample i is told condition row rows[i]."""
+    """The last x for the given seeds; the condition of sample i is row rows[i]."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     x = noise_like((len(seeds), *SHAPE), generators)
     rows = list(range(len(seeds))) if rows is None else rows
-    told = conditions(8)[torch.tensor(rows)]
+    condition = conditions(8)[torch.tensor(rows)]
     if sampler in (ddim, ddpm, heun):
         settings["generators"] = generators
-    *_, state = sampler(model or denoiser(), x, told, **settings)
+    *_, state = sampler(model or denoiser(), x, condition, **settings)
     return state.x
 
 
@@ -94,12 +98,12 @@ def test_one_seed_gives_the_same_bytes_at_any_batch_size(sampler, settings):
 
 
 @SAMPLERS
-def test_another_seed_gives_another_sample(sampler, settings):
+def test_different_seeds_give_different_samples(sampler, settings):
     a, b = sample(sampler, [1], **settings), sample(sampler, [2], **settings)
     assert (a - b).abs().mean() > 0.1
 
 
-def test_noise_is_standard_normal_and_each_generators_own():
+def test_noise_is_standard_normal_and_depends_on_its_own_generator():
     generators = [torch.Generator().manual_seed(i) for i in range(3)]
     noise = noise_like((3, 100, 100), generators)
     assert noise.dtype == torch.float32
@@ -110,18 +114,18 @@ def test_noise_is_standard_normal_and_each_generators_own():
         noise_like((2, 4), generators)
 
 
-def test_states_tell_progress_and_the_last_is_the_guess_itself():
+def test_states_report_progress_and_the_last_x_is_the_predicted_x0():
     model, x = denoiser(), torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     states = list(ddim(model, x, conditions(2), steps=5))
     expected = [(1, 5, 999), (2, 5, 799), (3, 5, 599), (4, 5, 399), (5, 5, 199)]
     assert [(s.step, s.steps, s.t) for s in states] == expected
-    assert model.network.asked == [[s.t] * 2 for s in states]
+    assert model.network.timesteps_called == [[s.t] * 2 for s in states]
     assert torch.equal(states[-1].x, states[-1].x0)
     assert not torch.equal(states[0].x, states[0].x0)
 
 
 @SAMPLERS
-def test_every_sampler_tells_progress(sampler, settings):
+def test_every_sampler_reports_progress(sampler, settings):
     settings = dict(settings)
     model = settings.pop("model", denoiser())
     if sampler in (ddim, ddpm, heun):
@@ -135,15 +139,15 @@ def test_every_sampler_tells_progress(sampler, settings):
 @pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
 @pytest.mark.parametrize("model", [FLOW, ZERO_SNR], ids=["flow", "zero snr"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
-def test_sampling_starts_where_no_signal_is_left(sampler, model, steps):
-    """What x is there does not matter to the mean: with sigma_t = 1, x_t is the noise."""
+def test_sampling_starts_from_a_timestep_without_signal(sampler, model, steps):
+    """With alpha = 0 and sigma = 1, x_t is pure noise and does not affect the predicted x0."""
     x = sample(sampler, [1, 2], model=denoiser(*model), steps=steps)
     assert x.isfinite().all() and x.abs().max() < 20
 
 
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_unipc_of_any_order_starts_and_ends_finite(order, variant):
+def test_unipc_of_every_order_gives_finite_samples(order, variant):
     for model in (FLOW, ZERO_SNR):
         for steps in (1, 2, 3, 10):
             settings = {"steps": steps, "order": order, "variant": variant}
@@ -151,22 +155,22 @@ def test_unipc_of_any_order_starts_and_ends_finite(order, variant):
 
 
 @pytest.mark.parametrize(("fraction", "variance"), [(0.0, "fixed_small"), (1.0, "fixed_large")])
-def test_learned_variance_lies_between_the_fixed_ones(fraction, variance):
+def test_learned_variance_interpolates_between_the_fixed_ones(fraction, variance):
     learned = sample(ddpm, [1, 2], model=WithVariance(fraction), steps=10, variance="learned")
     torch.testing.assert_close(learned, sample(ddpm, [1, 2], steps=10, variance=variance))
 
 
-def test_sampling_in_inference_mode_leaves_nothing_that_gradients_stumble_over():
+def test_gradients_work_after_sampling_in_inference_mode():
     guided = ClassifierGuidance(denoiser(), Brightness(), torch.tensor([0]), 2.0)
-    x, told = torch.ones(1, *SHAPE), conditions(1)
+    x, condition = torch.ones(1, *SHAPE), conditions(1)
     with torch.inference_mode():
-        *_, unguided = ddim(guided.denoiser, x, told, steps=3)
-    *_, state = ddim(guided, x, told, steps=3)
+        *_, unguided = ddim(guided.denoiser, x, condition, steps=3)
+    *_, state = ddim(guided, x, condition, steps=3)
     assert state.x.isfinite().all() and not torch.equal(state.x, unguided.x)
 
 
 class Brightness(nn.Module):
-    """A classifier: dark or bright. The timesteps take part in its gradient."""
+    """A classifier of dark and bright images, whose gradient depends on the timestep."""
 
     schedule = COSINE
 
@@ -175,28 +179,28 @@ class Brightness(nn.Module):
         return torch.stack([-bright, bright], dim=1)
 
 
-def test_network_calls():
-    """One a step, but for Heun's second, and each iteration of inversion; fractional times as they are."""
-    told, x = conditions(1), torch.zeros(1, *SHAPE)
+def test_number_of_network_calls():
+    """One call per step, two for Heun, one per iteration for inversion; fractional timesteps unchanged."""
+    condition, x = conditions(1), torch.zeros(1, *SHAPE)
     for sampler, settings, calls in (
         (ddim, {}, 5),
         (dpm_solver, {}, 5),
         (unipc, {}, 5),
-        (heun, {}, 8),  # the first step, from much noise, and the last, to clean data, have one
+        (heun, {}, 8),  # one call in the first step, from high noise, and in the last, to clean data
         (ddim_inversion, {"iterations": 3}, 15),
     ):
         model = denoiser()
-        list(sampler(model, x, told, steps=5, **settings))
-        assert len(model.network.asked) == calls
+        list(sampler(model, x, condition, steps=5, **settings))
+        assert len(model.network.timesteps_called) == calls
     model = denoiser()
     timesteps = model.schedule.sampling_timesteps(4, "karras")
-    states = list(ddim(model, x, told, timesteps=timesteps))
-    assert [t for (t,) in model.network.asked] == timesteps == [state.t for state in states]
+    states = list(ddim(model, x, condition, timesteps=timesteps))
+    assert [t for (t,) in model.network.timesteps_called] == timesteps == [state.t for state in states]
     assert not all(float(t).is_integer() for t in timesteps)
 
 
-class Broken(nn.Module):
-    """Not finite from a timestep on."""
+class NonFiniteNetwork(nn.Module):
+    """A network whose output is not finite below a timestep."""
 
     def __init__(self, value, below):
         super().__init__()
@@ -210,27 +214,27 @@ class Broken(nn.Module):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
-def test_a_network_that_is_not_finite_is_named_with_its_step(sampler, value):
-    model = Denoiser(Broken(value, below=500), NoiseSchedule.cosine(), Parameterization.V)
+def test_an_output_that_is_not_finite_raises_an_error_that_names_the_step(sampler, value):
+    model = Denoiser(NonFiniteNetwork(value, below=500), NoiseSchedule.cosine(), Parameterization.V)
     settings = {"generators": [torch.Generator()] * 2} if sampler is ddpm else {}
     done = 0
     with pytest.raises(UserError, match=r"not finite at step \d of 10 \(timestep [45]99\)"):
         for state in sampler(model, torch.zeros(2, *SHAPE), conditions(2), steps=10, **settings):
             done = state.step
-    # Heun asks at the level it arrives at, one step before the others.
+    # Heun also evaluates the network at the end of a step, so the error comes one step earlier.
     assert done == (4 if sampler is heun else 5)
 
 
-def test_the_caller_may_stop_early_and_keeps_gradient_mode():
+def test_the_caller_may_stop_early_and_gradient_mode_is_unchanged():
     model, x = denoiser(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
     for state in ddim(model, x, conditions(1), steps=50):
         assert torch.is_grad_enabled() and not state.x.requires_grad and not state.x0.requires_grad
         if state.step == 3:
             break
-    assert len(model.network.asked) == 3
+    assert len(model.network.timesteps_called) == 3
 
 
-def test_sampling_may_start_midway():
+def test_sampling_may_start_at_an_intermediate_timestep():
     model = denoiser()
     x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
     timesteps = model.schedule.sampling_timesteps(10)
@@ -247,8 +251,8 @@ def test_eta_above_one_stays_finite_and_adds_more_noise():
         states = ddim(denoiser(), x, conditions(1), steps=10, eta=eta, generators=generators)
         runs[eta] = [state.x for state in states]
     assert all(x.isfinite().all() for x in runs[50.0])
-    moved = {eta: (xs[4] - xs[3]).abs().mean().item() for eta, xs in runs.items()}
-    assert moved[0.0] < moved[1.0] < moved[50.0]
+    changes = {eta: (xs[4] - xs[3]).abs().mean().item() for eta, xs in runs.items()}
+    assert changes[0.0] < changes[1.0] < changes[50.0]
 
 
 @pytest.mark.parametrize(
@@ -265,11 +269,11 @@ def test_eta_above_one_stays_finite_and_adds_more_noise():
         {"timesteps": [10, 5], "end": 5},
     ],
 )
-def test_impossible_settings_are_refused_before_the_first_step(settings):
+def test_invalid_settings_raise_user_error_before_the_first_step(settings):
     model = denoiser()
     with pytest.raises(UserError) as caught:
         ddim(model, torch.zeros(1, *SHAPE), conditions(1), **settings)
-    assert str(caught.value).endswith(".") and model.network.asked == []
+    assert str(caught.value).endswith(".") and model.network.timesteps_called == []
 
 
 @pytest.mark.parametrize(
@@ -293,24 +297,25 @@ def test_impossible_settings_are_refused_before_the_first_step(settings):
         (dpm_solver, {"timesteps": [10.5, float("nan")]}),
     ],
 )
-def test_so_are_those_of_the_other_samplers(sampler, settings):
+def test_invalid_settings_of_other_samplers_raise_user_error_before_the_first_step(sampler, settings):
     model = denoiser()
     with pytest.raises(UserError) as caught:
         sampler(model, torch.zeros(1, *SHAPE), conditions(1), **settings)
-    assert str(caught.value).endswith(".") and model.network.asked == []
+    assert str(caught.value).endswith(".") and model.network.timesteps_called == []
 
 
-def test_misuse_is_refused_before_the_first_step():
-    model, x, told = denoiser(), torch.zeros(2, *SHAPE), conditions(2)
+def test_misuse_raises_value_error_before_the_first_step():
+    model, x, condition = denoiser(), torch.zeros(2, *SHAPE), conditions(2)
+    generators = [torch.Generator()] * 2
     with pytest.raises(ValueError, match="2 generators"):
-        ddim(model, x, told, steps=5, eta=1.0)
+        ddim(model, x, condition, steps=5, eta=1.0)
     with pytest.raises(ValueError, match="2 generators"):
-        ddpm(model, x, told, steps=5, generators=[torch.Generator()])
+        ddpm(model, x, condition, steps=5, generators=generators[:1])
     with pytest.raises(ValueError, match="either"):
-        ddim(model, x, told)
+        ddim(model, x, condition)
     with pytest.raises(ValueError, match="2 generators"):
-        heun(model, x, told, steps=5, s_churn=1.0)
+        heun(model, x, condition, steps=5, s_churn=1.0)
     with pytest.raises(UserError, match="fixed_small"):
-        ddpm(model, x, told, steps=5, variance="guessed", generators=[torch.Generator()] * 2)  # type: ignore[arg-type]
+        ddpm(model, x, condition, steps=5, variance="guessed", generators=generators)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="Learned variance"):
-        next(ddpm(model, x, told, steps=5, variance="learned", generators=[torch.Generator()] * 2))
+        next(ddpm(model, x, condition, steps=5, variance="learned", generators=generators))

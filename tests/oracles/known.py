@@ -1,4 +1,4 @@
-"""Data whose optimal denoiser E[x0 | x_t], and whose probability flow, are known in closed form."""
+"""Data distributions with a closed form of the optimal denoiser E[x0 | x_t] and of the probability flow."""
 
 import math
 
@@ -18,7 +18,7 @@ def empty_condition(value, batch):
 
 
 class Known(nn.Module):
-    """A network that puts out what is optimal in its parameterization."""
+    """A network that returns the optimal output in its parameterization."""
 
     def __init__(self, schedule, parameterization=Parameterization.X0):
         super().__init__()
@@ -37,7 +37,7 @@ class Known(nn.Module):
 
 
 class Gaussian(Known):
-    """Independent N(mu, s^2); mu is each row's first token state."""
+    """Independent values of N(mu, s^2); mu is each row's first token state."""
 
     def __init__(self, schedule, parameterization=Parameterization.X0, s=1.0):
         super().__init__(schedule, parameterization)
@@ -59,7 +59,7 @@ class Plane(Known):
         return self.mu + alpha * (x - alpha * self.mu) @ torch.linalg.solve(noisy, self.covariance)
 
     def flow(self, x, t, s):
-        """Each principal axis is stretched by its ratio of standard deviations."""
+        """The flow from t to s: each principal axis is scaled by its ratio of standard deviations."""
         variance, axes = torch.linalg.eigh(self.covariance)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.levels(t), self.levels(s)
         stretch = ((alpha_s**2 * variance + sigma_s**2) / (alpha_t**2 * variance + sigma_t**2)).sqrt()
@@ -75,7 +75,7 @@ class Plane(Known):
 
 
 class Mixture(Known):
-    """Independent numbers of a mixture of three Gaussians, far from Gaussian itself."""
+    """Independent values of a strongly non-Gaussian mixture of three Gaussians."""
 
     weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
     means = torch.tensor([-1.0, 0.1, 0.9], dtype=torch.float64)
@@ -107,7 +107,7 @@ class Mixture(Known):
         return (low + high) / 2
 
     def flow(self, x, t, s):
-        """In one dimension the flow keeps order, and so every point its quantile."""
+        """The flow from t to s: in one dimension it preserves order, and so the quantile of every point."""
         return self.quantile(self.distribution(x, t), s)
 
     def quantiles(self, t, count):

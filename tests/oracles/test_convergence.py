@@ -1,4 +1,4 @@
-"""Each sampler's order: its error against the exact probability flow of known data, by number of steps."""
+"""Convergence order of each sampler: error against the exact probability flow, by number of steps."""
 
 import pytest
 import torch
@@ -70,8 +70,8 @@ def test_order(name, data, sampler, settings, expected):
     assert order(errors) == pytest.approx(expected, abs=0.1)
 
 
-def test_heun_begins_gently_where_a_cosine_schedule_does():
-    """From sigma / alpha 20,000 on, the mean of two slopes would end 77 away in five steps."""
+def test_heun_is_first_order_at_the_highest_noise_levels_of_a_cosine_schedule():
+    """Starting at sigma / alpha 20,000, second-order steps would have an error of 77 after five steps."""
     known = Mixture(NoiseSchedule.cosine())
     start = known.schedule.timesteps - 1
     x = known.quantiles(start, COUNT)
@@ -82,8 +82,8 @@ def test_heun_begins_gently_where_a_cosine_schedule_does():
 
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
 @pytest.mark.parametrize("by", [2, 3])
-def test_unipc_before_its_last_steps(variant, by):
-    """Of full order, the corrector makes it one order better than asked for."""
+def test_order_of_unipc_before_its_last_steps(variant, by):
+    """At full order; the corrector makes it one order higher than requested."""
     known = Mixture(*SCHEDULES["cosine"])
     errors = {}
     for steps in (30, 60, 120):
@@ -110,8 +110,8 @@ def test_unipc_before_its_last_steps(variant, by):
     [(ddim, 1), (dpm_solver, 2), (heun, 2), (unipc, 2)],
     ids=["ddim", "dpm solver", "heun", "unipc"],
 )
-def test_order_from_where_no_signal_is_left(name, sampler, expected):
-    """Evenly spaced in t from T - 1 on, where log-SNR is infinite."""
+def test_order_from_a_timestep_without_signal(name, sampler, expected):
+    """With timesteps evenly spaced from T - 1, where log-SNR is infinite."""
     schedule, parameterization = SCHEDULES[name]
     known = Mixture(schedule, parameterization)
     top = schedule.timesteps - 1
@@ -125,7 +125,7 @@ def test_order_from_where_no_signal_is_left(name, sampler, expected):
     assert order(errors) == pytest.approx(expected, abs=0.15)
 
 
-def test_inversion_is_the_same_flow_upward():
+def test_inversion_follows_the_same_flow_in_reverse():
     known = Mixture(*SCHEDULES["cosine"])
     errors = {}
     for steps in (30, 60, 120):

@@ -28,7 +28,7 @@ CONDITION = empty_condition(0.0, BATCH)
 
 
 class Network(nn.Module):
-    """Nonlinear in x, dependent on t, mixing pixels: any mistake in the rollout shows."""
+    """A network that is nonlinear in x, depends on t and mixes pixels, so that any error has an effect."""
 
     def forward(self, x, t, condition=None):
         time = (t.to(x.dtype) / 1000).view(-1, 1, 1, 1)
@@ -83,7 +83,7 @@ def test_ddim_with_zero_terminal_snr(steps, spacing):
 
 
 class WithVariance:
-    """A denoiser whose network's second half is its variance, from -1 (beta~) to 1 (beta)."""
+    """A network whose second half of channels is the variance, from -1 (beta~) to 1 (beta)."""
 
     def __init__(self, schedule):
         self.inner = Denoiser(Network(), schedule, EPS, clip=1.0)
@@ -116,7 +116,7 @@ def test_ddpm_with_learned_variance(name, total, steps):
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("clean", [True, False])
 def test_ddim_inversion(name, spacing, clean):
-    """Of eps-prediction: of others diffusers mixes the noise levels of two timesteps."""
+    """For eps-prediction only: for others diffusers mixes the noise levels of two timesteps."""
     scheduler = DDIMInverseScheduler(
         beta_schedule=BETAS[name], timestep_spacing=spacing, clip_sample=False, set_alpha_to_one=clean
     )
@@ -185,7 +185,7 @@ def test_heun(name, parameterization, spacing):
 
 
 class Timed(nn.Module):
-    """As diffusers' flow models, told 1000 sigma."""
+    """A network conditioned on 1000 sigma, as the flow models of diffusers are."""
 
     def __init__(self, schedule):
         super().__init__()
@@ -210,8 +210,8 @@ def test_flow_euler(shift, steps):
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_flow_euler_at_diffusers_own_levels(shift):
-    """Its default shifts twice; any levels are timesteps of any schedule."""
+def test_flow_euler_at_the_noise_levels_of_diffusers(shift):
+    """diffusers shifts twice by default; any noise levels correspond to fractional timesteps."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(12)
     denoiser = flow()
@@ -220,7 +220,7 @@ def test_flow_euler_at_diffusers_own_levels(shift):
 
 
 def at(schedule, sigmas):
-    """The timesteps of a flow schedule where sigma is that."""
+    """The timesteps of a flow schedule at given sigmas."""
     sigmas = sigmas.double()
     return schedule.t_of_log_snr(2 * (1 - sigmas).log() - 2 * sigmas.log()).tolist()
 
@@ -229,8 +229,8 @@ def at(schedule, sigmas):
 @pytest.mark.parametrize(
     ("sampler", "scheduler"), [(dpm_solver, DPMSolverMultistepScheduler), (unipc, UniPCMultistepScheduler)]
 )
-def test_flow_at_second_order(sampler, scheduler, shift):
-    """As Wan samples. diffusers starts just below sigma = 1, and rounds the times it tells."""
+def test_second_order_samplers_on_flow(sampler, scheduler, shift):
+    """As in Wan. diffusers starts just below sigma = 1, and rounds the timesteps passed to the network."""
     scheduler = scheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
     scheduler.set_timesteps(20)
     scheduler.sigmas = scheduler.sigmas.double()

@@ -18,7 +18,7 @@ BETAS = {"linear": "linear", "cosine": "squaredcos_cap_v2", "scaled_linear": "sc
 
 
 class Network(nn.Module):
-    """Nonlinear in x, dependent on t, mixing pixels: any mistake in the rollout shows."""
+    """A network that is nonlinear in x, depends on t and mixes pixels, so that any error has an effect."""
 
     def forward(self, x, t, condition):
         time = (t.to(x.dtype) / 1000).view(-1, 1, 1, 1)
@@ -76,7 +76,7 @@ def test_table_of_zero_terminal_snr(name):
 
 @pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
 def test_table_of_flow(shift):
-    """diffusers lists them from the noisiest on."""
+    """diffusers lists the noise levels from the noisiest to the cleanest."""
     theirs = FlowMatchEulerDiscreteScheduler(shift=shift).sigmas.double().flip(0)
     ours = NoiseSchedule.flow(shift=shift)
     torch.testing.assert_close(ours.sigma(torch.arange(1000)), theirs, rtol=1e-6, atol=0)
@@ -84,7 +84,7 @@ def test_table_of_flow(shift):
 
 @pytest.mark.parametrize("steps", [2, 10, 37])
 def test_karras_levels(steps):
-    """Levels and fractional timesteps."""
+    """Noise levels and fractional timesteps of the Karras spacing."""
     scheduler = HeunDiscreteScheduler(beta_start=1e-4, beta_end=0.02, use_karras_sigmas=True)
     scheduler.set_timesteps(steps)
     schedule = NoiseSchedule.linear()

@@ -1,4 +1,4 @@
-"""Score distillation on data N(mu, s^2), whose exact denoiser is known: gradients and where they lead."""
+"""Score distillation with the exact denoiser of data N(mu, s^2): gradients, and their fixed points."""
 
 import math
 
@@ -20,7 +20,7 @@ SCHEDULE = NoiseSchedule.cosine()
 
 
 class Optimal(nn.Module):
-    """E[eps | x_t]; mu and s are the two numbers of each row's only token."""
+    """The optimal network E[eps | x_t]; mu and s are the two values of each row's only token."""
 
     def forward(self, x, t, condition):
         alpha, sigma = SCHEDULE.alpha(t, x), SCHEDULE.sigma(t, x)
@@ -29,7 +29,7 @@ class Optimal(nn.Module):
 
 
 class At:
-    """Timesteps that are always the same."""
+    """A timestep sampler that returns a constant."""
 
     def __init__(self, t):
         self.t = t
@@ -39,7 +39,7 @@ class At:
 
 
 class Fitted:
-    """The exact denoiser of N(mean, deviation^2) of all pixels it saw last."""
+    """The exact denoiser of N(mean, deviation^2), with the statistics of the last pixels it was fitted to."""
 
     schedule = SCHEDULE
 
@@ -65,14 +65,14 @@ def guided(scale, mu=-0.1, s=S):
 
 
 def gradient(distillation, value=RENDER, seed=0):
-    """The image gradient for renders of one value."""
+    """The gradient with respect to renders of constant value."""
     renders = torch.full(SHAPE, value, dtype=torch.float64, requires_grad=True)
     distillation(renders, data(), 0.5, torch.Generator().manual_seed(seed)).loss.backward()
     return renders.grad
 
 
 def descend(distillation, steps=100, rate=1.0):
-    """Pixels after gradient descent at rates that decay as 1/step, so that noise averages out."""
+    """Pixels after gradient descent with step sizes that decay as 1/step, so that noise averages out."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
     for step in range(steps):
@@ -98,7 +98,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("t", [100, 500, 900])
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_the_gradient_of_sds(t, weight):
+def test_sds_gradient(t, weight):
     """w sigma alpha (x - mu) / V in the mean, w alpha^2 s^2 / V of deviation; V = alpha^2 s^2 + sigma^2."""
     alpha, sigma, total = levels(t)
     slope = gradient(SDS(DENOISER, At(t), weight=weight)) / WEIGHTS[weight](alpha**2)
@@ -109,7 +109,7 @@ def test_the_gradient_of_sds(t, weight):
 
 
 @pytest.mark.parametrize("t", [100, 500, 900])
-def test_the_gradient_of_the_x0_form(t):
+def test_gradient_of_the_x0_form(t):
     """2 (x - E[x0 | x_t]) = 2 sigma^2 (x - mu) / V in the mean."""
     alpha, sigma, total = levels(t)
     slope = gradient(X0Reconstruction(DENOISER, At(t)))
@@ -117,8 +117,8 @@ def test_the_gradient_of_the_x0_form(t):
     assert abs(slope.mean().item() - 2 * sigma**2 * (RENDER - MU) / total) < 5 * deviation / math.sqrt(COUNT)
 
 
-def test_targets_of_many_steps_follow_the_probability_flow():
-    """The exact flow carries x_t to mu + s (x_t - alpha mu) / sqrt(V)."""
+def test_multistep_targets_follow_the_probability_flow():
+    """The exact flow maps x_t to mu + s (x_t - alpha mu) / sqrt(V)."""
     alpha, sigma, total = levels(600)
     condition, renders = data(), torch.full(SHAPE, RENDER, dtype=torch.float64)
     said = X0Reconstruction(DENOISER, At(600), steps=200)(
@@ -129,7 +129,7 @@ def test_targets_of_many_steps_follow_the_probability_flow():
     assert said.x0.std().item() == pytest.approx(S * sigma / math.sqrt(total), rel=0.03)
 
 
-def test_sjc_of_one_draw_is_sds_and_more_draws_average():
+def test_sjc_with_one_noise_sample_is_sds_and_more_samples_are_averaged():
     one = gradient(SJC(DENOISER, At(400)))
     torch.testing.assert_close(one, gradient(SDS(DENOISER, At(400), weight=uniform)))
     many = gradient(SJC(DENOISER, At(400), draws=16))
@@ -138,7 +138,7 @@ def test_sjc_of_one_draw_is_sds_and_more_draws_average():
 
 
 @pytest.mark.parametrize("scale", [0.0, 3.0, 30.0])
-def test_guided_sds_is_sds_and_a_share_of_csd(scale):
+def test_guided_sds_is_sds_plus_scaled_csd(scale):
     """eps^ - eps = (cond - eps) + omega (cond - uncond), DreamFusion's omega being scale - 1."""
     whole, plain = gradient(SDS(guided(scale), At(400))), gradient(SDS(DENOISER, At(400)))
     classifier = gradient(CSD(guided(scale), At(400)))
@@ -146,19 +146,19 @@ def test_guided_sds_is_sds_and_a_share_of_csd(scale):
 
 
 @pytest.mark.parametrize("make", [SDS, SJC, X0Reconstruction])
-def test_sds_and_its_kin_collapse_to_the_mode(make):
+def test_sds_and_its_variants_collapse_to_the_mode(make):
     x = descend(make(DENOISER, At(500)))
     assert x.mean().item() == pytest.approx(MU, abs=0.01)
     assert x.std().item() < 0.4 * S
 
 
-def test_vsd_keeps_the_spread_of_the_data():
+def test_vsd_converges_to_the_standard_deviation_of_the_data():
     x = descend(VSD(DENOISER, Fitted(), At(500)), steps=150, rate=3.0)
     assert x.mean().item() == pytest.approx(MU, abs=0.01)
     assert x.std().item() == pytest.approx(S, rel=0.05)
 
 
-def test_csd_leads_beyond_the_mode_away_from_the_negative():
+def test_csd_converges_beyond_the_mode_away_from_the_negative():
     """The zero of (x - mu) / V - (x - mu') / V', where the negative N(mu', s'^2) is wider."""
     x = descend(CSD(guided(1.0, mu=0.2, s=1.0), At(500)), steps=200)
     alpha, sigma, total = levels(500)
@@ -169,8 +169,8 @@ def test_csd_leads_beyond_the_mode_away_from_the_negative():
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_the_gradient_of_ism(scale):
-    """On the exact flow of N(mu', s^2) z = (x - mu') / s stays, and eps = sigma z / sqrt(V); guidance then
+def test_ism_gradient(scale):
+    """On the exact flow of N(mu', s^2) z = (x - mu') / s is constant and eps = sigma z / sqrt(V). Guidance
     adds -scale sigma alpha (mu - mu') / V."""
     ism = ISM(guided(scale, mu=-0.1), At(500), weight=uniform, interval=0.01, inversion_steps=245)
     slope = gradient(ism, value=0.9)
@@ -182,7 +182,7 @@ def test_the_gradient_of_ism(scale):
     assert slope.mean().item() == pytest.approx(expected, rel=0.02, abs=0.05 * flow)
 
 
-def test_ism_without_guidance_leads_to_the_mode():
+def test_ism_without_guidance_converges_to_the_mode():
     x = descend(ISM(guided(1.0, mu=MU), At(500), weight=uniform, interval=0.2), rate=2.0)
     assert x.mean().item() == pytest.approx(MU, abs=0.02)
     assert x.std().item() < 0.4 * S

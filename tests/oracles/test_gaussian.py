@@ -1,4 +1,4 @@
-"""Data N(mu, s^2) has a closed-form optimal denoiser: what samplers and guidance must give is known."""
+"""Samplers, guidance and losses on data N(mu, s^2), against closed forms with the optimal denoiser."""
 
 import math
 
@@ -20,9 +20,9 @@ COUNT = BATCH * 100 * 100
 
 
 def exact_moments(schedule, steps, eta, large=False):
-    """Mean and standard deviation that the sampler must arrive at, finite steps and all.
+    """Exact mean and standard deviation of the sampler's result for a finite number of steps.
 
-    Every step is affine in x, so a Gaussian stays one. Written in abar as DDIM equation 12 has
+    Every step is affine in x, so the distribution remains Gaussian. Written in abar as DDIM equation 12 has
     it; ancestral DDPM is its eta = 1.
     """
     path = [*schedule.sampling_timesteps(steps), -1]
@@ -95,7 +95,7 @@ def test_ddpm_arrives_at_its_exact_moments(name, variance):
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("sampler", [ddim, ddpm])
-def test_many_steps_recover_the_data(name, sampler):
+def test_many_steps_recover_the_data_distribution(name, sampler):
     schedule = getattr(NoiseSchedule, name)()
     x = last(sampler(optimal(schedule), start(), mean_is(MU), steps=500, generators=generators(50)))
     assert abs(x.mean().item() - MU) < 0.02 * S
@@ -103,7 +103,7 @@ def test_many_steps_recover_the_data(name, sampler):
 
 
 def test_ddim_converges_to_the_probability_flow():
-    """At eta 0 the exact flow carries noise z to mu + s z; the error shrinks as 1/steps."""
+    """At eta 0 the exact flow maps noise z to mu + s z; the error decreases as 1/steps."""
     denoiser, z = optimal(NoiseSchedule.cosine()), start()
     errors = [
         (last(ddim(denoiser, z, mean_is(MU), steps=steps)) - (MU + S * z)).abs().mean().item()
@@ -114,7 +114,7 @@ def test_ddim_converges_to_the_probability_flow():
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0, 7.5])
 def test_guidance_moves_the_mean_and_keeps_the_spread(scale):
-    """With equal spreads the guided score is that of N(mu_u + scale (mu_c - mu_u), s^2)."""
+    """With equal variances the guided score is that of N(mu_u + scale (mu_c - mu_u), s^2)."""
     uncond, cond = -0.2, 0.3
     guided = ClassifierFreeGuidance(optimal(NoiseSchedule.cosine()), scale, mean_is(uncond, batch=1))
     x = last(ddim(guided, start(), mean_is(cond), steps=200))

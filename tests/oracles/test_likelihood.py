@@ -1,4 +1,4 @@
-"""Bits per dimension of data whose density and best denoiser are known: a Gaussian, and a mixture of two."""
+"""Bits per dimension of data with known density and optimal denoiser: a Gaussian, and a mixture of two."""
 
 import math
 
@@ -23,7 +23,7 @@ MIXTURE = (0.3, 0.7), (-1.2, 1.0), (0.3, 0.5)
 
 
 class Optimal(nn.Module):
-    """E[x0 | x_t] of a mixture of Gaussians, value by value."""
+    """The optimal network E[x0 | x_t] for independent values of a mixture of Gaussians."""
 
     def __init__(self, schedule, mixture):
         super().__init__()
@@ -47,7 +47,7 @@ class Optimal(nn.Module):
 
 
 class WithVariance(Optimal):
-    """And the reverse step's exact variance: the posterior's own, and what its mean inherits from x0."""
+    """Also the exact variance of the reverse step: the posterior's, plus that of its mean due to x0."""
 
     def forward(self, x, t, condition):
         x0, spread = self.moments(x, t)
@@ -76,7 +76,7 @@ def cdf(x, mixture):
 
 
 def sample(mixture, shape=(2, 1, 30, 50)):
-    """Data in exact proportion: the quantiles, shuffled."""
+    """Samples with exact proportions: the shuffled quantiles."""
     grid, count = np.linspace(-8, 8, 400_001), math.prod(shape)
     x = np.interp((np.arange(count) + 0.5) / count, cdf(grid, mixture), grid)
     return torch.from_numpy(np.random.default_rng(0).permutation(x).reshape(shape))
@@ -123,13 +123,13 @@ def test_probability_flow(mixture, name):
 
 
 def even_log_snr(timesteps=100):
-    """Steps of equal size in log-SNR, where no term of the bound stands out and estimates vary little."""
+    """A schedule with equal steps in log-SNR: no term of the bound dominates, so estimates vary little."""
     log_snr = torch.linspace(5, -9, timesteps, dtype=torch.float64)
     return NoiseSchedule("even", log_snr.sigmoid().sqrt(), (-log_snr).sigmoid().sqrt(), {})
 
 
 def quantiles(shape, generators):
-    """Noise in exact proportion too, of which a bound varies a tenth as much as of plain draws."""
+    """Noise with exact proportions too, with a tenth of the variation of the bound for random noise."""
     count = math.prod(shape[1:])
     values = torch.from_numpy(norm.ppf((np.arange(count) + 0.5) / count))
     return torch.stack([values[torch.randperm(count, generator=g)].view(*shape[1:]) for g in generators])
@@ -137,7 +137,7 @@ def quantiles(shape, generators):
 
 @pytest.mark.parametrize("mixture", [GAUSSIAN, MIXTURE])
 def test_variational_bound_with_the_exact_variance(mixture, monkeypatch):
-    """For Gaussian data the reverse steps are Gaussians, and the bound is the entropy; else nearly so."""
+    """For Gaussian data the reverse steps are Gaussian and the bound equals the entropy; else nearly."""
     monkeypatch.setattr("core.likelihood.noise_like", quantiles)
     schedule, x = even_log_snr(), sample(mixture)
     denoiser = Denoiser(WithVariance(schedule, mixture), schedule, Parameterization.X0, learned_variance=True)
@@ -148,7 +148,7 @@ def test_variational_bound_with_the_exact_variance(mixture, monkeypatch):
 
 @pytest.mark.parametrize("levels", [256, 32])
 def test_discrete_data(levels):
-    """Bits of the levels of N(0.1, 0.2^2), by its distribution function."""
+    """Entropy in bits of the levels of N(0.1, 0.2^2), from its distribution function."""
     mixture, width = ((1.0,), (0.1,), (0.2,)), 2 / (levels - 1)
     x = ((sample(mixture, (2, 1, 50, 80)) + 1) / width).round() * width - 1
     probability = cdf(x.numpy() + width / 2, mixture) - cdf(x.numpy() - width / 2, mixture)

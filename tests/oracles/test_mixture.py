@@ -1,4 +1,4 @@
-"""A mixture of Gaussians, one a class: every score is known, and so is what guidance must give."""
+"""Guidance on a mixture of Gaussians, one per class, whose scores are known in closed form."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def score(x, t):
 
 
 class Mixture(nn.Module):
-    """The optimal network: eps = -sigma grad log p(x_t), of all classes or of one."""
+    """The optimal network eps = -sigma grad log p(x_t), for all classes or for one."""
 
     def __init__(self, label=None):
         super().__init__()
@@ -57,7 +57,7 @@ class Mixture(nn.Module):
 
 
 class Exact:
-    """log p(y | x_t) of Bayes' rule, up to what all classes have in common; differentiable."""
+    """The exact log p(y | x_t) by Bayes' rule, up to a term common to all classes; differentiable."""
 
     schedule = SCHEDULE
 
@@ -77,7 +77,7 @@ def nothing_said(batch):
 
 
 def points(t, count=60):
-    """Where x_t is likely to be, and far from it."""
+    """Points where x_t is likely, and points far from them."""
     generator = torch.Generator().manual_seed(t)
     return 1.5 * torch.randn(count, 2, generator=generator, dtype=torch.float64)
 
@@ -97,7 +97,7 @@ def test_classifier_guidance_of_scale_one_is_the_class_conditional_score(t, labe
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_classifier_guidance_is_the_score_of_the_tilted_density(t, scale):
-    """p(x) p(y | x)^s: its logarithm, differentiated by central differences."""
+    """The score of p(x) p(y | x)^s, by central differences."""
     x, times = points(t, 20), torch.full((20,), t)
     labels = torch.arange(20) % 3
 
@@ -113,8 +113,8 @@ def test_classifier_guidance_is_the_score_of_the_tilted_density(t, scale):
     torch.testing.assert_close(guided.eps, torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
 
 
-def test_sampling_with_classifier_guidance_draws_the_class():
-    """Through a sampler that turns gradients off; mean and deviation within what 300 steps leave."""
+def test_sampling_with_classifier_guidance_gives_the_class():
+    """In a sampler that disables gradients; mean and deviation within the error of 300 steps."""
     guidance = ClassifierGuidance(denoiser(), Exact(), torch.tensor([1]))
     noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     *_, last = ddim(guidance, noise, nothing_said(2000), steps=300)
@@ -123,7 +123,7 @@ def test_sampling_with_classifier_guidance_draws_the_class():
 
 
 def test_autoguidance_by_the_mixture_is_classifier_guidance():
-    """One class led away from all classes is p(x | y)^s p(x)^(1 - s): Bayes' rule once more."""
+    """One class with all classes as the weak model gives p(x | y)^s p(x)^(1 - s), by Bayes' rule."""
     x, times = points(400), torch.full((60,), 400)
     auto = Autoguidance(denoiser(2), denoiser(), 2.5)(x, times, nothing_said(60))
     classified = ClassifierGuidance(denoiser(), Exact(), torch.tensor([2]), 2.5)(x, times, nothing_said(60))

@@ -1,4 +1,4 @@
-"""The forward process and its posterior against NumPy, and against Bayes' rule done by hand."""
+"""The forward process and its posterior against NumPy and against Bayes' rule."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_any_two_timesteps_by_bayes_rule(t, s):
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_tables_keep_their_digits_at_both_ends(name):
+def test_tables_are_accurate_at_both_ends(name):
     """1 - abar and abar from sums of logarithms, in long double."""
     betas = numpy_betas(name, 1000).astype(np.longdouble)
     log_abar = np.cumsum(np.log1p(-betas))

@@ -1,4 +1,4 @@
-"""Samplers that add noise, on data N(mu, s^2): what they must arrive at is known, finite steps and all."""
+"""Stochastic samplers on data N(mu, s^2), whose exact result is known for a finite number of steps."""
 
 import math
 
@@ -55,8 +55,8 @@ class LearnedVariance:
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("steps", [4, 15])
-def test_the_right_variance_makes_few_ancestral_steps_exact(name, steps):
-    """Only the last step, adding no noise, leaves out spread: that of E[x0 | x_t] is alpha s^2 / sqrt(V)."""
+def test_few_ancestral_steps_are_exact_with_the_optimal_variance(name, steps):
+    """Only the last step, without noise, loses variance: std of E[x0 | x_t] is alpha s^2 / sqrt(V)."""
     schedule = getattr(NoiseSchedule, name)()
     path = [*schedule.sampling_timesteps(steps), -1]
     run = {"steps": steps, "generators": generators(50)}
@@ -115,8 +115,8 @@ def test_heun_with_churn_is_edms_algorithm_2():
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "flow"])
-def test_churn_is_the_same_on_any_schedule(name):
-    """x / alpha depends on sigma / alpha alone, and so agrees with the variance-exploding one's."""
+def test_churn_is_the_same_on_every_schedule(name):
+    """x / alpha depends on sigma / alpha alone, so it agrees with that of the variance-exploding schedule."""
     log_snr = torch.linspace(-5.0, 6.0, 13, dtype=torch.float64)
     ended = []
     for schedule in (NoiseSchedule.karras(), getattr(NoiseSchedule, name)()):
@@ -128,7 +128,7 @@ def test_churn_is_the_same_on_any_schedule(name):
     torch.testing.assert_close(*ended, rtol=1e-9, atol=1e-9)
 
 
-def test_churn_leaves_the_distribution_what_it_is():
+def test_churn_does_not_change_the_distribution():
     schedule = NoiseSchedule.karras()
     run = {
         "timesteps": schedule.sampling_timesteps(150, "karras"),

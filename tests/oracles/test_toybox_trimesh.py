@@ -1,4 +1,4 @@
-"""The toybox's renders against trimesh casting the same rays at triangle meshes of the same solids."""
+"""The toybox's renders against trimesh, with the same rays and triangle meshes of the same solids."""
 
 from typing import NamedTuple
 
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 def cast(solids: Solids, camera: Camera) -> Seen:
-    """By trimesh, with its own search tree and triangle test."""
+    """Ray casting by trimesh, with its own search tree and triangle intersection."""
     eye, axes = (x[0].double().numpy() for x in camera.axes())
     directions = rays(SIZE).double().reshape(-1, 3).numpy() @ axes.T
     mesh = trimesh.util.concatenate(meshes(solids))
@@ -111,7 +111,7 @@ def test_a_fox_with_a_game_controller() -> None:
 
 @pytest.mark.parametrize("kind", ["ball", "box", "cone"])
 def test_normals(kind: str) -> None:
-    """Of one solid, for every ray that hits it."""
+    """Normals of one solid, for every ray that hits it."""
     s = SceneBuilder(1)
     frame = Frame.world(1).child((0, 1, 0), rotation("y", 30) @ rotation("x", 50))
     if kind == "ball":

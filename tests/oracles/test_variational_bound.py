@@ -59,7 +59,7 @@ def numpy_term(x0, xt, predicted, v, t, levels):
 
 
 class Fixed(nn.Module):
-    """Puts out what it holds, whatever it sees."""
+    """A network that returns a fixed output."""
 
     def __init__(self, output):
         super().__init__()
@@ -78,7 +78,7 @@ def nothing(batch=T):
 
 
 def problem(learned, seed=0):
-    """8-bit data, both ends of the range among it, noise, and a network's output in eps."""
+    """8-bit data that includes both ends of the range, noise, and a network's output in eps."""
     rng = np.random.default_rng(seed)
     x0 = rng.integers(256, size=SHAPE) / 127.5 - 1
     x0[0, 0] = [[-1, 1], [1, -1]]
@@ -90,7 +90,7 @@ def problem(learned, seed=0):
 
 
 def interpreted(x0, noise, output, learned, fixed, t):
-    """x_t, the predicted x0 and the variance fraction of an output in eps."""
+    """x_t, the predicted x0 and the variance fraction for an output in eps."""
     xt = np.sqrt(wide(ABAR, t)) * x0 + np.sqrt(1 - wide(ABAR, t)) * noise
     eps = output[:, :3]
     v = (output[:, 3:] + 1) / 2 if learned else fixed
@@ -111,7 +111,7 @@ def test_vlb_at_every_timestep(learned, fixed, levels):
     np.testing.assert_allclose(ours.detach().numpy(), T * expected, rtol=1e-7)
 
 
-def test_prior_is_the_kl_of_what_the_last_timestep_knows():
+def test_prior_is_the_kl_of_the_last_timestep():
     x0 = problem(False)[0]
     mean, variance = np.sqrt(ABAR[-1]) * x0, 1 - ABAR[-1]
     nats = 0.5 * (variance + mean**2 - 1 - np.log(variance))
@@ -121,7 +121,7 @@ def test_prior_is_the_kl_of_what_the_last_timestep_knows():
 
 @pytest.mark.parametrize("learned", [True, False])
 def test_hybrid_loss_and_its_gradients(learned):
-    """The mean's half of the output has the gradient of L_simple alone, the variance's that of L_vlb."""
+    """The mean's half of the output has the gradient of L_simple only, the variance's half that of L_vlb."""
     x0, noise, output = problem(learned)
     t = np.arange(T)
     weight = np.linspace(0.5, 2, T)
@@ -152,7 +152,7 @@ def test_hybrid_loss_and_its_gradients(learned):
             np.testing.assert_allclose(ours, slope, rtol=1e-5, atol=1e-10)
 
 
-def test_vlb_alone_teaches_the_mean_too():
+def test_vlb_has_a_gradient_for_the_mean_too():
     x0, noise, output = problem(learned=True)
     network = Fixed(output)
     denoiser = Denoiser(network, schedule(), Parameterization.EPS, learned_variance=True)
@@ -171,7 +171,7 @@ def test_vlb_alone_teaches_the_mean_too():
 
 @pytest.mark.parametrize("learned", [True, False])
 def test_the_whole_bound_is_the_sum_of_its_terms(learned):
-    """Two samples at all timesteps, with the noise that their generators give in turn, T-1 to 0."""
+    """Two samples at all timesteps from T-1 to 0, with the successive noise of their generators."""
 
     class Guess(nn.Module):
         def forward(self, x, t, condition):
@@ -207,7 +207,7 @@ def test_the_whole_bound_is_the_sum_of_its_terms(learned):
     np.testing.assert_allclose(bound.total.numpy(), total, rtol=1e-7)
 
 
-def test_reverse_step_of_the_true_x0_and_posterior_variance_costs_nothing():
+def test_reverse_step_with_the_true_x0_and_posterior_variance_has_zero_kl():
     x0, noise, _ = problem(False)
     xt = np.sqrt(wide(ABAR)) * x0 + np.sqrt(1 - wide(ABAR)) * noise
     clean, noisy = torch.from_numpy(x0), torch.from_numpy(xt)
@@ -219,7 +219,7 @@ def test_reverse_step_of_the_true_x0_and_posterior_variance_costs_nothing():
 @pytest.mark.parametrize("levels", [2, 16, 256])
 @pytest.mark.parametrize("mean", [-1.7, -1.0, 0.003, 0.8, 3.0])
 def test_discretized_gaussian(mean, levels):
-    """All levels together have probability 1; each that of its bin, where SciPy can still tell it from 0."""
+    """The probabilities of all levels sum to 1; each is that of its bin, where SciPy's is not 0."""
     deviation = np.array([0.002, 0.03, 0.5, 4.0])
     x = np.linspace(-1, 1, levels)
     log_variance = torch.from_numpy(2 * np.log(deviation))
@@ -240,7 +240,7 @@ def test_discretized_gaussian(mean, levels):
 
 
 def test_discretized_gaussian_in_float32_far_from_the_data():
-    """As an untrained network may have it: gradients stay finite, and lead towards the data."""
+    """As for an untrained network: gradients are finite and point towards the data."""
     mean = torch.linspace(-20, 20, 9, requires_grad=True)
     log_variance = torch.full((9,), -12.0, requires_grad=True)
     for level in (-1.0, 10 / 127.5 - 1, 1.0):

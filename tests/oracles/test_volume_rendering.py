@@ -58,8 +58,8 @@ def test_a_uniform_ball(radius: float, density: float) -> None:
     torch.testing.assert_close(picture.depth[:, 0].double()[thick], depth[thick], atol=3e-3, rtol=0)
 
 
-def test_weights_are_the_product_of_what_each_ray_lets_through() -> None:
-    """T_i (1 - exp(-d_i)), T_i the product of exp(-d_j) before it, ray by ray in Python's floats."""
+def test_weights_are_transmittance_times_opacity() -> None:
+    """T_i (1 - exp(-d_i)), T_i the product of the earlier exp(-d_j), ray by ray in Python floats."""
     field = VoxelField(6)
     with torch.no_grad():
         field.grid.add_(torch.randn(field.grid.shape, generator=torch.Generator().manual_seed(0)))
@@ -77,8 +77,8 @@ def test_weights_are_the_product_of_what_each_ray_lets_through() -> None:
     torch.testing.assert_close(samples.weight.double(), torch.tensor(expected).double(), atol=1e-6, rtol=1e-5)
 
 
-def test_pictures_are_nerfaccs() -> None:
-    """The whole way from rays on, every sample evaluated: color, opacity, depth and the grid's gradient."""
+def test_renders_match_nerfacc() -> None:
+    """From rays to color, opacity, depth and the grid's gradient, with every sample evaluated."""
     generator = torch.Generator().manual_seed(1)
     field = VoxelField(12)
     with torch.no_grad():
@@ -134,7 +134,7 @@ class Solid(RadianceField):
         return DensityAndColor(2000.0 * inside, torch.zeros_like(points))
 
 
-def test_silhouettes_and_depths_are_the_toyboxs() -> None:
+def test_silhouettes_and_depths_match_the_toybox() -> None:
     s = SceneBuilder(1)
     world = Frame.world(1)
     s.ball(world, (0.2, 0.9, 0.3), (0.5, 0.3, 0.4), (1, 0, 0), rotation("z", 30))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from core.diffusion.denoiser import Denoiser
-from core.losses import clip_loss
 from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer, stratified_timesteps
 from video.animatediff.motion_format import MotionFile, write_motion
 from video.animatediff.motion_model import MotionModel, motion_sampling
+from video.losses import clip_loss
 
 
 class MotionTask:

@@ -1,3 +1,5 @@
+"""Conversions between parameterizations, and v and flow as velocities."""
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from core.diffusion.parameterization import Parameterization
 @pytest.mark.parametrize("parameterization", list(Parameterization))
 @pytest.mark.parametrize("angle", [0.01, 0.7, 1.56])
 def test_a_perfect_output_gives_back_data_and_noise(parameterization, angle):
-    """On the circle alpha^2 + sigma^2 = 1; flow on the line alpha + sigma = 1."""
+    """At alpha^2 + sigma^2 = 1, for flow at alpha + sigma = 1."""
     generator = torch.Generator().manual_seed(0)
     x0 = torch.randn(2, 3, 4, 4, generator=generator, dtype=torch.float64)
     eps = torch.randn(2, 3, 4, 4, generator=generator, dtype=torch.float64)
@@ -29,7 +31,7 @@ def test_v_is_the_velocity_along_the_circle():
     torch.testing.assert_close(v, velocity)
 
 
-def test_flow_is_the_velocity_along_the_line():
+def test_flow_is_the_velocity_on_the_line():
     """d x_s / d s for x_s = (1 - s) x0 + s eps (Liu et al. 2022, equation 1)."""
     x0, eps = torch.tensor([0.3]).double(), torch.tensor([-1.2]).double()
     s = torch.tensor([0.4], dtype=torch.float64, requires_grad=True)
@@ -37,5 +39,5 @@ def test_flow_is_the_velocity_along_the_line():
     torch.testing.assert_close(Parameterization.FLOW.target(x0, eps, 1 - s, s), velocity)
 
 
-def test_names_are_what_a_checkpoint_stores():
+def test_names_match_those_stored_in_checkpoints():
     assert [Parameterization(name) for name in ("eps", "x0", "v", "flow")] == list(Parameterization)

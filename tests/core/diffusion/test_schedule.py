@@ -1,3 +1,5 @@
+"""Noise schedules: their tables, interpolation, posterior, serialization and timestep spacings."""
+
 import json
 
 import numpy as np
@@ -25,28 +27,32 @@ SCHEDULES = [*PRESERVING, *FLOWS, *EXPLODING]
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("fractional", [False, True])
-def test_alpha_and_sigma_hang_together_and_signal_falls(schedule, fractional):
+def test_alpha_and_sigma_satisfy_the_process_and_snr_decreases(schedule, fractional):
     t = torch.arange(-1, schedule.timesteps)
     if fractional:
         t = torch.linspace(-1, schedule.timesteps - 1, 777, dtype=torch.float64)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    together = {
+    constant = {
         Process.VARIANCE_PRESERVING: alpha**2 + sigma**2,
         Process.RECTIFIED_FLOW: alpha + sigma,
         Process.VARIANCE_EXPLODING: alpha,
     }[schedule.process]
-    torch.testing.assert_close(together, torch.ones_like(alpha), rtol=0, atol=1e-14)
+    torch.testing.assert_close(constant, torch.ones_like(alpha), rtol=0, atol=1e-14)
     assert alpha[0] == 1 and sigma[0] == 0 and (sigma.diff() >= 0).all()
     assert (schedule.log_snr(t).diff() < 0).all() and schedule.log_snr(-1) == torch.inf
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-def test_log_snr_is_a_clock(schedule):
-    """Fractional timesteps pass through the tables, are linear in log-SNR between, and are found again."""
-    whole = torch.arange(-1, schedule.timesteps)
-    torch.testing.assert_close(schedule.alpha(whole.double()), schedule.alpha(whole), rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(schedule.sigma(whole.double()), schedule.sigma(whole), rtol=1e-9, atol=1e-12)
-    inside = whole[1:-2]
+def test_fractional_timesteps_interpolate_log_snr_and_t_of_log_snr_inverts(schedule):
+    """Fractional timesteps agree with the tables at integers and are linear in log-SNR between them."""
+    integers = torch.arange(-1, schedule.timesteps)
+    torch.testing.assert_close(
+        schedule.alpha(integers.double()), schedule.alpha(integers), rtol=1e-9, atol=1e-12
+    )
+    torch.testing.assert_close(
+        schedule.sigma(integers.double()), schedule.sigma(integers), rtol=1e-9, atol=1e-12
+    )
+    inside = integers[1:-2]
     between = (schedule.log_snr(inside) * 3 + schedule.log_snr(inside + 1)) / 4
     torch.testing.assert_close(schedule.log_snr(inside + 0.25), between)
     t = torch.linspace(-1, schedule.timesteps - 1, 777, dtype=torch.float64)
@@ -57,8 +63,8 @@ def test_log_snr_is_a_clock(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-def test_the_posterior_is_finite_everywhere(schedule):
-    """At its last timestep too: where no signal is left, x_t says nothing, and q(x_s | x_0) remains."""
+def test_posterior_is_finite_at_every_timestep(schedule):
+    """Also at a last timestep without signal, where x_t is uninformative and q(x_s | x_0) remains."""
     t = torch.arange(schedule.timesteps)
     x0, xt = torch.full((len(t), 1), 0.7).double(), torch.full((len(t), 1), -0.4).double()
     for previous in (t - 1, torch.full_like(t, -1)):
@@ -70,8 +76,8 @@ def test_the_posterior_is_finite_everywhere(schedule):
         torch.testing.assert_close(variance[:, 0], schedule.sigma(before) ** 2)
 
 
-def test_zero_terminal_snr_moves_the_last_and_keeps_the_first():
-    """Lin et al. 2023, algorithm 1: sqrt(abar) is moved and stretched linearly."""
+def test_zero_terminal_snr_rescales_alpha_linearly_and_preserves_the_first():
+    """Lin et al. 2023, algorithm 1: sqrt(abar) is shifted and scaled linearly."""
     plain, t = NoiseSchedule.linear(), torch.arange(1000)
     rescaled = plain.zero_terminal_snr()
     assert rescaled.alpha(999) == 0 and rescaled.sigma(999) == 1 and rescaled.log_snr(999) == -torch.inf
@@ -96,7 +102,7 @@ def test_sigmoid_is_jabris():
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 3, 5, 4, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_like_gives_dtype_and_broadcastable_shape(shape, dtype):
+def test_like_determines_dtype_and_broadcastable_shape(shape, dtype):
     schedule, t = NoiseSchedule.linear(), torch.tensor([0, 999])
     x = torch.ones(shape, dtype=dtype)
     alpha = schedule.alpha(t, x)
@@ -115,7 +121,7 @@ def test_a_checkpoint_restores_the_same_tables(schedule):
     assert restored.to_dict() == stored
 
 
-def test_settings_survive_the_checkpoint():
+def test_a_checkpoint_restores_the_settings():
     schedule = NoiseSchedule.linear(100, start=1e-3, end=0.1)
     restored = NoiseSchedule.from_dict(schedule.to_dict())
     assert restored.alpha(99) == schedule.alpha(99) != NoiseSchedule.linear(100).alpha(99)
@@ -123,7 +129,7 @@ def test_settings_survive_the_checkpoint():
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 37, 999, 1000])
 @pytest.mark.parametrize("schedule", [NoiseSchedule.cosine(), NoiseSchedule.karras(1000, rho=5.0)], ids=repr)
-def test_spacings_from_the_noisiest_to_the_cleanest(schedule, steps):
+def test_spacings_run_from_the_noisiest_to_the_cleanest_timestep(schedule, steps):
     for spacing in ("linspace", "quadratic", "karras"):
         timesteps = schedule.sampling_timesteps(steps, spacing)
         assert timesteps[0] == pytest.approx(999) and (
@@ -138,8 +144,8 @@ def test_quadratic_spacing_is_denser_towards_clean_data():
     assert NoiseSchedule.cosine().sampling_timesteps(10, "quadratic") == squares
 
 
-def test_karras_spacing_of_its_own_schedule_is_even():
-    """sigma^(1/rho) is linear in t there, and so every third of 10 timesteps is what 4 steps visit."""
+def test_karras_spacing_is_even_on_a_karras_schedule():
+    """sigma^(1/rho) is linear in t there, so 4 steps visit every third of 10 timesteps."""
     schedule = NoiseSchedule.karras(10)
     assert schedule.sampling_timesteps(4, "karras") == pytest.approx([9, 6, 3, 0], abs=1e-9)
 
@@ -176,18 +182,18 @@ def test_trailing_starts_at_the_noisiest_and_leading_ends_at_the_cleanest(steps)
         lambda: NoiseSchedule.from_dict({}),
     ],
 )
-def test_bad_input_is_one_sentence(wrong):
+def test_invalid_input_raises_user_error_in_one_sentence(wrong):
     with pytest.raises(UserError) as caught:
         wrong()
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
-def test_an_unknown_name_is_told_what_is_known():
+def test_an_unknown_name_raises_an_error_that_lists_the_known_ones():
     with pytest.raises(UserError, match="linear, scaled_linear, cosine, sigmoid, karras, flow"):
         NoiseSchedule.from_dict({"name": "exotic"})
 
 
-def test_a_timestep_outside_the_table_is_refused():
+def test_a_timestep_outside_the_table_raises_index_error():
     schedule = NoiseSchedule.linear(10)
     for t in (-2, 10, -1.5, 9.5, float("nan")):
         with pytest.raises(IndexError):
@@ -197,12 +203,12 @@ def test_a_timestep_outside_the_table_is_refused():
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 @pytest.mark.parametrize("t", [7, 12.25])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scales_are_alpha_and_sigma_however_t_is_stored(schedule, t, dtype):
+def test_scales_are_alpha_and_sigma_for_every_memory_layout_of_t(schedule, t, dtype):
     like = torch.zeros(3, 2, 4, 4, dtype=dtype)
     copied, expanded = torch.full((3,), t), torch.tensor(t).expand(3)
     alpha, sigma = schedule.alpha(copied, like), schedule.sigma(copied, like)
-    for asked in (copied, expanded, expanded):
-        for found, expected in zip(schedule.scales(asked, like), (alpha, sigma), strict=True):
-            assert found.dtype == dtype and torch.equal(found.expand_as(alpha), expected)
+    for t_rows in (copied, expanded, expanded):
+        for actual, expected in zip(schedule.scales(t_rows, like), (alpha, sigma), strict=True):
+            assert actual.dtype == dtype and torch.equal(actual.expand_as(alpha), expected)
     mixed = torch.tensor([3, 9, 30])
     assert torch.equal(schedule.scales(mixed, like)[0], schedule.alpha(mixed, like))

@@ -12,7 +12,7 @@ from core.guidance import (
 from tests.core.guidance.guided import Quadratic, Recorder, condition, guided_noise, setup
 
 
-def test_classifier_guidance_is_its_formula():
+def test_classifier_guidance_matches_its_formula():
     denoiser, x, t = setup()
     prompt = condition(2, 5, 1)
     guidance = ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1]), 3.0)
@@ -29,17 +29,17 @@ def test_classifier_guidance_is_its_formula():
     assert not guided.eps.requires_grad
 
 
-def test_classifier_guidance_refuses_what_does_not_fit():
+def test_wrong_labels_or_schedules_raise_value_error():
     denoiser, x, t = setup()
     with pytest.raises(ValueError, match="labels \\(3,\\) for a batch of 2"):
         ClassifierGuidance(denoiser, Quadratic(), torch.tensor([0, 1, 1]))(x, t, condition(2, 5, 1))
     linear = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
+    with pytest.raises(ValueError, match="classifier has the schedule NoiseSchedule.cosine"):
         ClassifierGuidance(linear, Quadratic(), torch.tensor([0]))
 
 
-def test_no_signal_leaves_a_classifier_nothing_to_say():
-    """At alpha = 0 x0 would take an infinite step: the guidance stays out."""
+def test_without_signal_classifier_guidance_has_no_effect():
+    """At alpha = 0 the step in x0 would be infinite, and the guidance is skipped."""
     table = torch.linspace(1, 0, 11, dtype=torch.float64)[1:]
     schedule = NoiseSchedule("linear", table, (1 - table**2).sqrt(), {})
     classifier = Quadratic()

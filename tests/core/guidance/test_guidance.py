@@ -1,4 +1,4 @@
-"""Classifier-free guidance, Perp-Neg and autoguidance against their formulas; guidance within guidance."""
+"""Classifier-free guidance, Perp-Neg and autoguidance against their formulas; nested guidance."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_one_call_equals_two_calls_combined_by_hand(frames, negatives, parameter
     torch.testing.assert_close(guided.x0, x0, rtol=1e-4, atol=1e-4)
 
 
-def test_scale_one_makes_only_the_conditional_call():
+def test_scale_one_evaluates_only_the_conditional_branch():
     denoiser, x, t = setup()
     prompt = condition(2, 5, 1)
     guided = ClassifierFreeGuidance(denoiser, 1.0, condition(1, 3, 2))(x, t, prompt)
@@ -59,36 +59,36 @@ def test_scale_one_makes_only_the_conditional_call():
     assert torch.equal(guided.eps, denoiser(x, t, prompt).eps)
 
 
-def test_both_halves_are_told_the_prompts_attributes():
+def test_both_branches_have_the_attributes_of_the_prompt():
     denoiser, x, t = setup()
     prompt = condition(2, 5, 1)
     ClassifierFreeGuidance(denoiser, 2.0, condition(1, 5, 2))(x, t, prompt)
-    asked = denoiser.network.calls[0][2]
-    assert torch.equal(asked.attributes, torch.cat([prompt.attributes] * 2))
-    assert not torch.equal(asked.tokens[0], asked.tokens[2])
+    received = denoiser.network.calls[0][2]
+    assert torch.equal(received.attributes, torch.cat([prompt.attributes] * 2))
+    assert not torch.equal(received.tokens[0], received.tokens[2])
 
 
 @pytest.mark.parametrize("frames", [None, 5])
-def test_chosen_attributes_are_left_unsaid_in_the_negative(frames):
+def test_dropped_groups_are_zero_in_the_negative_branch(frames):
     denoiser, x, t = setup(frames)
     prompt, negative = condition(2, 5, 1, frames), condition(1, 3, 2)
     before = prompt.attributes.clone()
     guided = ClassifierFreeGuidance(denoiser, 4.0, negative, dropped_groups=(CAMERA, PHASE))(x, t, prompt)
-    away, towards = denoiser.network.calls[0][2].attributes.chunk(2)
-    assert torch.equal(towards, before) and torch.equal(prompt.attributes, before)
-    assert torch.equal(away[..., SHADOW], before[..., SHADOW])
-    assert not away[..., CAMERA].any() and not away[..., PHASE].any()
+    negative_rows, positive_rows = denoiser.network.calls[0][2].attributes.chunk(2)
+    assert torch.equal(positive_rows, before) and torch.equal(prompt.attributes, before)
+    assert torch.equal(negative_rows[..., SHADOW], before[..., SHADOW])
+    assert not negative_rows[..., CAMERA].any() and not negative_rows[..., PHASE].any()
 
-    said = before.clone()
-    said[..., :8] = 0
+    attributes = before.clone()
+    attributes[..., :8] = 0
     mask = torch.ones(2, 3, dtype=torch.bool)
-    uncond = denoiser(x, t, Condition(negative.tokens.expand(2, -1, -1), mask, said)).eps
+    uncond = denoiser(x, t, Condition(negative.tokens.expand(2, -1, -1), mask, attributes)).eps
     cond = denoiser(x, t, prompt).eps
     torch.testing.assert_close(guided.eps, uncond + 4.0 * (cond - uncond), rtol=1e-4, atol=1e-5)
 
 
-def test_clip_holds_after_extrapolation_and_is_applied_once():
-    """Clipping each branch first would let guidance act on clipped values and leave the range again."""
+def test_clipping_is_applied_once_after_extrapolation():
+    """If each branch were clipped first, guidance would act on clipped values and exceed the limit again."""
     denoiser, x, t = setup(clip=1.0)
     prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
     guided = ClassifierFreeGuidance(denoiser, 9.0, negative)(x, t, prompt)
@@ -99,7 +99,7 @@ def test_clip_holds_after_extrapolation_and_is_applied_once():
     torch.testing.assert_close(denoiser.schedule.add_noise(guided.x0, guided.eps, t), x)
 
 
-def test_a_negative_of_another_length_is_refused():
+def test_a_negative_of_wrong_length_raises_value_error():
     denoiser, x, t = setup()
     with pytest.raises(ValueError, match="length 3"):
         ClassifierFreeGuidance(denoiser, 2.0, condition(3, 5, 2))(x, t, condition(2, 5, 1))
@@ -110,17 +110,17 @@ def test_rescaling_brings_back_the_deviation_of_the_conditional_x0():
     prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
     cond = denoiser(x, t, prompt).x0
     plain = ClassifierFreeGuidance(denoiser, 9.0, negative)(x, t, prompt).x0
-    for share in (0.0, 0.5, 1.0):
-        guided = ClassifierFreeGuidance(denoiser, 9.0, negative, rescale=share)(x, t, prompt)
+    for phi in (0.0, 0.5, 1.0):
+        guided = ClassifierFreeGuidance(denoiser, 9.0, negative, rescale=phi)(x, t, prompt)
         for row in range(2):
             ratio = cond[row].std() / plain[row].std()
-            torch.testing.assert_close(guided.x0[row], plain[row] * (share * ratio + 1 - share))
+            torch.testing.assert_close(guided.x0[row], plain[row] * (phi * ratio + 1 - phi))
         torch.testing.assert_close(denoiser.schedule.add_noise(guided.x0, guided.eps, t), x)
     with pytest.raises(ValueError, match="rescale"):
         ClassifierFreeGuidance(denoiser, 9.0, negative, rescale=1.5)
 
 
-def test_perpendicular_rows():
+def test_perpendicular_is_orthogonal_row_by_row():
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, 3, 2, 4, 4, generator=generator)
     b[2] = 0
@@ -139,24 +139,24 @@ def test_perp_neg_is_its_formula_row_by_row():
     for row in range(2):
         base = uncond.tokens[0, 0].view(1, 4, 1)
         d = prompt.tokens[row, 0].view(1, 4, 1) - base
-        lead = d.clone()
-        for avoided, weight in ((first.tokens[0], 0.5 if row == 0 else 2.0), (second.tokens[row], 1.0 - row)):
-            aside = avoided[0].view(1, 4, 1) - base
-            lead -= weight * (aside - (aside * d).sum() / (d * d).sum() * d)
-        expected = 0.1 * x[row] + base + 4.0 * lead
+        direction = d.clone()
+        for other, weight in ((first.tokens[0], 0.5 if row == 0 else 2.0), (second.tokens[row], 1.0 - row)):
+            difference = other[0].view(1, 4, 1) - base
+            direction -= weight * (difference - (difference * d).sum() / (d * d).sum() * d)
+        expected = 0.1 * x[row] + base + 4.0 * direction
         torch.testing.assert_close(guided.eps[row], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(guidance.schedule.add_noise(guided.x0, guided.eps, t), x)
 
 
-def test_perp_neg_without_weights_is_classifier_free_guidance():
+def test_perp_neg_with_zero_weights_is_classifier_free_guidance():
     _, x, t = setup()
     prompt, guidance = condition(2, 5, 1), perp_neg(weights=((0.0,), (0.0,)), clip=1.0)
     plain = ClassifierFreeGuidance(guidance.denoiser, 4.0, guidance.negative)(x, t, prompt)
     torch.testing.assert_close(guidance(x, t, prompt), plain)
 
 
-def test_perp_neg_takes_nothing_from_what_prompt_and_negative_share():
-    """A text to avoid that lies in the prompt's own direction changes nothing."""
+def test_perp_neg_ignores_a_negative_in_the_direction_of_the_prompt():
+    """With negatives equal to the prompt the result is that of classifier-free guidance."""
     _, x, t = setup()
     prompt, guidance = condition(2, 5, 1), perp_neg(weights=((3.0,),) * 2)
     guidance.negatives = [prompt, prompt]
@@ -164,15 +164,15 @@ def test_perp_neg_takes_nothing_from_what_prompt_and_negative_share():
     torch.testing.assert_close(guidance(x, t, prompt), plain, rtol=1e-4, atol=1e-4)
 
 
-def test_perp_neg_weights_that_do_not_fit():
+def test_perp_neg_weights_of_wrong_shape_raise_value_error():
     _, x, t = setup()
-    with pytest.raises(ValueError, match="2 texts"):
+    with pytest.raises(ValueError, match="2 negative prompts"):
         perp_neg(weights=((1.0,),))
     with pytest.raises(ValueError, match="length 3 for a batch of 2"):
         perp_neg(weights=((1.0,) * 3,) * 2)(x, t, condition(2, 5, 1))
 
 
-def test_autoguidance_extrapolates_from_the_weak_model():
+def test_autoguidance_matches_its_formula():
     denoiser, x, t = setup(parameterization=Parameterization.V)
     weak = denoiser.with_network(Painter())
     prompt = condition(2, 5, 1)
@@ -182,15 +182,15 @@ def test_autoguidance_extrapolates_from_the_weak_model():
     torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-5)
 
 
-class Deaf(nn.Module):
-    """Hears another condition than the one it is told."""
+class FixedCondition(nn.Module):
+    """A network that uses a fixed condition instead of its argument."""
 
-    def __init__(self, network, instead):
+    def __init__(self, network, fixed):
         super().__init__()
-        self.network, self.instead = network, instead
+        self.network, self.fixed = network, fixed
 
     def forward(self, x, t, condition):
-        return self.network(x, t, self.instead)
+        return self.network(x, t, self.fixed)
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
@@ -198,33 +198,34 @@ def test_autoguidance_by_the_unconditional_model_is_classifier_free_guidance(cli
     denoiser, x, t = setup(clip=clip)
     prompt, negative = condition(2, 5, 1), condition(2, 3, 2)
     uncond = Condition(negative.tokens, negative.mask, prompt.attributes)
-    weak = denoiser.with_network(Deaf(denoiser.network, uncond))
+    weak = denoiser.with_network(FixedCondition(denoiser.network, uncond))
     torch.testing.assert_close(
         Autoguidance(denoiser, weak, 4.0)(x, t, prompt),
         ClassifierFreeGuidance(denoiser, 4.0, negative)(x, t, prompt),
     )
 
 
-def test_autoguidance_of_scale_one_spares_the_weak_model():
+def test_autoguidance_of_scale_one_does_not_evaluate_the_weak_model():
     denoiser, x, t = setup()
     weak = denoiser.with_network(Recorder())
     guided = Autoguidance(denoiser, weak, 1.0)(x, t, condition(2, 5, 1))
     assert not weak.network.calls and torch.equal(guided.eps, denoiser(x, t, condition(2, 5, 1)).eps)
     other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="weak model is of NoiseSchedule.linear"):
+    with pytest.raises(ValueError, match="weak model has the schedule NoiseSchedule.linear"):
         Autoguidance(denoiser, other, 2.0)
 
 
-class Certain(Denoiser):
-    """Says of each row's variance what the attributes of its condition sum to."""
+class VarianceDenoiser(Denoiser):
+    """A denoiser whose variance fraction is the sum of each row's attributes and tokens."""
 
     def predict(self, x, t, condition):
-        said = condition.attributes.sum(1).view(-1, 1, 1, 1) + condition.tokens.sum((1, 2)).view(-1, 1, 1, 1)
-        return super().predict(x, t, condition)._replace(variance_fraction=said.expand_as(x))
+        fraction = condition.attributes.sum(1) + condition.tokens.sum((1, 2))
+        fraction = fraction.view(-1, 1, 1, 1).expand_as(x)
+        return super().predict(x, t, condition)._replace(variance_fraction=fraction)
 
 
 @pytest.mark.parametrize(
-    "around",
+    "wrap",
     [
         lambda d: ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2)),
         lambda d: ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2), rescale=0.5),
@@ -235,23 +236,23 @@ class Certain(Denoiser):
         lambda d: GuidanceInterval(ClassifierFreeGuidance(d, 4.0, condition(1, 3, 2)), 0.2, 1.0),
     ],
 )
-def test_the_learned_variance_is_that_of_the_condition(around):
-    denoiser = Certain(Recorder(), NoiseSchedule.cosine(), Parameterization.EPS)
+def test_the_learned_variance_is_that_of_the_conditional_branch(wrap):
+    denoiser = VarianceDenoiser(Recorder(), NoiseSchedule.cosine(), Parameterization.EPS)
     _, x, t = setup()
     prompt = condition(2, 5, 1)
     expected = denoiser.predict(x, t, prompt).variance_fraction
-    torch.testing.assert_close(around(denoiser)(x, t, prompt).variance_fraction, expected)
+    torch.testing.assert_close(wrap(denoiser)(x, t, prompt).variance_fraction, expected)
     assert Prediction(x, x).variance_fraction is None
 
 
 def nested(denoiser, prompt):
-    """An interval around classifier-free guidance, all of it led by a classifier and thresholded."""
+    """Classifier-free guidance in an interval, inside classifier guidance, inside dynamic thresholding."""
     text = GuidanceInterval(ClassifierFreeGuidance(denoiser, 4.0, condition(1, 3, 2)), 0.2, 5.0)
     return DynamicThresholding(ClassifierGuidance(text, Quadratic(), torch.tensor([1]), 0.01), 0.9)
 
 
 @pytest.mark.parametrize("sampler", [ddim, ddpm])
-def test_guidance_nests_and_goes_through_a_sampler(sampler):
+def test_nested_guidance_in_a_sampler(sampler):
     denoiser, x, _ = setup(clip=1.0)
     prompt = condition(2, 5, 1)
     generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
@@ -272,13 +273,13 @@ def test_guidance_nests_and_goes_through_a_sampler(sampler):
         torch.testing.assert_close(x0, free[row].clamp(-limit, limit) / limit, rtol=1e-4, atol=1e-5)
 
 
-def test_a_classifier_leads_alike_inside_classifier_free_guidance_and_outside():
-    """Both branches take the same step at the same x_t, which extrapolation between them keeps."""
+def test_classifier_guidance_is_the_same_inside_and_outside_classifier_free_guidance():
+    """Both branches get the same step at the same x_t, so extrapolation between them does not change it."""
     denoiser, x, t = setup()
     prompt, negative, label = condition(2, 5, 1), condition(1, 3, 2), torch.tensor([1])
-    led = ClassifierGuidance(denoiser, Quadratic(), label, 0.5)
-    inside = GuidanceInterval(ClassifierFreeGuidance(led, 4.0, negative), 0.0, float("inf"))
+    classifier_guided = ClassifierGuidance(denoiser, Quadratic(), label, 0.5)
+    inside = GuidanceInterval(ClassifierFreeGuidance(classifier_guided, 4.0, negative), 0.0, float("inf"))
     outside = ClassifierGuidance(ClassifierFreeGuidance(denoiser, 4.0, negative), Quadratic(), label, 0.5)
     torch.testing.assert_close(inside(x, t, prompt), outside(x, t, prompt), rtol=1e-4, atol=1e-4)
-    unguided = GuidanceInterval(ClassifierFreeGuidance(led, 4.0, negative), 1e3, float("inf"))
-    torch.testing.assert_close(unguided(x, t, prompt), led(x, t, prompt))
+    unguided = GuidanceInterval(ClassifierFreeGuidance(classifier_guided, 4.0, negative), 1e3, float("inf"))
+    torch.testing.assert_close(unguided(x, t, prompt), classifier_guided(x, t, prompt))

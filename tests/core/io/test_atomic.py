@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, never something between."""
+"""Atomic writes: a file is either the old one or the new one."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 
 
-def test_the_new_file_appears_at_the_end(tmp_path: Path) -> None:
+def test_the_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_text("old")
     with atomic_write(path) as draft:
@@ -20,7 +20,9 @@ def test_the_new_file_appears_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
-def test_an_interruption_leaves_the_old_file_alone(tmp_path: Path, interruption: type[BaseException]) -> None:
+def test_an_interruption_leaves_the_old_file_unchanged(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
     path = tmp_path / "clip.mp4"
     path.write_text("old")
     with pytest.raises(interruption), atomic_write(path) as draft:
@@ -30,7 +32,7 @@ def test_an_interruption_leaves_the_old_file_alone(tmp_path: Path, interruption:
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
-def test_folders_are_made_or_refused(tmp_path: Path) -> None:
+def test_folders_are_created_or_raise_user_error(tmp_path: Path) -> None:
     assert writable_folder(tmp_path / "a" / "b").is_dir()
     assert not os.listdir(tmp_path / "a" / "b")
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""Arithmetic is counted as the textbook counts it, and devices that are not there are refused."""
+"""Operation counts, devices, throughput and bfloat16 support of the machine."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from core.io import machine
 from core.io.machine import flop_counter, matmul_rate, pick_device
 
 
-def test_operations_of_products_convolutions_and_attention() -> None:
+def test_flop_counter_counts_products_convolutions_and_attention() -> None:
     q = torch.randn(2, 4, 24, 32)
     with flop_counter() as counter, torch.no_grad():
         torch.randn(5, 7) @ torch.randn(7, 11)
@@ -21,7 +21,7 @@ def test_operations_of_products_convolutions_and_attention() -> None:
     assert counter.get_total_flops() == product + convolution + attention
 
 
-def test_devices() -> None:
+def test_pick_device_returns_available_devices_only() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device().type in ("cpu", "cuda")
     for name in ("abacus", "cuda:99", "meta"):
@@ -29,13 +29,13 @@ def test_devices() -> None:
             pick_device(name)
 
 
-def test_the_rate_is_that_of_the_fastest_run() -> None:
+def test_matmul_rate_is_plausible() -> None:
     rate = matmul_rate(torch.device("cpu"), size=128, seconds=0.05)
     start, end = 0.1, 1e6  # GFLOP/s: any machine that can run torch
     assert start < rate < end
 
 
-def test_bfloat16_is_fast_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_fast_with_processor_support(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for flags, fast in ((("fma", "amx_bf16"), True), (("avx512_bf16",), True), (("fma", "avx512f"), False)):
         monkeypatch.setattr(machine, "_cpu_flags", lambda flags=flags: set(flags))

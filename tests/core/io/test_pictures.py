@@ -1,4 +1,4 @@
-"""Clips are read back by other programs than wrote them: ffmpeg's decoder and Pillow."""
+"""Written clips, decoded by ffmpeg and Pillow; upscaling and frame conversion."""
 
 from pathlib import Path
 
@@ -17,29 +17,29 @@ COLORS = np.array(
 )
 
 
-def patches(frames: int = 6, height: int = 32, width: int = 48) -> Frames:
-    """Two rows of flat colors whose order moves by one from frame to frame."""
+def color_patches(frames: int = 6, height: int = 32, width: int = 48) -> Frames:
+    """Two rows of uniform color patches that move by one patch from frame to frame."""
     rows = [np.roll(COLORS, i, axis=0).reshape(2, 3, 3) for i in range(frames)]
     return np.stack([row.repeat(height // 2, 0).repeat(width // 3, 1) for row in rows])
 
 
 def centers(frame: np.ndarray) -> np.ndarray:
-    """Colors (6,3) in the middle of the patches, away from edges that compression softens."""
+    """Colors (6,3) at the centers of the patches, away from the edges that compression blurs."""
     height, width, _ = frame.shape
     return frame[height // 4 :: height // 2, width // 6 :: width // 3].reshape(-1, 3).astype(int)
 
 
 @pytest.mark.parametrize("fps", [8.0, 12.5, 30.0])
-def test_mp4_is_decoded_to_the_same_frames(tmp_path: Path, fps: float) -> None:
-    path, frames = tmp_path / "clip.mp4", patches()
+def test_mp4_decodes_to_the_same_frames(tmp_path: Path, fps: float) -> None:
+    path, frames = tmp_path / "clip.mp4", color_patches()
     write_clip(path, frames, fps)
     read = iio.imread(path)
     assert read.shape == frames.shape
     for ours, theirs in zip(frames, read, strict=True):
         assert np.abs(centers(ours) - centers(theirs)).max() <= 4  # 8-bit YCbCr of limited range, crf 16
-    about = iio.immeta(path)
-    assert about["fps"] == pytest.approx(fps, abs=0.01)
-    assert about["codec"] == "h264" and about["pix_fmt"].startswith("yuv420p(tv, bt709")
+    metadata = iio.immeta(path)
+    assert metadata["fps"] == pytest.approx(fps, abs=0.01)
+    assert metadata["codec"] == "h264" and metadata["pix_fmt"].startswith("yuv420p(tv, bt709")
 
 
 def test_mp4_repeats_the_edge_of_odd_sizes(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_mp4_repeats_the_edge_of_odd_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 @pytest.mark.parametrize("fps", [8.0, 15.0])
-def test_gif_and_webp_loop_and_last_as_long_as_asked(tmp_path: Path, suffix: str, fps: float) -> None:
-    path, frames = tmp_path / f"clip{suffix}", patches()
+def test_gif_and_webp_loop_with_the_requested_duration(tmp_path: Path, suffix: str, fps: float) -> None:
+    path, frames = tmp_path / f"clip{suffix}", color_patches()
     write_clip(path, frames, fps)
     total = 0
     with Image.open(path) as image:
@@ -61,13 +61,13 @@ def test_gif_and_webp_loop_and_last_as_long_as_asked(tmp_path: Path, suffix: str
         assert image.info["loop"] == 0
         for index, frame in enumerate(frames):
             image.seek(index)
-            shown = np.asarray(image.convert("RGB"))
-            assert np.abs(centers(shown) - centers(frame)).max() <= (0 if suffix == ".gif" else 6)
+            decoded = np.asarray(image.convert("RGB"))
+            assert np.abs(centers(decoded) - centers(frame)).max() <= (0 if suffix == ".gif" else 6)
             total += image.info["duration"]
     assert total == pytest.approx(1000 * len(frames) / fps, abs=5 if suffix == ".gif" else 0.5)
 
 
-def test_still_parts_of_a_gif_do_not_flicker(tmp_path: Path) -> None:
+def test_static_areas_of_a_gif_do_not_flicker(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     frames = np.stack([random.integers(0, 256, (32, 32, 3), np.uint8)] * 8)
     frames[:, 8:24, 8:24] = random.integers(0, 256, (8, 16, 16, 3), np.uint8)
@@ -80,45 +80,45 @@ def test_still_parts_of_a_gif_do_not_flicker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     for name in ("one", "two"):
-        write_clip(tmp_path / f"{name}{suffix}", patches(), 8)
+        write_clip(tmp_path / f"{name}{suffix}", color_patches(), 8)
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @given(st.integers(1, 200), st.floats(2, 2000))
-def test_delays_never_drift(count: int, delay: float) -> None:
+def test_delays_do_not_drift(count: int, delay: float) -> None:
     ends = np.cumsum(_delays(count, delay))
     assert np.abs(ends - delay * np.arange(1, count + 1)).max() <= 0.5 + 1e-6
 
 
-def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_writes_raise_user_error_and_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"clip\.avi.*\.mp4, \.gif or \.webp"):
-        write_clip(tmp_path / "clip.avi", patches(), 8)
+        write_clip(tmp_path / "clip.avi", color_patches(), 8)
     with pytest.raises(UserError, match="Cannot write into the folder"):
-        write_clip(tmp_path / "missing" / "clip.gif", patches(), 8)
+        write_clip(tmp_path / "missing" / "clip.gif", color_patches(), 8)
     with pytest.raises(UserError, match="ffmpeg could not write"):
-        write_clip(tmp_path / "clip.mp4", patches()[:, :, :0], 8)
+        write_clip(tmp_path / "clip.mp4", color_patches()[:, :, :0], 8)
     assert not list(tmp_path.iterdir())
 
 
-def test_enlarging() -> None:
-    frames = patches(2, 8, 12)
+def test_nearest_upscaling_repeats_pixels() -> None:
+    frames = color_patches(2, 8, 12)
     assert (upscale(frames, 3, "nearest") == frames.repeat(3, 1).repeat(3, 2)).all()
 
 
-def test_lanczos_follows_a_wave_between_its_samples() -> None:
+def test_lanczos_interpolates_a_cosine() -> None:
     def wave(pixels: int) -> np.ndarray:
-        place = (np.arange(pixels) + 0.5) / pixels  # centers of pixels, over the picture's width
-        return 128 + 100 * np.cos(2 * np.pi * 4 * place)
+        position = (np.arange(pixels) + 0.5) / pixels  # pixel centers relative to the image width
+        return 128 + 100 * np.cos(2 * np.pi * 4 * position)
 
     frames = np.broadcast_to(wave(48).round().astype(np.uint8)[None, None, :, None], (2, 8, 48, 3))
-    enlarged = upscale(np.ascontiguousarray(frames), 5, "lanczos")
-    assert enlarged.shape == (2, 40, 240, 3)
-    inside = slice(20, -20)  # the wave does not go on beyond the picture
-    assert np.abs(enlarged[0, 20, inside, 0] - wave(240)[inside]).max() < 3
+    upscaled = upscale(np.ascontiguousarray(frames), 5, "lanczos")
+    assert upscaled.shape == (2, 40, 240, 3)
+    inside = slice(20, -20)  # the wave is not continued beyond the image
+    assert np.abs(upscaled[0, 20, inside, 0] - wave(240)[inside]).max() < 3
 
 
-def test_clips_become_frames() -> None:
+def test_to_frames_converts_and_clips_values() -> None:
     clip = np.array([-1.5, -1.0, 0.0, 1.0, 2.0]).reshape(1, 5, 1, 1).repeat(3, 0)
     assert to_frames(clip).shape == (5, 1, 1, 3)
     assert to_frames(clip)[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]

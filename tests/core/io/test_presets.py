@@ -1,4 +1,4 @@
-"""Presets: what is read, and the file and key that errors name."""
+"""Presets: values that are read, and errors that name the file and the key."""
 
 import subprocess
 import sys
@@ -32,12 +32,12 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_reads_nested_values(tmp_path: Path) -> None:
+def test_nested_values_are_read(tmp_path: Path) -> None:
     bicycle = load_preset(write(tmp_path, "wheel: {spokes: 3}"), Bicycle)
     assert bicycle == Bicycle(color="red", wheel=Wheel(spokes=3))
 
 
-def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load_preset(write(tmp_path, "# nothing\n"), Bicycle) == Bicycle()
 
 
@@ -47,8 +47,8 @@ def test_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ("wheel: {spokes: 2}", r"bicycle.yaml: wheel.spokes: input should be greater than or equal to 3\.$"),
         ("wheel: {hubs: 2}", r"bicycle.yaml: wheel.hubs: extra inputs are not permitted\.$"),
         ("color: [1]", r"bicycle.yaml: color: input should be a valid string\.$"),
-        ("- 1", r"bicycle.yaml: the whole: "),
-        ("wheel: {spokes", r"The preset .*bicycle.yaml is not YAML: "),
+        ("- 1", r"bicycle.yaml: the settings: "),
+        ("wheel: {spokes", r"The preset .*bicycle.yaml is not valid YAML: "),
     ],
 )
 def test_errors_name_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:
@@ -57,7 +57,7 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, sentence: str) -> N
     assert "\n" not in str(error.value)
 
 
-def test_unreadable_files(tmp_path: Path) -> None:
+def test_unreadable_files_raise_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Cannot read the preset .*none.yaml: No such file"):
         load_preset(tmp_path / "none.yaml", Bicycle)
     (tmp_path / "bicycle.yaml").write_bytes(b"\xff\xfe\x00")
@@ -65,12 +65,12 @@ def test_unreadable_files(tmp_path: Path) -> None:
         load_preset(tmp_path / "bicycle.yaml", Bicycle)
 
 
-def test_unknown_name_lists_the_known() -> None:
+def test_an_unknown_name_raises_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="no preset 'tricycle'; there are .*bundled-image"):
         load_preset("tricycle", Bicycle)
 
 
-def test_bundled_image_preset_says_what_it_trains() -> None:
+def test_the_bundled_image_preset_uses_the_values_of_its_file() -> None:
     written = yaml.safe_load((CONFIGS / "bundled-image.yaml").read_text())
     preset = load_preset("bundled-image", ImagePreset).model_dump(mode="json")
     for section in ("model", "dropout", "training"):
@@ -82,13 +82,15 @@ def test_bundled_image_preset_says_what_it_trains() -> None:
 def test_wrong_schedules_and_networks_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="model.noise_schedule: unknown noise schedule 'cosin'"):
         load_preset(write(tmp_path, "model: {noise_schedule: {name: cosin}}"), ImagePreset)
-    with pytest.raises(UserError, match="model.network: blocks must have one entry a level"):
+    with pytest.raises(UserError, match="model.network: blocks must have one entry per level"):
         load_preset(write(tmp_path, "model: {network: {widths: [32]}}"), ImagePreset)
 
 
-@pytest.mark.parametrize(("drop", "said"), [("0", "true"), ("0.1", "false")])
-def test_a_model_says_truly_whether_it_learned_without_text(tmp_path: Path, drop: str, said: str) -> None:
-    text = f"dropout: {{text: {drop}}}\nmodel: {{unconditional: {said}}}\n"
+@pytest.mark.parametrize(("drop", "unconditional"), [("0", "true"), ("0.1", "false")])
+def test_unconditional_must_agree_with_the_text_dropout(
+    tmp_path: Path, drop: str, unconditional: str
+) -> None:
+    text = f"dropout: {{text: {drop}}}\nmodel: {{unconditional: {unconditional}}}\n"
     with pytest.raises(UserError, match=rf"dropout.text is {drop}, so model.unconditional must be"):
         load_preset(write(tmp_path, text), ImagePreset)
     preset = load_preset(write(tmp_path, "dropout: {text: 0}\nmodel: {unconditional: false}"), ImagePreset)

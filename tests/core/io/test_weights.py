@@ -1,4 +1,4 @@
-"""Folders of a model: what is written comes back, and nothing damaged does."""
+"""Model folders: round trips, and errors for damaged files."""
 
 import json
 from pathlib import Path
@@ -18,8 +18,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_round_trip_rounds_to_half_precision_and_no_further(tmp_path: Path) -> None:
-    # channels_last: written as rows, whatever lies in memory.
+def test_weights_are_restored_in_half_precision(tmp_path: Path) -> None:
+    # channels_last: stored in contiguous order, independent of the memory format.
     image = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
     digest = save_folder(tmp_path, {"a": [1, None]}, {"image": image, "count": torch.tensor([2**40])})
     config, tensors, sha256 = load_folder(tmp_path)
@@ -29,14 +29,14 @@ def test_round_trip_rounds_to_half_precision_and_no_further(tmp_path: Path) -> N
     assert tensors["count"].tolist() == [2**40]
 
 
-def test_saving_again_replaces_and_leaves_other_files(folder: Path) -> None:
+def test_saving_again_replaces_the_model_and_no_other_files(folder: Path) -> None:
     (folder / "README.md").write_text("the model card")
     save_folder(folder, {"size": 32}, {"x": torch.ones(1)})
     assert load_folder(folder).config == {"size": 32}
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG, WEIGHTS]
 
 
-def test_what_half_precision_cannot_hold_leaves_the_old_model(folder: Path) -> None:
+def test_weights_beyond_half_precision_raise_user_error_and_the_old_model_remains(folder: Path) -> None:
     before = (folder / WEIGHTS).read_bytes()
     for value in (1e5, float("nan")):
         with pytest.raises(UserError, match="The weight w is not finite"):
@@ -45,28 +45,28 @@ def test_what_half_precision_cannot_hold_leaves_the_old_model(folder: Path) -> N
     load_folder(folder)
 
 
-def test_unwritable_folder(tmp_path: Path) -> None:
+def test_an_unwritable_folder_raises_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write into the folder"):
         save_folder(tmp_path / "file", {}, {})
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
-def test_missing_file(folder: Path, name: str) -> None:
+def test_a_missing_file_raises_user_error(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"There is no model in .*: cannot read {name}"):
         load_folder(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 10, -1])
-def test_cut_weights(folder: Path, keep: int) -> None:
+def test_truncated_weights_raise_user_error(folder: Path, keep: int) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:keep])
     with pytest.raises(UserError, match="damaged"):
         load_folder(folder)
 
 
-def test_one_flipped_bit(folder: Path) -> None:
+def test_a_flipped_bit_raises_user_error(folder: Path) -> None:
     data = bytearray((folder / WEIGHTS).read_bytes())
     data[-1] ^= 1
     (folder / WEIGHTS).write_bytes(data)
@@ -78,18 +78,18 @@ def test_one_flipped_bit(folder: Path) -> None:
     ("config", "sentence"),
     [
         ("{", "not JSON"),
-        ("[]", "not of a model"),
-        ("{}", "not of a model"),
-        ('{"format": 2}', "not of a model"),
+        ("[]", "not the config of a model"),
+        ("{}", "not the config of a model"),
+        ('{"format": 2}', "not the config of a model"),
     ],
 )
-def test_config_that_is_none(folder: Path, config: str, sentence: str) -> None:
+def test_an_invalid_config_raises_user_error(folder: Path, config: str, sentence: str) -> None:
     (folder / CONFIG).write_text(config)
     with pytest.raises(UserError, match=sentence):
         load_folder(folder)
 
 
-def test_weights_that_are_no_safetensors_though_their_hash_agrees(folder: Path) -> None:
+def test_weights_that_are_not_safetensors_raise_user_error_despite_a_matching_hash(folder: Path) -> None:
     from hashlib import sha256
 
     (folder / WEIGHTS).write_bytes(b"junk")
@@ -99,7 +99,7 @@ def test_weights_that_are_no_safetensors_though_their_hash_agrees(folder: Path) 
         load_folder(folder)
 
 
-def test_fill_copies_what_fits(folder: Path) -> None:
+def test_load_weights_copies_matching_tensors(folder: Path) -> None:
     module = nn.Linear(3, 2)
     tensors = load_folder(folder).tensors
     load_weights(module, tensors, folder)
@@ -111,6 +111,8 @@ def test_fill_copies_what_fits(folder: Path) -> None:
     [(nn.Linear(3, 3), "bias"), (nn.Linear(3, 2, bias=False), "bias"), (nn.Bilinear(3, 3, 2), "weight")],
     ids=["shape", "too many", "other rank"],
 )
-def test_fill_names_the_first_that_does_not_fit(folder: Path, module: nn.Module, name: str) -> None:
+def test_load_weights_names_the_first_tensor_that_does_not_fit(
+    folder: Path, module: nn.Module, name: str
+) -> None:
     with pytest.raises(UserError, match=f"do not fit their {CONFIG}: see {name}"):
         load_weights(module, load_folder(folder).tensors, folder)

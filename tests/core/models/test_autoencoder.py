@@ -1,4 +1,4 @@
-"""The autoencoder: its size, the statistics of its latents, what its loss sees, and that it learns."""
+"""The autoencoder: its cost, the statistics of its latents, its loss, and its training."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def random_autoencoder(config: AutoencoderConfig = TINY) -> Autoencoder:
     torch.manual_seed(0)
     autoencoder = Autoencoder(config)
     for parameter in autoencoder.parameters():
-        nn.init.normal_(parameter, std=0.1)  # those that start at zero too
+        nn.init.normal_(parameter, std=0.1)  # also those initialized to zero
     return autoencoder.requires_grad_(False)
 
 
@@ -49,18 +49,18 @@ def images(count: int, size: int = 16) -> Tensor:
 
 
 @pytest.mark.parametrize(("config", "gflop"), [(AutoencoderConfig(), 0.35), (F8, 0.8)])
-def test_it_is_light(config: AutoencoderConfig, gflop: float) -> None:
+def test_size_and_cost_of_the_autoencoder(config: AutoencoderConfig, gflop: float) -> None:
     autoencoder = Autoencoder(config).requires_grad_(False)
     latents = autoencoder.to_latents(images(1, config.size))
     assert latents.shape[1:] == config.latent_shape == (8, 16, 16)
     with flop_counter() as counter:
-        drawn = autoencoder.decode(latents)
-    assert drawn.shape == (1, 3, config.size, config.size)
+        reconstruction = autoencoder.decode(latents)
+    assert reconstruction.shape == (1, 3, config.size, config.size)
     assert counter.get_total_flops() / 1e9 <= gflop
     assert sum(parameter.numel() for parameter in autoencoder.parameters()) <= 1_200_000
 
 
-def test_any_size_that_its_squares_fill() -> None:
+def test_images_may_have_any_size_that_is_a_multiple_of_the_downscale() -> None:
     autoencoder = random_autoencoder()
     assert autoencoder.to_latents(torch.zeros(2, 3, 8, 24)).shape == (2, 4, 2, 6)
     assert autoencoder.decode(torch.zeros(2, 4, 2, 6)).shape == (2, 3, 8, 24)
@@ -74,15 +74,15 @@ def test_any_size_that_its_squares_fill() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"widths": (8, 8, 8)}, "encoder_blocks must have one entry a level: 3"),
-        ({"decoder_blocks": (1,)}, "decoder_blocks must have one entry a level: 2"),
+        ({"widths": (8, 8, 8)}, "encoder_blocks must have one entry per level: 3"),
+        ({"decoder_blocks": (1,)}, "decoder_blocks must have one entry per level: 2"),
         ({"encoder_blocks": (1, 0)}, "at least 1"),
         ({"size": 18}, "not a multiple of the downscale 4"),
         ({"latent_channels": 3}, "greater than or equal to 4"),
         ({"widths": (8,)}, "at least 2 items"),
     ],
 )
-def test_impossible_shapes(changes: dict, sentence: str) -> None:
+def test_invalid_configurations_raise_validation_error(changes: dict, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         AutoencoderConfig(**(TINY.model_dump() | changes))
 
@@ -94,9 +94,9 @@ def test_divergence_and_draws_are_those_of_the_normal_distribution() -> None:
     gaussian = Gaussian(mean, log_variance)
     expected = kl_divergence(normal, Normal(0.0, 1.0)).sum(dim=(1, 2, 3))
     torch.testing.assert_close(gaussian.kl_divergence(), expected)
-    many = Gaussian(torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), -2.0)).sample()
-    assert many.mean().item() == pytest.approx(3.0, abs=0.01)
-    assert many.std().item() == pytest.approx(torch.e**-1, rel=0.02)
+    samples = Gaussian(torch.full((1, 1, 200, 200), 3.0), torch.full((1, 1, 200, 200), -2.0)).sample()
+    assert samples.mean().item() == pytest.approx(3.0, abs=0.01)
+    assert samples.std().item() == pytest.approx(torch.e**-1, rel=0.02)
 
 
 def test_latents_of_the_data_have_zero_mean_and_unit_deviation() -> None:
@@ -108,12 +108,12 @@ def test_latents_of_the_data_have_zero_mean_and_unit_deviation() -> None:
     torch.testing.assert_close(
         latents.std(dim=(0, 2, 3), correction=0), torch.ones(4).double(), atol=1e-4, rtol=0
     )
-    # They are another scale of the same latents.
+    # The statistics only rescale the latents.
     torch.testing.assert_close(autoencoder.decode(latents.float()), before, atol=1e-5, rtol=1e-4)
     assert autoencoder.encode(data).mean.std(dim=(0, 2, 3)).sub(1).abs().min() > 0.1
 
 
-def test_a_channel_that_says_nothing_is_not_blown_up() -> None:
+def test_a_constant_channel_is_not_amplified() -> None:
     autoencoder = random_autoencoder()
     autoencoder.encoder[-1].weight[1].zero_()
     autoencoder.fit_statistics([images(4)])
@@ -126,18 +126,18 @@ def test_a_channel_that_says_nothing_is_not_blown_up() -> None:
 def test_noise_in_training_is_relative_to_the_latents() -> None:
     autoencoder = random_autoencoder(TINY.model_copy(update={"size": 64}))
     autoencoder.encoder[-1].weight[4:].zero_()
-    autoencoder.encoder[-1].bias[4:] = -30.0  # draws are means
+    autoencoder.encoder[-1].bias[4:] = -30.0  # samples equal the means
     autoencoder.encoder[-1].weight[2] *= 50  # one channel is much larger than the others
     autoencoder.decoder = nn.Identity()
     data = images(8, 64)
-    drawn, gaussian = autoencoder(data, torch.tensor([0.0] * 4 + [0.3] * 4))
-    change = drawn - gaussian.mean
+    reconstruction, gaussian = autoencoder(data, torch.tensor([0.0] * 4 + [0.3] * 4))
+    change = reconstruction - gaussian.mean
     assert change[:4].abs().max() < 1e-4
     ratio = change[4:].std(dim=(0, 2, 3)) / gaussian.mean.std(dim=(0, 2, 3))
     torch.testing.assert_close(ratio, torch.full((4,), 0.3), rtol=0.1, atol=0)  # standard error 2%
 
 
-def test_a_saved_autoencoder_is_the_same_to_half_precision(tmp_path: Path) -> None:
+def test_a_saved_autoencoder_is_restored_in_half_precision(tmp_path: Path) -> None:
     autoencoder = random_autoencoder()
     autoencoder.fit_statistics([images(4)])
     autoencoder.save(tmp_path, {"psnr": 30.5})
@@ -157,7 +157,7 @@ def test_a_saved_autoencoder_is_the_same_to_half_precision(tmp_path: Path) -> No
         Autoencoder.load(tmp_path)
 
 
-def test_the_fingerprint_is_of_what_decides_latents(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_encoder_and_statistics_only(tmp_path: Path) -> None:
     autoencoder = random_autoencoder()
     first = autoencoder.fingerprint
     autoencoder.save(tmp_path)
@@ -170,21 +170,21 @@ def test_the_fingerprint_is_of_what_decides_latents(tmp_path: Path) -> None:
     assert len({first, second, autoencoder.fingerprint}) == 3
 
 
-def test_the_figure_is_what_stands_out_of_its_rows() -> None:
-    rows = torch.linspace(-1, 1, 16)[None, None, :, None]  # a backdrop that changes from row to row
-    picture = rows.expand(2, 3, 16, 16).clone()
-    picture[1, 2, 4:8, 5:9] += 0.5
+def test_figure_mask_is_what_differs_from_its_row() -> None:
+    rows = torch.linspace(-1, 1, 16)[None, None, :, None]  # a background that changes from row to row
+    image = rows.expand(2, 3, 16, 16).clone()
+    image[1, 2, 4:8, 5:9] += 0.5
     expected = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
     expected[1, :, 3:9, 4:10] = True
-    assert torch.equal(figure_mask(picture), expected)
+    assert torch.equal(figure_mask(image), expected)
 
 
-def test_the_loss_is_a_weighted_mean_of_errors_and_of_their_steps() -> None:
+def test_weighted_l1_is_a_weighted_mean_of_errors_and_their_differences() -> None:
     error = torch.zeros(1, 3, 4, 4)
     error[:, :, :, 2:] = -0.5
     weight = torch.ones(1, 1, 4, 4)
     weight[..., 2:] = 3.0
-    # Values: 8 pixels of weight 3 are wrong by 0.5. Steps to the right: of 3 a row, one, of weight 3.
+    # 8 pixels of weight 3 have an error of 0.5. One of 3 horizontal differences per row is 0.5, of weight 3.
     values, steps = 8 * 3 * 0.5 / 32, 4 * 3 * 0.5 / (4 * (1 + 3 + 3))
     torch.testing.assert_close(weighted_l1(error, weight, 0.0), torch.tensor([values]))
     torch.testing.assert_close(weighted_l1(error, weight, 2.0), torch.tensor([values + 2 * steps]))
@@ -217,18 +217,18 @@ def test_it_learns_a_few_pictures_of_the_toybox(tmp_path: Path) -> None:
 
     weights = checkpoint.read_ema(tmp_path / "run")
     autoencoder, quality = trained_autoencoder(task, weights, tmp_path)
-    learned = data.pixels(torch.arange(6))
-    assert psnr(autoencoder, learned) > 25
-    latents = autoencoder.to_latents(learned)  # all that was trained on is what statistics are taken of
+    training_images = data.pixels(torch.arange(6))
+    assert psnr(autoencoder, training_images) > 25
+    latents = autoencoder.to_latents(training_images)  # the statistics are those of the training images
     torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
     torch.testing.assert_close(latents.std(dim=(0, 2, 3), correction=0), torch.ones(8), atol=1e-3, rtol=0)
 
-    kept = data.pixels(torch.tensor([6, 7]))
-    assert quality["psnr"] == pytest.approx(psnr(autoencoder, kept), abs=0.01)
+    held_back = data.pixels(torch.tensor([6, 7]))
+    assert quality["psnr"] == pytest.approx(psnr(autoencoder, held_back), abs=0.01)
     assert quality["psnr_figure"] < quality["psnr"] and quality["psnr_noised"] < quality["psnr"]
 
 
-def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: Path) -> None:
+def test_training_the_decoder_alone_improves_reconstruction_from_the_same_latents(tmp_path: Path) -> None:
     preset = AutoencoderPreset(
         model=TINY,
         decoder_only=True,
@@ -237,10 +237,10 @@ def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: 
         training=TrainingConfig(batch_size=6, learning_rate=4e-3, warmup_steps=10, compile=False),
     )
     data = toybox_shard(tmp_path, 16, 16)
-    autoencoder = random_autoencoder()  # what it says of pictures is no art, but a decoder can read it
+    autoencoder = random_autoencoder()  # a random encoder still allows a decoder to be trained
     autoencoder.fit_statistics([data.pixels(torch.arange(4))])
-    kept = data.pixels(torch.arange(12, 16))
-    latents, quality = autoencoder.to_latents(kept), psnr(autoencoder, kept)
+    held_back = data.pixels(torch.arange(12, 16))
+    latents, quality = autoencoder.to_latents(held_back), psnr(autoencoder, held_back)
     fingerprint = autoencoder.fingerprint
     before = {name: value.clone() for name, value in autoencoder.state_dict().items()}
 
@@ -249,19 +249,19 @@ def test_a_decoder_trained_by_itself_draws_better_of_the_same_latents(tmp_path: 
     Trainer(BareNetwork(autoencoder), task, preset.training, tmp_path / "run").run(Budget(steps=60))
     trained, figures = trained_autoencoder(task, checkpoint.read_ema(tmp_path / "run"), tmp_path)
     assert figures["psnr"] > quality + 3
-    assert trained.fingerprint == fingerprint and torch.equal(trained.to_latents(kept), latents)
+    assert trained.fingerprint == fingerprint and torch.equal(trained.to_latents(held_back), latents)
     for name, value in trained.state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith("decoder."), name
 
 
 def psnr(autoencoder: Autoencoder, truth: Tensor) -> float:
-    """dB, of bytes, whose peak is 255."""
-    drawn = autoencoder.decode(autoencoder.to_latents(truth)).clamp(-1, 1)
-    error = ((drawn - truth) * 127.5).square().mean()
+    """PSNR of reconstructions in dB, for 8-bit values with a peak of 255."""
+    reconstruction = autoencoder.decode(autoencoder.to_latents(truth)).clamp(-1, 1)
+    error = ((reconstruction - truth) * 127.5).square().mean()
     return (20 * torch.log10(255 / error.sqrt())).item()
 
 
-def test_data_that_do_not_fit(tmp_path: Path) -> None:
+def test_images_of_wrong_size_or_number_raise_user_error(tmp_path: Path) -> None:
     data = toybox_shard(tmp_path, 2, 16)
     with pytest.raises(UserError, match="The images are 16 pixels wide, the autoencoder takes 64"):
         AutoencoderTask(data, AutoencoderPreset())

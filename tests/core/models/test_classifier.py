@@ -25,7 +25,7 @@ HELD_BACK = 297
 
 
 def digits():
-    """1797 digits of 8x8 pixels in [-1, 1], and what they are."""
+    """1797 digits of 8x8 pixels in [-1, 1], and their labels."""
     data = load_digits()
     images = torch.from_numpy(data.images).float()[:, None] / 8 - 1
     return images, torch.from_numpy(data.target).long()
@@ -48,12 +48,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> NoisyClassifier:
 
 
 def accuracy(classifier: NoisyClassifier, step: int) -> float:
-    """On digits never seen, noised to t = step."""
+    """Accuracy on held-back digits noised to t = step."""
     images, labels = (part[-HELD_BACK:] for part in digits())
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     t = torch.full((HELD_BACK,), step)
-    found = classifier(classifier.schedule.add_noise(images, noise, t), t).argmax(1)
-    return (found == labels).float().mean().item()
+    predicted = classifier(classifier.schedule.add_noise(images, noise, t), t).argmax(1)
+    return (predicted == labels).float().mean().item()
 
 
 def test_it_reads_digits_through_noise_as_far_as_there_is_signal(trained):
@@ -62,38 +62,38 @@ def test_it_reads_digits_through_noise_as_far_as_there_is_signal(trained):
     assert accuracy(trained, 999) < 0.2
 
 
-def test_it_is_told_the_noise(trained):
-    """At pure noise it says what the classes' shares say; of the same pixels at little noise, much more."""
+def test_the_timestep_affects_the_confidence(trained):
+    """At pure noise the probabilities are those of the classes; at low noise the same pixels give more."""
     x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(2))
-    blind, sure = (trained(x, torch.full((64,), t)).softmax(1).amax(1).mean() for t in (999, 0))
-    assert blind < 0.2 and sure > 2 * blind
+    at_noise, at_data = (trained(x, torch.full((64,), t)).softmax(1).amax(1).mean() for t in (999, 0))
+    assert at_noise < 0.2 and at_data > 2 * at_noise
 
 
-class Nothing(torch.nn.Module):
-    """Predicts no noise at all."""
+class ZeroNetwork(torch.nn.Module):
+    """A network that returns zeros."""
 
     def forward(self, x, t, condition):
         return torch.zeros_like(x)
 
 
-def test_guided_by_it_pictures_become_likelier_to_be_the_digit(trained):
+def test_guidance_increases_the_probability_of_the_target_digit(trained):
     images, labels = (part[-64:] for part in digits())
-    wanted = (labels + 3) % 10
+    targets = (labels + 3) % 10
     t = torch.full((64,), 300)
     schedule = trained.schedule
     x = schedule.add_noise(images, torch.randn(images.shape, generator=torch.Generator().manual_seed(3)), t)
-    denoiser = Denoiser(Nothing(), schedule, Parameterization.EPS)
-    said = Condition(torch.zeros(64, 1, 1), torch.ones(64, 1, dtype=torch.bool), torch.zeros(64, 10))
-    guided = ClassifierGuidance(denoiser, trained, wanted, 1.0)
+    denoiser = Denoiser(ZeroNetwork(), schedule, Parameterization.EPS)
+    condition = Condition(torch.zeros(64, 1, 1), torch.ones(64, 1, dtype=torch.bool), torch.zeros(64, 10))
+    guided = ClassifierGuidance(denoiser, trained, targets, 1.0)
     with torch.no_grad():
-        direction = -guided(x, t, said).eps
+        direction = -guided(x, t, condition).eps
         before, after = (trained(at, t).log_softmax(1) for at in (x, x + 0.02 * direction))
-    rise = (after - before).gather(1, wanted[:, None])
-    assert (rise > 0).float().mean() > 0.95
+    increase = (after - before).gather(1, targets[:, None])
+    assert (increase > 0).float().mean() > 0.95
     assert all(parameter.grad is None for parameter in trained.parameters())
 
 
-def test_saved_and_loaded_it_says_the_same(trained, tmp_path: Path):
+def test_a_saved_and_loaded_classifier_gives_the_same_logits(trained, tmp_path: Path):
     trained.save(tmp_path, {"steps": 200})
     loaded = NoisyClassifier.load(tmp_path)
     assert loaded.config == trained.config and loaded.schedule.to_dict() == trained.schedule.to_dict()
@@ -104,7 +104,7 @@ def test_saved_and_loaded_it_says_the_same(trained, tmp_path: Path):
 @pytest.mark.parametrize(
     "options", [{}, {"block": "convnext", "resampling": "residual", "activation": "gelu", "heads": 4}]
 )
-def test_a_fresh_one_takes_all_classes_for_as_likely_and_learns_with_every_parameter(options):
+def test_a_new_classifier_is_uniform_and_every_parameter_has_a_gradient(options):
     torch.manual_seed(0)
     classifier = NoisyClassifier(CONFIG.model_copy(update=options))
     x, t = torch.randn(3, 1, 8, 8), torch.tensor([0, 500, 999])
@@ -118,10 +118,10 @@ def test_a_fresh_one_takes_all_classes_for_as_likely_and_learns_with_every_param
     torch.testing.assert_close(compiled(x, t), classifier(x, t))
 
 
-def test_what_does_not_fit_is_refused():
+def test_inconsistent_configs_and_inputs_raise_errors():
     with pytest.raises(ValidationError, match="size 9 is not a multiple of 4"):
         ClassifierConfig(**{**CONFIG.model_dump(), "size": 9})
-    with pytest.raises(ValidationError, match="width 64 cannot be shared by 7 heads"):
+    with pytest.raises(ValidationError, match="width 64 is not a multiple of the number of heads, 7"):
         ClassifierConfig(**{**CONFIG.model_dump(), "attention": (False, False), "heads": 7})
     with pytest.raises(UserError, match="noise schedule 'bumpy'"):
         NoisyClassifier(CONFIG.model_copy(update={"noise_schedule": {"name": "bumpy"}}))
@@ -129,6 +129,6 @@ def test_what_does_not_fit_is_refused():
         NoisyClassifier(CONFIG)(torch.zeros(1, 1, 16, 16), torch.tensor([0]))
     with pytest.raises(UserError, match="3 images need as many labels"):
         ClassifierTask(torch.zeros(3, 1, 8, 8), torch.zeros(2, dtype=torch.long))
-    linear = Denoiser(Nothing(), NoiseSchedule.linear(), Parameterization.EPS)
-    with pytest.raises(ValueError, match="classifier is of NoiseSchedule.cosine"):
+    linear = Denoiser(ZeroNetwork(), NoiseSchedule.linear(), Parameterization.EPS)
+    with pytest.raises(ValueError, match="classifier has the schedule NoiseSchedule.cosine"):
         ClassifierGuidance(linear, NoisyClassifier(CONFIG), torch.tensor([0]))

@@ -1,4 +1,4 @@
-"""Image models on latents: shapes, sampling to pixels, folders, and shards encoded once."""
+"""Image models on latents: shapes, sampling to pixels, model folders, and cached latents of shards."""
 
 import json
 import os
@@ -66,19 +66,19 @@ def model(text: TextEncoder, stage: Autoencoder) -> ImageModel:
         ({"first_stage": None}, "in_channels must be 3, not 4"),
     ],
 )
-def test_configs_that_do_not_fit(changes: dict, sentence: str) -> None:
+def test_inconsistent_configs_raise_validation_error(changes: dict, sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         ImageModelConfig.model_validate(dict(CONFIG) | changes)
 
 
-def test_the_bundled_presets_fit_each_other() -> None:
+def test_the_bundled_presets_are_consistent() -> None:
     model = load_preset("bundled-image", ImagePreset).model
     assert model.first_stage == load_preset("autoencoder-64", AutoencoderPreset).model
     assert model.shape == (12, 16, 16)
 
 
-class Certain(nn.Module):
-    """The exact v-predictor of data that are all `x0` (C,h,w)."""
+class OptimalNetwork(nn.Module):
+    """The optimal v-predictor for data that always equal `x0` (C,h,w)."""
 
     def __init__(self, x0: Tensor, schedule: NoiseSchedule) -> None:
         super().__init__()
@@ -92,17 +92,17 @@ class Certain(nn.Module):
 def test_samples_are_the_pictures_of_the_latents_the_network_knows(
     text: TextEncoder, stage: Autoencoder
 ) -> None:
-    known = 3 * torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(0))  # far beyond [-1, 1]
+    data_latents = 3 * torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(0))  # far beyond [-1, 1]
     schedule = NoiseSchedule.cosine()
-    denoiser = Denoiser(Certain(known, schedule), schedule, Parameterization.V)
+    denoiser = Denoiser(OptimalNetwork(data_latents, schedule), schedule, Parameterization.V)
     model = ImageModel(CONFIG, denoiser, text, stage)
-    guesses = []
-    drawn = model.sample(["a fox"], steps=4, on_step=lambda state: guesses.append(model.decode(state.x0)))
-    expected = stage.decode(known[None])
-    assert drawn.shape == (1, 3, 16, 16) and expected.std() > 0.05
-    torch.testing.assert_close(drawn, expected.clamp(-1, 1), atol=1e-3, rtol=0)
-    for guess in guesses:  # previews are pictures too
-        torch.testing.assert_close(guess, drawn, atol=1e-2, rtol=0)
+    previews = []
+    samples = model.sample(["a fox"], steps=4, on_step=lambda state: previews.append(model.decode(state.x0)))
+    expected = stage.decode(data_latents[None])
+    assert samples.shape == (1, 3, 16, 16) and expected.std() > 0.05
+    torch.testing.assert_close(samples, expected.clamp(-1, 1), atol=1e-3, rtol=0)
+    for preview in previews:  # previews are decoded images too
+        torch.testing.assert_close(preview, samples, atol=1e-2, rtol=0)
 
 
 def test_decoded_images_are_clamped(stage: Autoencoder) -> None:
@@ -112,7 +112,7 @@ def test_decoded_images_are_clamped(stage: Autoencoder) -> None:
     assert torch.equal(decode_latents(pixels, None), pixels.clamp(-1, 1))
 
 
-def test_a_saved_model_brings_its_first_stage(model: ImageModel, text: TextEncoder, tmp_path: Path) -> None:
+def test_a_saved_model_includes_its_first_stage(model: ImageModel, text: TextEncoder, tmp_path: Path) -> None:
     model.save(tmp_path)
     loaded = ImageModel.load(tmp_path)
     assert loaded.config == CONFIG and loaded.first_stage
@@ -121,8 +121,8 @@ def test_a_saved_model_brings_its_first_stage(model: ImageModel, text: TextEncod
             assert torch.equal(ours.state_dict()[name], value.half().float()), name
     assert loaded.first_stage.fingerprint == model.first_stage.fingerprint
     loaded.text = text
-    drawn = loaded.sample(["a fox"], steps=2)
-    assert drawn.shape == (1, 3, 16, 16) and drawn.isfinite().all()
+    samples = loaded.sample(["a fox"], steps=2)
+    assert samples.shape == (1, 3, 16, 16) and samples.isfinite().all()
 
     config = json.loads((tmp_path / "config.json").read_text())
     config["first_stage"]["decoder_blocks"] = [2, 1]
@@ -131,7 +131,9 @@ def test_a_saved_model_brings_its_first_stage(model: ImageModel, text: TextEncod
         ImageModel.load(tmp_path)
 
 
-def test_a_model_without_the_first_stage_of_its_config(model: ImageModel, stage: Autoencoder) -> None:
+def test_a_model_with_another_first_stage_than_its_config_raises_value_error(
+    model: ImageModel, stage: Autoencoder
+) -> None:
     with pytest.raises(ValueError, match="not the one of the config"):
         ImageModel(CONFIG, model.denoiser, model.text)
     pixels = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))
@@ -170,13 +172,15 @@ def test_training_sees_what_encoding_on_the_fly_gives(
 
     index = torch.tensor([7, 0, 4, 5, 8, 15])  # both shards of images, and frames of both clips
     torch.manual_seed(0)
-    pixels, said = data[False].batch(index)
+    pixels, condition = data[False].batch(index)
     torch.manual_seed(0)
-    latents, said_too = data[True].batch(index)
+    latents, cached_condition = data[True].batch(index)
     on_the_fly = stage.to_latents(pixels)
     assert latents.dtype == torch.float32
     torch.testing.assert_close(latents, on_the_fly, rtol=2**-10, atol=1e-5)  # half precision
-    assert torch.equal(said.attributes, said_too.attributes) and torch.equal(said.tokens, said_too.tokens)
+    assert torch.equal(condition.attributes, cached_condition.attributes) and torch.equal(
+        condition.tokens, cached_condition.tokens
+    )
 
     torch.manual_seed(0)
     loss = ImageTask(data[True]).loss(model.denoiser, index)
@@ -201,7 +205,7 @@ def test_training_sees_what_encoding_on_the_fly_gives(
         torch.testing.assert_close(encoded[:, :, frame], expected, rtol=2**-10, atol=1e-5)
 
 
-def test_shards_are_encoded_once_until_they_or_the_encoder_change(
+def test_shards_are_encoded_again_only_if_they_or_the_encoder_change(
     folder: Path, stage: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -211,9 +215,9 @@ def test_shards_are_encoded_once_until_they_or_the_encoder_change(
         save_file(tensors, path, metadata)
 
     monkeypatch.setattr(latents_module, "save_file", save)
-    seen: list[tuple[int, int]] = []
-    name = encode_shards(folder, "images", stage, lambda done, count: seen.append((done, count)))
-    assert written == ["00000", "00001"] and seen == [(1, 2), (2, 2)]
+    progress: list[tuple[int, int]] = []
+    name = encode_shards(folder, "images", stage, lambda done, count: progress.append((done, count)))
+    assert written == ["00000", "00001"] and progress == [(1, 2), (2, 2)]
     assert encode_shards(folder, "images", stage) == name and len(written) == 2
     second = folder / "images-00001.safetensors"
     latents_path(second, name).write_bytes(b"cut")
@@ -225,10 +229,10 @@ def test_shards_are_encoded_once_until_they_or_the_encoder_change(
     other = Autoencoder(STAGE)
     assert encode_shards(folder, "images", other) != name
     assert written[4:] == ["00000", "00001"]
-    assert len(Shards(folder, "images")) == 8  # the caches are no shards
+    assert len(Shards(folder, "images")) == 8  # cached latents do not count as shards
 
 
-def test_latents_that_are_missing_or_of_another_size(folder: Path, stage: Autoencoder) -> None:
+def test_missing_latents_and_wrong_sizes_raise_user_error(folder: Path, stage: Autoencoder) -> None:
     with pytest.raises(UserError, match="latents-abc-images-00000.safetensors"):
         Shards(folder, "images", latents="abc")
     with pytest.raises(UserError, match="are 16 pixels wide, the first stage takes 64"):

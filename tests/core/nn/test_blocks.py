@@ -1,4 +1,4 @@
-"""The blocks of the U-Net against diffusers, PyTorch's own attention, and plain NumPy."""
+"""The blocks of the U-Net against diffusers, PyTorch's attention, and NumPy."""
 
 import math
 
@@ -23,8 +23,8 @@ from core.nn.blocks import (
 EMBEDDING = 24
 
 
-def randomised(module):
-    """The module with every parameter away from what it starts at, so that none can hide."""
+def randomize(module):
+    """The module with random parameters, so that each of them affects the output."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -33,6 +33,7 @@ def randomised(module):
 
 
 def inputs(width, batch=2, side=6):
+    """Random x (B,width,side,side) and embedding."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(batch, width, side, side, generator=generator)
     return x, torch.randn(batch, EMBEDDING, generator=generator)
@@ -54,9 +55,9 @@ NAMES = {
 @pytest.mark.parametrize("activation", [F.silu, F.gelu])
 @torch.no_grad()
 def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activation):
-    """AdaGN's scale and shift, and BigGAN's resampling, as guided-diffusion has them in diffusers' form."""
+    """With AdaGN's scale and shift and BigGAN's resampling, as in guided-diffusion."""
     in_width, width = widths
-    ours = randomised(ResidualBlock(in_width, width, EMBEDDING, activation=activation, resample=resample))
+    ours = randomize(ResidualBlock(in_width, width, EMBEDDING, activation=activation, resample=resample))
     theirs = ResnetBlock2D(
         in_channels=in_width,
         out_channels=width,
@@ -81,7 +82,7 @@ def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activatio
 
 
 def convnext_by_hand(block, x, embedding):
-    """The block position by position, in float64, from the text of the papers."""
+    """The ConvNeXt block in float64 NumPy, position by position, from the papers."""
     p = {name: value.double().numpy() for name, value in block.state_dict().items()}
     x, embedding = x.double().numpy(), embedding.double().numpy()
     if "skip.weight" in p:
@@ -109,15 +110,15 @@ def convnext_by_hand(block, x, embedding):
 @pytest.mark.parametrize("layer_scale", [None, 1e-6])
 @pytest.mark.parametrize("in_width", [16, 24])
 @torch.no_grad()
-def test_convnext_block_is_its_formula(in_width, layer_scale):
-    block = randomised(ConvNeXtBlock(in_width, 16, EMBEDDING, layer_scale=layer_scale))
+def test_convnext_block_matches_its_formula(in_width, layer_scale):
+    block = randomize(ConvNeXtBlock(in_width, 16, EMBEDDING, layer_scale=layer_scale))
     x, embedding = inputs(in_width)
     expected = convnext_by_hand(block, x, embedding)
     np.testing.assert_allclose(block(x, embedding).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
-def test_convnext_block_starts_as_almost_nothing():
+def test_a_new_convnext_block_is_nearly_the_identity():
     x, embedding = inputs(16)
     assert torch.equal(ConvNeXtBlock(16, 16, EMBEDDING)(x, embedding), x)
     scaled = ConvNeXtBlock(16, 16, EMBEDDING, layer_scale=1e-6)
@@ -137,7 +138,7 @@ def test_adaptive_layer_norm_without_modulation_is_layer_norm():
 
 
 def torch_attention(layer, width, heads, context_width):
-    """PyTorch's multi-head attention with the weights of ours."""
+    """PyTorch's multi-head attention with the weights of a `MultiHeadAttention`."""
     theirs = nn.MultiheadAttention(width, heads, kdim=context_width, vdim=context_width, batch_first=True)
     query, (key, value) = layer.query.weight, layer.key_value.weight.chunk(2)
     if context_width == width:
@@ -154,20 +155,20 @@ def torch_attention(layer, width, heads, context_width):
 @pytest.mark.parametrize("context_width", [None, 20])
 @torch.no_grad()
 def test_attention_of_so_many_heads_is_that_of_torch(heads, context_width):
-    layer = randomised(MultiHeadAttention(24, 24 // heads, context_width))
+    layer = randomize(MultiHeadAttention(24, 24 // heads, context_width))
     theirs = torch_attention(layer, 24, heads, context_width or 24)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 5, 24, generator=generator)
     context = x if context_width is None else torch.randn(2, 7, context_width, generator=generator)
     mask = torch.arange(context.shape[1]) < torch.tensor([[5], [2]])
     expected, _ = theirs(x, context, context, key_padding_mask=~mask, need_weights=False)
-    given = None if context_width is None else context
-    torch.testing.assert_close(layer(x, given, mask=mask), expected, rtol=1e-5, atol=1e-5)
+    context_argument = None if context_width is None else context
+    torch.testing.assert_close(layer(x, context_argument, mask=mask), expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_self_attention_block_is_pre_norm_attention_over_positions():
-    block = randomised(SelfAttentionBlock(24, 8))
+    block = randomize(SelfAttentionBlock(24, 8))
     x, _ = inputs(24, side=3)
     h = x.permute(0, 2, 3, 1).reshape(2, 9, 24)
     normed = F.layer_norm(h, (24,), block.norm.weight, block.norm.bias)

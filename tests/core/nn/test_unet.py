@@ -1,4 +1,4 @@
-"""The U-Net: what may and what may not influence its output, and what it refuses."""
+"""The U-Net: which inputs influence its output, its options, and its errors."""
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ from core.nn.unet import UNet, UNetConfig
 SMALL = UNetConfig(widths=(32, 64), blocks=(1, 2), attention=(True, True), context_width=24)
 
 
-def filled(options):
-    """A small network none of whose layers is zero."""
+def random_unet(options):
+    """A small network with random weights in every layer."""
     torch.manual_seed(0)
     network = UNet(SMALL.model_copy(update=options)).eval()
     for parameter in network.parameters():
@@ -23,10 +23,12 @@ def filled(options):
 
 @pytest.fixture(scope="module")
 def unet():
-    return filled({})
+    """A small network with random weights."""
+    return random_unet({})
 
 
 def inputs(batch=2, size=32, seed=1):
+    """Random images, timesteps and conditions."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(batch, 3, size, size, generator=generator)
     tokens = torch.randn(batch, 6, 24, generator=generator)
@@ -36,21 +38,21 @@ def inputs(batch=2, size=32, seed=1):
 
 
 @torch.no_grad()
-def test_a_fresh_network_returns_zeros():
+def test_a_new_network_returns_zeros():
     x, t, condition = inputs()
     out = UNet(SMALL)(x, t, condition)
     assert out.shape == x.shape and out.count_nonzero() == 0
 
 
 @torch.no_grad()
-def test_rows_of_a_batch_do_not_meet(unet):
+def test_rows_of_a_batch_are_independent(unet):
     x, t, condition = inputs(batch=4)
     singles = torch.cat([unet(x[i : i + 1], t[i : i + 1], condition[i]) for i in range(4)])
     torch.testing.assert_close(unet(x, t, condition), singles, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_it_is_deterministic(unet):
+def test_the_network_is_deterministic(unet):
     assert torch.equal(unet(*inputs()), unet(*inputs()))
 
 
@@ -60,8 +62,8 @@ def test_padding_tokens_have_no_influence(unet):
     before = unet(x, t, condition)
     noisy = torch.where(condition.mask[..., None], condition.tokens, torch.full_like(condition.tokens, 9.0))
     assert torch.equal(unet(x, t, Condition(noisy, condition.mask, condition.attributes)), before)
-    nine_tokens = Condition(torch.zeros(1, 9, 24), torch.ones(1, 9) > 0, torch.zeros(1, 10))
-    longer = Condition.cat([condition, nine_tokens])
+    longer_text = Condition(torch.zeros(1, 9, 24), torch.ones(1, 9) > 0, torch.zeros(1, 10))
+    longer = Condition.cat([condition, longer_text])
     torch.testing.assert_close(unet(x, t, longer[:2]), before, atol=1e-4, rtol=1e-4)
 
 
@@ -83,8 +85,8 @@ def test_everything_said_has_influence(unet, what):
 
 
 @torch.no_grad()
-def test_the_order_of_words_alone_does_not_matter_but_which_word_does(unet):
-    """Cross-attention has no positions of its own: order lives in the token states of the text encoder."""
+def test_the_order_of_token_states_has_no_influence(unet):
+    """Cross-attention has no position embedding: the token states of the text encoder include the order."""
     x, t, condition = inputs(batch=1)
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     shuffled = Condition(condition.tokens[:, order], condition.mask, condition.attributes)
@@ -92,8 +94,8 @@ def test_the_order_of_words_alone_does_not_matter_but_which_word_does(unet):
 
 
 @torch.no_grad()
-def test_frames_share_their_clips_condition(unet):
-    """Folded frames equal the same images with the condition repeated, with attributes a clip or a frame."""
+def test_consecutive_images_share_one_condition(unet):
+    """Sharing a condition equals repeating it, with attributes per condition and per image."""
     _, t, condition = inputs()
     frames = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     repeated = unet(frames, t.repeat_interleave(3), condition.repeat_interleave(3))
@@ -110,23 +112,23 @@ def test_frames_share_their_clips_condition(unet):
 
 
 @torch.no_grad()
-def test_after_block_sees_every_block_once_in_order(unet):
+def test_block_hook_is_called_once_per_block_in_order(unet):
     x, t, condition = inputs()
-    seen = []
+    calls = []
 
-    def watch(index, h, embedding):
+    def record(index, h, embedding):
         assert embedding.shape == (2, 128)
-        seen.append((index, h.shape[1]))
+        calls.append((index, h.shape[1]))
         return h
 
-    torch.testing.assert_close(unet(x, t, condition, watch), unet(x, t, condition))
-    assert seen == list(enumerate(unet.block_widths)) and unet.block_widths == [32, 64, 64, 64, 64, 64, 32]
-    stopped = unet(x, t, condition, lambda index, h, _: h * 0 if index == len(seen) - 1 else h)
-    assert not torch.allclose(stopped, unet(x, t, condition))
+    torch.testing.assert_close(unet(x, t, condition, record), unet(x, t, condition))
+    assert calls == list(enumerate(unet.block_widths)) and unet.block_widths == [32, 64, 64, 64, 64, 64, 32]
+    zeroed = unet(x, t, condition, lambda index, h, _: h * 0 if index == len(calls) - 1 else h)
+    assert not torch.allclose(zeroed, unet(x, t, condition))
 
 
 @torch.no_grad()
-def test_other_sizes_and_no_attention():
+def test_rectangular_images_without_attention():
     torch.manual_seed(0)
     network = UNet(UNetConfig(widths=(32, 40), blocks=(1, 1), attention=(False, False), context_width=24))
     x, t, condition = inputs()
@@ -142,8 +144,8 @@ def test_gradients_reach_every_parameter(unet):
     assert not missing
 
 
-def test_the_default_network_is_small():
-    """Under 10 million parameters and 0.8 GFLOP an image of 64x64: what two CPU cores can train."""
+def test_size_and_cost_of_the_default_network():
+    """Under 10 million parameters and 0.8 GFLOP per image of 64x64, so that two CPU cores can train it."""
     network = UNet(UNetConfig())
     condition = Condition(torch.zeros(1, 16, 384), torch.ones(1, 16) > 0, torch.zeros(1, 10))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -160,36 +162,36 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("options", [{}, VARIANTS[-1]])
-def test_it_compiles_without_graph_breaks(options):
+def test_the_network_compiles_without_graph_breaks(options):
     torch._dynamo.reset()
-    network = filled(options)
+    network = random_unet(options)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(*inputs()), network(*inputs()))
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_other_blocks_carry_image_timestep_and_text(options):
-    """Every parameter takes part, frames fold as in the default network, and a fresh one returns zeros."""
+def test_other_blocks_use_every_parameter_and_share_conditions(options):
+    """Every parameter has a gradient, images can share a condition, and a new network returns zeros."""
     x, t, condition = inputs()
     assert UNet(SMALL.model_copy(update=options))(x, t, condition).count_nonzero() == 0
-    network = filled(options)
+    network = random_unet(options)
     network(x, t, condition).square().mean().backward()
     assert not [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     with torch.no_grad():
         folded = network(torch.cat([x, x]), t, condition)
-        apart = network(torch.cat([x, x]), t.repeat_interleave(2), condition.repeat_interleave(2))
-    torch.testing.assert_close(folded, apart, atol=1e-4, rtol=1e-4)
+        repeated = network(torch.cat([x, x]), t.repeat_interleave(2), condition.repeat_interleave(2))
+    torch.testing.assert_close(folded, repeated, atol=1e-4, rtol=1e-4)
 
 
 def test_residual_resampling_goes_from_level_to_level():
-    network = filled({"resampling": "residual"})
+    network = random_unet({"resampling": "residual"})
     x, t, condition = inputs()
-    seen = []
+    calls = []
     for layer in (network.downsample[0], network.upsample[0]):
-        layer.register_forward_hook(lambda module, given, out: seen.append((given[0].shape, out.shape)))
+        layer.register_forward_hook(lambda module, given, out: calls.append((given[0].shape, out.shape)))
     network(x, t, condition)
-    assert [tuple(shape) for pair in seen for shape in pair] == [
+    assert [tuple(shape) for pair in calls for shape in pair] == [
         (2, 32, 8, 8),
         (2, 64, 4, 4),
         (2, 64, 4, 4),
@@ -198,13 +200,13 @@ def test_residual_resampling_goes_from_level_to_level():
 
 
 @torch.no_grad()
-def test_heads_are_counted_in_place_of_their_width():
-    """Heads share the width of each level: (32, 64) in 4 heads of 8 and of 16, which changes the result."""
-    network = filled({"heads": 4})
+def test_the_number_of_heads_replaces_the_head_width():
+    """Widths (32, 64) are divided into 4 heads of 8 and of 16 channels, which changes the result."""
+    network = random_unet({"heads": 4})
     attentions = [m for m in network.modules() if isinstance(m, MultiHeadAttention)]
     assert {m.query.out_features // m.head_width for m in attentions} == {4}
     assert {m.head_width for m in attentions} == {8, 16}
-    assert not torch.equal(network(*inputs()), filled({})(*inputs()))
+    assert not torch.equal(network(*inputs()), random_unet({})(*inputs()))
 
 
 @pytest.mark.parametrize(
@@ -212,21 +214,21 @@ def test_heads_are_counted_in_place_of_their_width():
     [
         ({"widths": (32, 60)}, "multiple of 8"),
         ({"widths": (32, 72)}, "head_width"),
-        ({"widths": (32,)}, "one entry a level"),
+        ({"widths": (32,)}, "one entry per level"),
         ({"blocks": (0, 1)}, "at least 1"),
-        ({"attention": (True,)}, "one entry a level"),
-        ({"heads": 5}, "shared by 5 heads"),
-        ({"layer_scale": 1e-6}, "needs block convnext"),
+        ({"attention": (True,)}, "one entry per level"),
+        ({"heads": 5}, "number of heads, 5"),
+        ({"layer_scale": 1e-6}, "set block to convnext"),
         ({"activation": "relu"}, "activation"),
         ({"patches": 4}, "patches"),
     ],
 )
-def test_configurations_that_cannot_be_built_are_refused(wrong, message):
+def test_invalid_configurations_raise_validation_error(wrong, message):
     with pytest.raises(ValidationError, match=message):
         UNetConfig(**{**SMALL.model_dump(), **wrong})
 
 
-def test_inputs_that_do_not_fit_are_refused(unet):
+def test_inputs_of_wrong_shape_raise_value_error(unet):
     x, t, condition = inputs()
     narrow = Condition(condition.tokens[..., :8], condition.mask, condition.attributes)
     for arguments, message in [
@@ -234,15 +236,15 @@ def test_inputs_that_do_not_fit_are_refused(unet):
         ((x[:, :, :30], t, condition), "multiples of 8"),
         ((x, t[:1], condition), "agree"),
         ((x[:1], t, condition), "agree"),
-        ((x, t, narrow), "this network reads 24 and 10"),
+        ((x, t, narrow), "this network requires 24 and 10"),
         ((x, t, Condition(condition.tokens, condition.mask, torch.zeros(2, 3, 10))), "3 frames"),
     ]:
         with pytest.raises(ValueError, match=message):
             unet(*arguments)
 
 
-def test_it_may_put_out_other_channels_than_it_takes():
-    """As with a learned variance; the first of equal weights make the same image."""
+def test_out_channels_may_differ_from_in_channels():
+    """As for a learned variance. With duplicated output weights both halves equal the usual output."""
     torch.manual_seed(0)
     plain = UNet(SMALL).eval()
     torch.nn.init.normal_(plain.out.weight)
