@@ -20,9 +20,9 @@ from core.io.weights import load_folder
 from core.models.image_model import ImageModel, StepCallback
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.judge import LABELS, Judge
+from dreamlift.evaluation.options import EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit
 from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, score
-from dreamlift.evaluation.request import EvaluationOptions
 from dreamlift.evaluation.video_metrics import flicker, horizontal_position, motion, sine_fit, unsteadiness
 from video.video_model import VideoModel
 
