@@ -28,7 +28,7 @@ SWING = "on a swing"
 
 @dataclass(frozen=True)
 class PromptSet:
-    """N scenes of one figure each, with a ground shadow, and the prompts and attributes that describe them."""
+    """N scenes of one figure each, with a shadow, and the prompts and attributes that describe them."""
 
     scenes: list[Scene]
     prompts: list[str]

@@ -25,7 +25,7 @@ class SineFit(NamedTuple):
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share, `hits` of `count` >= 1 trials (Wilson 1927, no continuity correction)."""
+    """Confidence interval of a share, `hits` of `count` >= 1 (Wilson 1927, no continuity correction)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, scale = hits / count, 1 + z * z / count
     middle = (share + z * z / (2 * count)) / scale
@@ -36,13 +36,13 @@ def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, floa
 def figure(clip: Tensor) -> Tensor:
     """Figure mask, bool (B,F,H,W): pixels that differ from the backdrop by more than `TOLERANCE`."""
     band = torch.cat([clip[..., :BAND], clip[..., -BAND:]], dim=-1)
-    # For an even count torch.median returns the lower middle value; here it is the mean of both middle values.
+    # torch.median returns the lower middle value of an even count; this is the mean of both middle values.
     backdrop = (band.median(dim=-1, keepdim=True).values - (-band).median(dim=-1, keepdim=True).values) / 2
     return ((clip - backdrop).abs() > TOLERANCE).any(dim=1)
 
 
 def outside(clip: Tensor) -> Tensor:
-    """Backdrop mask, bool (B,H,W): pixels outside the figure in every frame, and always the bands at the sides.
+    """Backdrop mask, bool (B,H,W): pixels that no frame's figure covers, and always the bands at the sides.
 
     The backdrop is estimated per frame, so a backdrop that changes in all pixels stays outside the figure and
     its change counts as flicker.
