@@ -1,1 +1,1 @@
-"""Runs against other libraries and against the papers' claims; docs/benchmarks.md has the figures."""
+"""Benchmarks against other libraries and against the claims of papers; results are in docs/benchmarks.md."""

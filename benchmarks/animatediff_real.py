@@ -1,14 +1,14 @@
-"""AnimateDiff at the size of Stable Diffusion 1.5: ours beside diffusers' AnimateDiffPipeline, in one run.
+"""AnimateDiff at the size of Stable Diffusion 1.5: ours and diffusers' AnimateDiffPipeline, in one run.
 
     python -m benchmarks.animatediff_real [--tiny] [--folder DIR] [--out animatediff.json]
 
-Random weights, the same for both, in `--folder` (3 GB, made where missing; a temporary one unless given).
-Every case runs in a process of its own, from the same noise, and says how long loading and sampling took and
-what memory they needed at most; what it draws is compared.
+Both use the same random weights in `--folder` (3 GB, written if missing; a temporary folder unless given).
+Every case runs in its own process, from the same noise. It reports the times of loading and sampling and the
+peak memory of each. The clips are compared.
 
 On the CPU: one step of 2 frames of 512x512 in float32, with guidance. With CUDA: 16 frames, 25 steps,
-bfloat16: diffusers as it is and compiled, ours `exact` (as it is) and `fast` (compiled), each after a run
-that is not counted. Without CUDA those are left out, and it says so.
+bfloat16; diffusers eager and compiled, ours `exact` (eager) and `fast` (compiled), each after one uncounted
+run. Without CUDA a message says that these cases are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CUDA_CASES = ("diffusers", "diffusers compiled", "ours exact", "ours fast")
 
 
 class Size(NamedTuple):
-    """What is drawn."""
+    """Size of the clip and number of sampling steps."""
 
     frames: int
     side: int  # pixels
@@ -46,32 +46,39 @@ class Size(NamedTuple):
 
 
 def size_of(tiny: bool, cuda: bool) -> Size:
+    """Clip size of the benchmark on this device; 64x64 pixels for the tiny network."""
     side = 64 if tiny else 512
     return Size(16, side, 25) if cuda else Size(2, side, 1)
 
 
 class Clock:
-    """Seconds since it was made at the last call: called after every step, the time that sampling took."""
+    """Callback of every sampling step; `seconds` is the time from construction to the last step."""
 
     def __init__(self) -> None:
+        """Starts the clock."""
         self.start = time.perf_counter()
         self.seconds = 0.0
 
     def __call__(self, *_: Any) -> Any:
+        """Records the time of this step, after the device has finished it."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self.start
-        return {}  # diffusers asks what has changed
+        return {}  # diffusers expects a dictionary of changed tensors
 
 
 def noise(size: Size) -> Tensor:
+    """Initial noise (1,4,F,H/8,W/8), the same for both libraries."""
     from core.samplers import noise_like
 
     return noise_like((1, 4, size.frames, size.side // 8, size.side // 8), [torch.Generator().manual_seed(0)])
 
 
 class Ours:
+    """Our AnimateDiff model."""
+
     def __init__(self, folder: Path, device: str, dtype: torch.dtype, compiled: bool) -> None:
+        """Loads the checkpoints `sd` and `motion` of the folder."""
         from video.animatediff.motion_model import load_motion_model
 
         self.model = load_motion_model(folder / "sd", folder / "motion", device=device, dtype=dtype)
@@ -79,7 +86,7 @@ class Ours:
             self.model.inflated.compile(mode="max-autotune-no-cudagraphs")
 
     def __call__(self, size: Size) -> tuple[Tensor, float]:
-        """The clip (1,3,F,H,W) in [-1, 1], and the seconds until it was decoded."""
+        """The clip (1,3,F,H,W) in [-1, 1], and the seconds of sampling, without decoding."""
         clock = Clock()
         clip = self.model.sample(
             [PROMPT],
@@ -94,8 +101,11 @@ class Ours:
 
 
 class Theirs:
+    """diffusers' AnimateDiffPipeline with a DDIM scheduler."""
+
     def __init__(self, folder: Path, device: str, dtype: torch.dtype, compiled: bool) -> None:
-        diffusers: Any = import_module("diffusers")  # whose names come lazily: type checkers see none
+        """Loads the checkpoints `sd` and `motion` of the folder."""
+        diffusers: Any = import_module("diffusers")  # imports its names lazily; type checkers cannot see them
         schedule = {"beta_schedule": "linear", "clip_sample": False, "steps_offset": 1}
         self.pipeline: Any = diffusers.AnimateDiffPipeline.from_pretrained(
             folder / "sd",
@@ -110,6 +120,7 @@ class Theirs:
             self.pipeline.unet.compile(mode="max-autotune-no-cudagraphs")
 
     def __call__(self, size: Size) -> tuple[Tensor, float]:
+        """The clip (1,3,F,H,W) in [-1, 1], and the seconds of sampling, without decoding."""
         clock = Clock()
         clip = self.pipeline(
             PROMPT,
@@ -126,16 +137,16 @@ class Theirs:
 
 
 def run_case(case: str, folder: Path, cuda: bool, tiny: bool) -> dict[str, float]:
-    """Loads, warms up, draws; leaves the clip in the folder."""
-    name, _, how = case.partition(" ")
+    """Loads a model, warms up and samples; returns seconds and GB and writes the clip into the folder."""
+    name, _, mode = case.partition(" ")
     device, dtype = ("cuda", torch.bfloat16) if cuda else ("cpu", torch.float32)
     size = size_of(tiny, cuda)
     start = time.perf_counter()
-    draw = (Ours if name == "ours" else Theirs)(folder, device, dtype, how in ("fast", "compiled"))
+    sample = (Ours if name == "ours" else Theirs)(folder, device, dtype, mode in ("fast", "compiled"))
     figures = {"load": time.perf_counter() - start, "load_gb": peak_memory(torch.device(device))}
-    draw(size._replace(steps=2) if cuda else Size(1, 64, 1))
+    sample(size._replace(steps=2) if cuda else Size(1, 64, 1))
     start = time.perf_counter()
-    clip, sampled = draw(size)
+    clip, sampled = sample(size)
     total = time.perf_counter() - start
     save_file({"clip": clip.float().cpu().contiguous()}, folder / f"{case}.safetensors")
     return {
@@ -147,7 +158,10 @@ def run_case(case: str, folder: Path, cuda: bool, tiny: bool) -> dict[str, float
 
 
 def compare(folder: Path, tiny: bool) -> dict[str, dict[str, float]]:
-    """Every case by itself, and how far each clip is from the first's, relative to its greatest value."""
+    """Figures of all cases, each in its own process.
+
+    "difference" is the largest absolute difference from the first case's clip, relative to its largest value.
+    """
     from benchmarks import checkpoints
 
     if not (folder / "motion").is_dir():
@@ -167,9 +181,10 @@ def compare(folder: Path, tiny: bool) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    """Runs all cases, or with --case one of them in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--tiny", action="store_true", help="a network of few weights, to try the script")
-    parser.add_argument("--folder", type=Path, help="where the random checkpoints are, or are to be")
+    parser.add_argument("--tiny", action="store_true", help="a small network, to try the script")
+    parser.add_argument("--folder", type=Path, help="folder of the random checkpoints, written if missing")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -184,18 +199,20 @@ def main() -> None:
     console = Console()
     console.print(table(figures, size))
     if not cuda:
-        console.print("No CUDA device here: 16 frames in 25 steps, exact and fast, were left out.")
+        console.print("No CUDA device: the cases of 16 frames in 25 steps (exact, fast) are left out.")
     if arguments.out:
         write_json(arguments.out, {"tiny": arguments.tiny, **size._asdict(), "cases": figures})
 
 
 def table(figures: dict[str, dict[str, float]], size: Size) -> Table:
+    """The figures as a table, one row per case."""
     title = f"{size.frames} frames of {size.side}x{size.side}, {size.steps} step(s)"
-    shown = Table("", "load, s", "GB then", "sample, s", "decode, s", "GB at most", "apart", title=title)
-    for case, of in figures.items():
-        numbers = [f"{of[key]:.2f}" for key in ("load", "load_gb", "sample", "decode", "peak_gb")]
-        shown.add_row(case, *numbers, f"{of['difference']:.1e}")
-    return shown
+    columns = ("", "load, s", "GB loaded", "sample, s", "decode, s", "peak GB", "difference")
+    rows = Table(*columns, title=title)
+    for case, row in figures.items():
+        numbers = [f"{row[key]:.2f}" for key in ("load", "load_gb", "sample", "decode", "peak_gb")]
+        rows.add_row(case, *numbers, f"{row['difference']:.1e}")
+    return rows
 
 
 if __name__ == "__main__":

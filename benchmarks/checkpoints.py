@@ -1,4 +1,4 @@
-"""Checkpoints of random weights for measurements: the architecture of Stable Diffusion 1.5, whole or tiny."""
+"""Checkpoints with random weights for benchmarks: Stable Diffusion 1.5's architecture, full-size or tiny."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-diffusers: Any = import_module("diffusers")  # whose names come lazily: type checkers see none
+diffusers: Any = import_module("diffusers")  # imports its names lazily; type checkers cannot see them
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
-    """Writes the folder, in float16; whole it has 1.07 billion weights, 2.1 GB."""
+    """Writes a Stable Diffusion folder in float16; at full size 1.07 billion weights, 2.1 GB."""
     torch.manual_seed(0)
     width = 32 if tiny else 768  # of the text encoder
     tokenizer = _tokenizer()
@@ -64,19 +64,19 @@ def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
 
 
 def motion_adapter(folder: Path, tiny: bool = False) -> Path:
-    """AnimateDiff v2 for that: whole it has 453 million weights, 0.9 GB in float16."""
+    """Writes an AnimateDiff v2 motion adapter in float16; at full size 453 million weights, 0.9 GB."""
     torch.manual_seed(1)
     diffusers.MotionAdapter(block_out_channels=_widths(tiny)).half().save_pretrained(folder)
     return folder
 
 
 def _widths(tiny: bool) -> tuple[int, ...]:
-    """Of the U-Net's levels."""
+    """Channels of the U-Net's levels."""
     return (32,) * 4 if tiny else (320, 640, 1280, 1280)
 
 
 def _tokenizer() -> CLIPTokenizer:
-    """Letters alone: what a prompt says does not matter here, only how long its padded states are."""
+    """A tokenizer of single letters: only the padded length of the prompt matters for a benchmark."""
     words = [letter + end for end in ("", "</w>") for letter in CHARACTERS]
     words += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: i for i, word in enumerate(words)}

@@ -1,4 +1,4 @@
-"""The world of the orderings: sklearn's handwritten digits, networks small enough for it, and a judge."""
+"""Data and networks of the orderings: sklearn's handwritten digits, small denoisers and a classifier."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from core.samplers import ddim, noise_like
 from core.training.trainer import batch_indices, stratified_timesteps
 
 CLASSES = 10
-LEVELS = 17  # of gray in the data, 0 to 16
+LEVELS = 17  # gray levels of the data, 0 to 16
 TESTED = 297  # digits that no model is trained on
 BATCH = 128
-JUDGE_STEPS = 600  # of training the judge
+JUDGE_STEPS = 600  # training steps of the judge
 
 
 class Digits(NamedTuple):
-    """Images (N,1,8,8) in [-1, 1] of 17 levels and their classes, int64 (N,)."""
+    """Images (N,1,8,8) in [-1, 1] with 17 gray levels, and their classes, int64 (N,)."""
 
     images: Tensor
     labels: Tensor
 
     def enlarged(self, size: int) -> Digits:
-        """Color images (N,3,size,size), enlarged smoothly."""
+        """Color images (N,3,size,size), enlarged by bicubic interpolation."""
         images = F.interpolate(self.images, size=(size, size), mode="bicubic").clamp(-1, 1)
         return Digits(images.expand(-1, 3, -1, -1).contiguous(), self.labels)
 
 
 def digits() -> tuple[Digits, Digits]:
-    """What is trained on, and what is not: 1500 and 297 digits, in an order of our own."""
-    from sklearn.datasets import load_digits  # only what trains needs it
+    """Training and test sets of 1500 and 297 digits, in a fixed random order."""
+    from sklearn.datasets import load_digits  # imported here because only training needs it
 
     pixels, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
@@ -48,19 +48,20 @@ def digits() -> tuple[Digits, Digits]:
 
 
 def said(labels: Tensor) -> Condition:
-    """The condition that tells the class, -1 for none: one token, (B,1,10), with a one at the class."""
+    """Class condition: one token (B,1,10), one-hot at the class; zeros for label -1, unconditional."""
     tokens = F.one_hot(labels.clamp(min=0), CLASSES) * (labels >= 0)[:, None]
     mask = torch.ones(len(labels), 1, dtype=torch.bool)
     return Condition(tokens[:, None].float(), mask, torch.zeros(len(labels), WIDTH))
 
 
 class Perceptron(nn.Module):
-    """A residual perceptron of all pixels of a digit, which knows the timestep and, if it is told, the class.
+    """Residual perceptron over the pixels of a digit, conditioned on the timestep and optionally the class.
 
-    outputs: numbers it puts out, 64 for a denoiser, 128 where the variance is learned, 10 for a classifier.
+    outputs: size of the output: 64 for a denoiser, 128 with a learned variance, 10 for a classifier.
     """
 
     def __init__(self, outputs: int, width: int = 256, blocks: int = 3) -> None:
+        """width: hidden features. blocks: residual blocks."""
         super().__init__()
         self.width = width
         self.stem = nn.Linear(64, width)
@@ -73,6 +74,7 @@ class Perceptron(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """Outputs (B,outputs) for noisy digits (B,1,8,8) at timesteps (B,)."""
         embedding = self.time(timestep_embedding(t, self.width))
         if condition is not None:
             embedding = embedding + self.told(condition.tokens[:, 0])
@@ -86,9 +88,11 @@ class ImagePerceptron(Perceptron):
     """A `Perceptron` whose output is (B,channels,8,8)."""
 
     def __init__(self, channels: int = 1) -> None:
+        """channels: 1, or 2 with a learned variance."""
         super().__init__(64 * channels)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """Outputs (B,channels,8,8) for noisy digits (B,1,8,8) at timesteps (B,)."""
         return super().forward(x, t, condition).view(len(x), -1, 8, 8)
 
 
@@ -96,14 +100,16 @@ class NoisyPerceptron(Perceptron):
     """A classifier of noisy digits, for classifier guidance."""
 
     def __init__(self, schedule: NoiseSchedule) -> None:
+        """schedule: the noise schedule of the denoiser that it guides."""
         super().__init__(CLASSES)
         self.schedule = schedule
 
 
 class Judge(nn.Module):
-    """A classifier of clean images; its last hidden layer, (B,32), is the space they are compared in."""
+    """Classifier of clean images; its last hidden layer (B,32) is the feature space of the metrics."""
 
     def __init__(self, values: int) -> None:
+        """values: numbers per image, C*H*W."""
         super().__init__()
         self.features = nn.Sequential(
             nn.Flatten(), nn.Linear(values, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU()
@@ -111,11 +117,12 @@ class Judge(nn.Module):
         self.out = nn.Linear(32, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits (B,10) of images (B,C,H,W)."""
         return self.out(self.features(images))
 
     @classmethod
     def trained(cls, data: Digits) -> Judge:
-        """The same one at every call."""
+        """A judge trained on the data with a fixed seed: every call returns the same weights."""
         torch.manual_seed(0)
         judge = cls(data.images[0].numel())
 
@@ -128,47 +135,50 @@ class Judge(nn.Module):
         return judge.eval().requires_grad_(False)
 
     def accuracy(self, data: Digits) -> float:
-        """The share of images whose class it knows."""
+        """Share of correctly classified images, in [0, 1]."""
         return (self(data.images).argmax(1) == data.labels).double().mean().item()
 
 
 def train(
     network: nn.Module, loss: Callable[[Tensor], Tensor], size: int, steps: int, batch: int = BATCH
 ) -> None:
-    """Adam, with a rate that falls to nothing, on `loss(index (batch,))`, a number; size: of the data."""
+    """Minimizes the scalar `loss(index)` with AdamW and cosine decay of the rate to zero.
+
+    index: rows of the batch (batch,). size: number of rows of the data.
+    """
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         optimizer.zero_grad()
         loss(batch_indices(size, batch, 0, step)).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        falling.step()
+        scheduler.step()
 
 
 Loss = Callable[[Denoiser, Tensor, Tensor, Condition, Tensor], Tensor]
-"""As `core.losses.simple_loss`."""
+"""A loss with the signature of `core.losses.simple_loss`."""
 
 
 def train_denoiser(
     denoiser: Denoiser, loss: Loss, data: Digits, steps: int, batch: int = BATCH, unsaid: float = 0.1
 ) -> Denoiser:
-    """The denoiser, trained on the data; in a share of `unsaid` samples without the class."""
+    """Trains a denoiser on the data and returns it; the class is dropped in a share `unsaid` of samples."""
 
-    def of(index: Tensor) -> Tensor:
+    def batch_loss(index: Tensor) -> Tensor:
         x0, labels = data.images[index], data.labels[index]
         labels = torch.where(torch.rand(len(labels)) < unsaid, -1, labels)
         t = stratified_timesteps(len(x0), denoiser.schedule.timesteps, x0.device)
         return loss(denoiser, x0, t, said(labels), torch.randn_like(x0)).mean()
 
-    train(denoiser.network, of, len(data.labels), steps, batch)
+    train(denoiser.network, batch_loss, len(data.labels), steps, batch)
     return denoiser.eval().requires_grad_(False)
 
 
 def drawn(
     denoiser: DenoiserLike, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
 ) -> Tensor:
-    """(B,C,H,W) samples of the classes (B,) by DDIM, not clamped; sample i is that of seed + i."""
+    """DDIM samples (B,C,H,W) of the classes (B,), not clamped; sample i uses the seed `seed + i`."""
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(labels))]
     *_, last = ddim(denoiser, noise_like((len(labels), *shape), generators), said(labels), steps=steps)
     return last.x

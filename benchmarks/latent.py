@@ -1,4 +1,4 @@
-"""The latent ordering: of two models with the same layers, that on latents samples faster, as good."""
+"""The latent ordering: with the same layers, a latent model samples faster than a pixel model, as well."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from core.nn.unet import UNet, UNetConfig
 
 SIZE = 32  # side of the enlarged digits
 BATCH = 32
-PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 1500, 200, 300  # of training
-PART, PARTS = 50, 10  # samples drawn at a time, and how often; all are judged
+PIXEL_STEPS, FIRST_STAGE_STEPS, LATENT_STEPS = 1500, 200, 300  # training steps
+PART, PARTS = 50, 10  # samples per batch, and number of batches; all samples are scored
 
 
 class Figures(NamedTuple):
-    """Of one model. Training is counted in products, so that it is the same on every machine."""
+    """Figures of one model. Training is counted in FLOPs, which are the same on every machine."""
 
-    distance: float  # Frechet distance of samples from what was trained on
-    milliseconds: float  # of processor time, a sample, decoding included
+    distance: float  # Frechet distance of the samples from the training data
+    milliseconds: float  # processor time per sample, including decoding
     training_gflop: float
 
 
 def autoencoder(data: Digits, steps: int) -> Autoencoder:
-    """A light first stage with latents (4,8,8), trained to give back the data."""
+    """A light first stage with latents (4,8,8), trained to reconstruct the data."""
     model = Autoencoder(AutoencoderConfig(size=SIZE, latent_channels=4, widths=(16, 32)))
 
     def loss(index: Tensor) -> Tensor:
         images = data.images[index]
         noise = 0.1 * torch.randn(len(images)).abs()
-        given_back, encoded = model(images, noise)
+        reconstruction, encoded = model(images, noise)
         assert isinstance(encoded, Gaussian)
-        return F.mse_loss(given_back, images) + 1e-6 * encoded.kl_divergence().mean()
+        return F.mse_loss(reconstruction, images) + 1e-6 * encoded.kl_divergence().mean()
 
     train(model, loss, len(data.labels), steps, BATCH)
     model.eval().requires_grad_(False).fit_statistics(data.images.split(BATCH))
@@ -53,7 +53,7 @@ def autoencoder(data: Digits, steps: int) -> Autoencoder:
 
 
 def denoiser(channels: int, clip: float | None) -> Denoiser:
-    """The U-Net that both models have, but for the channels it reads and puts out."""
+    """The U-Net of both models, which differ only in their input and output channels."""
     config = UNetConfig(
         in_channels=channels,
         patch=1,
@@ -67,15 +67,18 @@ def denoiser(channels: int, clip: float | None) -> Denoiser:
 
 
 def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, Figures]:
-    """Both models. The pixel one gets more training, counted in products, than the other and its first stage.
+    """Trains both models and returns their figures.
 
-    effort: multiplies all steps of training.
+    The pixel model gets more training, in FLOPs, than the latent model and its first stage together.
+
+    effort: multiplies all training steps.
     """
     real = judge.features(data.images)
 
     def figures(
         model: Denoiser, shape: tuple[int, int, int], decode: Callable[[Tensor], Tensor], flops: float
     ) -> Figures:
+        """Samples a model; the time is that of the fastest batch."""
         best, samples = float("inf"), []
         for part in range(PARTS):
             start = time.thread_time()
@@ -86,17 +89,17 @@ def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, F
         return Figures(distance, best / PART * 1e3, flops / 1e9)
 
     torch.manual_seed(seed)
-    with flop_counter() as spent:
+    with flop_counter() as flops:
         pixels = denoiser(3, clip=1.0)
         train_denoiser(pixels, simple_loss, data, round(effort * PIXEL_STEPS), BATCH)
-    found = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, spent.get_total_flops())}
+    results = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, flops.get_total_flops())}
 
     torch.manual_seed(seed)
-    with flop_counter() as spent:
-        first = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
+    with flop_counter() as flops:
+        first_stage = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
         latents = Digits(
-            torch.cat([first.to_latents(part) for part in data.images.split(BATCH)]), data.labels
+            torch.cat([first_stage.to_latents(part) for part in data.images.split(BATCH)]), data.labels
         )
         model = denoiser(4, clip=None)
         train_denoiser(model, simple_loss, latents, round(effort * LATENT_STEPS), BATCH)
-    return found | {"latents": figures(model, (4, 8, 8), first.decode, spent.get_total_flops())}
+    return results | {"latents": figures(model, (4, 8, 8), first_stage.decode, flops.get_total_flops())}

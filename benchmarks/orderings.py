@@ -1,21 +1,21 @@
-"""What the papers claim, asked of tiny models trained here and now; exit code 1 where a claim does not hold.
+"""Claims of papers, tested on tiny models that are trained here; exit code 1 if a claim does not hold.
 
     python -m benchmarks.orderings [--seeds 0 1 2] [--only schedule ...] [--effort 1] [--out folder]
 
-Every model learns sklearn's digits on one thread. The claims, each with the least margin by which it must
-hold for every seed:
+Every model is trained on sklearn's digits, on one thread. Each claim must hold for every seed by its margin:
 
-    schedule      the cosine schedule finds test digits likelier than the linear one does, after as many steps
-                  (Nichol & Dhariwal 2021, table 1)
-    objective     the hybrid objective, and the variance it learns, find them likelier than the simple
-                  objective does with the better of both fixed variances (same table)
-    guidance      more guidance, by a classifier or without, gives more precision and less recall (Dhariwal &
-                  Nichol 2021, figure 4; Ho & Salimans 2022; measured as in Kynkaanniemi et al. 2019)
-    latents       a U-Net samples at least 4 times as fast on latents as it does on pixels, and as well, after
-                  no more training (Rombach et al. 2022, figures 6 and 7)
+    schedule      the cosine schedule gives test digits a higher likelihood than the linear one, after the
+                  same number of steps (Nichol & Dhariwal 2021, table 1)
+    objective     the hybrid objective, with its learned variance, gives them a higher likelihood than the
+                  simple objective with the better of both fixed variances (same table)
+    guidance      a larger guidance scale, with a classifier or classifier-free, increases precision and
+                  decreases recall (Dhariwal & Nichol 2021, figure 4; Ho & Salimans 2022; measured as in
+                  Kynkaanniemi et al. 2019)
+    latents       a U-Net samples at least 4 times as fast on latents as on pixels, at equal or better
+                  quality and after no more training (Rombach et al. 2022, figures 6 and 7)
 
 effort: multiplies all training steps; the margins are meant for 1 and more.
-out: where orderings.json and, with matplotlib, orderings.png are written.
+out: folder of orderings.json and, with matplotlib, orderings.png.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ from core.losses import hybrid_loss, simple_loss
 from core.training.trainer import stratified_timesteps
 
 TIMESTEPS = 100
-SAMPLES = 1000  # whose precision and recall are measured
-STEPS = 800  # of training a denoiser of digits
+SAMPLES = 1000  # for precision and recall
+STEPS = 800  # training steps of a denoiser of digits
 SCALES = {"classifier-free": (1.0, 1.25, 1.5, 2.0, 3.0), "classifier": (0.0, 0.5, 1.0, 2.0, 4.0)}
 
 
 class Claim(NamedTuple):
-    """A margin that must be at least so much; both in the units that `what` names."""
+    """A margin and its lower limit `least`, both in the units that `what` names."""
 
     what: str
     margin: float
@@ -74,17 +74,20 @@ class Claim(NamedTuple):
 
     @property
     def holds(self) -> bool:
+        """Whether the margin reaches its limit."""
         return self.margin >= self.least
 
 
 class Lab:
-    """The models of one seed, each trained when it is first asked for."""
+    """The models of one seed, each trained at its first use."""
 
     def __init__(self, seed: int, effort: float, known: Digits, unseen: Digits) -> None:
+        """effort: multiplies the training steps. known, unseen: training and test digits."""
         self.seed, self.effort = seed, effort
         self.known, self.unseen = known, unseen
 
     def _denoiser(self, schedule: NoiseSchedule, learned_variance: bool = False) -> Denoiser:
+        """A trained denoiser; the hybrid loss is used if the variance is learned."""
         torch.manual_seed(self.seed)
         network = ImagePerceptron(2 if learned_variance else 1)
         denoiser = Denoiser(network, schedule, Parameterization.EPS, 1.0, learned_variance)
@@ -93,20 +96,23 @@ class Lab:
 
     @cached_property
     def linear(self) -> Denoiser:
-        """Betas are scaled with T, as improved-diffusion scales them: the last timestep is noise at any T."""
+        """Linear schedule; betas are scaled by 1000 / T as in improved-diffusion, so that x_T is noise."""
         scale = 1000 / TIMESTEPS
         return self._denoiser(NoiseSchedule.linear(TIMESTEPS, 1e-4 * scale, 0.02 * scale))
 
     @cached_property
     def cosine(self) -> Denoiser:
+        """Cosine schedule with the simple objective."""
         return self._denoiser(NoiseSchedule.cosine(TIMESTEPS))
 
     @cached_property
     def hybrid(self) -> Denoiser:
+        """Cosine schedule with the hybrid objective and a learned variance."""
         return self._denoiser(NoiseSchedule.cosine(TIMESTEPS), learned_variance=True)
 
     @cached_property
     def classifier(self) -> NoisyPerceptron:
+        """Classifier of noisy digits, for classifier guidance."""
         torch.manual_seed(self.seed)
         classifier, data = NoisyPerceptron(NoiseSchedule.cosine(TIMESTEPS)), self.known
 
@@ -120,39 +126,45 @@ class Lab:
         return classifier.eval().requires_grad_(False)
 
     def bits(self, denoiser: Denoiser) -> float:
-        """Bits per dimension of the unseen digits, with the better fixed variance where none is learned."""
-        x0, told = self.unseen.images, said(self.unseen.labels)
+        """Bits per dimension of the test digits; with the better fixed variance if none is learned."""
+        x0, condition = self.unseen.images, said(self.unseen.labels)
 
         def total(fixed: float) -> float:
             generators = [torch.Generator().manual_seed(i) for i in range(len(x0))]
-            bound = variational_bound(denoiser, x0, told, generators=generators, levels=LEVELS, fixed=fixed)
+            bound = variational_bound(
+                denoiser, x0, condition, generators=generators, levels=LEVELS, fixed=fixed
+            )
             return bound.total.mean().item()
 
         return total(0.0) if denoiser.learned_variance else min(total(0.0), total(1.0))
 
 
 def schedule(lab: Lab) -> tuple[dict, list[Claim]]:
+    """Likelihoods of the linear and the cosine schedule."""
     bits = {"linear": lab.bits(lab.linear), "cosine": lab.bits(lab.cosine)}
     return bits, [Claim("cosine over linear, bits/dim", bits["linear"] - bits["cosine"], 0.02)]
 
 
 def objective(lab: Lab) -> tuple[dict, list[Claim]]:
+    """Likelihoods of the simple and the hybrid objective."""
     bits = {"simple": lab.bits(lab.cosine), "hybrid": lab.bits(lab.hybrid)}
     return bits, [Claim("hybrid over simple, bits/dim", bits["simple"] - bits["hybrid"], 0.05)]
 
 
 def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
+    """Precision and recall at growing guidance scales, classifier-free and with a classifier."""
     judge = Judge.trained(lab.known)
     real = judge.features(lab.known.images)
     labels = torch.arange(SAMPLES) % CLASSES
-    unsaid = said(torch.tensor([-1]))
+    unconditional = said(torch.tensor([-1]))
 
     def measured(guided: DenoiserLike) -> PrecisionRecall:
         return precision_recall(real, judge.features(drawn(guided, (1, 8, 8), labels).clamp(-1, 1)))
 
     curves = {
         "classifier-free": [
-            measured(ClassifierFreeGuidance(lab.cosine, scale, unsaid)) for scale in SCALES["classifier-free"]
+            measured(ClassifierFreeGuidance(lab.cosine, scale, unconditional))
+            for scale in SCALES["classifier-free"]
         ],
         "classifier": [
             measured(ClassifierGuidance(lab.cosine, lab.classifier, labels, scale))
@@ -168,7 +180,7 @@ def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
 
 
 def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
-    """That precision rises and recall falls from each scale to the next, and by how much in all."""
+    """Claims that precision rises and recall falls from each scale to the next and overall."""
     rises = [after.precision - before.precision for before, after in zip(curve, curve[1:], strict=False)]
     falls = [before.recall - after.recall for before, after in zip(curve, curve[1:], strict=False)]
     return [
@@ -180,15 +192,16 @@ def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
 
 
 def latents(lab: Lab) -> tuple[dict, list[Claim]]:
+    """Speed, quality and training cost of a pixel model and a latent model."""
     known, unseen = lab.known.enlarged(latent.SIZE), lab.unseen.enlarged(latent.SIZE)
     judge = Judge.trained(known)
-    found = latent.compare(known, judge, lab.seed, lab.effort)
+    results = latent.compare(known, judge, lab.seed, lab.effort)
     floor = frechet_distance(judge.features(known.images), judge.features(unseen.images))
     saved = {
-        field: 1 - getattr(found["latents"], field) / getattr(found["pixels"], field)
+        field: 1 - getattr(results["latents"], field) / getattr(results["pixels"], field)
         for field in latent.Figures._fields
     }
-    figures = {name: model._asdict() for name, model in found.items()}
+    figures = {name: model._asdict() for name, model in results.items()}
     return {**figures, "distance of test digits": floor}, [
         Claim("latents: times as fast", 1 / (1 - saved["milliseconds"]), 4.0),
         Claim("latents: share of the distance saved", saved["distance"], 0.0),
@@ -205,72 +218,73 @@ ORDERINGS: Mapping[str, Callable[[Lab], tuple[dict, list[Claim]]]] = {
 
 
 def table(claims: Mapping[int, Sequence[Claim]]) -> Table:
-    """A row a claim, a column a seed."""
-    shown = Table("claim", "at least", *(f"seed {seed}" for seed in claims), title="Margins")
+    """Margins as a table: one row per claim, one column per seed."""
+    rows = Table("claim", "at least", *(f"seed {seed}" for seed in claims), title="Margins")
     for row in zip(*claims.values(), strict=True):
         margins = (
             f"{claim.margin:.3f}" if claim.holds else f"[red]{claim.margin:.3f}[/red]" for claim in row
         )
-        shown.add_row(row[0].what, f"{row[0].least:g}", *margins)
-    return shown
+        rows.add_row(row[0].what, f"{row[0].least:g}", *margins)
+    return rows
 
 
 def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
-    """All seeds in one picture, as png."""
+    """Plots the figures of all seeds into one PNG file."""
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     bits, trade, distance = figure.subplots(1, 3)
-    for found in figures.values():
-        likelihoods = {**found.get("schedule", {}), **found.get("objective", {})}
+    for results in figures.values():
+        likelihoods = {**results.get("schedule", {}), **results.get("objective", {})}
         bits.plot(list(likelihoods), list(likelihoods.values()), "o", color="tab:blue", alpha=0.6)
         for name, color in (("classifier", "tab:blue"), ("classifier-free", "tab:orange")):
-            curve = found.get("guidance", {}).get(name, [])
+            curve = results.get("guidance", {}).get(name, [])
             points = [point["recall"] for point in curve], [point["precision"] for point in curve]
             trade.plot(*points, "o-", color=color, alpha=0.6, label=name)
         for name, color in (("pixels", "tab:blue"), ("latents", "tab:orange")):
-            if model := found.get("latents", {}).get(name):
+            if model := results.get("latents", {}).get(name):
                 point = model["milliseconds"], model["distance"]
                 distance.plot(*point, "o", color=color, alpha=0.6, label=name)
-        if floor := found.get("latents", {}).get("distance of test digits"):
+        if floor := results.get("latents", {}).get("distance of test digits"):
             distance.axhline(floor, color="gray", linewidth=0.5, label="test digits")
     bits.set(title="Test digits", ylabel="bits per dimension")
     trade.set(title="Guidance, stronger to the left", xlabel="recall", ylabel="precision")
     distance.set(title="Pixels and latents", xlabel="ms a sample", ylabel="Frechet distance")
     for axes in (trade, distance):
         handles, labels = axes.get_legend_handles_labels()
-        once = dict(zip(labels, handles, strict=True))  # not once a seed
-        axes.legend(list(once.values()), list(once))
+        unique = dict(zip(labels, handles, strict=True))  # one entry per label, not one per seed
+        axes.legend(list(unique.values()), list(unique))
     figure.savefig(path, dpi=120)
 
 
 def main() -> None:
+    """Tests the claims and prints their margins; exits with code 1 if one does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(ORDERINGS), default=list(ORDERINGS))
     parser.add_argument("--effort", type=float, default=1.0)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
     known, unseen = digits()
     figures, claims, start = {}, {}, time.process_time()
-    for seed in given.seeds:
-        lab = Lab(seed, given.effort, known, unseen)
+    for seed in arguments.seeds:
+        lab = Lab(seed, arguments.effort, known, unseen)
         figures[seed], claims[seed] = {}, []
-        for name in given.only:
-            figures[seed][name], held = ORDERINGS[name](lab)
-            claims[seed] += held
-            for claim in held:
+        for name in arguments.only:
+            figures[seed][name], new_claims = ORDERINGS[name](lab)
+            claims[seed] += new_claims
+            for claim in new_claims:
                 print(f"seed {seed}: {claim.what} {claim.margin:.3f}, at least {claim.least:g}", flush=True)
-        if given.out:  # after every seed: a run that is stopped leaves what it found
-            write_json(given.out / "orderings.json", {"effort": given.effort, "figures": figures})
+        if arguments.out:  # written after every seed, so that an interrupted run leaves its results
+            write_json(arguments.out / "orderings.json", {"effort": arguments.effort, "figures": figures})
     Console().print(table(claims))
     print(f"{time.process_time() - start:.0f} s of processor time")
-    if given.out and find_spec("matplotlib"):
-        draw(given.out / "orderings.png", figures)
-    sys.exit(0 if all(claim.holds for held in claims.values() for claim in held) else 1)
+    if arguments.out and find_spec("matplotlib"):
+        draw(arguments.out / "orderings.png", figures)
+    sys.exit(0 if all(claim.holds for of_seed in claims.values() for claim in of_seed) else 1)
 
 
 if __name__ == "__main__":

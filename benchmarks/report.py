@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its figures: where and when they were measured."""
+"""Machine, versions and date that every benchmark stores with its figures, and its peak memory."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from core.io.machine import describe_device, package_versions
 
 
 def machine() -> dict[str, Any]:
-    """The machine, how busy it was at the time, the versions of what ran, and the date."""
+    """Machine, its current load, package versions and date."""
     return {
         "machine": describe_device(torch.device("cpu")),
         "processor": _processor(),
@@ -28,21 +28,21 @@ def machine() -> dict[str, Any]:
 
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
-    """The figures and `machine()`, as one JSON object."""
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps({**machine(), **figures}, indent=2) + "\n", encoding="utf-8")
+    """Writes the figures and `machine()` as one JSON object."""
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps({**machine(), **figures}, indent=2) + "\n", encoding="utf-8")
 
 
 def peak_memory(device: torch.device) -> float:
-    """GB, so far: of PyTorch's allocations on a GPU, else of the whole process."""
+    """Peak memory so far in GB: of PyTorch's allocations on a GPU, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _processor() -> str:
-    """The model of the processor, as Linux names it."""
+    """Model name of the processor, from /proc/cpuinfo where it exists."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,15 +1,15 @@
-"""What a sampling loop costs a step beside its network calls: ours, diffusers' schedulers and k-diffusion's.
+"""Overhead of a sampling loop per step, without its network calls: ours, diffusers' and k-diffusion's.
 
     python -m benchmarks.sampling_overhead [--steps 50] [--repeats 100] [--out overhead.json]
 
-All three take the same tiny network down as many steps, on one thread, in one run, in turns. Overhead is a
-loop's processor time less that of its network calls, over the steps: what other work takes is not in it.
-Preparing a loop (noise levels, `set_timesteps`, sigmas) is not part of it. Ours checks every prediction for
-being finite and yields a state a step; the others do neither.
+All three sample the same tiny network with the same number of steps, alternating on one thread in one run.
+Overhead is the processor time of a loop minus that of its network calls, divided by the steps. Time taken by
+other processes does not count, nor does the preparation of a loop (noise levels, `set_timesteps`, sigmas).
+Ours checks that every prediction is finite and yields a state per step; the others do neither.
 
-k-diffusion is left out unless it can be imported: of its many dependencies the samplers need torchdiffeq,
-torchsde and torchvision. It has neither UniPC nor flows; its DDIM is `sample_euler`, the same steps in other
-coordinates, and its DDPM `sample_euler_ancestral`, another discretization.
+k-diffusion is left out if it cannot be imported. Of its many dependencies the samplers need torchdiffeq,
+torchsde and torchvision. It has neither UniPC nor flows. Its DDIM is `sample_euler`, the same steps in other
+coordinates; its DDPM is `sample_euler_ancestral`, another discretization.
 """
 
 from __future__ import annotations
@@ -53,33 +53,35 @@ SETTINGS = {
 
 Loop = Callable[[], object]
 Prepare = Callable[[int], Loop]
-"""Steps -> a loop of so many steps, ready to run once."""
+"""Prepares a loop of the given number of steps, to be run once."""
 
 
 class Case(NamedTuple):
-    """A sampler in each library that has it."""
+    """One sampler in each library that has it."""
 
     ours: Prepare
     diffusers: Prepare
     k_diffusion: Prepare | None = None
-    second_order: bool = False  # two network calls a step, one in the last
+    second_order: bool = False  # two network calls per step, one in the last
 
 
 class Overhead(NamedTuple):
-    """Microseconds a step."""
+    """Overhead in microseconds per step, over the repeats."""
 
     best: float
     median: float
 
 
 class Network(nn.Module):
-    """As small as a network may be, so that what surrounds it shows."""
+    """A minimal network, so that the overhead dominates."""
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """tanh(x), of the same shape as x."""
         return torch.tanh(x)
 
 
 def ours(sampler: Callable, denoiser: Denoiser, steps: int, **settings) -> Loop:
+    """A loop over one of our samplers."""
     states = sampler(denoiser, torch.randn(SHAPE), CONDITION, steps=steps, **settings)
 
     def loop() -> None:
@@ -90,7 +92,7 @@ def ours(sampler: Callable, denoiser: Denoiser, steps: int, **settings) -> Loop:
 
 
 def diffusers_loop(network: Network, name: str, settings: dict, steps: int, **step) -> Loop:
-    """The loop that diffusers' documentation writes around a scheduler."""
+    """A loop around a diffusers scheduler, as in diffusers' documentation."""
     scheduler = getattr(diffusers, name)(**settings)
     scheduler.set_timesteps(steps)
     start = torch.randn(SHAPE) * getattr(scheduler, "init_noise_sigma", 1.0)
@@ -107,12 +109,15 @@ def diffusers_loop(network: Network, name: str, settings: dict, steps: int, **st
 
 
 def k_diffusion_samplers() -> ModuleType | None:
-    """`k_diffusion` with its samplers alone: importing the package as a whole needs what serves training."""
-    found = util.find_spec("k_diffusion")
-    if found is None:
+    """`k_diffusion` with its samplers only, because the full import needs the dependencies of training.
+
+    None if it cannot be imported.
+    """
+    spec = util.find_spec("k_diffusion")
+    if spec is None:
         return None
     package = ModuleType("k_diffusion")
-    package.__path__ = list(found.submodule_search_locations or [])
+    package.__path__ = list(spec.submodule_search_locations or [])
     sys.modules["k_diffusion"] = package
     try:
         for module in ("sampling", "external"):
@@ -123,17 +128,18 @@ def k_diffusion_samplers() -> ModuleType | None:
 
 
 def k_diffusion_loop(package: ModuleType, network: Network, name: str, steps: int) -> Loop:
-    """A sampler around its wrapper for networks of v and discrete timesteps."""
+    """A loop of a k-diffusion sampler, with its wrapper for v-prediction at discrete timesteps."""
     abar = SCHEDULE.alpha(torch.arange(SCHEDULE.timesteps)).float() ** 2
     model = package.external.DiscreteVDDPMDenoiser(network, abar, quantize=True)
     sigmas = model.get_sigmas(steps)
     start = torch.randn(SHAPE) * sigmas[0]
-    told = {"condition": CONDITION}
+    extra_args = {"condition": CONDITION}
     sampler = getattr(package.sampling, name)
-    return lambda: sampler(model, start, sigmas, extra_args=told, disable=True)
+    return lambda: sampler(model, start, sigmas, extra_args=extra_args, disable=True)
 
 
 def cases(package: ModuleType | None) -> dict[str, Case]:
+    """The samplers by name; without the package of k-diffusion, in ours and in diffusers only."""
     network = Network()
     denoiser = Denoiser(network, SCHEDULE, Parameterization.V)
     flow = Denoiser(network, NoiseSchedule.flow(shift=3.0), Parameterization.FLOW)
@@ -171,7 +177,7 @@ def cases(package: ModuleType | None) -> dict[str, Case]:
 
 
 def network_calls(calls: int) -> Loop:
-    """The network alone, called so often."""
+    """A loop of network calls only."""
     network, x, t = Network(), torch.randn(SHAPE), torch.zeros(SHAPE[0], dtype=torch.long)
 
     @torch.no_grad()
@@ -183,14 +189,14 @@ def network_calls(calls: int) -> Loop:
 
 
 def seconds(loop: Loop) -> float:
-    """Of processor time, which other work on the machine does not count in."""
+    """Processor time of a loop in this thread; other processes do not count."""
     start = time.thread_time()
     loop()
     return time.thread_time() - start
 
 
 def measure(case: Case, steps: int, repeats: int) -> dict[str, Overhead]:
-    """Each library's overhead. Best and median over the repeats, each less the network's own."""
+    """Overhead of each library: best and median over the repeats, each minus that of the network alone."""
     calls = 2 * steps - 1 if case.second_order else steps
     loops: dict[str, Prepare] = {
         "network": lambda _: network_calls(calls),
@@ -206,41 +212,45 @@ def measure(case: Case, steps: int, repeats: int) -> dict[str, Overhead]:
             loop = prepare(steps)
             times[name].append(seconds(loop) / steps * 1e6)
     gc.enable()
-    alone = times.pop("network")
+    network = times.pop("network")
     return {
-        name: Overhead(min(taken) - min(alone), median(taken) - median(alone))
-        for name, taken in times.items()
+        name: Overhead(min(total) - min(network), median(total) - median(network))
+        for name, total in times.items()
     }
 
 
 def table(measured: dict[str, dict[str, Overhead]]) -> Table:
-    shown = Table(title="Overhead in microseconds a step, best (median)")
-    shown.add_column("sampler")
+    """Overheads as a table: one row per sampler, one column per library."""
+    rows = Table(title="Overhead in microseconds per step, best (median)")
+    rows.add_column("sampler")
     for library in Case._fields[:3]:
-        shown.add_column(library, justify="right")
+        rows.add_column(library, justify="right")
     for name, by_library in measured.items():
         cells = [
-            f"{found.best:.1f} ({found.median:.1f})" if (found := by_library.get(library)) else "-"
+            f"{overhead.best:.1f} ({overhead.median:.1f})" if (overhead := by_library.get(library)) else "-"
             for library in Case._fields[:3]
         ]
-        shown.add_row(name, *cells)
-    return shown
+        rows.add_row(name, *cells)
+    return rows
 
 
 def main() -> None:
+    """Measures all samplers and prints their overheads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     if (package := k_diffusion_samplers()) is None:
-        print("k-diffusion is left out: it, or what its samplers import, is not installed.")
-    measured = {name: measure(case, given.steps, given.repeats) for name, case in cases(package).items()}
+        print("k-diffusion is left out: it, or a dependency of its samplers, is not installed.")
+    measured = {
+        name: measure(case, arguments.steps, arguments.repeats) for name, case in cases(package).items()
+    }
     Console().print(table(measured))
-    if given.out:
+    if arguments.out:
         figures = {name: {k: v._asdict() for k, v in row.items()} for name, row in measured.items()}
-        write_json(given.out, {"steps": given.steps, "microseconds a step": figures})
+        write_json(arguments.out, {"steps": arguments.steps, "microseconds a step": figures})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The measures behind the orderings of benchmarks/, and what is read off them."""
+"""Tests of the metrics, claims and scripts in benchmarks/."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ def normal(count, width, seed):
 
 
 def whitened(count, width, seed):
-    """Rows of zero mean and unit covariance, exactly."""
+    """Rows with exactly zero mean and unit covariance."""
     rows = normal(count, width, seed)
     rows = rows - rows.mean(0)
     return rows @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(rows.T))).T
 
 
 def test_frechet_distance_of_known_moments():
-    """Of N(m, diag a^2) and N(n, diag b^2) it is |m - n|^2 + |a - b|^2."""
+    """For N(m, diag a^2) and N(n, diag b^2) it is |m - n|^2 + |a - b|^2."""
     a, b = torch.tensor([1.0, 2.0, 0.5]).double(), torch.tensor([0.3, 2.5, 1.0]).double()
     features, others = whitened(50, 3, 0) * a + 4, whitened(80, 3, 1) * b
     expected = 3 * 4**2 + (a - b).square().sum().item()
@@ -37,48 +37,48 @@ def test_frechet_distance_against_scipys_matrix_root():
     features = normal(200, 8, 0) @ normal(8, 8, 1)
     others = normal(150, 8, 2) @ normal(8, 8, 3) + 0.5
     s, r = np.cov(features.numpy(), rowvar=False), np.cov(others.numpy(), rowvar=False)
-    apart = np.square(features.mean(0).numpy() - others.mean(0).numpy()).sum()
-    expected = apart + np.trace(s + r - 2 * np.real(sqrtm(s @ r)))
+    means = np.square(features.mean(0).numpy() - others.mean(0).numpy()).sum()
+    expected = means + np.trace(s + r - 2 * np.real(sqrtm(s @ r)))
     assert frechet_distance(features, others) == pytest.approx(expected, rel=1e-6)
 
 
-def test_frechet_distance_where_features_are_always_nothing():
+def test_frechet_distance_with_a_constant_feature():
     features = normal(50, 3, 0) * torch.tensor([1.0, 0.0, 2.0])
     assert frechet_distance(features, features + 1) == pytest.approx(3, rel=1e-6)
 
 
 def share_among(points, others, k):
-    """Word by word, point by point."""
-    among = 0
+    """Reference implementation with loops over all points."""
+    inside = 0
     for point in points:
         for other in others:
             radius = sorted(np.linalg.norm(others - other, axis=1))[k]
             if np.linalg.norm(point - other) <= radius:
-                among += 1
+                inside += 1
                 break
-    return among / len(points)
+    return inside / len(points)
 
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_precision_and_recall_against_loops(k):
     real, samples = normal(40, 2, 0), 0.5 * normal(30, 2, 1) + 0.7
-    found = precision_recall(real, samples, k)
-    assert found.precision == share_among(samples.numpy(), real.numpy(), k)
-    assert found.recall == share_among(real.numpy(), samples.numpy(), k)
-    assert 0 < found.recall < 1 and 0 < found.precision < 1
+    result = precision_recall(real, samples, k)
+    assert result.precision == share_among(samples.numpy(), real.numpy(), k)
+    assert result.recall == share_among(real.numpy(), samples.numpy(), k)
+    assert 0 < result.recall < 1 and 0 < result.precision < 1
 
 
-def test_few_kinds_of_samples_are_precise_and_recall_little():
+def test_samples_of_one_mode_have_full_precision_and_half_recall():
     left, right = normal(60, 2, 0), normal(60, 2, 1) + 50
     assert precision_recall(torch.cat([left, right]), left) == (1.0, 0.5)
     assert precision_recall(left, right) == (0.0, 0.0)
 
 
-def test_a_trade_must_go_one_way():
-    steady = [PrecisionRecall(p, r) for p, r in ((0.5, 0.9), (0.7, 0.8), (0.8, 0.5))]
-    assert all(claim.holds for claim in traded("guidance", steady))
-    bent = [steady[0], PrecisionRecall(0.85, 0.4), steady[2]]
-    held = {claim.what.removeprefix("guidance: "): claim.holds for claim in traded("guidance", bent)}
+def test_guidance_claims_need_monotonic_curves():
+    monotonic = [PrecisionRecall(p, r) for p, r in ((0.5, 0.9), (0.7, 0.8), (0.8, 0.5))]
+    assert all(claim.holds for claim in traded("guidance", monotonic))
+    peaked = [monotonic[0], PrecisionRecall(0.85, 0.4), monotonic[2]]
+    held = {claim.what.removeprefix("guidance: "): claim.holds for claim in traded("guidance", peaked)}
     assert held == {
         "precision, least rise": False,
         "precision, rise in all": True,
@@ -87,7 +87,7 @@ def test_a_trade_must_go_one_way():
     }
 
 
-def test_a_class_is_said_or_left_unsaid():
+def test_class_condition_is_one_hot_or_zero():
     condition = said(torch.tensor([2, -1]))
     assert condition.tokens[0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     assert not condition.tokens[1].any() and condition.mask.all() and not condition.attributes.any()
@@ -99,8 +99,8 @@ def noise_of_17_grays(count):
 
 
 @pytest.mark.parametrize("name", ORDERINGS)
-def test_every_ordering_comes_to_a_verdict(name, monkeypatch):
-    """After next to no training, on nonsense; which verdict is the benchmark's own business."""
+def test_every_ordering_returns_finite_margins(name, monkeypatch):
+    """Runs each ordering with minimal training on noise; the verdicts themselves are not tested."""
     for module, constant in ((digits, "JUDGE_STEPS"), (latent, "PARTS"), (orderings, "SAMPLES")):
         monkeypatch.setattr(module, constant, 20 if constant == "SAMPLES" else 1)
     lab = Lab(0, 0.004, noise_of_17_grays(140), noise_of_17_grays(12))
@@ -110,15 +110,15 @@ def test_every_ordering_comes_to_a_verdict(name, monkeypatch):
     assert table({0: claims}).row_count == len(claims)
 
 
-def test_overhead_is_measured_of_every_sampler():
+def test_overhead_of_every_sampler_is_finite():
     for name, case in cases(None).items():
         measured = measure(case, steps=3, repeats=1)
         assert list(measured) == ["ours", "diffusers"], name
         assert all(np.isfinite(overhead).all() for overhead in measured.values())
 
 
-def test_at_real_size_ours_and_diffusers_do_the_same(tmp_path):
-    """On the small network: what is measured of both must come to the same number."""
+def test_real_size_results_of_ours_and_diffusers_agree(tmp_path):
+    """On the tiny network, the scalar result of both libraries must agree."""
     checkpoints.stable_diffusion(tmp_path, tiny=True)
     place = real_size.Place(tmp_path, torch.device("cpu"), torch.float32)
     for case in ("sample", "distil"):
@@ -128,7 +128,7 @@ def test_at_real_size_ours_and_diffusers_do_the_same(tmp_path):
     assert real_size.measure(real_size.CASES["dream3d"]["ours"], place, 1).result != 0
 
 
-def test_animatediff_is_measured_on_what_both_draw_alike(tmp_path, monkeypatch):
+def test_animatediff_clips_of_ours_and_diffusers_agree(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     figures = animatediff_real.compare(tmp_path, tiny=True)

@@ -1,4 +1,4 @@
-"""`dreamlift doctor`: what is installed, what the machine can do, whether the bundled weights are whole."""
+"""`dreamlift doctor`: installed versions, device, arithmetic rate and the state of the bundled weights."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import typer
 def doctor(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
 ) -> None:
-    """Prints versions, device, matmul rate and whether the bundled weights are whole (exit code 2 if not)."""
+    """Prints versions, device and matmul rate, and checks the bundled weights (exit code 2 if damaged)."""
     from core.bundled import BUNDLED
     from core.errors import UserError
     from core.io.machine import describe_device, matmul_rate, package_versions, pick_device
@@ -27,13 +27,13 @@ def doctor(
         "image": lambda: ImageModel.load(BUNDLED / "image").denoiser,
         "video": lambda: VideoModel.load(BUNDLED / "video").denoiser,
     }
-    troubles = []
+    problems = []
     for name, load in networks.items():
         try:
             count = sum(parameter.numel() for parameter in load().parameters())
-            print(f"{name:<12} {count / 1e6:.1f} M weights, whole")
+            print(f"{name:<12} {count / 1e6:.1f} M weights, intact")
         except UserError as error:
             print(f"{name:<12} not usable")
-            troubles.append(str(error))
-    if troubles:
-        raise UserError(" ".join(troubles))
+            problems.append(str(error))
+    if problems:
+        raise UserError(" ".join(problems))

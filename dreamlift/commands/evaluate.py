@@ -1,6 +1,6 @@
-"""`dreamlift evaluate`: what a small judge sees in samples, beside the renders of the very same scenes.
+"""`dreamlift evaluate`: a small classifier, the judge, scores samples and renders of the same scenes.
 
-Heavy imports wait for a command.
+Each command imports its heavy modules when it runs.
 """
 
 from importlib.resources import files
@@ -12,26 +12,26 @@ import typer
 from core.errors import UserError
 from core.io.atomic import writable_folder
 from core.io.presets import validate
-from dreamlift.evaluation.request import EvaluationOptions
+from dreamlift.evaluation.options import EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
 THE_BUNDLED = "the bundled one"
 
-app = typer.Typer(help="Measure what the image or the video model draws.", no_args_is_help=True)
+app = typer.Typer(help="Measure the quality of images, clips and objects.", no_args_is_help=True)
 
 Model = Annotated[Path, typer.Option(help="Folder of the model.", show_default=THE_BUNDLED)]
 JudgeFolder = Annotated[Path, typer.Option(help="Folder of the judge.", show_default=THE_BUNDLED)]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the report and sheets.", show_default="./evaluation-KIND")
 ]
-Count = Annotated[int, typer.Option(help="How many prompts.")]
+Count = Annotated[int, typer.Option(help="Number of prompts.")]
 HeldOut = Annotated[
-    bool, typer.Option("--held-out", help="Pairs of subject and action that were never trained on.")
+    bool, typer.Option("--held-out", help="Use pairs of subject and action that were never trained on.")
 ]
 Steps = Annotated[int, typer.Option(help="Denoising steps.")]
-Guidance = Annotated[float, typer.Option(help="How strongly to follow the prompt; 1: plainly.")]
-Seed = Annotated[int, typer.Option(help="Of scenes, wordings, cameras and noise.")]
-Batch = Annotated[int, typer.Option(help="How many to draw at once.")]
+Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 disables guidance.")]
+Seed = Annotated[int, typer.Option(help="Random seed of scenes, captions, cameras and noise.")]
+Batch = Annotated[int, typer.Option(help="Number of samples per batch.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
 
 
@@ -48,11 +48,11 @@ def image(
     batch: Batch = 16,
     device: Device = "auto",
 ) -> None:
-    """Judges images of random prompts: subject, action, color, background and view."""
-    request = _request("image", **locals())
+    """Scores images of random prompts: subject, action, color, background and view."""
+    options = _validated("image", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_images
 
-    evaluate_images(request)
+    evaluate_images(options)
 
 
 @app.command()
@@ -67,13 +67,15 @@ def video(
     seed: Seed = 0,
     batch: Batch = 4,
     device: Device = "auto",
-    swings: Annotated[int, typer.Option(help="Swings seen from aside, more, fitted by a sine.")] = 16,
+    swings: Annotated[
+        int, typer.Option(help="Number of additional clips of swings, seen from the side.")
+    ] = 16,
 ) -> None:
-    """Judges clips of random prompts: action by motion alone, flicker, motion, swings against a sine."""
-    request = _request("video", **locals())
+    """Scores clips of random prompts: action by motion alone, flicker, motion, and sine fits of swings."""
+    options = _validated("video", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_clips
 
-    evaluate_clips(request)
+    evaluate_clips(options)
 
 
 @app.command("object")
@@ -81,29 +83,36 @@ def object_(
     model: Model = BUNDLED / "image",
     judge: JudgeFolder = BUNDLED / "judge",
     out: Out = None,
-    count: Annotated[int, typer.Option(help="How many prompts.", min=1)] = 24,
-    seeds: Annotated[int, typer.Option(help="Objects of each prompt.", min=1)] = 2,
+    count: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 24,
+    seeds: Annotated[int, typer.Option(help="Number of objects per prompt.", min=1)] = 2,
     seed: Seed = 0,
     preset: Annotated[
-        str, typer.Option(help="Of dream3d: draft, standard, fine, or a YAML file.")
+        str, typer.Option(help="Preset of dream3d: draft, standard, fine, or a YAML file.")
     ] = "standard",
     loss: Annotated[
-        str | None, typer.Option(help="x0, sds, sjc, csd, vsd or ism.", show_default="the preset's")
+        str | None, typer.Option(help="Loss: x0, sds, sjc, csd, vsd or ism.", show_default="the preset's")
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="As of dream3d.", show_default="the preset's")
+        float | None, typer.Option(help="Guidance scale, as in dream3d.", show_default="the preset's")
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(help="As of dream3d.", show_default="the preset's")
+        int | None, typer.Option(help="Iterations, as in dream3d.", show_default="the preset's")
     ] = None,
-    camera: Annotated[bool, typer.Option(help="Without it: the control, told no view.")] = True,
+    camera: Annotated[
+        bool, typer.Option(help="Condition the model on the camera; --no-camera is the control.")
+    ] = True,
     true_views: Annotated[
-        bool, typer.Option("--true-views", help="Learn from true pictures: what the way to a mesh loses.")
+        bool,
+        typer.Option(
+            "--true-views", help="Fit to renders of the true object; measures the loss of meshing alone."
+        ),
     ] = False,
-    processes: Annotated[int, typer.Option(help="Objects at a time, on one thread each.", min=1)] = 1,
+    processes: Annotated[
+        int, typer.Option(help="Number of objects made in parallel, on one thread each.", min=1)
+    ] = 1,
     device: Device = "auto",
 ) -> None:
-    """Measures distilled objects against the true ones: silhouettes, colors, sides, volume, surface."""
+    """Compares distilled objects with the true ones: silhouettes, colors, views, volume and surface."""
     from core.io.presets import load_preset
     from dream3d.options import ObjectOptions
 
@@ -112,7 +121,7 @@ def object_(
         loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "none"
     )
     if true_views and (options.loss != "x0" or options.field != "voxel" or not camera):
-        raise UserError("--true-views has targets for the loss x0 in a voxel grid, and knows every camera.")
+        raise UserError("--true-views works only with the loss x0 and a voxel grid, and without --no-camera.")
     folder = writable_folder(out or Path("evaluation-object"))
     from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 
@@ -120,9 +129,12 @@ def object_(
     evaluate_objects(plan, processes)
 
 
-def _request(kind: str, *, out: Path | None, **options: Any) -> EvaluationOptions:
-    """The options of a command, checked; its folder is made. Raises UserError that names the option."""
+def _validated(kind: str, *, out: Path | None, **arguments: Any) -> EvaluationOptions:
+    """Validated options of one command; also creates the output folder.
+
+    Raises UserError that names the invalid option.
+    """
     folder = out or Path(f"evaluation-{kind}")
-    request = validate({"out": folder, **options}, EvaluationOptions, f"dreamlift evaluate {kind}")
+    options = validate({"out": folder, **arguments}, EvaluationOptions, f"dreamlift evaluate {kind}")
     writable_folder(folder)
-    return request
+    return options

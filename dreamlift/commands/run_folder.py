@@ -1,4 +1,4 @@
-"""Folders of training runs: the preset, what a run rests on, and the data it reads."""
+"""Folders of training runs: the preset, the models that a run depends on, and the data that it reads."""
 
 import json
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from video.training import VideoPreset
     from video.video_model import VideoModel
 
-PRESET = "preset.json"  # in the folder of a run: what it trains, and the preset in full
-MODEL = "model.json"  # in the folder of a video run: the model's config
-FEATURES = "perceptual"  # in the folder of an autoencoder's run: the trunk of its perceptual distance
-FIRST_STAGE = "first_stage"  # in the folder of a run on latents: the autoencoder's folder
+PRESET = "preset.json"  # in every run folder: the kind of model, and the complete preset
+MODEL = "model.json"  # in the run folder of a video model: the model's config
+FEATURES = "perceptual"  # in the run folder of an autoencoder: the features of its perceptual distance
+FIRST_STAGE = "first_stage"  # in the run folder of a latent model: the autoencoder's folder
 
 Preset = TypeVar("Preset", bound=BaseModel)
 
@@ -38,11 +38,11 @@ def load_training_preset(
     default: str | None = None,
     **changes: object,
 ) -> Preset:
-    """The preset of the run in this folder, or the named one, which then becomes the run's.
+    """The stored preset of the run in this folder, or the named one, which is then stored for the run.
 
-    default: the preset where none is named, "bundled-" and the kind unless given.
-    changes: valid values of keys of the named preset, said otherwise than by it.
-    Raises UserError when there is a run and it is not to be resumed, or it has another kind or preset.
+    default: the preset to load when none is named; "bundled-" and the kind unless given.
+    changes: valid values that override keys of the named preset.
+    Raises UserError when the folder holds a run and `resume` is false, or its kind or preset differs.
     """
     named = load_preset(preset or default or f"bundled-{kind}", schema).model_copy(update=changes)
     if not (run / PRESET).is_file():
@@ -50,20 +50,20 @@ def load_training_preset(
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
         return named
     if not resume:
-        raise UserError(
-            f"{run} already holds a run: add --resume to go on with it, or choose another folder."
-        )
+        raise UserError(f"{run} already holds a run: add --resume to continue it, or choose another folder.")
     stored_kind, content = stored(run)
     if stored_kind != kind:
         raise UserError(f"The run in {run} trains the {stored_kind} model, not the {kind} model.")
-    found = validate(content, schema, run / PRESET)
-    if preset and found != named:
-        raise UserError(f"The run in {run} was begun with another preset than {preset}: leave out --preset.")
-    return found
+    settings = validate(content, schema, run / PRESET)
+    if preset and settings != named:
+        raise UserError(
+            f"The run in {run} was started with another preset than {preset}: leave out --preset."
+        )
+    return settings
 
 
 def stored(run: Path) -> tuple[str, object]:
-    """Kind and preset of the run in a folder."""
+    """Kind and unvalidated preset of the run in a folder. Raises UserError when missing or damaged."""
     content = read(run / PRESET)
     if not isinstance(content, dict) or content.keys() != {"kind", "preset"}:
         raise UserError(f"{run / PRESET} is damaged.")
@@ -71,13 +71,13 @@ def stored(run: Path) -> tuple[str, object]:
 
 
 def write(path: Path, content: object) -> None:
-    """Writes JSON."""
+    """Writes JSON atomically."""
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> object:
-    """The JSON of a file in a run's folder. Raises UserError when there is none, or it is damaged."""
+    """JSON content of a file in a run folder. Raises UserError when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -89,7 +89,7 @@ def read(path: Path) -> object:
 
 
 def image_model(folder: Path) -> "ImageModel":
-    """The image model of a model's folder, of a run's, or inside a video model's run."""
+    """Image model of a model folder or a run folder; of a video run, the image layers inside it."""
     from core.models.image_model import ImageModel, load_denoiser
     from core.training import checkpoint
     from core.training.images import ImagePreset
@@ -98,44 +98,45 @@ def image_model(folder: Path) -> "ImageModel":
     if not (folder / PRESET).is_file():
         return ImageModel.load(folder)
     kind, content = stored(folder)
-    average = checkpoint.read_ema(folder)
+    weights = checkpoint.read_ema(folder)
     if kind == "image":
         config = validate(content, ImagePreset, folder / PRESET).model
     else:
         config = validate(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
-        inside = "image."
-        average = {name.removeprefix(inside): w for name, w in average.items() if name.startswith(inside)}
+        prefix = "image."
+        weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
     return ImageModel(
-        config, load_denoiser(config, average, folder), first_stage=store_first_stage(folder, config, None)
+        config, load_denoiser(config, weights, folder), first_stage=store_first_stage(folder, config, None)
     )
 
 
 def first_stage(folder: Path) -> "Autoencoder":
-    """The autoencoder of its own folder, or inside an image model's, a video model's, or a run's of these.
+    """Autoencoder in a folder: an autoencoder's, an image or video model's, or the run folder of either.
 
-    Raises UserError when there is none.
+    Raises UserError when the model has none.
     """
     from core.models.autoencoder import Autoencoder
 
     if Autoencoder.exists_at(folder):
         return Autoencoder.load(folder)
-    found = video_start(folder).first_stage
-    if not found:
+    autoencoder = video_start(folder).first_stage
+    if not autoencoder:
         raise UserError(f"The model in {folder} works on pixels: it has no first stage.")
-    return found
+    return autoencoder
 
 
 def video_start(folder: Path) -> "ImageModel | VideoModel":
-    """What video training begins with: the video model of a model's folder, or what `image_model` finds."""
+    """Initial model of video training: the video model of a model folder, else `image_model(folder)`."""
     from video.video_model import VideoModel
 
     return VideoModel.load(folder) if VideoModel.exists_at(folder) else image_model(folder)
 
 
 def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
-    """That model as a video model of the preset; `loop` as in `VideoModelConfig`.
+    """Video model of the preset: an image model with temporal layers added, or the given video model.
 
-    Raises UserError when it is one already and its temporal layers have another shape.
+    loop: as in `VideoModelConfig`.
+    Raises UserError when `start` is a video model and its temporal layers differ from the preset's.
     """
     from video.video_model import VideoModel, VideoModelConfig
 
@@ -153,10 +154,10 @@ def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop:
 def store_first_stage(
     run: Path, config: "ImageModelConfig", given: "Autoencoder | None"
 ) -> "Autoencoder | None":
-    """The first stage of a run whose image model has that config, None where it has none.
+    """First stage of a run whose image model has this config; None for a model on pixels.
 
-    The run keeps it in its folder: `given` becomes the run's, unless it already has one.
-    Raises UserError when there is none, or it is another than the run's or the config's.
+    The run folder stores it: `given` is saved there unless the run already has one.
+    Raises UserError when there is none, or when `given` differs from the stored one or from the config.
     """
     from core.models.autoencoder import Autoencoder
 
@@ -166,27 +167,27 @@ def store_first_stage(
         return None
     folder = run / FIRST_STAGE
     if folder.is_dir():
-        found = Autoencoder.load(folder)
-        if given and given.fingerprint != found.fingerprint:
-            raise UserError(f"The run in {run} was begun with another first stage.")
+        autoencoder = Autoencoder.load(folder)
+        if given and given.fingerprint != autoencoder.fingerprint:
+            raise UserError(f"The run in {run} was started with another first stage.")
     elif given:
-        found = given
+        autoencoder = given
     else:
         raise UserError(
             "This preset's model works on latents: name the folder of its autoencoder with --first-stage."
         )
-    if found.config != config.first_stage:
+    if autoencoder.config != config.first_stage:
         raise UserError("The first stage has another shape than the preset's first_stage.")
     if not folder.is_dir():
-        found.save(folder)
-    return found
+        autoencoder.save(folder)
+    return autoencoder
 
 
 def perceptual_distance(run: Path, weight: float, given: Path | None) -> "PerceptualDistance | None":
-    """The perceptual distance of an autoencoder's run that weighs it so, None where that is 0.
+    """Perceptual distance of an autoencoder's run; None where its weight is 0.
 
-    given: the folder of its trunk, which the run then keeps in its own.
-    Raises UserError when there is none, or it is another than the run's.
+    given: folder of its feature extractor, which is then copied into the run folder.
+    Raises UserError when there is none, or when `given` differs from the stored one.
     """
     from core.io.weights import load_folder
     from core.models.perceptual import FeatureExtractor, PerceptualDistance
@@ -204,14 +205,14 @@ def perceptual_distance(run: Path, weight: float, given: Path | None) -> "Percep
             )
         FeatureExtractor.load(given).save(folder)
     elif given and load_folder(given).sha256 != load_folder(folder).sha256:
-        raise UserError(f"The run in {run} was begun with other features.")
+        raise UserError(f"The run in {run} was started with other features.")
     return PerceptualDistance(FeatureExtractor.load(folder))
 
 
 def shards(
     data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
 ) -> "list[Shards]":
-    """The shards of each kind; with a first stage their latents, encoded now where they have not been."""
+    """Shards of each kind; with a first stage, their latents, which are encoded now if not yet cached."""
     from rich.progress import Progress
 
     from core.training.data import Shards
@@ -233,7 +234,7 @@ def shards(
 
 
 def captions(data: Path, accelerator: "Accelerator") -> "Captions":
-    """The captions of the shards, encoded now where they have not been."""
+    """Captions of the shards, which are encoded now if not yet cached."""
     from rich.progress import Progress
 
     from core.models.text_encoder import TextEncoder
@@ -250,5 +251,5 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
 
 
 def print_outcome(finished: bool, run: Path) -> None:
-    """Prints how training ended."""
-    print(f"{run}: done" if finished else f"{run}: stopped; --resume goes on from here")
+    """Prints whether training has finished or was stopped."""
+    print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")

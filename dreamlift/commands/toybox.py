@@ -1,4 +1,4 @@
-"""`dreamlift toybox`: the world that the bundled models learn from, rendered as it is wanted."""
+"""`dreamlift toybox`: renders the procedural world on which the bundled models are trained."""
 
 import os
 import sys
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from core.toybox.scenes import Scene
 
 FPS = 8.0  # of loops: 16 frames, two seconds
-MILLI = 1000  # depth images count thousandths of a world unit
+MILLI = 1000  # depth images are in thousandths of a world unit
 SIZES = (64, 512)  # px
 
-SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (where nothing else is asked for)"
-# Which options each of the three uses, beside --out.
+SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (the default)"
+# The options that each of the three jobs uses, in addition to --out.
 USED = {
     SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
     | {"processes", "device"},
@@ -32,37 +32,39 @@ USED = {
 
 
 def _shards(help: str, *names: str, **more: Any) -> Any:
+    """An option of the panel `SHARDS`."""
     return typer.Option(*names, help=help, rich_help_panel=SHARDS, **more)
 
 
 def _scene(help: str, *names: str, **more: Any) -> Any:
+    """An option of the panel `SCENE`."""
     return typer.Option(*names, help=help, rich_help_panel=SCENE, **more)
 
 
 def toybox(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for what is made.")],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
-    images: Annotated[int, _shards("So many images, in whole shards.")] = 0,
-    clips: Annotated[int, _shards("So many clips of 16 frames, in whole shards.")] = 0,
-    textureless: Annotated[int, _shards("So many images in plain gray, from which the judge learns.")] = 0,
-    objects: Annotated[int, _shards("So many images as distillation asks for them.")] = 0,
-    seed: Annotated[int, _shards("The same seed gives the same shards.")] = 0,
-    held_out: Annotated[bool, _shards("Only pairs that are kept from training.", "--held-out")] = False,
-    all_pairs: Annotated[bool, _shards("Pairs that are kept from training as well.", "--all")] = False,
-    processes: Annotated[int | None, _shards("Workers on a CPU.", show_default="one a core")] = None,
+    images: Annotated[int, _shards("Number of images, rounded up to full shards.")] = 0,
+    clips: Annotated[int, _shards("Number of clips of 16 frames, rounded up to full shards.")] = 0,
+    textureless: Annotated[int, _shards("Number of images in plain gray, for training the judge.")] = 0,
+    objects: Annotated[int, _shards("Number of images with the views that distillation samples.")] = 0,
+    seed: Annotated[int, _shards("Random seed of the shards.")] = 0,
+    held_out: Annotated[bool, _shards("Use only pairs held out of training.", "--held-out")] = False,
+    all_pairs: Annotated[bool, _shards("Include pairs held out of training.", "--all")] = False,
+    processes: Annotated[int | None, _shards("CPU worker processes.", show_default="one per core")] = None,
     subject: Annotated[str | None, _scene('"fox", "grizzly bear", ...')] = None,
     action: Annotated[str | None, _scene('"on a swing", ...', show_default="standing")] = None,
-    color: Annotated[str | None, _scene("The main prop's.", show_default="red")] = None,
+    color: Annotated[str | None, _scene("Color of the main prop.", show_default="red")] = None,
     backdrop: Annotated[str | None, _scene('"on a beach", "pink", ...', show_default="light blue")] = None,
     company: Annotated[str | None, _scene("pair, couple (in the rain) or brush (alone).")] = None,
-    azimuth: Annotated[float, _scene("Degrees around the figure; 0 sees its face.")] = 0.0,
+    azimuth: Annotated[float, _scene("Degrees around the figure; 0 is its front.")] = 0.0,
     elevation: Annotated[float, _scene("Degrees above the horizon, -89 to 89.")] = 12.0,
-    phase: Annotated[float, _scene("Where the loop begins, 0 to 1.")] = 0.0,
-    shadow: Annotated[bool, _scene("A soft shadow on the ground.", "--shadow/--no-shadow")] = True,
+    phase: Annotated[float, _scene("Start of the loop, 0 to 1.")] = 0.0,
+    shadow: Annotated[bool, _scene("Draw a soft shadow on the ground.", "--shadow/--no-shadow")] = True,
     size: Annotated[int, _scene("Pixels, 64 to 512, a multiple of 8.")] = 64,
-    alpha: Annotated[bool, _scene("Write the figure's mask too.", "--alpha")] = False,
-    depth: Annotated[bool, _scene("Write the depth too.", "--depth")] = False,
+    alpha: Annotated[bool, _scene("Also write the figure's mask.", "--alpha")] = False,
+    depth: Annotated[bool, _scene("Also write the depth.", "--depth")] = False,
     sheet: Annotated[
         str | None,
         typer.Option(
@@ -74,48 +76,54 @@ def toybox(
 ) -> None:
     """Renders the toybox: training shards (--images, ...), one scene (--subject), or contact sheets.
 
-    A scene becomes NAME.png, its first moment, and its loop as NAME.gif and NAME.mp4. --alpha adds the
-    mask, NAME-alpha.png, and the loop's masks, .npy; --depth the depth, NAME-depth.png (16 bit, thousandths
-    of a world unit, 0 where nothing is), and the loop's, .npy (float32, infinite where nothing is).
+    A scene is written as NAME.png, its first frame, and as a loop, NAME.gif and NAME.mp4. --alpha adds the
+    mask of the first frame, NAME-alpha.png, and of the loop, NAME-alpha.npy. --depth adds the depth of the
+    first frame, NAME-depth.png (16 bit, thousandths of a world unit, 0 for the background), and of the
+    loop, NAME-depth.npy (float32, infinite for the background).
 
-    Shards that are there are kept: the same command goes on where it was stopped.
+    Existing shards are not rendered again: the same command continues an interrupted run.
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     job = SCENE if given & {"subject", "company"} else SHEETS
     if given & {"images", "clips", "textureless", "objects"}:
         job = SHARDS
-    idle = sorted(given - USED[job] - {"out"})
-    if idle:
+    unused = sorted(given - USED[job] - {"out"})
+    if unused:
         flags = {"held_out": "--held-out", "all_pairs": "--all"}
-        names = ", ".join(flags.get(name, f"--{name}") for name in idle)
-        needed = {SHARDS: "beside --images and --clips", SCENE: "beside --subject", SHEETS: "here"}[job]
-        raise UserError(f"{names}: has no effect {needed}.")
+        names = ", ".join(flags.get(name, f"--{name}") for name in unused)
+        where = {
+            SHARDS: "together with --images, --clips, --textureless or --objects",
+            SCENE: "together with --subject or --company",
+            SHEETS: "on contact sheets",
+        }[job]
+        raise UserError(f"{names}: no effect {where}.")
 
     if job == SHARDS:
         if held_out and all_pairs:
-            raise UserError("--held-out and --all clash: give one of them.")
+            raise UserError("--held-out and --all exclude each other: give one of them.")
         held = True if held_out else None if all_pairs else False
         from core.toybox.dataset import DatasetPlan
 
         plan = DatasetPlan(out, images, clips, seed, held, textureless=textureless, objects=objects)
-        _prepare(plan, processes, device)
+        _write_shards(plan, processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, color, backdrop, company)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:
-            raise UserError(f"--size cannot be {size}: it is a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
+            raise UserError(f"--size cannot be {size}: give a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
         if not -89 <= elevation <= 89:
-            raise UserError(f"--elevation cannot be {elevation:g}: it goes from -89 to 89 degrees.")
+            raise UserError(f"--elevation cannot be {elevation:g}: give -89 to 89 degrees.")
         if not 0 <= phase <= 1:
-            raise UserError(f"--phase cannot be {phase:g}: a loop goes from 0 to 1.")
+            raise UserError(f"--phase cannot be {phase:g}: give a number from 0 to 1.")
         from core.toybox.scene_views import SceneView
 
-        _photograph(out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
+        _write_scene(out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
     else:
         _draw_sheets(out, sheet)
 
 
-def _prepare(plan: "DatasetPlan", processes: int | None, device: str) -> None:
+def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> None:
+    """Renders the shards of a plan that do not exist yet. Raises UserError for invalid counts."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from core.io.machine import pick_device
@@ -124,28 +132,29 @@ def _prepare(plan: "DatasetPlan", processes: int | None, device: str) -> None:
     counts = plan.images, plan.clips, plan.textureless, plan.objects
     if min(counts) < 0 or not any(counts):
         raise UserError(
-            "--images, --clips, --textureless and --objects: give at least one, and none below zero."
+            "--images, --clips, --textureless and --objects: give at least one, and no negative numbers."
         )
     if plan.seed < 0:
-        raise UserError(f"--seed cannot be {plan.seed}: a seed is a whole number from 0 on.")
+        raise UserError(f"--seed cannot be {plan.seed}: give an integer of at least 0.")
     if processes is not None and processes < 1:
-        raise UserError(f"--processes cannot be {processes}: there must be at least one.")
+        raise UserError(f"--processes cannot be {processes}: give at least 1.")
     workers = processes or os.cpu_count() or 1
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
         with Progress(*columns) as progress:
             task = progress.add_task("captions", total=None)
             for done, shards in write_dataset(plan, workers, str(pick_device(device))):
-                if progress.tasks[task].total is None:  # what was there already says nothing of the speed
+                if progress.tasks[task].total is None:  # existing shards must not count in the speed
                     progress.reset(task, description="shards", total=shards, completed=done)
                 progress.update(task, completed=done)
     except KeyboardInterrupt:
-        print(f"{plan.out}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"{plan.out}: stopped; run the same command to continue", file=sys.stderr)
         raise typer.Exit(130) from None
     print(f"{plan.out}: {len(plan.jobs())} shards")
 
 
 def _draw_sheets(out: Path, name: str | None) -> None:
+    """Writes the named contact sheet, or all of them. Raises UserError for an unknown name."""
     from core.io.atomic import atomic_write, writable_folder
     from core.toybox import sheets
 
@@ -162,7 +171,7 @@ def _draw_sheets(out: Path, name: str | None) -> None:
 def _named_scene(
     subject: str | None, action: str | None, color: str | None, backdrop: str | None, company: str | None
 ) -> "Scene":
-    """The scene of these names. Raises UserError for what the toybox lacks or the company leaves idle."""
+    """The scene with these names. Raises UserError for unknown names and for options without effect."""
     from core.toybox.captions import named_action, named_backdrop, named_color, named_subject
     from core.toybox.scenes import Scene
 
@@ -172,20 +181,20 @@ def _named_scene(
         raise UserError("A pair needs a --subject.")
     if company in ("couple", "brush") and (subject or action):
         raise UserError(f"--subject and --action would have no effect with --company {company}.")
-    doing = named_action(action or ("walking" if company == "couple" else "standing"))
     scene = Scene(
         named_subject(subject or "man"),
-        doing,
+        named_action(action or ("walking" if company == "couple" else "standing")),
         named_color(color or "red"),
         named_backdrop(backdrop or "light blue"),
         company or "",
     )
     if color and not (scene.act.colored or company in ("couple", "brush")):
-        raise UserError(f"--color would have no effect: nothing of {scene.act.name!r} takes a color.")
+        raise UserError(f"--color would have no effect: {scene.act.name!r} has no colored prop.")
     return scene
 
 
-def _photograph(out: Path, shot: "SceneView", size: int, device: str, alpha: bool, depth: bool) -> None:
+def _write_scene(out: Path, view: "SceneView", size: int, device: str, alpha: bool, depth: bool) -> None:
+    """Renders one loop and writes its first frame, its animations and, on request, masks and depths."""
     import numpy as np
     from PIL import Image
 
@@ -197,8 +206,8 @@ def _photograph(out: Path, shot: "SceneView", size: int, device: str, alpha: boo
     from core.toybox.scenes import contents
 
     writable_folder(out)
-    loop = render_clip(shot, size, device=pick_device(device))
-    name = slug(contents(shot.scene))
+    loop = render_clip(view, size, device=pick_device(device))
+    name = slug(contents(view.scene))
     written: list[Path] = []
 
     def image(suffix: str, pixels: "np.ndarray") -> None:
@@ -219,8 +228,8 @@ def _photograph(out: Path, shot: "SceneView", size: int, device: str, alpha: boo
         image("-alpha", (loop.alpha[0] * 255).round().astype(np.uint8))
         array("-alpha", loop.alpha)
     if depth:
-        solid = np.where(np.isfinite(loop.depth[0]), loop.depth[0] * MILLI, 0)
-        image("-depth", solid.round().astype(np.uint16))
+        millis = np.where(np.isfinite(loop.depth[0]), loop.depth[0] * MILLI, 0)
+        image("-depth", millis.round().astype(np.uint16))
         array("-depth", loop.depth)
     for path in written:
         print(path)

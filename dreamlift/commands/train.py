@@ -1,4 +1,4 @@
-"""`dreamlift train`: makes the bundled models, or others of a preset. Heavy imports wait for a command."""
+"""`dreamlift train`: trains the bundled models, or others by preset. Heavy imports wait for a command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,20 +7,24 @@ import typer
 
 from core.errors import UserError
 from core.io.presets import validate
-from dreamlift.commands import run_folder as runs
+from dreamlift.commands import run_folder
 
 app = typer.Typer(
-    help="Train the image or the video model, and export what was trained.", no_args_is_help=True
+    help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
 )
 
 Data = Annotated[Path, typer.Option(help="Folder of prepared shards.")]
-Run = Annotated[Path, typer.Option(help="Folder of the run: checkpoint, log, preset.")]
+Run = Annotated[Path, typer.Option(help="Run folder: checkpoint, log, preset.")]
 PresetName = Annotated[
-    str | None, typer.Option(help="A name or a YAML file.", show_default="the bundled model's")
+    str | None, typer.Option(help="Preset: a name or a YAML file.", show_default="the bundled model's")
 ]
-Minutes = Annotated[float | None, typer.Option(help="Train so long; the learning rate ends at zero.")]
-Steps = Annotated[int | None, typer.Option(help="Train so many steps; with --minutes, the first to come.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run, or begin where there is none.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Training time in minutes; the learning rate ends at zero.")
+]
+Steps = Annotated[
+    int | None, typer.Option(help="Training steps; with --minutes, whichever limit is reached first.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or start it if there is none.")]
 
 
 @app.command()
@@ -28,7 +32,7 @@ def image(
     data: Data,
     run: Run,
     init: Annotated[
-        Path | None, typer.Option(help="An image model to go on from: its folder, or its run's.")
+        Path | None, typer.Option(help="Initial weights: the folder of an image model or of its run.")
     ] = None,
     preset: PresetName = None,
     minutes: Minutes = None,
@@ -36,7 +40,7 @@ def image(
     resume: Resume = False,
     first_stage: Annotated[
         Path | None,
-        typer.Option(help="For a preset of a model on latents: the folder of its autoencoder."),
+        typer.Option(help="For a preset of a latent model: the folder of its autoencoder."),
     ] = None,
 ) -> None:
     """Trains the image model on prepared images."""
@@ -51,21 +55,21 @@ def image(
     from core.training.trainer import Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
-    recipe = runs.load_training_preset(run, "image", preset, ImagePreset, resume)
-    start = runs.image_model(init) if init and not checkpoint.exists(run) else None
+    settings = run_folder.load_training_preset(run, "image", preset, ImagePreset, resume)
+    start = run_folder.image_model(init) if init and not checkpoint.exists(run) else None
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
-    stage = runs.store_first_stage(run, recipe.model, given)
+    stage = run_folder.store_first_stage(run, settings.model, given)
     accelerator = make_accelerator()
-    wanted = {"images": True, "clips": recipe.clip_frames, "objects": recipe.objects}
-    kinds = [kind for kind, learned in wanted.items() if learned]
-    pictures = runs.shards(data, kinds, accelerator, stage)
-    examples = ImageData(pictures, runs.captions(data, accelerator), recipe.dropout)
-    task = ImageTask(examples, recipe)
-    torch.manual_seed(recipe.training.seed)
-    denoiser = recipe.model.denoiser()
+    enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
+    kinds = [kind for kind, used in enabled.items() if used]
+    pictures = run_folder.shards(data, kinds, accelerator, stage)
+    samples = ImageData(pictures, run_folder.captions(data, accelerator), settings.dropout)
+    task = ImageTask(samples, settings)
+    torch.manual_seed(settings.training.seed)
+    denoiser = settings.model.denoiser()
     if init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
-    runs.print_outcome(Trainer(denoiser, task, recipe.training, run, accelerator).run(budget), run)
+    run_folder.print_outcome(Trainer(denoiser, task, settings.training, run, accelerator).run(budget), run)
 
 
 @app.command()
@@ -75,7 +79,7 @@ def video(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="The image model to lift: its folder, or its run's; or a video model's folder to go on from."
+            help="Initial weights: the folder of an image model or of its run, or a video model's folder."
         ),
     ] = None,
     preset: PresetName = None,
@@ -95,69 +99,69 @@ def video(
     from video.video_model import VideoModelConfig
 
     budget = Budget(steps, minutes)
-    going_on = checkpoint.exists(run)
-    if not (going_on or init):
+    resumed = checkpoint.exists(run)
+    if not (resumed or init):
         raise UserError(
-            "A video model starts from an image model: name its folder, or its run's, with --init."
+            "A video model starts from an image model: name its folder or its run folder with --init."
         )
-    found = None if going_on or not init else runs.video_start(init)
-    recipe = runs.load_training_preset(run, "video", preset, VideoPreset, resume)
-    torch.manual_seed(recipe.training.seed)
-    start = found and runs.inflate_model(found, recipe, FRAMES)
+    initial = None if resumed or not init else run_folder.video_start(init)
+    settings = run_folder.load_training_preset(run, "video", preset, VideoPreset, resume)
+    torch.manual_seed(settings.training.seed)
+    start = initial and run_folder.inflate_model(initial, settings, FRAMES)
     accelerator = make_accelerator()
-    model = run / runs.MODEL
-    config = start.config if start else validate(runs.read(model), VideoModelConfig, model)
-    stage = runs.store_first_stage(run, config.image, start and start.first_stage)
-    kinds = ["clips", "images", "objects"] if recipe.objects else ["clips", "images"]
-    clips, *images = runs.shards(data, kinds, accelerator, stage)
-    captions = runs.captions(data, accelerator)
+    model = run / run_folder.MODEL
+    config = start.config if start else validate(run_folder.read(model), VideoModelConfig, model)
+    stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
+    kinds = ["clips", "images", "objects"] if settings.objects else ["clips", "images"]
+    clips, *images = run_folder.shards(data, kinds, accelerator, stage)
+    captions = run_folder.captions(data, accelerator)
     if start:
-        runs.write(model, config.model_dump(mode="json"))
+        run_folder.write(model, config.model_dump(mode="json"))
     denoiser = start.denoiser if start else config.denoiser()
     task = VideoTask(
-        ClipData(clips, captions, recipe.dropout, recipe.frames, recipe.strides),
-        ImageData(images, captions, recipe.dropout),
-        recipe.noise_share,
-        recipe.image_steps,
-        recipe.snr_gamma,
-        recipe.motion_weight,
+        ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
+        ImageData(images, captions, settings.dropout),
+        settings.noise_share,
+        settings.image_steps,
+        settings.snr_gamma,
+        settings.motion_weight,
     )
-    runs.print_outcome(
-        Trainer(denoiser, task, recipe.training, run, accelerator, recipe.rate).run(budget), run
+    run_folder.print_outcome(
+        Trainer(denoiser, task, settings.training, run, accelerator, settings.rate).run(budget), run
     )
 
 
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Folder of the model: config.json, model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     base: Annotated[
         Path | None,
         typer.Option(
-            help="For a video model: folder of an image model whose weights need not be stored again."
+            help="For a video model: folder of an image model whose weights it shares and does not store."
         ),
     ] = None,
     image_layers: Annotated[
-        bool, typer.Option("--image", help="Of a video model's run: the image model inside it.")
+        bool, typer.Option("--image", help="Of a video model's run: export the image model inside it.")
     ] = False,
 ) -> None:
-    """Writes the averaged weights of a run as a model, float16."""
+    """Writes the averaged (EMA) weights of a run as a model, in float16."""
     from core.io.weights import load_weights
     from core.training import checkpoint
     from video.video_model import VideoModel, VideoModelConfig
 
-    kind, _ = runs.stored(run)
+    kind, _ = run_folder.stored(run)
     if kind not in ("image", "video"):
-        raise UserError(f"The run in {run} trains the {kind}, which writes its model itself.")
+        raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
     if kind == "image" or image_layers:
         if base:
-            raise UserError("--base is for video models: an image model rests on no other.")
+            raise UserError("--base is for video models: an image model stores all of its weights.")
         kind = "image"
-        runs.image_model(run).save(out)
+        run_folder.image_model(run).save(out)
     else:
-        config = validate(runs.read(run / runs.MODEL), VideoModelConfig, run / runs.MODEL)
+        config = validate(run_folder.read(run / run_folder.MODEL), VideoModelConfig, run / run_folder.MODEL)
         denoiser = config.denoiser()
         load_weights(denoiser.network, checkpoint.read_ema(run), run)
-        first_stage = runs.store_first_stage(run, config.image, None)
+        first_stage = run_folder.store_first_stage(run, config.image, None)
         VideoModel(config, denoiser, first_stage=first_stage).save(out, base)
     print(f"{out}: the {kind} model of {run}")

@@ -1,4 +1,4 @@
-"""The commands of the first stage of models on latents: it, the features it is judged by, and its use."""
+"""Commands for the first stage of latent models: train it and its perceptual features, and apply it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,23 +6,23 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from dreamlift.commands import run_folder as runs
+from dreamlift.commands import run_folder
 from dreamlift.commands.train import Data, Minutes, PresetName, Resume, Run, Steps
 
 
 def train_autoencoder_command(
     data: Data,
     run: Run,
-    out: Annotated[Path, typer.Option(help="Folder of the autoencoder: config.json, model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     init: Annotated[
         Path | None,
         typer.Option(
-            help="An autoencoder to go on from: its folder, or a model's that has one as first stage."
+            help="Initial weights: the folder of an autoencoder, or of a model that has one as first stage."
         ),
     ] = None,
     decoder_only: Annotated[
         bool,
-        typer.Option("--decoder-only", help="Train the decoder of --init; its latents stay what they are."),
+        typer.Option("--decoder-only", help="Train only the decoder of --init; its latents do not change."),
     ] = False,
     perceptual: Annotated[
         Path | None,
@@ -33,7 +33,7 @@ def train_autoencoder_command(
     steps: Steps = None,
     resume: Resume = False,
 ) -> None:
-    """Trains an autoencoder on prepared images; at the end writes it and prints its PSNR."""
+    """Trains an autoencoder on prepared images, writes it and prints its PSNR."""
     import torch
 
     from core.io.atomic import writable_folder
@@ -47,51 +47,53 @@ def train_autoencoder_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
-    going_on = checkpoint.exists(run)
-    start = runs.first_stage(init) if init and not going_on else None
+    resumed = checkpoint.exists(run)
+    start = run_folder.first_stage(init) if init and not resumed else None
     changes = {"decoder_only": True} if decoder_only else {}
-    recipe = runs.load_training_preset(
+    settings = run_folder.load_training_preset(
         run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", **changes
     )
-    if decoder_only and not recipe.decoder_only:
+    if decoder_only and not settings.decoder_only:
         raise UserError(f"The run in {run} trains the encoder too: leave out --decoder-only.")
-    if recipe.decoder_only and not (start or going_on):
-        raise UserError("Training the decoder only needs a trained autoencoder: name its folder with --init.")
-    if start and start.config != recipe.model:
+    if settings.decoder_only and not (start or resumed):
+        raise UserError("--decoder-only needs a trained autoencoder: name its folder with --init.")
+    if start and start.config != settings.model:
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
-    distance = runs.perceptual_distance(run, recipe.perceptual_weight, perceptual)
-    (images,) = runs.shards(data, ["images"], accelerator)
-    torch.manual_seed(recipe.training.seed)
-    autoencoder = Autoencoder(recipe.model)
+    distance = run_folder.perceptual_distance(run, settings.perceptual_weight, perceptual)
+    (images,) = run_folder.shards(data, ["images"], accelerator)
+    torch.manual_seed(settings.training.seed)
+    autoencoder = Autoencoder(settings.model)
     if init and start:
         load_weights(autoencoder, start.state_dict(), init)
-    if recipe.decoder_only:
+    if settings.decoder_only:
         autoencoder.freeze_encoder()
-    adversary = recipe.adversary and Adversary(recipe.adversary, autoencoder.last_layer, accelerator)
-    task = AutoencoderTask(images, recipe, distance and distance.to(accelerator.device), adversary)
-    trainer = Trainer(BareNetwork(autoencoder), task, recipe.training, run, accelerator, auxiliary=adversary)
-    spent = trainer.run(budget)
-    runs.print_outcome(spent, run)
-    if spent and accelerator.is_main_process:
+    adversary = settings.adversary and Adversary(settings.adversary, autoencoder.last_layer, accelerator)
+    task = AutoencoderTask(images, settings, distance and distance.to(accelerator.device), adversary)
+    trainer = Trainer(
+        BareNetwork(autoencoder), task, settings.training, run, accelerator, auxiliary=adversary
+    )
+    finished = trainer.run(budget)
+    run_folder.print_outcome(finished, run)
+    if finished and accelerator.is_main_process:
         autoencoder, quality = trained_autoencoder(task, checkpoint.read_ema(run), run, accelerator.device)
-        samples = trainer.step * recipe.training.batch_size
-        notes = {"images": len(task), "held_back": recipe.held_back, "samples": samples}
+        samples = trainer.step * settings.training.batch_size
+        notes = {"images": len(task), "held_back": settings.held_back, "samples": samples}
         autoencoder.save(out, {**notes, "seconds": round(trainer.seconds), **quality})
-        said = (f"{name} {value:.2f}{' dB' * name.startswith('psnr')}" for name, value in quality.items())
-        print(f"{out}: " + ", ".join(said))
+        figures = (f"{name} {value:.2f}{' dB' * name.startswith('psnr')}" for name, value in quality.items())
+        print(f"{out}: " + ", ".join(figures))
 
 
 def train_features_command(
     data: Data,
     run: Run,
-    out: Annotated[Path, typer.Option(help="Folder of the features: config.json, model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     preset: PresetName = None,
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
 ) -> None:
-    """Trains the features of a perceptual distance on labeled images; at the end writes them."""
+    """Trains the feature extractor of a perceptual distance on labeled images and writes it."""
     import torch
 
     from core.io.atomic import writable_folder
@@ -108,19 +110,21 @@ def train_features_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
-    recipe = runs.load_training_preset(run, "features", preset, FeaturesPreset, resume, default="features-64")
+    settings = run_folder.load_training_preset(
+        run, "features", preset, FeaturesPreset, resume, default="features-64"
+    )
     accelerator = make_accelerator()
-    task = FeaturesTask(LabeledImages(data, "images", accelerator.device), recipe)
-    torch.manual_seed(recipe.training.seed)
-    classifier = Classifier(recipe.model, task.images.classes)
-    trainer = Trainer(BareNetwork(classifier), task, recipe.training, run, accelerator)
-    spent = trainer.run(budget)
-    runs.print_outcome(spent, run)
-    if spent and accelerator.is_main_process:
-        trunk, right = trained_features(task, checkpoint.read_ema(run), run, accelerator.device)
-        notes = {"images": len(task), "held_back": recipe.held_back, "steps": trainer.step}
-        trunk.save(out, {**notes, "accuracy": {name: round(share, 4) for name, share in right.items()}})
-        print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in right.items()))
+    task = FeaturesTask(LabeledImages(data, "images", accelerator.device), settings)
+    torch.manual_seed(settings.training.seed)
+    classifier = Classifier(settings.model, task.images.classes)
+    trainer = Trainer(BareNetwork(classifier), task, settings.training, run, accelerator)
+    finished = trainer.run(budget)
+    run_folder.print_outcome(finished, run)
+    if finished and accelerator.is_main_process:
+        extractor, accuracy = trained_features(task, checkpoint.read_ema(run), run, accelerator.device)
+        notes = {"images": len(task), "held_back": settings.held_back, "steps": trainer.step}
+        extractor.save(out, {**notes, "accuracy": {name: round(x, 4) for name, x in accuracy.items()}})
+        print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in accuracy.items()))
 
 
 def encode_command(
@@ -128,37 +132,38 @@ def encode_command(
     first_stage: Annotated[Path, typer.Option(help="Folder of the autoencoder.")],
     clips: Annotated[bool, typer.Option(help="Encode the clips as well as the images.")] = True,
 ) -> None:
-    """Encodes prepared shards, as training on latents does by itself before its first step."""
+    """Encodes prepared shards into cached latents, as training on latents does before its first step."""
     from core.models.autoencoder import Autoencoder
     from core.training.trainer import make_accelerator
 
     autoencoder = Autoencoder.load(first_stage)
-    found = runs.shards(data, ["images", "clips"] if clips else ["images"], make_accelerator(), autoencoder)
-    print(f"{data}: latents of {', '.join(str(len(part)) for part in found)} ({autoencoder.fingerprint})")
+    kinds = ["images", "clips"] if clips else ["images"]
+    latents = run_folder.shards(data, kinds, make_accelerator(), autoencoder)
+    print(f"{data}: latents of {', '.join(str(len(part)) for part in latents)} ({autoencoder.fingerprint})")
 
 
 def swap_decoder_command(
-    model: Annotated[Path, typer.Option(help="Folder of an image or video model on latents.")],
-    first_stage: Annotated[Path, typer.Option(help="Folder of the autoencoder whose decoder it gets.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new model: config.json, model.safetensors.")],
+    model: Annotated[Path, typer.Option(help="Folder of a latent image or video model.")],
+    first_stage: Annotated[Path, typer.Option(help="Folder of the autoencoder with the new decoder.")],
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     base: Annotated[
         Path | None,
         typer.Option(
-            help="For a video model: folder of an image model whose weights need not be stored again."
+            help="For a video model: folder of an image model whose weights it shares and does not store."
         ),
     ] = None,
 ) -> None:
-    """Writes a model whose pictures are drawn by a decoder trained on with --decoder-only."""
+    """Writes a copy of a model with a decoder that was trained further with --decoder-only."""
     from core.models.image_model import ImageModel
 
-    found, given = runs.video_start(model), runs.first_stage(first_stage)
-    if not found.first_stage or found.first_stage.fingerprint != given.fingerprint:
+    swapped, autoencoder = run_folder.video_start(model), run_folder.first_stage(first_stage)
+    if not swapped.first_stage or swapped.first_stage.fingerprint != autoencoder.fingerprint:
         raise UserError(f"The autoencoder in {first_stage} makes other latents than the model in {model}.")
-    found.first_stage = given
-    if isinstance(found, ImageModel):
+    swapped.first_stage = autoencoder
+    if isinstance(swapped, ImageModel):
         if base:
-            raise UserError("--base is for video models: an image model rests on no other.")
-        found.save(out)
+            raise UserError("--base is for video models: an image model stores all of its weights.")
+        swapped.save(out)
     else:
-        found.save(out, base)
+        swapped.save(out, base)
     print(f"{out}: {model} with the decoder of {first_stage}")

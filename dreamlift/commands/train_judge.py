@@ -1,4 +1,4 @@
-"""`dreamlift train judge`: imports what it needs when it runs."""
+"""`dreamlift train judge`: trains the classifier of `dreamlift evaluate`. Heavy imports wait for a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,23 +8,27 @@ import typer
 
 def train_judge_command(
     data: Annotated[
-        Path, typer.Option(help="Folder of prepared shards of all three kinds, of a seed of their own.")
+        Path,
+        typer.Option(
+            help="Folder of prepared images, textureless images and clips, of a seed not used for the models."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the judge: config.json, model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     steps: Annotated[
-        int, typer.Option(help="Train so many steps of images, and half as many of clips.")
+        int, typer.Option(help="Training steps on images; half as many follow on clips.")
     ] = 8000,
     minutes: Annotated[
-        float | None, typer.Option(help="Train so long; with --steps, the first to come.")
+        float | None,
+        typer.Option(help="Training time in minutes; with --steps, whichever limit is reached first."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of weights and batches.")] = 0,
     init: Annotated[
         Path | None,
-        typer.Option(help="A judge that keeps what it knows of images; only its motion head learns anew."),
+        typer.Option(help="A judge whose image heads are reused; only the motion head is trained."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
 ) -> None:
-    """Trains the judge of `dreamlift evaluate` and prints its accuracy on renders kept from training."""
+    """Trains the judge of `dreamlift evaluate` and prints its accuracy on held-back renders."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from core.io.atomic import writable_folder
@@ -53,7 +57,7 @@ def train_judge_command(
                 progress.start_task(bars[part])
             progress.update(bars[part], completed=done)
 
-        judge, right = train_judge(
+        judge, accuracy = train_judge(
             images, textureless, clips, budget, seed=seed, on_progress=show, known=known
         )
     notes = {
@@ -64,7 +68,7 @@ def train_judge_command(
         "minutes": minutes,
         "seed": seed,
         "device": describe_device(chosen),
-        "accuracy": {name: round(share, 4) for name, share in right.items()},
+        "accuracy": {name: round(share, 4) for name, share in accuracy.items()},
     }
     judge.save(out, notes)
-    print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in right.items()))
+    print(f"{out}: " + ", ".join(f"{name} {share:.1%}" for name, share in accuracy.items()))

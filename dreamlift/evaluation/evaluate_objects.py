@@ -1,4 +1,4 @@
-"""`dreamlift evaluate object`: objects of toybox prompts against the true ones."""
+"""Evaluation of text-to-3D: objects of toybox prompts are compared with the true objects."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ HELD = 3  # every third prompt is of a pair that was never trained on
 
 
 class JudgeAnswers(BaseModel):
-    """What the judge sees in pictures of one mesh, all together."""
+    """Whether the judge's predictions, averaged over all views of one mesh, are correct."""
 
     subject: bool
     action: bool
 
 
 class ObjectResult(BaseModel):
-    """One object."""
+    """Measures of one object."""
 
     prompt: str
     seed: int
@@ -56,13 +56,13 @@ class ObjectResult(BaseModel):
     largest_piece: float
     color: JudgeAnswers
     shape: JudgeAnswers
-    true_color: JudgeAnswers  # the same of the true object
+    true_color: JudgeAnswers  # of the true object
     true_shape: JudgeAnswers
     seconds: float
 
 
 class ObjectReport(BaseModel):
-    """All objects of one evaluation."""
+    """Report of one evaluation: its options and the measures of all objects."""
 
     model: str
     model_sha256: str
@@ -73,7 +73,7 @@ class ObjectReport(BaseModel):
     items: list[ObjectResult]
 
     def table(self) -> Table:
-        """Means and shares over all objects."""
+        """Means and shares over all objects, as a table for the terminal."""
         table = Table(title=f"{self.model}: {len(self.items)} objects, loss {self.options.loss}")
         for column in ("", "objects", "true objects"):
             table.add_column(column, justify="right" if column else "left")
@@ -91,8 +91,8 @@ class ObjectReport(BaseModel):
         table.add_row("Chamfer distance", mean([i.measures.chamfer for i in items]), "0")
         for name in ("subject", "action"):
             for kind in ("color", "shape"):
-                seen, true = ([getattr(getattr(i, p + kind), name) for i in items] for p in ("", "true_"))
-                table.add_row(f"judge: {name} by {kind}", mean(seen), mean(true))
+                ours, true = ([getattr(getattr(i, p + kind), name) for i in items] for p in ("", "true_"))
+                table.add_row(f"judge: {name} by {kind}", mean(ours), mean(true))
         table.add_row("watertight", mean([i.watertight for i in items]), "")
         table.add_row("largest piece", mean([i.largest_piece for i in items]), "")
         table.add_row("seconds", mean([i.seconds for i in items]), "")
@@ -100,28 +100,28 @@ class ObjectReport(BaseModel):
 
 
 def prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
-    """Scenes of one figure before a plain backdrop and what is asked for, every third of a held-out pair."""
+    """`count` random scenes, one figure on a plain backdrop, with prompts; every third pair is held out."""
     rng = np.random.default_rng([seed, 33])
-    drawn = []
-    while len(drawn) < count:
-        scene = random_scene(rng, held=len(drawn) % HELD == HELD - 1)
+    pairs = []
+    while len(pairs) < count:
+        scene = random_scene(rng, held=len(pairs) % HELD == HELD - 1)
         if not scene.group and scene.place.plain:
             phrase = scene.act.phrases[0].replace("{c}", COLOR_NAMES[scene.color])
-            drawn.append((scene, articles(f"a {scene.who.name} {phrase}")))
-    return drawn
+            pairs.append((scene, articles(f"a {scene.who.name} {phrase}")))
+    return pairs
 
 
 def true_mesh(scene: Scene) -> Mesh:
-    """The true object, meshed as distilled ones are: at the level that fits the toybox's own silhouettes."""
+    """The true object, meshed like distilled ones at the iso level that best fits its rendered masks."""
     cameras = orbit_cameras(8)
-    shots = [
+    views = [
         SceneView(scene, PHASE, azimuth, ELEVATION, shadow=False) for azimuth in cameras.azimuth.tolist()
     ]
-    return extract_mesh(SceneField(scene, PHASE), cameras, render_scene_views(shots, SIZE).alpha > 0.5).mesh
+    return extract_mesh(SceneField(scene, PHASE), cameras, render_scene_views(views, SIZE).alpha > 0.5).mesh
 
 
 class ObjectEvaluationPlan(NamedTuple):
-    """What an evaluation makes: `seeds` objects of each of `count` prompts, into `out`."""
+    """Arguments of an evaluation: `seeds` objects of each of `count` prompts, written into `out`."""
 
     model: Path
     judge: Path
@@ -131,25 +131,28 @@ class ObjectEvaluationPlan(NamedTuple):
     seeds: int
     seed: int
     device: str
-    true_views: bool = False  # the x0 form's targets are the toybox's pictures, not the model's
+    true_views: bool = False  # the targets of the x0 loss are renders of the toybox, not model predictions
 
 
 class ObjectEvaluator:
-    """Makes and measures objects of a plan, one by one."""
+    """Makes and measures the objects of a plan, one per call."""
 
     def __init__(self, plan: ObjectEvaluationPlan) -> None:
-        """Raises UserError for models, judges and devices that cannot be used."""
+        """Loads model and judge. Raises UserError for models, judges and devices that cannot be used."""
         device = pick_device(plan.device)
         self.plan = plan
         self.judge = Judge.load(plan.judge, device)
         self.model = ImageModel.load(plan.model, device)
 
     def __call__(self, number: int) -> ObjectResult:
-        """The object of that number, 0 to count * seeds - 1; writes a sheet of it beside the true one."""
-        plan, (which, seed) = self.plan, divmod(number, self.plan.seeds)
-        scene, prompt = prompts(plan.count, plan.seed)[which]
+        """Makes and measures object `number`, 0 to count * seeds - 1.
+
+        Also writes a sheet with eight views of the object above those of the true one.
+        """
+        plan, (index, seed) = self.plan, divmod(number, self.plan.seeds)
+        scene, prompt = prompts(plan.count, plan.seed)[index]
         truth = true_mesh(scene)
-        began = time.perf_counter()
+        start = time.perf_counter()
         job = ObjectJob(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
         if plan.true_views:
             size = self.model.config.size
@@ -159,7 +162,7 @@ class ObjectEvaluator:
         for _ in optimization:
             pass
         mesh, _, surface = mesh_field(optimization.field, plan.options)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         write_sheet(
             job.sheet,
             np.concatenate([render_eight_views(mesh), render_eight_views(truth)]),
@@ -182,10 +185,10 @@ class ObjectEvaluator:
 
 
 def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectReport:
-    """Makes and measures the objects of a plan, in `processes` of one thread each where there are several.
+    """Makes and measures the objects of a plan; `processes` > 1 work in parallel, with one thread each.
 
-    report.json grows with every object, so that a run that is stopped leaves what it measured.
-    Raises UserError for models, judges and devices that cannot be used, before any work.
+    report.json is rewritten after every object, so an interrupted run leaves its results.
+    Raises UserError at the start for models, judges and devices that cannot be used.
     """
     _worker(plan)
     console = Console(stderr=True)
@@ -198,17 +201,18 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
         processes=processes,
         items=[],
     )
-    for judged in _made(plan, processes):
-        report.items.append(judged)
+    for result in _results(plan, processes):
+        report.items.append(result)
         with atomic_write(plan.out / "report.json") as draft:
             draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        found = f"silhouette IoU {judged.measures.silhouette_iou:.2f}, {judged.seconds:.0f} s"
-        console.print(f"{judged.prompt}: {found}")
+        figures = f"silhouette IoU {result.measures.silhouette_iou:.2f}, {result.seconds:.0f} s"
+        console.print(f"{result.prompt}: {figures}")
     Console().print(report.table())
     return report
 
 
-def _made(plan: ObjectEvaluationPlan, processes: int) -> Iterator[ObjectResult]:
+def _results(plan: ObjectEvaluationPlan, processes: int) -> Iterator[ObjectResult]:
+    """Results of all objects in order, computed in this process or in a pool."""
     numbers = range(plan.count * plan.seeds)
     if processes == 1:
         yield from (_make(plan, number) for number in numbers)
@@ -219,17 +223,19 @@ def _made(plan: ObjectEvaluationPlan, processes: int) -> Iterator[ObjectResult]:
 
 @lru_cache(maxsize=1)
 def _worker(plan: ObjectEvaluationPlan) -> ObjectEvaluator:
-    """Read once in every process."""
+    """The evaluator of a plan, loaded once per process."""
     return ObjectEvaluator(plan)
 
 
 def _make(plan: ObjectEvaluationPlan, number: int) -> ObjectResult:
+    """Makes and measures one object with the evaluator of this process."""
     return _worker(plan)(number)
 
 
 @torch.no_grad()
 def _answers(judge: Judge, scene: Scene, mesh: Mesh, textureless: bool) -> JudgeAnswers:
-    seen = judge(pictures_for_a_judge(mesh, textureless).to(next(judge.parameters()).device))
-    right = {"subject": scene.subject, "action": scene.action}
-    said = {name: int(seen[name].log_softmax(1).mean(0).argmax()) for name in right}
-    return JudgeAnswers(**{name: said[name] == label for name, label in right.items()})
+    """Compares the judge's predictions, from the log-probabilities averaged over views, with the scene."""
+    logits = judge(pictures_for_a_judge(mesh, textureless).to(next(judge.parameters()).device))
+    truth = {"subject": scene.subject, "action": scene.action}
+    predicted = {name: int(logits[name].log_softmax(1).mean(0).argmax()) for name in truth}
+    return JudgeAnswers(**{name: predicted[name] == label for name, label in truth.items()})

@@ -1,6 +1,7 @@
-"""The judge: a small classifier of toybox pictures, for honest figures about what the generators draw.
+"""The judge: a small classifier of toybox pictures that scores the samples of the generative models.
 
-It learns from renders of other seeds than the generators, held-out pairs among them, and never teaches them.
+It is trained on renders of other seeds than the generators, held-out pairs included. The generators are never
+trained against it.
 """
 
 from __future__ import annotations
@@ -34,10 +35,12 @@ LABELS: dict[str, tuple[str, ...]] = {
 
 
 def view_labels(azimuth: Tensor, action: Tensor) -> Tensor:
-    """Sector of each azimuth (degrees), 0 from -22.5 to 22.5; -1 where there is no one side to be seen.
+    """View labels (N,): the 45-degree sector of each azimuth; sector 0 is -22.5 to 22.5 degrees.
 
-    Both (N,); `action` holds indices of actions, -1 for company or nobody. A spinning figure shows any
-    side to any camera.
+    The label is -1 where no single view is defined: for company or no figure, and for spinning figures, which
+    show every side to every camera.
+
+    azimuth: degrees (N,). action: indices of actions (N,), -1 for company or no figure.
     """
     sector = (azimuth / SECTOR).round().long() % len(LABELS["view"])
     return torch.where((action == SPINNING) | (action < 0), -1, sector)
@@ -52,20 +55,22 @@ class JudgeConfig(BaseModel):
     widths: tuple[int, ...] = Field(
         default=(16, 32, 64, 128), min_length=2, max_length=4, description="channels; a level halves the side"
     )
-    hidden: int = Field(default=128, ge=1, description="width of what the heads see of where things are")
+    hidden: int = Field(default=128, ge=1, description="width of the position-dependent features")
     motion_width: int = Field(default=96, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in training")
 
 
 class Judge(nn.Module):
-    """Says of an image who does what, with what color, where, seen from where; of a clip, what is done.
+    """Classifier of subject, action, color, background and view of an image, and of the action of a clip.
 
-    The action of a clip is read from motion alone: the head sees by what the frames' features differ from
-    their mean over the clip, so that all still clips look alike to it. Its last class, `none`, is for clips
-    without the motion of any action; it is learned from renders made still or with frames out of order.
+    The action of a clip is predicted from motion alone: the input of that head is the difference of the
+    frames' features from their mean over the clip, so all still clips have the same input. Its last class,
+    `none`, stands for clips without the motion of any action; it is trained on still renders and on renders
+    with shuffled frames.
     """
 
     def __init__(self, config: JudgeConfig) -> None:
+        """Initializes random weights."""
         super().__init__()
         self.config = config
         first, *others = config.widths
@@ -74,41 +79,42 @@ class Judge(nn.Module):
             self.trunk.extend([_convolution(before, width, stride=2), Residual(width)])
         width = config.widths[-1]
         self.dropout = nn.Dropout(config.dropout)
-        # Figures stand in the middle, so where in the picture a thing is tells what is done with it.
-        places = (config.size // 2 ** len(config.widths)) ** 2
-        self.placed = nn.Sequential(nn.Linear(places * width, config.hidden), nn.ReLU())
+        # Figures stand in the middle, so the position of a prop in the picture indicates the action.
+        positions = (config.size // 2 ** len(config.widths)) ** 2
+        self.placed = nn.Sequential(nn.Linear(positions * width, config.hidden), nn.ReLU())
         heads = {name: nn.Linear(config.hidden + width, len(words)) for name, words in LABELS.items()}
         self.heads = nn.ModuleDict(heads)
         self.motion = MotionHead(4 * width, config.motion_width, len(LABELS["action"]) + 1, config.dropout)
 
     @property
     def none(self) -> int:
-        """The class of clips in which no known action happens, the last of `clip_action`."""
+        """Index of the class of clips without a known action, the last of `clip_action`."""
         return len(LABELS["action"])
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B,3,H,W) in [-1, 1] -> logits (B, number of labels) of each head in `LABELS`."""
+        """Logits (B, number of labels) of each head in `LABELS` for images (B,3,H,W) in [-1, 1]."""
         maps = self._maps(images)
         placed = self.placed(self.dropout(maps.flatten(1)))
-        seen = self.dropout(torch.cat([placed, maps.amax(dim=(2, 3))], dim=1))
-        return {name: head(seen) for name, head in self.heads.items()}
+        features = self.dropout(torch.cat([placed, maps.amax(dim=(2, 3))], dim=1))
+        return {name: head(features) for name, head in self.heads.items()}
 
     def frame_features(self, images: Tensor) -> Tensor:
-        """What the motion head sees of each frame: (B,3,H,W) -> (B,V), the features of four quarters."""
+        """Input features of the motion head (B,V) for frames (B,3,H,W): means over the four quadrants."""
         return F.adaptive_avg_pool2d(self._maps(images), 2).flatten(1)
 
     def clip_action(self, clips: Tensor) -> Tensor:
-        """Loops (B,3,F,H,W) in [-1, 1] -> logits (B, actions + 1), the last for `none`."""
+        """Logits (B, actions + 1) for loops (B,3,F,H,W) in [-1, 1]; the last class is `none`."""
         frames = clips.transpose(1, 2)
         return self.motion(self.frame_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]))
 
     def _maps(self, images: Tensor) -> Tensor:
+        """Feature maps of images (B,3,H,W), which are resized to the judge's size if needed."""
         if images.shape[-1] != self.config.size:
             images = F.interpolate(images, self.config.size, mode="bilinear", antialias=True)
         return self.trunk(images)
 
     def save(self, folder: Path, notes: Mapping[str, Any]) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values kept under "training"."""
+        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
         config = {"network": self.config.model_dump(mode="json"), "labels": LABELS, "training": dict(notes)}
         save_folder(folder, config, self.state_dict())
 
@@ -116,12 +122,13 @@ class Judge(nn.Module):
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> Judge:
         """The judge of a folder, float32, in evaluation mode.
 
-        Raises UserError when it is missing or damaged, or learned of another toybox.
+        Raises UserError when it is missing or damaged, or was trained with other labels.
         """
         stored = load_folder(folder)
         if stored.config.get("labels") != {name: list(words) for name, words in LABELS.items()}:
             raise UserError(
-                f"The judge in {folder} knows another toybox: make it anew with dreamlift train judge."
+                f"The judge in {folder} was trained for another toybox: train a new one with "
+                "dreamlift train judge."
             )
         judge = cls(validate(stored.config.get("network"), JudgeConfig, folder / CONFIG))
         load_weights(judge, stored.tensors, folder)
@@ -129,19 +136,21 @@ class Judge(nn.Module):
 
 
 class MotionHead(nn.Module):
-    """Features of a loop's frames (B,F,V) -> logits (B,K), by what changes only; F >= 3."""
+    """Classifier of the action from the temporal change of frame features; circular in time."""
 
     def __init__(self, features: int, width: int, classes: int, dropout: float) -> None:
+        """features: V of each frame. width: hidden channels. classes: K logits."""
         super().__init__()
         self.inlet = nn.Linear(features, width, bias=False)
-        # A loop has no ends, hence circular.
+        # A loop has no ends, hence circular padding.
         self.first = nn.Conv1d(width, width, 5, padding=2, padding_mode="circular")
         self.second = nn.Conv1d(width, width, 5, padding=2, padding_mode="circular")
         self.dropout = nn.Dropout(dropout)
         self.outlet = nn.Linear(2 * width, classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        # Not normalized: how far a feature moves tells actions apart.
+        """Logits (B,K) of the frame features of loops (B,F,V), F >= 3."""
+        # Not normalized: the size of the change distinguishes actions.
         change = features - features.mean(dim=1, keepdim=True)
         x = self.inlet(self.dropout(change)).transpose(1, 2)
         x = F.relu(self.first(x))
@@ -150,17 +159,20 @@ class MotionHead(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity (He et al. 2016)."""
+    """Residual block of two convolutions (He et al. 2016)."""
 
     def __init__(self, width: int) -> None:
+        """width: input and output channels."""
         super().__init__()
         self.first = _convolution(width, width)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Feature maps (B,C,H,W) of the same shape."""
         return F.relu(x + self.second(self.first(x)))
 
 
 def _convolution(before: int, width: int, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, batch normalization and ReLU, from `before` to `width` channels."""
     convolution = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())

@@ -1,4 +1,4 @@
-"""What an evaluation found: shares with their intervals, samples beside renders; as a table and as JSON."""
+"""Report of an evaluation: accuracies with confidence intervals on samples and renders, as table and JSON."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from dreamlift.evaluation.video_metrics import wilson
 
 
 class Share(BaseModel):
-    """How many answers were right."""
+    """Share of correct predictions: `right` of `count`."""
 
     right: int
     count: int
@@ -20,12 +20,13 @@ class Share(BaseModel):
     @computed_field
     @property
     def share(self) -> float:
+        """`right / count`, in [0, 1]."""
         return self.right / self.count
 
     @computed_field
     @property
     def interval(self) -> tuple[float, float]:
-        """95%, Wilson's."""
+        """95% confidence interval (Wilson)."""
         return wilson(self.right, self.count)
 
     def __str__(self) -> str:
@@ -34,14 +35,14 @@ class Share(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """The judge's accuracy on samples, and on the renders of the very same scenes."""
+    """Accuracy of the judge on samples, and on renders of the same scenes."""
 
     samples: Share
     renders: Share
 
 
 class LevelComparison(BaseModel):
-    """A measure's mean over samples, and over the renders of the very same scenes."""
+    """Mean of a measure over samples, and over renders of the same scenes."""
 
     unit: str
     samples: float
@@ -50,11 +51,12 @@ class LevelComparison(BaseModel):
     @computed_field
     @property
     def ratio(self) -> float | None:
+        """Samples over renders; None where the renders' mean is 0."""
         return self.samples / self.renders if self.renders else None
 
 
 class SampleReport(BaseModel):
-    """One prompt, and what the judge saw where it should have seen `truth`."""
+    """One prompt with its true labels and the judge's predictions for the sample and for the render."""
 
     prompt: str
     seed: int
@@ -66,7 +68,7 @@ class SampleReport(BaseModel):
 
 
 class Report(BaseModel):
-    """An evaluation of one model."""
+    """Report of the evaluation of one model."""
 
     kind: str  # image or video
     model: str
@@ -80,12 +82,12 @@ class Report(BaseModel):
     seconds: float  # of sampling
     accuracy: dict[str, Accuracy]
     levels: dict[str, LevelComparison] = {}
-    swings: int = 0  # clips behind the levels that speak of swings
+    swings: int = 0  # number of clips behind the levels of swings
     items: list[SampleReport]
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
     def table(self) -> Table:
-        """For the terminal."""
+        """The report as a table for the terminal."""
         pairs = "held-out" if self.held_out else "trained"
         count = len(self.items)
         seconds = f"{self.seconds / max(1, count + self.swings):.2f} s each"
@@ -108,13 +110,16 @@ class Report(BaseModel):
 
 
 def score(truth: Tensor, samples: Tensor, renders: Tensor) -> Accuracy | None:
-    """Of chosen labels (N,) beside the right ones, -1 where there is none; None when there is none at all."""
-    asked = truth >= 0
-    count = int(asked.sum())
+    """Accuracy of predicted labels (N,) against true labels (N,), -1 for unlabeled rows, which do not count.
+
+    None when no row is labeled.
+    """
+    labeled = truth >= 0
+    count = int(labeled.sum())
     if not count:
         return None
 
-    def share(chosen: Tensor) -> Share:
-        return Share(right=int((chosen == truth)[asked].sum()), count=count)
+    def share(predicted: Tensor) -> Share:
+        return Share(right=int((predicted == truth)[labeled].sum()), count=count)
 
     return Accuracy(samples=share(samples), renders=share(renders))

@@ -1,7 +1,7 @@
-"""Measures of motion and of shares. None needs a model, so renders and samples are measured alike.
+"""Metrics of motion in clips, and confidence intervals of shares. None of them needs a model.
 
-Clips are (B,3,F,H,W) in [-1, 1] and show one figure in the middle of a backdrop. The backdrop is read off the
-clip itself: in each frame, a row's color is the median of its `BAND` leftmost and rightmost pixels.
+Clips are (B,3,F,H,W) in [-1, 1] and show one figure in the middle of a backdrop. The backdrop is estimated
+from the clip: in each frame, a row's color is the median of its `BAND` leftmost and rightmost pixels.
 """
 
 from math import sqrt
@@ -12,22 +12,20 @@ import torch
 from torch import Tensor
 
 BAND = 4  # px
-TOLERANCE = (
-    0.25  # of [-1, 1]: how far, in any channel, a pixel may be from the backdrop and still belong to it
-)
-GROUND = 0.69  # of the height, from the top: shadows fall below
+TOLERANCE = 0.25  # in [-1, 1]: largest difference, in any channel, between a backdrop pixel and the backdrop
+GROUND = 0.69  # of the height, from the top: shadows fall below this row
 LEVELS = 127.5  # 8-bit levels per unit of [-1, 1]
 
 
 class SineFit(NamedTuple):
-    """Least-squares sine: of each track the share of variance explained and the amplitude, (B,)."""
+    """Least-squares sine fit of B tracks: coefficient of determination R^2 (B,) and amplitude (B,)."""
 
     r2: Tensor
     amplitude: Tensor
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a share of `hits` in `count` >= 1 trials; Wilson 1927, no continuity correction."""
+    """Confidence interval of a share, `hits` of `count` >= 1 (Wilson 1927, no continuity correction)."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share, scale = hits / count, 1 + z * z / count
     middle = (share + z * z / (2 * count)) / scale
@@ -36,77 +34,79 @@ def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, floa
 
 
 def figure(clip: Tensor) -> Tensor:
-    """Where each frame differs from its backdrop by more than `TOLERANCE`: bool (B,F,H,W)."""
+    """Figure mask, bool (B,F,H,W): pixels that differ from the backdrop by more than `TOLERANCE`."""
     band = torch.cat([clip[..., :BAND], clip[..., -BAND:]], dim=-1)
-    # Of an even count torch takes the lower middle value; the mean of both treats the two sides alike.
+    # torch.median returns the lower middle value of an even count; this is the mean of both middle values.
     backdrop = (band.median(dim=-1, keepdim=True).values - (-band).median(dim=-1, keepdim=True).values) / 2
     return ((clip - backdrop).abs() > TOLERANCE).any(dim=1)
 
 
 def outside(clip: Tensor) -> Tensor:
-    """The pixels that show the backdrop in every frame, and the band at the sides anyway: bool (B,H,W).
+    """Backdrop mask, bool (B,H,W): pixels that no frame's figure covers, and always the bands at the sides.
 
-    The backdrop is each frame's own, so that one that changes as a whole stays outside and its change counts.
+    The backdrop is estimated per frame, so a backdrop that changes in all pixels stays outside the figure and
+    its change counts as flicker.
     """
-    never = ~figure(clip).any(dim=1)
-    never[..., :BAND] = True
-    never[..., -BAND:] = True
-    return never
+    background = ~figure(clip).any(dim=1)
+    background[..., :BAND] = True
+    background[..., -BAND:] = True
+    return background
 
 
 def flicker(clip: Tensor) -> Tensor:
-    """Mean absolute change from frame to frame outside the figure, in 8-bit levels, (B,)."""
+    """Mean absolute difference of consecutive frames outside the figure, in 8-bit levels, (B,)."""
     change = (clip[:, :, 1:] - clip[:, :, :-1]).abs().mean(dim=(1, 2))
     return _mean_where(change, outside(clip)) * LEVELS
 
 
 def unsteadiness(clip: Tensor) -> Tensor:
-    """Mean over the whole picture of |x_{i-1} - 2 x_i + x_{i+1}| / 2, in 8-bit levels, (B,); F >= 3.
+    """Mean over all pixels of |x_{i-1} - 2 x_i + x_{i+1}| / 2, in 8-bit levels, (B,); F >= 3.
 
-    What moves or brightens evenly has little of it, what comes and goes from frame to frame has much. Renders
-    have next to no flicker outside the figure, so of that a ratio says little; of this it does.
+    Steady motion and steady changes of brightness give small values; content that appears and disappears from
+    frame to frame gives large ones. The ratio of samples to renders is meaningful here, unlike for `flicker`,
+    which is close to 0 on renders.
     """
     return clip.diff(n=2, dim=2).abs().mean(dim=(1, 2, 3, 4)) / 2 * LEVELS
 
 
 def motion(clip: Tensor) -> Tensor:
-    """Standard deviation over time, mean over the channels and the pixels inside, in 8-bit levels, (B,).
+    """Standard deviation over time, mean over channels and the figure's pixels, in 8-bit levels, (B,).
 
-    How much moves, not whether it moves rightly: noise raises it as well. 0 where there is no figure.
+    It measures the amount of motion, not its correctness: noise raises it too. 0 where there is no figure.
     """
     return _mean_where(clip.std(dim=2, correction=0).mean(dim=1), ~outside(clip)) * LEVELS
 
 
 def horizontal_position(clip: Tensor) -> Tensor:
-    """Mean horizontal position in each frame of what moves, picture widths from the left, (B,F).
+    """Mean horizontal position of the moving pixels in each frame, in picture widths from the left, (B,F).
 
-    What moves are the figure's pixels above `GROUND` that it does not cover in every frame: neither its
-    shadow nor what stands beside it (the posts of a swing). 0.5 where nothing moves.
+    Moving pixels are those above `GROUND` that the figure covers in some frames but not in all. This excludes
+    the shadow and static objects, such as the posts of a swing. 0.5 where nothing moves.
     """
-    here = figure(clip)
-    here = (here & ~here.all(dim=1, keepdim=True))[..., : round(GROUND * clip.shape[-2]), :].float()
-    at = (torch.arange(clip.shape[-1], device=clip.device) + 0.5) / clip.shape[-1]
-    empty = 1e-6  # of a pixel in the middle
-    return ((here * at).sum(dim=(-2, -1)) + 0.5 * empty) / (here.sum(dim=(-2, -1)) + empty)
+    mask = figure(clip)
+    moving = (mask & ~mask.all(dim=1, keepdim=True))[..., : round(GROUND * clip.shape[-2]), :].float()
+    columns = (torch.arange(clip.shape[-1], device=clip.device) + 0.5) / clip.shape[-1]
+    eps = 1e-6  # weight of a pixel in the middle, the result for empty masks
+    return ((moving * columns).sum(dim=(-2, -1)) + 0.5 * eps) / (moving.sum(dim=(-2, -1)) + eps)
 
 
 def sine_fit(track: Tensor, cycles: float = 1.0) -> SineFit:
-    """Fits c + a sin + b cos, of `cycles` periods over the F frames, to tracks (B,F), F > 3.
+    """Fits c + a sin + b cos, with `cycles` periods over the F frames, to tracks (B,F), F > 3.
 
-    A track that stands still has R^2 0. Of independent normal noise R^2 is 2 / (F - 1) on average.
+    A constant track has R^2 = 0. Independent normal noise has R^2 = 2 / (F - 1) on average.
     """
     count = track.shape[1]
-    turn = 2 * torch.pi * cycles * torch.arange(count, device=track.device, dtype=torch.float64) / count
-    design = torch.stack([torch.ones_like(turn), turn.sin(), turn.cos()], dim=1)
+    angle = 2 * torch.pi * cycles * torch.arange(count, device=track.device, dtype=torch.float64) / count
+    design = torch.stack([torch.ones_like(angle), angle.sin(), angle.cos()], dim=1)
     target = track.double().T
     weights = torch.linalg.lstsq(design, target).solution
-    left = (target - design @ weights).square().sum(dim=0)
+    residual = (target - design @ weights).square().sum(dim=0)
     total = (target - target.mean(dim=0)).square().sum(dim=0)
     moves = total > 1e-12 * count
-    r2 = torch.where(moves, 1 - left / total.where(moves, torch.ones_like(total)), 0.0)
+    r2 = torch.where(moves, 1 - residual / total.where(moves, torch.ones_like(total)), 0.0)
     return SineFit(r2.to(track.dtype), weights[1:].norm(dim=0).to(track.dtype))
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of values (B,H,W) over the pixels of each row where `where` holds; 0 where none does."""
+    """Mean of values (B,H,W) over the pixels where `where` (B,H,W) holds, (B,); 0 where it never holds."""
     return (values * where).sum(dim=(1, 2)) / where.sum(dim=(1, 2)).clamp(min=1)

@@ -1,4 +1,4 @@
-"""The commands as a person runs them: processes, exit codes, what is printed where."""
+"""Tests of the installed commands: start-up imports, help, exit codes and error output."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_commands_start_without_heavy_imports(module: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gen-video", "dream3d", "dreamlift"])
-def test_help_is_printed(command: Command, name: str) -> None:
+def test_help_prints_the_usage(command: Command, name: str) -> None:
     result = command(name, "--help")
     assert result.returncode == 0 and f"Usage: {name}" in result.stdout and not result.stderr
 
@@ -31,7 +31,7 @@ def test_help_is_printed(command: Command, name: str) -> None:
         ("dream3d", [], "dream3d: Missing argument 'prompt'."),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
+def test_invalid_input_prints_one_line_and_exits_with_code_2(
     command: Command, name: str, arguments: list[str], sentence: str
 ) -> None:
     result = command(name, *arguments)

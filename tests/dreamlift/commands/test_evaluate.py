@@ -1,4 +1,4 @@
-"""`dreamlift evaluate`: exams, renders judged as if they were samples, whole runs, bad input."""
+"""Tests of `dreamlift evaluate`: prompt sets, renders scored as samples, complete runs, invalid input."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def tiny_judge() -> Judge:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders image, video and judge of random weights."""
+    """Folders image, video and judge with random weights."""
     folder = tmp_path_factory.mktemp("models")
     clips = VideoModelConfig(image=TINY)
     torch.manual_seed(0)
@@ -47,46 +47,48 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_an_exam_is_single_figures_of_the_wanted_pairs_wholly_described(held: bool) -> None:
-    exam = PromptSet.draw(60, held, seed=3)
+def test_prompt_sets_describe_single_figures_of_the_requested_pairs(held: bool) -> None:
+    prompt_set = PromptSet.draw(60, held, seed=3)
     again = PromptSet.draw(60, held, seed=3)
-    assert exam.prompts == again.prompts and torch.equal(exam.azimuth, again.azimuth)
-    assert exam.azimuth.abs().max() <= FRONT and len(set(exam.seeds)) == 60
-    for scene, prompt in zip(exam.scenes, exam.prompts, strict=True):
+    assert prompt_set.prompts == again.prompts and torch.equal(prompt_set.azimuth, again.azimuth)
+    assert prompt_set.azimuth.abs().max() <= FRONT and len(set(prompt_set.seeds)) == 60
+    for scene, prompt in zip(prompt_set.scenes, prompt_set.prompts, strict=True):
         assert scene.held_out == held and not scene.group
         assert any(name in prompt for name in scene.who.names)
         assert any(place.split(" ", 2)[-1] in prompt for place in scene.place.phrases)
         assert COLOR_NAMES[scene.color] in prompt or not scene.act.colored
-    assert not set(exam.prompts) & set(PromptSet.draw(60, held, seed=4).prompts)
+    assert not set(prompt_set.prompts) & set(PromptSet.draw(60, held, seed=4).prompts)
 
 
-def test_the_renders_are_of_the_scene_camera_and_moment_said() -> None:
-    exam = PromptSet.draw(6, False, seed=1)
-    images, clips = exam.renders(slice(1, 6), 16), exam.renders(slice(1, 6), 16, clips=True)
+def test_renders_show_the_scene_at_its_camera_and_phase() -> None:
+    prompt_set = PromptSet.draw(6, False, seed=1)
+    images, clips = prompt_set.renders(slice(1, 6), 16), prompt_set.renders(slice(1, 6), 16, clips=True)
     assert images.shape == (5, 3, 16, 16) and clips.shape == (5, 3, 16, 16, 16)
     torch.testing.assert_close(clips[:, :, 0], images)
-    camera = Camera(exam.azimuth[5:6].expand(2), torch.full((2,), ELEVATION))
-    moments = exam.phase[5] + torch.tensor([0.0, 7 / 16])
-    frames, _ = render_scenes([exam.scenes[5]], moments % 1, camera, torch.ones(2, dtype=torch.bool), 16)
+    camera = Camera(prompt_set.azimuth[5:6].expand(2), torch.full((2,), ELEVATION))
+    moments = prompt_set.phase[5] + torch.tensor([0.0, 7 / 16])
+    frames, _ = render_scenes(
+        [prompt_set.scenes[5]], moments % 1, camera, torch.ones(2, dtype=torch.bool), 16
+    )
     torch.testing.assert_close(clips[4, :, [0, 7]].transpose(0, 1), frames * 2 - 1, rtol=0, atol=1.01 / 255)
 
 
-def test_swings_seen_from_aside_follow_a_sine() -> None:
-    exam = PromptSet.draw(3, False, seed=0, swings=True)
-    assert {scene.act.name for scene in exam.scenes} == {"on a swing"}
-    assert ((exam.azimuth.abs() >= ASIDE[0]) & (exam.azimuth.abs() <= ASIDE[1])).all()
-    fit = sine_fit(horizontal_position(exam.renders(slice(0, 3), 64, clips=True)))
+def test_rendered_swings_follow_a_sine() -> None:
+    prompt_set = PromptSet.draw(3, False, seed=0, swings=True)
+    assert {scene.act.name for scene in prompt_set.scenes} == {"on a swing"}
+    assert ((prompt_set.azimuth.abs() >= ASIDE[0]) & (prompt_set.azimuth.abs() <= ASIDE[1])).all()
+    fit = sine_fit(horizontal_position(prompt_set.renders(slice(0, 3), 64, clips=True)))
     assert (fit.r2 > 0.97).all() and (fit.amplitude > 0.1).all()
 
 
 @pytest.mark.parametrize("clips", [False, True])
-def test_renders_given_as_samples_are_found_equal_to_renders(clips: bool) -> None:
-    exam, judge = PromptSet.draw(5, False, seed=2), tiny_judge()
+def test_renders_passed_as_samples_get_the_results_of_renders(clips: bool) -> None:
+    prompt_set, judge = PromptSet.draw(5, False, seed=2), tiny_judge()
 
-    def cheat(exam: PromptSet, rows: slice) -> Tensor:
-        return exam.renders(rows, 16, clips)
+    def sample(prompt_set: PromptSet, rows: slice) -> Tensor:
+        return prompt_set.renders(rows, 16, clips)
 
-    samples, renders = compare(exam, cheat, judge, 2, 16, clips)
+    samples, renders = compare(prompt_set, sample, judge, 2, 16, clips)
     for name, labels in samples.labels.items():
         assert len(labels) == 5 and torch.equal(labels, renders.labels[name])
     for name, values in samples.measures.items():
@@ -94,32 +96,32 @@ def test_renders_given_as_samples_are_found_equal_to_renders(clips: bool) -> Non
     assert set(renders.measures) == (
         {"flicker outside the figure", "unsteadiness", "motion inside", "r2", "amplitude"} if clips else set()
     )
-    assert torch.equal(samples.shown, exam.renders(slice(0, 5), 16, clips))
+    assert torch.equal(samples.shown, prompt_set.renders(slice(0, 5), 16, clips))
 
 
-def test_score_counts_what_was_asked_only() -> None:
+def test_score_counts_labeled_rows_only() -> None:
     truth = torch.tensor([1, 2, -1, 0])
-    found = score(truth, torch.tensor([1, 0, 5, 0]), torch.tensor([1, 2, 5, 0]))
-    assert found is not None
-    assert (found.samples.right, found.samples.count, found.renders.right) == (2, 3, 3)
+    accuracy = score(truth, torch.tensor([1, 0, 5, 0]), torch.tensor([1, 2, 5, 0]))
+    assert accuracy is not None
+    assert (accuracy.samples.right, accuracy.samples.count, accuracy.renders.right) == (2, 3, 3)
     assert score(torch.full((2,), -1), truth[:2], truth[:2]) is None
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-def test_an_evaluation_runs_from_end_to_end(
+def test_evaluation_command_writes_report_and_sheets(
     command: Command, models: Path, tmp_path: Path, kind: str
 ) -> None:
     extra = ["--swings", 1] if kind == "video" else []
-    arguments = ["--model", models / kind, "--judge", models / "judge", "--out", "found", "--held-out"]
+    arguments = ["--model", models / kind, "--judge", models / "judge", "--out", "results", "--held-out"]
     result = command(
         "dreamlift", "evaluate", kind, *arguments, "--count", 3, "--batch", 2, "--steps", 2, *extra
     )
     assert result.returncode == 0, result.stderr
     assert "3 prompts of held-out pairs" in " ".join(result.stdout.split())
-    report = json.loads((tmp_path / "found/report.json").read_text())
-    exam = PromptSet.draw(3, True, seed=0)
-    assert [item["prompt"] for item in report["items"]] == exam.prompts
-    assert [item["truth"]["subject"] for item in report["items"]] == [s.who.name for s in exam.scenes]
+    report = json.loads((tmp_path / "results/report.json").read_text())
+    prompt_set = PromptSet.draw(3, True, seed=0)
+    assert [item["prompt"] for item in report["items"]] == prompt_set.prompts
+    assert [item["truth"]["subject"] for item in report["items"]] == [s.who.name for s in prompt_set.scenes]
     for name in ("subject", "action", "background"):
         right = [item["sample"][name] == item["truth"][name] for item in report["items"]]
         assert report["accuracy"][name]["samples"]["right"] == sum(right)
@@ -127,7 +129,7 @@ def test_an_evaluation_runs_from_end_to_end(
         assert 0 <= low <= np.mean(right) <= high <= 1
     sheets = ["samples.png", "renders.png"] + (["swings-samples.png"] if kind == "video" else [])
     for sheet in sheets:
-        assert min(Image.open(tmp_path / "found" / sheet).size) >= 192
+        assert min(Image.open(tmp_path / "results" / sheet).size) >= 192
     if kind == "video":
         assert "action, by motion alone" in report["accuracy"] and report["swings"] == 1
         flicker = report["levels"]["flicker outside the figure"]
@@ -151,7 +153,9 @@ def test_an_evaluation_runs_from_end_to_end(
         (["video", "--device", "abacus"], "There is no device 'abacus' here"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(command: Command, arguments: list, sentence: str) -> None:
+def test_invalid_input_prints_one_line_and_exits_with_code_2(
+    command: Command, arguments: list, sentence: str
+) -> None:
     result = command("dreamlift", "evaluate", *arguments)
     assert result.returncode == 2
     assert sentence in result.stderr and result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`dreamlift toybox` as a person runs it."""
+"""Tests of `dreamlift toybox` from the command line."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def call(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Runs the command in this process; returns what it prints, raises what it raises."""
+    """Runs the command in this process; returns its output and passes its errors on."""
     app = typer.Typer(add_completion=False)
     app.command()(toybox)
 
@@ -32,7 +32,7 @@ def call(tmp_path: Path) -> Iterator[Callable[..., str]]:
     yield run
 
 
-def test_one_scene(call: Callable[..., str], tmp_path: Path) -> None:
+def test_scene_files_and_their_contents(call: Callable[..., str], tmp_path: Path) -> None:
     printed = call("--subject", "red fox", "--action", "holding a video game controller", "--color", "blue",
                    "--azimuth", 30, "--phase", 0.25, "--alpha", "--depth")  # fmt: skip
     name = "fox-holding-a-game-controller"
@@ -52,14 +52,14 @@ def test_one_scene(call: Callable[..., str], tmp_path: Path) -> None:
     np.testing.assert_array_equal(millis > 0, alpha[0] > 0)
     np.testing.assert_allclose(millis[millis > 0] / 1000, depth[0][np.isfinite(depth[0])], atol=6e-4)
     assert 5.5 < depth.min() < 7
-    assert np.abs(alpha - alpha[0]).max() == 1  # it moves
+    assert np.abs(alpha - alpha[0]).max() == 1  # the figure moves
 
     colors = np.asarray(still).astype(float)
     blue = (colors[..., 2] > 1.6 * colors[..., 0]) & (alpha[0] == 1)
     assert blue.sum() > 30
 
 
-def test_without_a_shadow_the_backdrop_is_bare(call: Callable[..., str], tmp_path: Path) -> None:
+def test_no_shadow_leaves_the_backdrop_bright(call: Callable[..., str], tmp_path: Path) -> None:
     pictures = {}
     for flag in ("--shadow", "--no-shadow"):
         call("--subject", "panda", "--backdrop", "white", "--azimuth", 200, flag)
@@ -68,14 +68,16 @@ def test_without_a_shadow_the_backdrop_is_bare(call: Callable[..., str], tmp_pat
     assert pictures["--shadow"].min(-1)[50:, 32:].min() < pictures["--no-shadow"].min(-1)[50:, 32:].max() - 60
 
 
-def test_sizes_and_company(call: Callable[..., str], tmp_path: Path) -> None:
+def test_size_and_company_options(call: Callable[..., str], tmp_path: Path) -> None:
     call("--company", "brush", "--color", "green", "--size", 72)
     assert Image.open(tmp_path / "brush.png").size == (72, 72)
     call("--company", "pair", "--subject", "teddy bear", "--action", "mixing chemicals")
     assert (tmp_path / "teddy-bear-pair-mixing-chemicals.mp4").exists()
 
 
-def test_shards(call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_written_once(
+    call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dataset, "SHARD", 16)
     kinds = ("--images", 30, "--clips", 1, "--textureless", 3)
     printed = call(*kinds, "--processes", 1, "--seed", 5, "--held-out")
@@ -90,7 +92,7 @@ def test_shards(call: Callable[..., str], tmp_path: Path, monkeypatch: pytest.Mo
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
 
-def test_a_sheet(call: Callable[..., str], tmp_path: Path) -> None:
+def test_contact_sheet(call: Callable[..., str], tmp_path: Path) -> None:
     assert call("--sheet", "backdrops").strip() == str(tmp_path / "backdrops.png")
     sheet = Image.open(tmp_path / "backdrops.png")
     assert sheet.size == (7 * 132 + 4, 2 * 149 + 4) and sheet.mode == "P"
@@ -108,39 +110,41 @@ def test_a_sheet(call: Callable[..., str], tmp_path: Path) -> None:
         (["--company", "couple", "--action", "running"], "no effect with --company couple"),
         (
             ["--subject", "fox", "--color", "red"],
-            "--color would have no effect: nothing of 'standing' takes",
+            "--color would have no effect: 'standing' has no colored prop",
         ),
         (["--sheet", "people"], "There is no sheet 'people'; there are: subjects, actions"),
         (["--subject", "fox", "--size", "60"], "--size cannot be 60"),
         (["--subject", "fox", "--size", "520"], "--size cannot be 520"),
         (["--subject", "fox", "--elevation", "90"], "--elevation cannot be 90"),
         (["--subject", "fox", "--phase", "1.5"], "--phase cannot be 1.5"),
-        (["--subject", "fox", "--images", "9"], "--subject: has no effect beside --images and --clips"),
-        (["--subject", "fox", "--held-out"], "--held-out: has no effect beside --subject"),
-        (["--alpha", "--no-shadow"], "--alpha, --shadow: has no effect here"),
-        (["--images", "9", "--held-out", "--all"], "--held-out and --all clash"),
-        (["--images", "9", "--textureless", "-1"], "give at least one, and none below zero"),
-        (["--subject", "fox", "--textureless", "9"], "--subject: has no effect beside --images"),
-        (["--images", "-1"], "give at least one, and none below zero"),
+        (["--subject", "fox", "--images", "9"], "--subject: no effect together with --images"),
+        (["--subject", "fox", "--held-out"], "--held-out: no effect together with --subject"),
+        (["--alpha", "--no-shadow"], "--alpha, --shadow: no effect on contact sheets"),
+        (["--images", "9", "--held-out", "--all"], "--held-out and --all exclude each other"),
+        (["--images", "9", "--textureless", "-1"], "give at least one, and no negative numbers"),
+        (["--subject", "fox", "--textureless", "9"], "--subject: no effect together with --images"),
+        (["--images", "-1"], "give at least one, and no negative numbers"),
         (["--images", "9", "--seed", "-1"], "--seed cannot be -1"),
         (["--images", "9", "--processes", "0"], "--processes cannot be 0"),
         (["--images", "9", "--device", "abacus"], "There is no device 'abacus' here"),
     ],
 )
-def test_wrong_input_is_one_sentence(call: Callable[..., str], arguments: list[str], sentence: str) -> None:
+def test_invalid_input_raises_a_one_line_error(
+    call: Callable[..., str], arguments: list[str], sentence: str
+) -> None:
     with pytest.raises(UserError) as raised:
         call(*arguments)
     assert sentence in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_an_unwritable_folder_is_one_sentence(call: Callable[..., str], tmp_path: Path) -> None:
+def test_unwritable_folder_raises_a_user_error(call: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for wanted in (["--subject", "fox"], ["--sheet", "views"], ["--images", "9"]):
+    for options in (["--subject", "fox"], ["--sheet", "views"], ["--images", "9"]):
         with pytest.raises(UserError, match="Cannot write into the folder"):
-            call("--out", tmp_path / "file" / "inside", *wanted)
+            call("--out", tmp_path / "file" / "inside", *options)
 
 
-def test_the_command_ends_with_code_2(command: Command) -> None:
+def test_invalid_input_exits_with_code_2(command: Command) -> None:
     result = command("dreamlift", "toybox", "--out", "x", "--subject", "wolf")
     assert result.returncode == 2 and not result.stdout
     assert (

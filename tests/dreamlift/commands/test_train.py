@@ -1,4 +1,4 @@
-"""`dreamlift train`, from shards to models that draw: each command on a world of a few random images."""
+"""Tests of `dreamlift train`: from shards of a few random images to models that sample."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def preset(folder: Path, **values: object) -> str:
 
 @pytest.fixture(scope="module")
 def image_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the image model: two steps."""
+    """A finished run of the image model, two steps long."""
     folder = tmp_path_factory.mktemp("image")
     tiny = preset(
         folder, model={"size": 8, "network": NETWORK}, clip_frames=True, objects=True, training=TRAINING
@@ -60,7 +60,7 @@ def steps_of(run: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_from_images_to_a_model_that_draws(image_run: Path, tmp_path: Path) -> None:
+def test_image_training_exports_a_model_that_samples(image_run: Path, tmp_path: Path) -> None:
     assert steps_of(image_run) == [1, 2]
     train.export(image_run, tmp_path / "model")
     model = ImageModel.load(tmp_path / "model")
@@ -71,10 +71,10 @@ def test_from_images_to_a_model_that_draws(image_run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", [train.image, train.video])
-def test_objects_are_learned_from_where_the_preset_says_so(
+def test_object_shards_are_read_only_with_the_objects_option(
     command: Callable[..., None], data: Path, image_run: Path, tmp_path: Path
 ) -> None:
-    """A shard of objects with wrong columns is read, and refused, with `objects` alone."""
+    """A shard of objects with missing columns raises an error only if `objects` is set."""
     train.export(image_run, tmp_path / "model")
     for path in data.iterdir():
         shutil.copy(path, tmp_path)
@@ -90,12 +90,12 @@ def test_objects_are_learned_from_where_the_preset_says_so(
             command(tmp_path, run, tmp_path / "model", preset=tiny, steps=1)
 
 
-def test_from_clips_to_a_model_that_draws(data: Path, image_run: Path, tmp_path: Path) -> None:
+def test_video_training_exports_a_model_that_samples(data: Path, image_run: Path, tmp_path: Path) -> None:
     train.export(image_run, tmp_path / "image")
     run = tmp_path / "run"
     tiny = preset(tmp_path, frames=4, image_rate=0.0, objects=True, training=TRAINING)
     train.video(data, run, image_run, preset=tiny, steps=2)
-    train.video(data, run, steps=3, resume=True)  # it needs no image model to go on
+    train.video(data, run, steps=3, resume=True)  # a resumed run needs no --init
     assert steps_of(run) == [1, 2, 3]
     train.export(run, tmp_path / "video", tmp_path / "image")
 
@@ -112,9 +112,7 @@ def test_from_clips_to_a_model_that_draws(data: Path, image_run: Path, tmp_path:
     assert model.sample(["a fox"], frames=3, steps=2).shape == (1, 3, 3, 8, 8)
 
 
-def test_the_image_layers_of_a_video_run_are_an_image_model(
-    data: Path, image_run: Path, tmp_path: Path
-) -> None:
+def test_export_of_the_image_layers_of_a_video_run(data: Path, image_run: Path, tmp_path: Path) -> None:
     tiny = preset(tmp_path, frames=4, image_rate=1.0, training=TRAINING)
     train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
     train.export(tmp_path / "run", tmp_path / "image", image_layers=True)
@@ -126,7 +124,7 @@ def test_the_image_layers_of_a_video_run_are_an_image_model(
     assert any(not torch.equal(value, before[name].half().float()) for name, value in image.items())
 
 
-def test_a_video_run_goes_on_from_a_video_models_folder(data: Path, image_run: Path, tmp_path: Path) -> None:
+def test_video_training_starts_from_a_video_model(data: Path, image_run: Path, tmp_path: Path) -> None:
     still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
     tiny = preset(tmp_path, frames=4, image_rate=1.0, training=TRAINING)
     train.video(data, tmp_path / "first", image_run, preset=tiny, steps=2)
@@ -144,7 +142,7 @@ def test_a_video_run_goes_on_from_a_video_models_folder(data: Path, image_run: P
         train.video(data, tmp_path / "third", tmp_path / "video", preset=other, steps=1)
 
 
-def test_an_image_run_goes_on_from_another_model(data: Path, image_run: Path, tmp_path: Path) -> None:
+def test_image_training_starts_from_another_model(data: Path, image_run: Path, tmp_path: Path) -> None:
     settings = json.loads((image_run / "preset.json").read_text())["preset"]
     settings["training"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
     train.image(data, tmp_path / "run", image_run, preset=preset(tmp_path, **settings), steps=1)
@@ -153,13 +151,13 @@ def test_an_image_run_goes_on_from_another_model(data: Path, image_run: Path, tm
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-9)
 
 
-def test_a_run_goes_on_only_when_told_to_and_with_its_own_preset(data: Path, tmp_path: Path) -> None:
+def test_run_continues_only_with_resume_and_the_same_preset(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     tiny = preset(tmp_path, model={"size": 8, "network": NETWORK}, training=TRAINING)
-    train.image(data, run, preset=tiny, steps=1, resume=True)  # begins where there is none
+    train.image(data, run, preset=tiny, steps=1, resume=True)  # starts a new run
     with pytest.raises(UserError, match="already holds a run: add --resume"):
         train.image(data, run, preset=tiny, steps=2)
-    with pytest.raises(UserError, match="begun with another preset than bundled-image"):
+    with pytest.raises(UserError, match="started with another preset than bundled-image"):
         train.image(data, run, preset="bundled-image", steps=2, resume=True)
     with pytest.raises(UserError, match="trains the image model, not the video model"):
         train.video(data, run, steps=2, resume=True)
@@ -167,7 +165,7 @@ def test_a_run_goes_on_only_when_told_to_and_with_its_own_preset(data: Path, tmp
     assert steps_of(run) == [1, 2]
 
 
-def test_what_cannot_be_trained_or_exported_is_said(data: Path, image_run: Path, tmp_path: Path) -> None:
+def test_invalid_training_and_export_raise_user_errors(data: Path, image_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(UserError, match="a number of steps or of minutes"):
         train.image(data, run)

@@ -1,4 +1,4 @@
-"""`dreamlift train`, by way of latents: autoencoder, image model on its latents, video model on those."""
+"""Tests of `dreamlift train` on latents: autoencoder, latent image model and latent video model."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def preset(folder: Path, **values: object) -> str:
 
 @pytest.fixture(scope="module")
 def stage(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an autoencoder of two steps; its run lies beside it."""
+    """Folder of an autoencoder trained for two steps; its run folder is next to it."""
     folder = tmp_path_factory.mktemp("stage")
     tiny = preset(folder, model=STAGE, held_back=3)
     train_autoencoder_command(data, folder / "run", folder / "model", preset=tiny, steps=1)
@@ -69,22 +69,22 @@ def image_run(data: Path, stage: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("image")
     tiny = preset(folder, model=MODEL)
     train.image(data, folder / "run", preset=tiny, steps=1, first_stage=stage)
-    train.image(data, folder / "run", steps=2, resume=True)  # it needs no first stage to go on
+    train.image(data, folder / "run", steps=2, resume=True)  # a resumed run needs no --first-stage
     return folder / "run"
 
 
-def test_from_images_to_an_autoencoder(stage: Path) -> None:
+def test_autoencoder_training_exports_the_averaged_weights(stage: Path) -> None:
     autoencoder = Autoencoder.load(stage)
     averaged = checkpoint.read_ema(stage.parent / "run")
     for name, value in autoencoder.state_dict().items():
-        if not name.startswith("latent_"):  # the statistics come at the end
+        if not name.startswith("latent_"):  # the statistics are computed at the end
             assert torch.equal(value, averaged[name].half().float()), name
     notes = json.loads((stage / "config.json").read_text())["training"]
     assert notes["images"] == 9 and notes["held_back"] == 3 and notes["samples"] == 8
     assert 0 < notes["psnr"] < 20  # noise cannot be learned in two steps
 
 
-def test_from_latents_to_models_that_draw(
+def test_latent_training_exports_models_that_sample(
     data: Path, stage: Path, image_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fingerprint = Autoencoder.load(stage).fingerprint
@@ -109,7 +109,7 @@ def test_from_latents_to_models_that_draw(
     assert ImageModel.load(tmp_path / "inside").first_stage
 
 
-def test_a_latent_run_goes_on_from_another_with_its_first_stage(
+def test_latent_training_starts_from_another_run_and_its_first_stage(
     data: Path, image_run: Path, tmp_path: Path
 ) -> None:
     still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
@@ -122,26 +122,26 @@ def test_a_latent_run_goes_on_from_another_with_its_first_stage(
 
 @pytest.fixture(scope="module")
 def decoder(data: Path, stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an autoencoder with the encoder of `stage` and a decoder trained on, interrupted once."""
+    """Folder of an autoencoder: the encoder of `stage`, its decoder trained further in a resumed run."""
     folder = tmp_path_factory.mktemp("decoder")
     tiny = preset(folder, model=STAGE, held_back=3)
     paths = {"data": data, "run": folder / "run", "out": folder / "model"}
     train_autoencoder_command(**paths, init=stage, decoder_only=True, preset=tiny, steps=1)
-    train_autoencoder_command(**paths, steps=2, resume=True)  # the run knows that only its decoder learns
+    train_autoencoder_command(**paths, steps=2, resume=True)  # decoder_only is stored in the run
     return folder / "model"
 
 
-def test_a_decoder_trained_on_leaves_all_else_byte_for_byte(stage: Path, decoder: Path) -> None:
+def test_decoder_only_training_changes_only_the_decoder(stage: Path, decoder: Path) -> None:
     before, after = load_file(stage / "model.safetensors"), load_file(decoder / "model.safetensors")
     assert before.keys() == after.keys()
     for name, value in after.items():
-        biases = name.endswith("bias")  # those may move by less than half precision tells
+        biases = name.endswith("bias")  # a bias may change by less than float16 resolves
         assert torch.equal(value, before[name]) or name.startswith("decoder."), name
         assert not torch.equal(value, before[name]) or not name.startswith("decoder.") or biases, name
     assert Autoencoder.load(decoder).fingerprint == Autoencoder.load(stage).fingerprint
 
 
-def test_models_draw_with_a_decoder_trained_on(
+def test_swapped_decoder_is_used_by_image_and_video_models(
     data: Path, image_run: Path, decoder: Path, tmp_path: Path
 ) -> None:
     train.export(image_run, tmp_path / "image")
@@ -156,14 +156,14 @@ def test_models_draw_with_a_decoder_trained_on(
     tiny = preset(tmp_path, frames=2, image_steps=0.5)
     train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
     train.export(tmp_path / "run", tmp_path / "video", tmp_path / "image")
-    swap_decoder_command(tmp_path / "video", decoder, tmp_path / "film", base=tmp_path / "swapped")
-    film = VideoModel.load(tmp_path / "film")
-    assert torch.equal(film.decode(latents[:, :, None])[:, :, 0], after.decode(latents))
-    stored = load_file(tmp_path / "film" / "model.safetensors")
-    assert not any(name.startswith("first_stage") for name in stored)  # it rests on the image model's
+    swap_decoder_command(tmp_path / "video", decoder, tmp_path / "swapped-video", base=tmp_path / "swapped")
+    swapped = VideoModel.load(tmp_path / "swapped-video")
+    assert torch.equal(swapped.decode(latents[:, :, None])[:, :, 0], after.decode(latents))
+    stored = load_file(tmp_path / "swapped-video" / "model.safetensors")
+    assert not any(name.startswith("first_stage") for name in stored)  # shared with the image model
 
 
-def test_decoders_that_cannot_be_trained_or_swapped(
+def test_invalid_decoder_training_and_swaps_raise_user_errors(
     data: Path, stage: Path, image_run: Path, decoder: Path, tmp_path: Path
 ) -> None:
     tiny = preset(tmp_path, model=STAGE, held_back=3)
@@ -186,9 +186,9 @@ def test_decoders_that_cannot_be_trained_or_swapped(
         swap_decoder_command(tmp_path / "image", decoder, out, base=tmp_path / "image")
 
 
-def test_a_codebook_from_images_to_a_model_that_draws(data: Path, tmp_path: Path) -> None:
-    coded = STAGE | {"bottleneck": "vq", "codes": 8}
-    tiny = preset(tmp_path, model=coded, held_back=3)
+def test_vq_autoencoder_training_and_a_model_on_its_latents(data: Path, tmp_path: Path) -> None:
+    quantized = STAGE | {"bottleneck": "vq", "codes": 8}
+    tiny = preset(tmp_path, model=quantized, held_back=3)
     for name, pauses in (("whole", [3]), ("resumed", [2, 3])):
         paths = {"data": data, "run": tmp_path / name / "run", "out": tmp_path / name / "model"}
         for steps in pauses:
@@ -203,14 +203,14 @@ def test_a_codebook_from_images_to_a_model_that_draws(data: Path, tmp_path: Path
     train_autoencoder_command(**paths, init=stage, decoder_only=True, preset=tiny, steps=2)
     assert Autoencoder.load(paths["out"]).fingerprint == Autoencoder.load(stage).fingerprint
 
-    tiny = preset(tmp_path, model=MODEL | {"first_stage": coded})
+    tiny = preset(tmp_path, model=MODEL | {"first_stage": quantized})
     train.image(data, tmp_path / "image", preset=tiny, steps=2, first_stage=stage)
     train.export(tmp_path / "image", tmp_path / "model")
     swap_decoder_command(tmp_path / "model", paths["out"], tmp_path / "swapped")
     assert ImageModel.load(tmp_path / "swapped").sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
 
 
-def test_an_autoencoder_with_features_and_an_adversary(
+def test_autoencoder_with_perceptual_and_adversarial_losses(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = preset(tmp_path, model={"widths": [8, 16]}, held_back=3)
@@ -225,11 +225,11 @@ def test_an_autoencoder_with_features_and_an_adversary(
         train_autoencoder_command(data, tmp_path / "missing", tmp_path / "out", preset=rich, steps=1)
     paths = {"data": data, "run": run, "out": tmp_path / "model"}
     train_autoencoder_command(**paths, perceptual=features, preset=rich, steps=3)
-    train_autoencoder_command(**paths, steps=4, resume=True)  # the run keeps the features
+    train_autoencoder_command(**paths, steps=4, resume=True)  # the features are stored in the run
     assert Autoencoder.load(tmp_path / "model").config.size == 16
 
     FeatureExtractor(FeatureExtractorConfig(widths=(8, 16))).save(tmp_path / "other")
-    with pytest.raises(UserError, match="begun with other features"):
+    with pytest.raises(UserError, match="started with other features"):
         train_autoencoder_command(**paths, perceptual=tmp_path / "other", steps=5, resume=True)
     plain = preset(tmp_path, model=STAGE, held_back=3)
     with pytest.raises(UserError, match="has no perceptual_weight"):
@@ -238,7 +238,9 @@ def test_an_autoencoder_with_features_and_an_adversary(
         )
 
 
-def test_first_stages_that_are_missing_or_do_not_fit(data: Path, stage: Path, tmp_path: Path) -> None:
+def test_missing_and_mismatched_first_stages_raise_user_errors(
+    data: Path, stage: Path, tmp_path: Path
+) -> None:
     tiny = preset(tmp_path, model=MODEL)
     with pytest.raises(UserError, match="works on latents: name .* with --first-stage"):
         train.image(data, tmp_path / "missing", preset=tiny, steps=1)
@@ -254,7 +256,7 @@ def test_first_stages_that_are_missing_or_do_not_fit(data: Path, stage: Path, tm
     other = Autoencoder.load(stage)
     other.latent_mean += 1.0
     other.save(tmp_path / "other")
-    with pytest.raises(UserError, match="begun with another first stage"):
+    with pytest.raises(UserError, match="started with another first stage"):
         train.image(data, tmp_path / "run", steps=2, resume=True, first_stage=tmp_path / "other")
-    with pytest.raises(UserError, match="trains the autoencoder, which writes its model itself"):
+    with pytest.raises(UserError, match="trains the autoencoder: that command writes its model itself"):
         train.export(stage.parent / "run", tmp_path / "out")

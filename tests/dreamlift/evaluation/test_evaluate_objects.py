@@ -1,4 +1,4 @@
-"""`dreamlift evaluate object` as a person runs it, on the smallest objects."""
+"""Tests of `dreamlift evaluate object` from the command line, on minimal objects."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def small_judge(folder: Path) -> None:
     Judge(JudgeConfig(size=16, widths=(4, 8), hidden=4, motion_width=4)).save(folder, {})
 
 
-def test_two_processes_share_the_objects_of_a_prompt(command: Command, tmp_path: Path) -> None:
+def test_two_processes_make_the_objects_of_one_prompt(command: Command, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     small_judge(tmp_path / "judge")
     result = command(
@@ -39,7 +39,7 @@ def test_two_processes_share_the_objects_of_a_prompt(command: Command, tmp_path:
     assert (tmp_path / "out/000.views.png").exists() and (tmp_path / "out/001.views.png").exists()
 
 
-def test_from_true_views_the_true_object_comes_back(command: Command, tmp_path: Path) -> None:
+def test_true_views_reconstruct_the_true_object(command: Command, tmp_path: Path) -> None:
     stage = {"share": 1, "size": 32, "samples": 24, "grid": 24, "guidance": 1.0}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**TINY, "iterations": 40, "stages": [stage]}))
     small_judge(tmp_path / "judge")
@@ -49,16 +49,16 @@ def test_from_true_views_the_true_object_comes_back(command: Command, tmp_path: 
     )
     assert result.returncode == 0, result.stderr
     (item,) = json.loads((tmp_path / "out/report.json").read_text())["items"]
-    assert item["measures"]["silhouette_iou"] > 0.83  # .87; by the model's own views .80
+    assert item["measures"]["silhouette_iou"] > 0.83  # .87 here; .80 with views of the model
 
 
-def test_only_the_x0_form_has_true_views(command: Command) -> None:
+def test_true_views_need_the_x0_loss(command: Command) -> None:
     result = command("dreamlift", "evaluate", "object", "--true-views", "--loss", "sds")
     assert result.returncode == 2
     assert "--true-views" in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_model_that_is_not_there_is_refused_before_any_work(command: Command) -> None:
+def test_missing_model_is_reported_at_the_start(command: Command) -> None:
     result = command("dreamlift", "evaluate", "object", "--model", "nowhere", "--processes", 2)
     assert result.returncode == 2
     assert "There is no model in nowhere" in result.stderr and result.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The judge: its size, what it can and cannot see, what it learns in seconds, and its folder."""
+"""Tests of the judge: size, invariances of the motion head, training on synthetic shards, and its files."""
 
 import json
 import subprocess
@@ -28,16 +28,18 @@ def tiny_judge() -> Judge:
 
 
 def disc(x: Tensor, size: int = SIDE) -> Tensor:
-    """White discs in the middle height about columns x (N,), in [0, size): (N,3,size,size) in [0, 255]."""
+    """White discs at half height, centered at columns x (N,) in [0, size): (N,3,size,size) in [0, 255]."""
     at = torch.arange(size).float()
     apart = (at[None, None] - x[:, None, None]) ** 2 + (at[None, :, None] - size / 2) ** 2
     return (255 * torch.exp(-apart / 8))[:, None].expand(-1, 3, -1, -1).clone()
 
 
 def write_shards(folder: Path) -> None:
-    """Images whose red, green and blue are subject, action and color; loops whose speed is the action.
+    """Shards in which simple pixel patterns encode the labels.
 
-    Textureless ones are gray: the quarters' brightness is subject, action, background and azimuth.
+    In images the brightness of red, green and blue encodes subject, action and color; in loops the speed
+    encodes the action. Textureless images are gray: the brightness of their quadrants encodes subject,
+    action, background and azimuth.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -64,13 +66,13 @@ def write_shards(folder: Path) -> None:
     loops = disc(SIDE / 2 + 5 * torch.sin(2 * torch.pi * moment).flatten()).unflatten(0, (128, FRAMES))
     save_file({**clips, "pixels": loops.byte()}, folder / "clips-00000.safetensors")
 
-    bare = rows(200)
+    gray = rows(200)
     pixels = torch.randint(0, 40, (200, 1, SIDE, SIDE), generator=generator).repeat(1, 3, 1, 1)
     for quarter, name in enumerate(("subject", "action", "background", "azimuth")):
         down, across = (slice(SIDE // 2 * i, SIDE // 2 * (i + 1)) for i in divmod(quarter, 2))
-        pixels[:, :, down, across] += 180 * (bare[name] > 0)[:, None, None, None]
-    bare["color"] = torch.full((200,), -1)
-    save_file({**bare, "pixels": pixels.byte()}, folder / "textureless-00000.safetensors")
+        pixels[:, :, down, across] += 180 * (gray[name] > 0)[:, None, None, None]
+    gray["color"] = torch.full((200,), -1)
+    save_file({**gray, "pixels": pixels.byte()}, folder / "textureless-00000.safetensors")
 
 
 def read_shards(folder: Path) -> tuple[JudgeShards, JudgeShards, JudgeShards]:
@@ -78,7 +80,7 @@ def read_shards(folder: Path) -> tuple[JudgeShards, JudgeShards, JudgeShards]:
     return images, textureless, clips
 
 
-def test_the_judge_is_small_and_cheap(tmp_path: Path) -> None:
+def test_judge_is_below_2_mb_and_40_mflop(tmp_path: Path) -> None:
     judge = Judge(JudgeConfig()).eval()
     judge.save(tmp_path, {})
     assert (tmp_path / "model.safetensors").stat().st_size <= 2e6
@@ -87,30 +89,30 @@ def test_the_judge_is_small_and_cheap(tmp_path: Path) -> None:
     assert counter.get_total_flops() <= 40e6
 
 
-def test_views_are_sectors_about_the_front() -> None:
+def test_view_labels_are_sectors_around_the_front() -> None:
     azimuth = torch.tensor([0.0, 22.0, 23.0, -22.0, 338.0, -23.0, 180.0, 350.0, 0.0, 0.0])
     action = torch.zeros(10).long()
     action[-2], action[-1] = SPINNING, -1
     assert view_labels(azimuth, action).tolist() == [0, 0, 1, 0, 0, 7, 4, 0, -1, -1]
 
 
-def test_still_clips_all_look_alike_to_the_motion_head() -> None:
+def test_motion_head_gives_equal_logits_for_all_still_clips() -> None:
     judge = tiny_judge()
     pictures = torch.rand(5, 3, 1, SIDE, SIDE) * 2 - 1
     with torch.no_grad():
-        said = judge.clip_action(pictures.expand(-1, -1, FRAMES, -1, -1))
+        still = judge.clip_action(pictures.expand(-1, -1, FRAMES, -1, -1))
         moving = judge.clip_action(torch.rand(5, 3, FRAMES, SIDE, SIDE) * 2 - 1)
-    torch.testing.assert_close(said, said[:1].expand_as(said), rtol=0, atol=1e-5)
+    torch.testing.assert_close(still, still[:1].expand_as(still), rtol=0, atol=1e-5)
     assert (moving - moving[:1]).abs().max() > 1e-3
 
 
-def test_where_a_loop_begins_does_not_matter() -> None:
+def test_clip_action_is_invariant_to_the_start_of_the_loop() -> None:
     judge, clip = tiny_judge(), torch.rand(2, 3, FRAMES, SIDE, SIDE) * 2 - 1
     with torch.no_grad():
         torch.testing.assert_close(judge.clip_action(clip.roll(5, dims=2)), judge.clip_action(clip))
 
 
-def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Path) -> None:
+def test_training_reaches_high_accuracy_on_synthetic_shards(tmp_path: Path) -> None:
     write_shards(tmp_path)
     judge, right = train_judge(*read_shards(tmp_path), Budget(steps=800), TINY)
     assert right.keys() == KNOWN
@@ -121,7 +123,7 @@ def test_it_learns_what_separates_images_and_what_separates_motions(tmp_path: Pa
         assert (judge.clip_action(stills).argmax(dim=1) == judge.none).all()
 
 
-def test_a_known_judge_keeps_its_images_and_learns_motion_anew(tmp_path: Path) -> None:
+def test_training_from_a_known_judge_changes_only_the_motion_head(tmp_path: Path) -> None:
     write_shards(tmp_path)
     known = tiny_judge()
     judge, right = train_judge(*read_shards(tmp_path), Budget(steps=200), known=known)
@@ -133,7 +135,7 @@ def test_a_known_judge_keeps_its_images_and_learns_motion_anew(tmp_path: Path) -
     assert not torch.equal(judge.motion.inlet.weight, known.motion.inlet.weight)
 
 
-def test_disturbed_loops_keep_a_still_clip_still_but_for_noise() -> None:
+def test_augmented_still_clips_stay_still_except_for_noise() -> None:
     torch.manual_seed(0)
     clip = (torch.rand(3, 3, 1, SIDE, SIDE) * 2 - 1).expand(-1, -1, FRAMES, -1, -1)
     out = augment(clip)
@@ -142,7 +144,7 @@ def test_disturbed_loops_keep_a_still_clip_still_but_for_noise() -> None:
     assert augment(clip[:, :, 0]).shape == (3, 3, SIDE, SIDE)
 
 
-def test_mixed_batches_hold_loops_stills_and_disorder() -> None:
+def test_motion_batches_hold_loops_stills_and_shuffled_frames() -> None:
     torch.manual_seed(0)
     copies, count = 2, 32
     moment = torch.arange(FRAMES).float()
@@ -154,27 +156,27 @@ def test_mixed_batches_hold_loops_stills_and_disorder() -> None:
     assert all(row.sort().values.tolist() == list(range(FRAMES)) for row in moments[4:])
     step = moments.diff(dim=1) % FRAMES
     assert (step[8:] == 1).all() and not (step[4:8] == 1).all(dim=1).any()
-    assert ((out[4:, :, 0] >= 100).float().std(dim=1) == 0).all()  # a loop is of one copy
+    assert ((out[4:, :, 0] >= 100).float().std(dim=1) == 0).all()  # all frames of a loop come from one copy
 
 
-def test_a_saved_judge_says_the_same_to_half_precision(tmp_path: Path) -> None:
+def test_saved_judge_gives_the_same_logits_to_half_precision(tmp_path: Path) -> None:
     judge = tiny_judge()
     judge.save(tmp_path, {"minutes": 1})
-    images = torch.rand(4, 3, 24, 24) * 2 - 1  # of another size: resized
+    images = torch.rand(4, 3, 24, 24) * 2 - 1  # another size: resized
     with torch.no_grad():
         before, after = judge(images), Judge.load(tmp_path)(images)
     for name in LABELS:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-2)
 
 
-def test_a_judge_of_another_toybox_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judge_with_other_labels_raises_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_judge().save(tmp_path, {})
     monkeypatch.setitem(LABELS, "subject", ("unicorn", *LABELS["subject"][1:]))
     with pytest.raises(UserError, match="another toybox"):
         Judge.load(tmp_path)
 
 
-def test_too_little_data_and_missing_labels_are_refused(tmp_path: Path) -> None:
+def test_too_little_data_and_missing_labels_raise_user_errors(tmp_path: Path) -> None:
     write_shards(tmp_path)
     for few, message in (
         (1, "400 images, 40 textureless ones and 128 clips are too few"),
@@ -189,9 +191,7 @@ def test_too_little_data_and_missing_labels_are_refused(tmp_path: Path) -> None:
         JudgeShards(tmp_path, "images")
 
 
-def test_the_command_trains_for_its_time_and_leaves_a_judge_with_its_accuracy(
-    command: Command, tmp_path: Path
-) -> None:
+def test_train_judge_command_writes_a_judge_with_its_accuracy(command: Command, tmp_path: Path) -> None:
     write_shards(tmp_path)
     result = command("dreamlift", "train", "judge", "--data", ".", "--out", "judge", "--minutes", 0.03)
     assert result.returncode == 0, result.stderr
@@ -210,7 +210,9 @@ def test_the_command_trains_for_its_time_and_leaves_a_judge_with_its_accuracy(
         (["--data", ".", "--out", "/dev/null/judge"], "Cannot write into the folder /dev/null/judge"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(command: Command, arguments: list, sentence: str) -> None:
+def test_invalid_input_prints_one_line_and_exits_with_code_2(
+    command: Command, arguments: list, sentence: str
+) -> None:
     result = command("dreamlift", "train", "judge", *arguments)
     assert result.returncode == 2
     assert sentence in result.stderr and result.stderr.count("\n") == 1

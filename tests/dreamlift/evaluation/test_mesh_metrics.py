@@ -1,4 +1,4 @@
-"""Measures of meshes against closed forms."""
+"""Tests of mesh metrics against closed forms."""
 
 import math
 
@@ -28,7 +28,7 @@ def ball(radius: float = 0.6, center=(0, 1, 0)) -> trimesh.Trimesh:
 
 
 def painted(surface: trimesh.Trimesh) -> Mesh:
-    """Red in front, blue behind: its texture has two texels."""
+    """Textured mesh of a surface: red in front, blue behind."""
     front = np.asarray(surface.vertices)[:, 2] > 0
     uv = np.stack([np.where(front, 0.25, 0.75), np.full(len(front), 0.5)], 1).astype(np.float32)
     texture = np.zeros((64, 64, 3), np.uint8)
@@ -39,7 +39,7 @@ def painted(surface: trimesh.Trimesh) -> Mesh:
     return Mesh(vertices, normals, colors, faces, uv, faces, texture)
 
 
-def test_the_voxels_of_a_ball_fill_its_volume() -> None:
+def test_voxels_of_a_ball_fill_its_volume() -> None:
     spacing = 0.03
     inside = solid(ball(), np.array([-0.7, 0.3, -0.7]), spacing)
     assert inside.sum() * spacing**3 == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.02)
@@ -47,13 +47,13 @@ def test_the_voxels_of_a_ball_fill_its_volume() -> None:
     assert (x, y, z) == pytest.approx((0, 1, 0), abs=0.02)
 
 
-def test_balls_in_balls() -> None:
+def test_volume_iou_and_chamfer_of_concentric_balls() -> None:
     assert volume_iou(ball(0.6), ball(0.6)) == 1
     assert volume_iou(ball(0.6), ball(0.3)) == pytest.approx(1 / 8, rel=0.08)
     assert chamfer(ball(0.6), ball(0.5)) == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_mesh_is_like_itself_and_a_turned_one_is_not() -> None:
+def test_mesh_equals_itself_but_not_its_turned_colors() -> None:
     egg = ball().apply_scale([1, 1.2, 0.8])
     same = measure(painted(egg), painted(egg))
     assert same.silhouette_iou == 1 and same.psnr == 100 and same.own_azimuths == 8
@@ -64,7 +64,7 @@ def test_a_mesh_is_like_itself_and_a_turned_one_is_not() -> None:
     assert turned.silhouette_iou == 1 and turned.psnr < 15 and turned.own_azimuths == 0
 
 
-def test_alignment_undoes_a_similarity() -> None:
+def test_alignment_inverts_a_similarity_transform() -> None:
     truth = trimesh.creation.box((0.6, 1.0, 0.4)).apply_translation((0.05, 1.05, 0))
     truth = truth.subdivide_to_size(0.1)
     moved = truth.copy().apply_translation((0, -1, 0)).apply_scale(0.9).apply_translation((0.06, 1.0, 0.05))
@@ -72,17 +72,17 @@ def test_alignment_undoes_a_similarity() -> None:
     assert np.abs(np.asarray(aligned.bounds) - truth.bounds).max() < 0.03
 
 
-def test_a_textureless_mesh_looks_like_the_toyboxs_own_textureless_render() -> None:
+def test_textureless_mesh_matches_the_toybox_textureless_render() -> None:
     scene = named_scene("bear", "holding a balloon", backdrop="on a light blue background")
     azimuth = torch.tensor([-90.0, -45.0, 0.0, 45.0, 90.0])
     camera, shadow = Camera(azimuth, torch.full((5,), ELEVATION)), torch.zeros(5, dtype=torch.bool)
-    seen, picture = render_scenes([scene], torch.zeros(5), camera, shadow, textureless=True)
+    gray, picture = render_scenes([scene], torch.zeros(5), camera, shadow, textureless=True)
     colored, _ = render_scenes([scene], torch.zeros(5), camera, shadow)
 
     coarse = MeshOptions(resolution=80, levels=3, texture=64)
     mesh, _ = extract_mesh(SceneField(scene), orbit_cameras(1), (picture.alpha[2] > 0.5).numpy(), coarse)
-    shown = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
+    ours = (pictures_for_a_judge(mesh, textureless=True) + 1) / 2
     inside = picture.alpha[:, 0] == 1
-    apart, apart_in_color = ((shown - each).abs().mean(1)[inside].mean() for each in (seen, colored))
-    assert apart < 0.015 and apart_in_color > 0.1
-    assert (shown - seen).abs().mean() < 0.03  # the backdrop's shade and the outlines too
+    error, color_error = ((ours - each).abs().mean(1)[inside].mean() for each in (gray, colored))
+    assert error < 0.015 and color_error > 0.1
+    assert (ours - gray).abs().mean() < 0.03  # including the backdrop's shading and the outlines

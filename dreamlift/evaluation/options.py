@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, checked before anything heavy is imported."""
+"""Options of `dreamlift evaluate image` and `video`, validated before heavy modules are imported."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EvaluationOptions(BaseModel):
-    """The options of `dreamlift evaluate`."""
+    """Options of `dreamlift evaluate image` and `video`; the field names are those of the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -16,8 +16,8 @@ class EvaluationOptions(BaseModel):
     count: int = Field(ge=1)
     held_out: bool
     steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(ge=0, le=100)  # diffusers' scale: 1 is none
+    guidance: float = Field(ge=0, le=100)  # diffusers' scale; 1 disables guidance
     seed: int = Field(ge=0)
     batch: int = Field(ge=1)
     device: str
-    swings: int = Field(default=0, ge=0)  # clips only
+    swings: int = Field(default=0, ge=0)  # additional clips of swings; video only
