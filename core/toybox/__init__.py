@@ -1,6 +1,5 @@
-"""A small procedural world with exact captions, cameras and motion: what the bundled model learns from.
+"""A procedural world with exact captions, cameras and motion: the training data of the bundled models.
 
-It is three things at once: a training set of images and clips of any size, the ground truth against which
-motion and meshes are measured, and a generator of test data. Nothing is downloaded and nothing is random
-but by seed.
+It serves as a training set of images and clips of any size, as the ground truth for measuring motion and
+meshes, and as a generator of test data. Nothing is downloaded, and all randomness is seeded.
 """

@@ -1,4 +1,4 @@
-"""All actions. Their order is their label in prepared shards, so new ones go to the end."""
+"""All actions. An action's index is its label in prepared shards, so new actions are appended."""
 
 from __future__ import annotations
 

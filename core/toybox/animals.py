@@ -1,4 +1,4 @@
-"""The animals among the characters, one after the other: how each looks, and what captions call it."""
+"""The animal characters: their solids, colors and names in captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind the figure: plain colors and a few places with weather, painted on the screen."""
+"""Backdrops behind the figure, painted in screen space: plain colors and a few places with weather."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from torch import Tensor
 
 from core.toybox.character import Color, rgb
 
-HORIZON, FAR_SHORE = 0.56, 0.44  # heights on the screen, 0 at the top and 1 at the bottom
+HORIZON, FAR_SHORE = 0.56, 0.44  # heights in the image, 0 at the top and 1 at the bottom
 
-# picture (N,3,size,size), x and y (size,size) in (0,1), phase (N,) -> the picture with more painted on it
+# image (N,3,size,size), x and y (size,size) in (0,1), phase (N,) -> the image with the layer painted over it
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """`phrases` end a caption; the first is the name. Plain ones have one color, places also a sky."""
+    """A plain color, or a place with ground, sky and layers painted over them.
+
+    phrases: the endings of a caption; the first one is the name. sky: None for a plain color.
+    """
 
     phrases: tuple[str, ...]
     ground: Color
@@ -27,6 +30,7 @@ class Backdrop:
 
     @property
     def name(self) -> str:
+        """The first phrase."""
         return self.phrases[0]
 
     @property
@@ -36,13 +40,14 @@ class Backdrop:
 
     @property
     def plain(self) -> bool:
+        """Whether the backdrop is a plain color."""
         return self.sky is None
 
     def paint(self, phase: Tensor, size: int = 64) -> Tensor:
-        """(N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop."""
+        """Images (N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop."""
         device = phase.device
-        at = (torch.arange(size, device=device) + 0.5) / size
-        y, x = torch.meshgrid(at, at, indexing="ij")
+        centers = (torch.arange(size, device=device) + 0.5) / size
+        y, x = torch.meshgrid(centers, centers, indexing="ij")
         ground = _tint(self.ground, device)
         if self.sky is None:
             return (ground * (1.04 - 0.1 * y)).clamp(0, 1).expand(len(phase), 3, size, size)
@@ -72,7 +77,7 @@ def _sun(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 def _stars(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
-    """At most one in each cell of a grid."""
+    """Stars, at most one per cell of a 9x9 grid."""
     u, v = x * 9, y * 9
     chance = torch.sin(torch.floor(u) * 12.9898 + torch.floor(v) * 78.233) * 43758.5453 % 1.0
     disc = (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.035
@@ -80,7 +85,7 @@ def _stars(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
 
 
 def _falling(columns: int, length: float, speed: int, code: str) -> Layer:
-    """Streaks in columns, each from its own height, that fall `speed` thirds of the picture in a loop."""
+    """Streaks in columns with individual start heights, falling `speed` thirds of the image per loop."""
 
     def layer(picture: Tensor, x: Tensor, y: Tensor, phase: Tensor) -> Tensor:
         u = x * columns
@@ -100,7 +105,7 @@ def _plain(name: str, code: str) -> Backdrop:
     return Backdrop((f"on a {ground}", f"against a {ground}", f"with a {ground}"), rgb(code))
 
 
-# Their order is their label in prepared shards, so new ones go to the end; so for the colors below.
+# A backdrop's index is its label in prepared shards, so new ones are appended; the colors below are alike.
 BACKDROPS: tuple[Backdrop, ...] = (
     _plain("white", "f4f4f2"),
     _plain("gray", "b9bcc2"),

@@ -1,4 +1,4 @@
-"""Where the toybox is seen from: orbiting pinhole cameras and the rays of their pictures."""
+"""Pinhole cameras that orbit the figure, and the rays of their pixels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole cameras on an orbit about `TARGET`, looking at it; azimuth and elevation in degrees, (N,).
+    """N pinhole cameras on an orbit about `TARGET`, looking at it; azimuth and elevation in degrees, (N,).
 
-    Azimuth 0 stands on +z, before the figure's face, and grows counter-clockwise seen from above.
+    Azimuth 0 is on +z, in front of the figure's face; azimuth grows counter-clockwise seen from above.
     """
 
     azimuth: Tensor
@@ -22,13 +22,14 @@ class Camera:
 
     TARGET: ClassVar = (0.0, 1.0, 0.0)
     DISTANCE: ClassVar = 7.0
-    FIELD_OF_VIEW: ClassVar = 20.0  # degrees, of the whole picture
+    FIELD_OF_VIEW: ClassVar = 20.0  # degrees, across the full image
 
     def to(self, device: torch.device | str) -> Camera:
+        """The cameras on another device."""
         return Camera(self.azimuth.to(device), self.elevation.to(device))
 
     def axes(self) -> tuple[Tensor, Tensor]:
-        """Eye (N,3) and axes (N,3,3) with the columns right, up, back."""
+        """Eye positions (N,3) and camera axes (N,3,3) with the columns right, up and back, in world space."""
         az, el = torch.deg2rad(self.azimuth.float()), torch.deg2rad(self.elevation.float())
         zero = torch.zeros_like(az)
         back = torch.stack([az.sin() * el.cos(), el.sin(), az.cos() * el.cos()], -1)
@@ -39,12 +40,12 @@ class Camera:
 
 
 def focal_length() -> float:
-    """In half picture widths."""
+    """Focal length of the cameras, in half image widths."""
     return 1.0 / math.tan(math.radians(Camera.FIELD_OF_VIEW) / 2)
 
 
 def rays(size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Directions (size, size, 3) in camera axes with depth component -1, row 0 at the top."""
-    at = ((torch.arange(size, device=device) + 0.5) / size * 2 - 1) / focal_length()
-    y, x = torch.meshgrid(-at, at, indexing="ij")
+    """Ray directions (size,size,3) in camera axes through the pixel centers; z is -1, row 0 is the top."""
+    centers = ((torch.arange(size, device=device) + 0.5) / size * 2 - 1) / focal_length()
+    y, x = torch.meshgrid(-centers, centers, indexing="ij")
     return torch.stack([x, y, -torch.ones_like(x)], -1)

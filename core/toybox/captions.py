@@ -1,4 +1,4 @@
-"""Captions in many wordings, and what the bundled model knows by name."""
+"""Captions of scenes in many wordings, and lookup of subjects, actions, colors and backdrops by name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PLURALS = {
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """One of many sentences for the scene; names its color and its backdrop nine times in ten."""
+    """Random caption of the scene. It names the color and the backdrop with probability 0.9 each."""
     color = COLOR_NAMES[scene.color]
     place = str(rng.choice(scene.place.phrases))
     if scene.group == "couple":
@@ -53,26 +53,27 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     else:
         name = str(scene.who.names[0] if rng.random() < 0.6 else rng.choice(scene.who.names))
         phrase = str(rng.choice(scene.act.phrases))
-        named = rng.random() < 0.9
-        phrase = phrase.replace("{c}", color) if named else phrase.replace("{c} ", "")
+        with_color_name = rng.random() < 0.9
+        phrase = phrase.replace("{c}", color) if with_color_name else phrase.replace("{c} ", "")
         subject = f"two {plural(name)}" if scene.group == "pair" else str(rng.choice(OPENINGS)).format(name)
         text = f"{subject} {phrase}"
     return articles(f"{text} {place}" if rng.random() < 0.9 else text)
 
 
 def articles(text: str) -> str:
-    """Puts "an" before vowels, but for a u that sounds like "you"."""
+    """The text with "a" replaced by "an" before vowels, except before "uni"."""
     return re.sub(r"\ba (?=[aeio]|u(?!ni))", "an ", text)
 
 
 def plural(name: str) -> str:
+    """Plural of a subject's name."""
     return PLURALS.get(name, name + "s")
 
 
 def known_subject(prompt: str) -> str | None:
-    """The toybox's name of the subject that a prompt speaks of, or None.
+    """Label of the subject that a prompt mentions, or None.
 
-    Longer names win: "teddy bear" over "bear".
+    Longer names take precedence: "teddy bear" over "bear".
     """
     known = [(name, subject.name) for subject in SUBJECTS for name in subject.names]
     known += [(plural(name), label) for name, label in known] + [
@@ -87,69 +88,69 @@ def known_subject(prompt: str) -> str | None:
 
 
 def named_subject(name: str) -> int:
-    """Index into SUBJECTS by any of its names. Raises UserError, listing the names, when there is none."""
+    """Index into SUBJECTS by any name of the subject. Raises UserError with the list when none matches."""
     return _named("subject", name, [subject.names for subject in SUBJECTS])
 
 
 def named_action(name: str) -> int:
-    """Index into ACTIONS by any of its phrases, without a color. Raises UserError as `named_subject`."""
+    """Index into ACTIONS by any phrase of the action without the color. Raises as `named_subject`."""
     return _named("action", name, [[p.replace("{c} ", "") for p in action.phrases] for action in ACTIONS])
 
 
 def named_color(name: str) -> int:
-    """Index into COLOR_NAMES. Raises UserError as `named_subject`."""
+    """Index into COLOR_NAMES by name. Raises as `named_subject`."""
     return _named("color", name, [[color] for color in COLOR_NAMES])
 
 
 def named_backdrop(name: str) -> int:
-    """Index into BACKDROPS by any phrase, or a plain one's color. Raises UserError as `named_subject`."""
+    """Index into BACKDROPS by any phrase or by the plain color. Raises as `named_subject`."""
     return _named("backdrop", name, [[b.short_name, *b.phrases] for b in BACKDROPS])
 
 
 def _named(kind: str, name: str, wordings: Sequence[Sequence[str]]) -> int:
-    wanted = _spoken(name)
+    normalized = _normalize(name)
     for index, words in enumerate(wordings):
-        if wanted in map(_spoken, words):
+        if normalized in map(_normalize, words):
             return index
-    there = ", ".join(words[0] for words in wordings)
-    raise UserError(f"The toybox has no {kind} {name!r}; it has: {there}.")
+    available = ", ".join(words[0] for words in wordings)
+    raise UserError(f"The toybox has no {kind} {name!r}; it has: {available}.")
 
 
-def _spoken(text: str) -> str:
-    """Lower case, single spaces, and articles that do not matter ("an umbrella" is "a umbrella")."""
+def _normalize(text: str) -> str:
+    """The text in lower case, with single spaces and with "an" replaced by "a"."""
     return re.sub(r"\ban ", "a ", " ".join(text.lower().split()))
 
 
 def complete_prompt(prompt: str, seed: int) -> str:
-    """The prompt with the prop's color and the place said, chosen by the seed, where it leaves them open.
+    """The prompt with a seeded prop color and a seeded plain backdrop added where it names none.
 
-    A small model draws what is said far better than what is left open, of which each frame of a clip may
-    think otherwise. "a panda on a swing" -> "a panda on a red swing on a light blue background".
+    Small models follow explicit attributes far better than open ones, which can change between the frames of
+    a clip. "a panda on a swing" -> "a panda on a red swing on a light blue background".
     """
     rng = np.random.default_rng(seed)
     text = _colored(prompt, rng)
     place = str(rng.choice([b.name for b in BACKDROPS if b.plain]))
-    said = prompt.lower()
-    if "background" not in said and not any(p in said for b in BACKDROPS for p in b.phrases):
+    lowered = prompt.lower()
+    if "background" not in lowered and not any(p in lowered for b in BACKDROPS for p in b.phrases):
         text = f"{text} {place}"
     return articles(text)
 
 
 def with_color(prompt: str, seed: int) -> str:
-    """The prompt with the prop's color said, chosen by the seed, where it leaves that open."""
+    """The prompt with a seeded prop color added where it names none."""
     return articles(_colored(prompt, np.random.default_rng(seed)))
 
 
 def _colored(prompt: str, rng: np.random.Generator) -> str:
-    # White and black props are lost against pale grounds and dark figures.
+    # White and black props have too little contrast with pale backdrops and dark figures.
     color = str(rng.choice([name for name in COLOR_NAMES if name not in ("white", "black")]))
-    said = prompt.lower()
-    if any(re.search(rf"\b{name}\b", said) for name in COLOR_NAMES):
+    lowered = prompt.lower()
+    if any(re.search(rf"\b{name}\b", lowered) for name in COLOR_NAMES):
         return prompt
     phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
     for phrase in sorted(phrases, key=len, reverse=True):
         bare = articles(phrase.replace("{c} ", ""))
-        if bare in said:
-            at = said.index(bare)
-            return prompt[:at] + phrase.replace("{c}", color) + prompt[at + len(bare) :]
+        if bare in lowered:
+            start = lowered.index(bare)
+            return prompt[:start] + phrase.replace("{c}", color) + prompt[start + len(bare) :]
     return prompt

@@ -1,4 +1,4 @@
-"""The type of a character, the palette, and the parts that several characters share."""
+"""Characters, the palette, and the parts that several characters share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Color = tuple[float, float, float]
 
 
 def rgb(code: str) -> Color:
-    """'ff8800' -> (1, .53, 0)"""
+    """RGB color in [0,1] of a hexadecimal code: 'ff8800' -> (1, .53, 0)."""
     return tuple(int(code[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
 
 
@@ -24,7 +24,10 @@ SIDES = (1.0, -1.0)
 
 @dataclass(frozen=True)
 class Subject:
-    """How one character looks; `names` are what captions call it, the first is its label."""
+    """Appearance of one character.
+
+    names: its names in captions; the first one is its label.
+    """
 
     names: tuple[str, ...]
     head: Callable[[SceneBuilder, Frame], None]
@@ -35,12 +38,13 @@ class Subject:
     hand: Color | None = None
     foot: Color | None = None
     extras: Callable[[SceneBuilder, Body], None] | None = None  # tails, wings, packs
-    torso: Callable[[SceneBuilder, Frame], None] | None = None  # in place of the usual ellipsoid
+    torso: Callable[[SceneBuilder, Frame], None] | None = None  # replaces the default ellipsoid
     limb_radius: float = 0.105
     hand_radius: float = 0.125
 
     @property
     def name(self) -> str:
+        """The first name."""
         return self.names[0]
 
     def sculpt(self, s: SceneBuilder, body: Body) -> None:
@@ -70,12 +74,14 @@ class Subject:
 
 
 def eyes(s: SceneBuilder, f: Frame, x=0.16, y=0.05, z=0.34, r=0.075, iris: Color = BLACK) -> None:
+    """Two eyes with highlights; positions and radii in the units of the head's frame `f`."""
     for side in SIDES:
         s.ball(f, (side * x, y, z), (r, r * 1.15, 0.05), iris)
         s.ball(f, (side * x + 0.025, y + 0.035, z + 0.045), 0.03, WHITE)
 
 
 def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = None, r=0.155) -> None:
+    """Two round ears on the head's frame `f`, with an inner disc if `inner` is given."""
     for side in SIDES:
         s.ball(f, (side * 0.31, 0.3, -0.02), (r, r, 0.08), color)
         if inner:
@@ -85,6 +91,7 @@ def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = No
 def pointed_ears(
     s: SceneBuilder, f: Frame, color: Color, inner: Color, tip: Color | None = None, up=0.34
 ) -> None:
+    """Two pointed ears of height `up` on the head's frame `f`, with tips if `tip` is given."""
     for side in SIDES:
         base, point = np.array([side * 0.24, 0.24, 0.0]), np.array([side * 0.33, 0.24 + up, 0.0])
         s.cone(f, base, point, 0.15, 0.035, color)
@@ -96,13 +103,16 @@ def pointed_ears(
 def muzzle(
     s: SceneBuilder, f: Frame, color: Color, size=(0.19, 0.14, 0.15), nose: Color = BLACK, z=0.33, y=-0.13
 ) -> None:
+    """A muzzle with a nose on the head's frame `f`."""
     s.ball(f, (0, y, z), size, color)
     s.ball(f, (0, y + size[1] * 0.55, z + size[2] * 0.85), (0.085, 0.062, 0.06), nose)
 
 
 def tail(s: SceneBuilder, body: Body, points, radii, color: Color) -> None:
+    """A tail along `points` in the torso's frame."""
     s.chain(body.torso, [np.array(p, float) for p in points], radii, color)
 
 
 def skull(s: SceneBuilder, f: Frame, color: Color, radii=(0.43, 0.38, 0.37)) -> None:
+    """The ellipsoid of a head, centered in the head's frame `f`."""
     s.ball(f, (0, 0, 0), radii, color)

@@ -1,4 +1,4 @@
-"""How far points are from solids: the toybox as a signed distance, for volumes, surfaces and fields of it."""
+"""Signed distance of points to solids, for volumes, surfaces and fields of the toybox."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from core.toybox.solids import AffineSolids, RoundCones, Solids
 
 
 def signed_distance(solids: Solids, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance (M,) to the nearest surface, negative inside, and that solid's color (M,3).
+    """Signed distance (M,) to the nearest surface, negative inside, and the color (M,3) of its solid.
 
-    solids: of one frame; points: (M,3) world. Exact for round cones (Quilez, "Distance functions"); for
-    ellipsoids and boxes a first-order estimate, with the right sign everywhere.
+    solids: of one frame; points: (M,3), world. The distance to round cones is exact (Quilez, "Distance
+    functions"). For ellipsoids and boxes it is a first-order estimate with the correct sign everywhere.
     """
     parts = solids.ellipsoids, solids.boxes, solids.cones
     distances = torch.cat(
@@ -27,10 +27,10 @@ def signed_distance(solids: Solids, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _affine(solids: AffineSolids, points: Tensor, cube: bool) -> Tensor:
-    """(S,M): f / |grad f| with f the unit solid's norm minus 1, which is 0 on the surface."""
+    """Distances (S,M): f / |grad f|, where f, the norm in the unit solid minus 1, is 0 on the surface."""
     local = torch.einsum("sij,smj->smi", solids.matrix, points[None] - solids.center[:, None])
     if cube:
-        # The largest of three signed distances to slabs: exact inside and before the faces.
+        # The largest of the signed distances to three slabs is exact inside and in front of a face.
         extent = 1 / solids.matrix.norm(dim=2)
         return ((local.abs() - 1) * extent[:, None]).amax(-1)
     norm = local.norm(dim=-1)
@@ -39,7 +39,7 @@ def _affine(solids: AffineSolids, points: Tensor, cube: bool) -> Tensor:
 
 
 def _cones(cones: RoundCones, points: Tensor) -> Tensor:
-    """(S,M)"""
+    """Distances (S,M)."""
     axis = cones.b - cones.a
     length2 = axis.square().sum(-1)[:, None].clamp(min=1e-12)
     shrink = (cones.ra - cones.rb)[:, None]
@@ -47,7 +47,7 @@ def _cones(cones: RoundCones, points: Tensor) -> Tensor:
     along = torch.einsum("smi,si->sm", from_a, axis)
     aside2 = (from_a * length2[..., None] - axis[:, None] * along[..., None]).square().sum(-1)
     beyond = along - length2
-    # Regions: before the cap of a, beyond the cap of b, or beside the slope between them.
+    # Regions: before the cap of a, beyond the cap of b, or at the side between them.
     slope2 = length2 - shrink.square()
     k = shrink.sign() * shrink.square() * aside2
     at_a = (along.square() * length2 + aside2).sqrt() / length2 - cones.ra[:, None]
@@ -56,4 +56,5 @@ def _cones(cones: RoundCones, points: Tensor) -> Tensor:
     before_a = along.sign() * slope2 * along.square() * length2 <= k
     after_b = beyond.sign() * slope2 * beyond.square() * length2 > k
     side = torch.where(after_b, at_b, torch.where(before_a, at_a, between))
-    return torch.where(slope2 > 0, side, torch.minimum(at_a, at_b))  # one ball swallows the other
+    # Where slope2 <= 0, one ball contains the other.
+    return torch.where(slope2 > 0, side, torch.minimum(at_a, at_b))

@@ -1,7 +1,8 @@
-"""A small skeleton: pose in, joints out. Proportions are a toy's: half of the height is head.
+"""Forward kinematics of a figure from its pose. Proportions are those of a toy: half of the height is head.
 
-Figure units: the pelvis stands 0.5 above the ground, the head's center at 1.38. A figure faces +z; its left
-is +x. Positions of hands are given in the torso's axes from the pelvis, those of feet in the figure's base.
+In figure units the pelvis is 0.5 above the ground and the center of the head is at 1.38. A figure faces +z
+and its left is +x. Hand positions are in the torso's frame, whose origin is the pelvis; foot positions are in
+the figure's base frame.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ HEAD_ABOVE_NECK = 0.38
 
 
 def vector(x, y, z, count: int) -> np.ndarray:
-    """(N,3) from three numbers or (N,) arrays."""
+    """Points (N,3) from three numbers or (N,) arrays, N = `count`."""
     return np.stack([np.broadcast_to(np.asarray(v, float), (count,)) for v in (x, y, z)], -1)
 
 
@@ -31,12 +32,12 @@ class Pose:
     """A pose at N moments. Numbers are constants or (N,), angles in degrees, hands and feet (x, y, z)."""
 
     pelvis: Point = (0.0, 0.5, 0.0)
-    yaw: Number = 0.0  # of the whole figure, counter-clockwise from above
+    yaw: Number = 0.0  # of the figure, counter-clockwise from above
     lean: Number = 0.0  # of the torso, forward
-    tilt: Number = 0.0  # of the torso, towards its right
-    nod: Number = 0.0
-    look: Number = 0.0  # of the head, towards its left
-    cock: Number = 0.0  # of the head, towards its right
+    tilt: Number = 0.0  # of the torso, toward its right
+    nod: Number = 0.0  # of the head, forward
+    look: Number = 0.0  # of the head, toward its left
+    cock: Number = 0.0  # of the head, toward its right
     left_hand: Point = (0.42, 0.05, 0.1)
     right_hand: Point = (-0.42, 0.05, 0.1)
     left_foot: Point = (0.17, 0.07, 0.05)
@@ -47,7 +48,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Body:
-    """The joints of a posed figure: frames for what is attached, (N,3) world points for limbs."""
+    """The joints of a posed figure: frames for attached solids, world points (N,3) for the limbs."""
 
     base: Frame
     torso: Frame
@@ -58,16 +59,17 @@ class Body:
     legs: tuple  # of (hip, knee, foot)
 
     def hands_middle(self) -> Frame:
+        """Frame between the two hands, with the torso's axes."""
         return Frame(
             (self.left_hand.origin + self.right_hand.origin) / 2, self.torso.rotation, self.torso.scale
         )
 
 
 def two_bone_ik(start: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray):
-    """Two-bone inverse kinematics: the middle and end joints (N,3), bent towards `pole` (N,3)."""
-    way = target - start
-    length = np.linalg.norm(way, axis=-1, keepdims=True).clip(1e-6)
-    direction = way / length
+    """Two-bone inverse kinematics: the middle and end joints (N,3), bent toward `pole` (N,3)."""
+    offset = target - start
+    length = np.linalg.norm(offset, axis=-1, keepdims=True).clip(1e-6)
+    direction = offset / length
     length = length.clip(abs(upper - lower) + 1e-3, (upper + lower) * 0.999)
     along = (upper**2 - lower**2 + length**2) / (2 * length)
     side = pole - (pole * direction).sum(-1, keepdims=True) * direction
@@ -77,7 +79,7 @@ def two_bone_ik(start: np.ndarray, target: np.ndarray, upper: float, lower: floa
 
 
 def pose_body(pose: Pose, count: int, base: Frame | None = None) -> Body:
-    """Joints of `pose` standing in `base` (the world if not given)."""
+    """Joints of a figure in `pose` at `count` moments, in the frame `base` (default: the world)."""
     base = base or Frame.world(count)
     base = base.child(vector(*pose.place, count), rotation("y", pose.yaw), pose.scale)
     turn = np.broadcast_to(rotation("x", pose.lean) @ rotation("z", pose.tilt), (count, 3, 3))
@@ -105,6 +107,6 @@ def pose_body(pose: Pose, count: int, base: Frame | None = None) -> Body:
     return Body(base, torso, head, hands[0], hands[1], tuple(arms), tuple(legs))
 
 
-def bone(sculptor: SceneBuilder, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color) -> None:
+def bone(s: SceneBuilder, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color) -> None:
     """A round cone between two world points (N,3)."""
-    sculptor.cone(Frame.world(sculptor.count), a, b, ra, rb, color)
+    s.cone(Frame.world(s.count), a, b, ra, rb, color)

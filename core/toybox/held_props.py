@@ -1,4 +1,4 @@
-"""Actions with things held, worn, eaten and played."""
+"""Actions with props that are held, worn, eaten, drunk or played."""
 
 from __future__ import annotations
 
@@ -222,9 +222,9 @@ def _juggle(p: Phase) -> Pose:
 
 def _balls(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
     for start in (0.0, 1 / 3, 2 / 3):
-        way = 2 * np.pi * (p + start)
-        at = np.stack([0.56 * np.cos(way), 1.24 + 0.6 * np.sin(way), 0.46 + 0 * way], -1)
-        s.ball(body.base, at, 0.15, color)
+        angle = 2 * np.pi * (p + start)
+        center = np.stack([0.56 * np.cos(angle), 1.24 + 0.6 * np.sin(angle), 0.46 + 0 * angle], -1)
+        s.ball(body.base, center, 0.15, color)
 
 
 JUGGLING = Action(("juggling {c} balls", "juggling three {c} balls"), _juggle, _balls)

@@ -16,7 +16,7 @@ STANDING = Action(("standing", "standing still"), _stand)
 
 
 def step(p: Phase, x: float, start: float, stride: float, lift: float) -> Point:
-    """A foot that walks on the spot at `x`, `start` of a loop ahead."""
+    """Path of a foot that walks on the spot at `x`, shifted ahead by the fraction `start` of a loop."""
     return (x, 0.07 + lift * np.maximum(0, cos(p, 1, start)), stride * sin(p, 1, start))
 
 
@@ -53,7 +53,7 @@ RUNNING = Action(("running", "jogging", "sprinting"), _run)
 
 def _jump(p: Phase) -> Pose:
     flight = np.clip((p - 0.2) / 0.6, 0, 1)
-    air = 4 * flight * (1 - flight)  # height over its greatest
+    air = 4 * flight * (1 - flight)  # height relative to the apex
     crouch = np.maximum(0, cos(p)) ** 2
     up = 0.5 - 0.5 * cos(p)
     return Pose(

@@ -1,4 +1,4 @@
-"""The other characters, one after the other: people, toys, machines and beings of fable."""
+"""The other characters: people, toys, a robot, a skeleton and a dragon."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Things to hold, wear, ride and stand beside. Each adds solids to a frame.
+"""Props to hold, wear, ride or stand next to. Each function adds the solids of one prop to a frame.
 
-They are large, and nothing of them is thinner than three pixels at 64x64: small models draw what is large.
+Props are large and no part is thinner than three pixels at 64x64, because small models miss fine detail.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ WOOD, METAL, BRASS, GLASS, TYRE = rgb("a8682f"), rgb("8d95a3"), rgb("dba520"), r
 
 
 def path(*points) -> list[np.ndarray]:
+    """The points as arrays."""
     return [np.array(p, float) for p in points]
 
 
 def controller(s: SceneBuilder, f: Frame, color: Color) -> None:
+    """A game controller facing +z."""
     s.box(f, (0, 0, 0), (0.16, 0.085, 0.055), color)
     for side in SIDES:
         s.cone(f, (side * 0.18, 0.02, 0), (side * 0.235, -0.12, 0.02), 0.105, 0.065, color)
@@ -30,6 +32,7 @@ def controller(s: SceneBuilder, f: Frame, color: Color) -> None:
 
 
 def guitar(s: SceneBuilder, f: Frame, color: Color) -> None:
+    """A guitar along x, its neck on +x, facing +z."""
     s.ball(f, (-0.24, 0, 0), (0.28, 0.26, 0.085), color)
     s.ball(f, (0.06, 0, 0), (0.21, 0.19, 0.085), color)
     s.ball(f, (-0.03, 0, 0.07), (0.085, 0.085, 0.03), BLACK)
@@ -39,7 +42,7 @@ def guitar(s: SceneBuilder, f: Frame, color: Color) -> None:
 
 
 def saxophone(s: SceneBuilder, f: Frame) -> None:
-    """From the mouth at the frame's origin down to a bell that opens upward on the figure's right."""
+    """A saxophone from the mouth at the frame's origin down to a bell, open upward on the figure's right."""
     s.chain(f, path((0, 0, 0.0), (0.0, 0.02, 0.14), (-0.02, -0.14, 0.17)), (0.035, 0.04, 0.045), BLACK)
     s.chain(
         f,
@@ -54,6 +57,7 @@ def saxophone(s: SceneBuilder, f: Frame) -> None:
 
 
 def beret(s: SceneBuilder, head: Frame, color: Color) -> None:
+    """A tilted beret on the head."""
     tilt = rotation("z", 12)
     s.ball(head, (-0.05, 0.36, 0.0), (0.46, 0.14, 0.43), color, tilt)
     s.ball(head, (0.0, 0.27, 0.02), (0.4, 0.07, 0.38), color, tilt)
@@ -61,6 +65,7 @@ def beret(s: SceneBuilder, head: Frame, color: Color) -> None:
 
 
 def baguette(s: SceneBuilder, f: Frame) -> None:
+    """A baguette along x."""
     crust = rgb("d99a45")
     s.ball(f, (0, 0, 0), (0.62, 0.125, 0.115), crust)
     for x in (-0.3, -0.1, 0.1, 0.3):
@@ -68,6 +73,7 @@ def baguette(s: SceneBuilder, f: Frame) -> None:
 
 
 def skateboard(s: SceneBuilder, f: Frame, color: Color, spin) -> None:
+    """A skateboard along z; `spin` (N,) degrees turns the wheels."""
     s.box(f, (0, 0.15, 0), (0.15, 0.035, 0.42), color)
     s.ball(f, (0, 0.17, 0.44), (0.15, 0.05, 0.13), color, rotation("x", -18))
     s.ball(f, (0, 0.17, -0.44), (0.15, 0.05, 0.13), color, rotation("x", 18))
@@ -78,7 +84,7 @@ def skateboard(s: SceneBuilder, f: Frame, color: Color, spin) -> None:
 
 
 def bicycle(s: SceneBuilder, f: Frame, color: Color, crank: np.ndarray) -> None:
-    """Along z, wheels of radius 0.33 on the ground; `crank` (N,) degrees turns the spokes."""
+    """A bicycle along z, wheels of radius 0.33 on the ground; `crank` (N,) degrees turns the spokes."""
     for z in (0.52, -0.52):
         s.ball(f, (0, 0.33, z), (0.06, 0.33, 0.33), TYRE)
         s.ball(f, (0, 0.33, z), (0.075, 0.245, 0.245), rgb("dfe5ea"))
@@ -98,6 +104,7 @@ def bicycle(s: SceneBuilder, f: Frame, color: Color, crank: np.ndarray) -> None:
 
 
 def ice_cream(s: SceneBuilder, f: Frame, color: Color) -> None:
+    """An ice cream cone with two scoops."""
     s.cone(f, (0, 0.14, 0), (0, -0.22, 0), 0.135, 0.03, rgb("d99a45"))
     s.ball(f, (0, 0.25, 0), 0.175, color)
     s.ball(f, (0, 0.46, 0), 0.135, WHITE if color != WHITE else rgb("f08aa2"))
@@ -112,6 +119,7 @@ def glass(s: SceneBuilder, f: Frame, color: Color) -> None:
 
 
 def easel(s: SceneBuilder, f: Frame, color: Color) -> None:
+    """An easel with a painted canvas, facing +z."""
     for x in (-0.24, 0.24):
         s.cone(f, (x * 0.5, 1.45, 0.0), (x * 1.5, 0.05, 0.06), 0.045, 0.045, WOOD)
     s.cone(f, (0, 1.4, -0.02), (0, 0.05, -0.4), 0.045, 0.045, WOOD)
@@ -123,7 +131,7 @@ def easel(s: SceneBuilder, f: Frame, color: Color) -> None:
 
 
 def brush(s: SceneBuilder, f: Frame, color: Color, size: float = 1.0) -> None:
-    """Along -z from the hand, bristles first."""
+    """A paintbrush along z, its bristles at -z."""
     f = f.child(scale=size)
     s.cone(f, (0, 0, -0.05), (0, 0, 0.3), 0.04, 0.05, WOOD)
     s.cone(f, (0, 0, -0.06), (0, 0, -0.14), 0.055, 0.055, METAL)
@@ -131,7 +139,7 @@ def brush(s: SceneBuilder, f: Frame, color: Color, size: float = 1.0) -> None:
 
 
 def book(s: SceneBuilder, f: Frame, color: Color, flip: np.ndarray) -> None:
-    """Open, pages towards the reader on -z; `flip` (N,) in [0,1] turns a page from right to left."""
+    """An open book, pages toward the reader on -z; `flip` (N,) in [0,1] turns a page from right to left."""
     for side in SIDES:
         half = f.child((0, 0, 0), rotation("y", side * 30))
         s.box(half, (side * 0.21, 0, 0.02), (0.22, 0.21, 0.03), color)
@@ -142,7 +150,7 @@ def book(s: SceneBuilder, f: Frame, color: Color, flip: np.ndarray) -> None:
 
 
 def umbrella(s: SceneBuilder, f: Frame, color: Color) -> None:
-    """Held at the frame's origin."""
+    """An umbrella held at the frame's origin."""
     s.cone(f, (0, -0.2, 0), (0, 1.2, 0), 0.045, 0.045, rgb("5a3218"))
     s.ball(f, (0.08, 1.2, -0.04), (0.8, 0.27, 0.74), color)
     s.ball(f, (0.08, 1.1, -0.04), (0.7, 0.17, 0.64), tuple(c * 0.6 for c in color))
@@ -150,6 +158,7 @@ def umbrella(s: SceneBuilder, f: Frame, color: Color) -> None:
 
 
 def balloon(s: SceneBuilder, f: Frame, hand: Frame, color: Color) -> None:
+    """A balloon at `f` with a string to `hand`."""
     knot = f.point((0, -0.33, 0))
     bone(s, hand.origin, knot, 0.032, 0.032, WHITE)
     s.ball(f, (0, 0, 0), (0.28, 0.33, 0.28), color)
@@ -157,14 +166,14 @@ def balloon(s: SceneBuilder, f: Frame, hand: Frame, color: Color) -> None:
 
 
 def flask(s: SceneBuilder, f: Frame, color: Color) -> None:
-    """Conical, the liquid up to its shoulder and an open neck above."""
+    """A conical flask, filled with `color` up to its shoulder, with an open neck."""
     s.cone(f, (0, -0.06, 0), (0, 0.14, 0), 0.2, 0.085, color)
     s.cone(f, (0, 0.14, 0), (0, 0.36, 0), 0.075, 0.06, GLASS)
     s.ball(f, (0, 0.42, 0), (0.12, 0.04, 0.12), GLASS)
 
 
 def swing_set(s: SceneBuilder, color: Color) -> None:
-    """Legs and bar in the world's axes, the bar along x at y = 2.05."""
+    """Legs and bar of a swing in world axes, the bar along x at y = 2.05."""
     f = Frame.world(s.count)
     s.cone(f, (-0.8, 2.05, 0), (0.8, 2.05, 0), 0.06, 0.06, color)
     for side in SIDES:
@@ -173,7 +182,7 @@ def swing_set(s: SceneBuilder, color: Color) -> None:
 
 
 def horse_mount(s: SceneBuilder, f: Frame, stride: np.ndarray) -> None:
-    """A horse on four legs along z; `stride` (N,) degrees of the gallop."""
+    """A horse on four legs along z; `stride` (N,) is the phase of the gallop in degrees."""
     dark = rgb("2e1a12")
     s.ball(f, (0, 0.72, 0), (0.25, 0.25, 0.5), CHESTNUT)
     s.cone(f, (0, 0.8, 0.38), (0, 1.22, 0.62), 0.19, 0.13, CHESTNUT)
@@ -193,7 +202,7 @@ def horse_mount(s: SceneBuilder, f: Frame, stride: np.ndarray) -> None:
 
 
 def blackboard(s: SceneBuilder, f: Frame) -> None:
-    """A board with an integral and a curve, facing +z."""
+    """A blackboard with an integral and a curve, facing +z."""
     s.box(f, (0, 0, 0), (1.02, 0.62, 0.04), WOOD)
     s.box(f, (0, 0, 0.03), (0.95, 0.55, 0.04), rgb("24523f"))
     for points in (
@@ -208,6 +217,7 @@ def blackboard(s: SceneBuilder, f: Frame) -> None:
 
 
 def desk(s: SceneBuilder, f: Frame) -> None:
+    """A desk along x on the ground."""
     s.box(f, (0, 0.5, 0), (0.5, 0.045, 0.2), WOOD)
     for side in SIDES:
         s.box(f, (side * 0.44, 0.24, 0), (0.05, 0.24, 0.17), rgb("7d4a20"))

@@ -1,9 +1,10 @@
-"""Where rays first meet solids: exact intersections in batched torch, each solid only where it may be seen.
+"""Exact first intersections of rays with solids in batched torch, culled by screen tiles.
 
-A picture is cut into tiles of 8x8 rays. Each solid is tested only in the tiles that the disc of its bounding
-ball (for a round cone, the hull of two discs) touches on the screen: a few percent of all pairs of ray and
-solid. `BallHits`, `CubeHits` and `ConeHits` are alike: K pairs of solid and tile, with `slot` (K,), the tile
-and picture, `color` (K,3), `depth` (K,TILE**2), infinite where the ray misses, and `normal`.
+An image is divided into tiles of 8x8 rays. A solid is tested only in the tiles that overlap the projection of
+its bounding ball (for a round cone, the hull of two discs), a few percent of all pairs of ray and solid.
+`BallIntersections`, `CubeIntersections` and `ConeIntersections` have the same interface for K pairs of solid
+and tile: `slot` (K,) is the index of the tile over all images, `color` (K,3), `depth` (K,TILE**2) is infinite
+where the ray misses, and `normal` returns the normals at the intersections.
 """
 
 from __future__ import annotations
@@ -21,34 +22,34 @@ TILE = 8  # rays along a tile's side
 
 
 class PixelGrid:
-    """The rays of a picture of `size` x `size`, cut into tiles: `tiles` in a row, TILE**2 rays in each."""
+    """The rays of an image of `size` x `size` pixels in tiles: `tiles` per row, TILE**2 rays in each."""
 
     def __init__(self, size: int, device: torch.device | str):
         self.tiles = size // TILE
         self._rays = rays(size, device)
         self._pitch = 2 / size / focal_length()
-        at = (torch.arange(TILE, device=device) + 0.5 - TILE / 2) * self._pitch
-        v, u = torch.meshgrid(-at, at, indexing="ij")
+        offsets = (torch.arange(TILE, device=device) + 0.5 - TILE / 2) * self._pitch
+        v, u = torch.meshgrid(-offsets, offsets, indexing="ij")
         u, v = u.flatten(), v.flatten()
         self._monomials = torch.stack([u * u, v * v, u * v, u, v, torch.ones_like(u)])  # (6, TILE**2)
 
     def directions(self) -> Tensor:
-        """(tiles**2, TILE**2, 3)"""
+        """Ray directions (tiles**2, TILE**2, 3) in camera axes."""
         square = self._rays.reshape(self.tiles, TILE, self.tiles, TILE, 3).transpose(1, 2)
         return square.reshape(self.tiles**2, TILE**2, 3)
 
     def covered(self, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of tile and hull of two balls about `a` and `b` that may meet: solids (K,) and tiles (K,).
+        """Pairs of tile and hull of two balls at `a` and `b` that may overlap: solids (K,) and tiles (K,).
 
-        a, b: (S,3) in camera axes, before the camera; radius: (S,), the larger ball's.
+        a, b: (S,3) in camera axes, in front of the camera; radius: (S,), that of the larger ball.
         """
         scale = focal_length() * self.tiles / 2
         depth = -torch.maximum(a[:, 2], b[:, 2]).clamp(max=-1e-3)
-        # A ball's outline in perspective is an ellipse; 2% covers its excess over the disc in narrow views.
+        # In perspective a ball's outline is an ellipse; 2% covers its excess over the disc in narrow views.
         reach = radius / (depth.square() - radius.square()).clamp(min=1e-6).sqrt() * scale * 1.02 + 0.5**0.5
         a, b = (p[:, :2] / -p[:, 2:] * scale for p in (a, b))
-        at = torch.arange(self.tiles, device=a.device) + 0.5 - self.tiles / 2
-        row, column = torch.meshgrid(-at, at, indexing="ij")
+        centers = torch.arange(self.tiles, device=a.device) + 0.5 - self.tiles / 2
+        row, column = torch.meshgrid(-centers, centers, indexing="ij")
         x, y = column - a[:, 0, None, None], row - a[:, 1, None, None]
         dx, dy = (b - a)[:, :, None, None].unbind(1)
         along = ((x * dx + y * dy) / (dx * dx + dy * dy).clamp(min=1e-9)).clamp(0, 1)
@@ -59,9 +60,8 @@ class PixelGrid:
     def evaluate(self, forms: Tensor, tile: Tensor) -> Tensor:
         """Quadratic forms d^T Q d at each ray d = (x, y, -1) of a tile: forms (K,R,3,3) -> (K,R,TILE**2).
 
-        Everything that an intersection needs is such a form. Expanding it about the tile's center in float64
-        and evaluating it on the tile in float32 is fast (one matrix product) and loses no digits to
-        cancellation.
+        All terms of an intersection are such forms. They are expanded about the tile's center in float64 and
+        evaluated on the tile in float32. This is fast (one matrix product) and avoids cancellation.
         """
         half = self.tiles / 2 - 0.5
         x = ((tile % self.tiles) - half).double() * TILE * self._pitch
@@ -81,16 +81,17 @@ class PixelGrid:
 
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """Outer products (...,3), (...,3) -> (...,3,3)."""
     return a[..., :, None] * b[..., None, :]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """(K,3), (K,3) -> (K,1,1), so that it scales forms."""
+    """Dot products (K,3), (K,3) -> (K,1,1), in the shape that scales forms."""
     return (a * b).sum(-1)[:, None, None]
 
 
 def _linear(a: Tensor) -> Tensor:
-    """The form of the linear function a.d on rays whose third component is -1."""
+    """Quadratic form of the linear function a.d on rays whose third component is -1."""
     return _outer(a, torch.tensor([0.0, 0.0, -1.0], dtype=a.dtype, device=a.device).expand_as(a))
 
 
@@ -101,7 +102,7 @@ def _nearer_root(root: Tensor, b: Tensor, a: Tensor) -> Tensor:
 
 
 class _AffineView:
-    """Pairs of affine solid and tile, and how the camera sees the unit solid."""
+    """Pairs of affine solid and tile, with the transform from camera axes to the unit solid."""
 
     def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
         frame, offset = solids.frame, eye[solids.frame] - solids.center
@@ -110,18 +111,20 @@ class _AffineView:
         self.slot = frame[solid] * screen.tiles**2 + self.tile
         self.color = solids.color[solid]
         self.to_unit = (solids.matrix @ axes[frame])[solid]  # (K,3,3) camera axes -> unit solid
-        # The eye in the unit solid's axes.
+        # Position of the eye in the unit solid.
         self.origin = torch.einsum("sij,sj->si", solids.matrix, offset)[solid]
 
     def unit_point(self, pair: Tensor, point: Tensor) -> Tensor:
+        """Points (P,3) in the unit solid, from camera axes."""
         return self.origin[pair] + torch.einsum("kij,kj->ki", self.to_unit[pair], point)
 
-    def turn_back(self, pair: Tensor, normal: Tensor) -> Tensor:
+    def to_camera(self, pair: Tensor, normal: Tensor) -> Tensor:
+        """Unit normals (P,3) in camera axes, from normals of the unit solid."""
         return normalize(torch.einsum("kji,kj->ki", self.to_unit[pair], normal), dim=-1)
 
 
 class BallIntersections:
-    """Ellipsoids: a quadratic in the axes of the unit ball."""
+    """Intersections with ellipsoids: roots of a quadratic in the axes of the unit ball."""
 
     def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
         view = _AffineView(solids, eye, axes, screen)
@@ -134,30 +137,31 @@ class BallIntersections:
 
     def normal(self, pair: Tensor, point: Tensor) -> Tensor:
         """Unit normals (P,3) at points (P,3) of the pairs (P,), all in camera axes."""
-        return self._view.turn_back(pair, self._view.unit_point(pair, point))
+        return self._view.to_camera(pair, self._view.unit_point(pair, point))
 
 
 class CubeIntersections:
-    """Boxes, by slabs in the axes of the unit cube."""
+    """Intersections with boxes: the slab method in the axes of the unit cube."""
 
     def __init__(self, solids: AffineSolids, eye: Tensor, axes: Tensor, screen: PixelGrid):
         view = _AffineView(solids, eye, axes, screen)
         self.slot, self.color, self._view = view.slot, view.color, view
         d = screen.evaluate(_linear(view.to_unit.double()), view.tile)
         inverse, o = 1 / torch.where(d.abs() < 1e-9, 1e-9, d), view.origin[:, :, None]
-        one, two = (-1 - o) * inverse, (1 - o) * inverse
-        enter, leave = torch.minimum(one, two).amax(1), torch.maximum(one, two).amin(1)
+        low, high = (-1 - o) * inverse, (1 - o) * inverse
+        enter, leave = torch.minimum(low, high).amax(1), torch.maximum(low, high).amin(1)
         self.depth = torch.where((enter < leave) & (enter > 0), enter, math.inf)
 
     def normal(self, pair: Tensor, point: Tensor) -> Tensor:
+        """Unit normals (P,3) at points (P,3) of the pairs (P,), all in camera axes."""
         p = self._view.unit_point(pair, point)
-        return self._view.turn_back(
+        return self._view.to_camera(
             pair, torch.where(p.abs() >= p.abs().amax(-1, keepdim=True), p.sign(), 0.0)
         )
 
 
 class ConeIntersections:
-    """Round cones, after Quilez, "Rounded cone - intersection" (2018), for rays of any length."""
+    """Intersections with round cones for rays of any length (Quilez 2018, "Rounded cone - intersection")."""
 
     def __init__(self, solids: RoundCones, eye: Tensor, axes: Tensor, screen: PixelGrid):
         frame, to_camera = solids.frame, axes[solids.frame].transpose(1, 2)
@@ -168,7 +172,7 @@ class ConeIntersections:
         self.color = solids.color[solid]
         self._a, self._ba, self._ra, self._rb = a[solid], (b - a)[solid], solids.ra[solid], solids.rb[solid]
 
-        # Quilez's m0..m6, k0..k2 with oa = -a; names kept. Scalars are (K,1,1), so that forms can be summed.
+        # The names m0..m6 and k0..k2 are Quilez's, with oa = -a. Scalars are (K,1,1) to scale forms.
         oa, ob, ba = -a[solid].double(), -b[solid].double(), self._ba.double()
         ra, rb = (r.double()[:, None, None] for r in (self._ra, self._rb))
         rr, m0, m1, m3 = ra - rb, _dot(ba, ba), _dot(ba, oa), _dot(oa, oa)
@@ -192,13 +196,13 @@ class ConeIntersections:
         self.depth = torch.minimum(side, caps)
 
     def normal(self, pair: Tensor, point: Tensor) -> Tensor:
+        """Unit normals (P,3) at points (P,3) of the pairs (P,), all in camera axes."""
         ba, rr = self._ba[pair], (self._ra - self._rb)[pair][:, None]
         p = point - self._a[pair]
         length2 = (ba * ba).sum(-1, keepdim=True)
         along = (p * ba).sum(-1, keepdim=True) / length2
-        away = (p - along * ba).norm(dim=-1, keepdim=True)
+        distance = (p - along * ba).norm(dim=-1, keepdim=True)
         lean = rr / (length2 - rr * rr).clamp(min=1e-9).sqrt()
-        foot = (along - away * lean / length2.sqrt()).clamp(
-            0, 1
-        )  # the center of the ball that touches the point
-        return normalize(p - foot * ba, dim=-1)
+        # Position on the axis of the center of the ball that touches the point.
+        center = (along - distance * lean / length2.sqrt()).clamp(0, 1)
+        return normalize(p - center * ba, dim=-1)

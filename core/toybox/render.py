@@ -1,4 +1,4 @@
-"""Ray casting of solids in batched torch: nearest hits, shading, supersampling; CPU and GPU alike."""
+"""Ray casting of solids in batched torch on CPU or GPU: nearest hits, shading and supersampling."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ from core.toybox.ray_intersections import (
 )
 from core.toybox.solids import Solids
 
-LIGHT = (-0.45, 0.75, 0.55)  # towards the light, in camera axes (right, up, back): it goes with the camera
-# Without texture: the gray and the light that a mesh's shape is judged by (`dream3d.meshing.preview`).
+# Direction toward the light in camera axes (right, up, back). The light moves with the camera.
+LIGHT = (-0.45, 0.75, 0.55)
+# Textureless rendering: the gray and the light of textureless mesh previews (`dream3d.meshing.preview`).
 GRAY = 200 / 255
 GRAY_LIGHT, GRAY_AMBIENT, GRAY_BRIGHTEST = (-0.45, 0.6, 0.66), 0.6, 1.05
 
 
 class SceneRender(NamedTuple):
-    """What the rays of a batch of cameras saw."""
+    """Images rendered from a batch of N cameras."""
 
-    color: Tensor  # (N,3,H,W) in [0,1], multiplied by alpha
+    color: Tensor  # (N,3,H,W) in [0,1], premultiplied by alpha
     alpha: Tensor  # (N,1,H,W) in [0,1]
-    depth: Tensor  # (N,1,H,W) along the optical axis in world units, infinite where nothing is hit
-    shadow: Tensor  # (N,1,H,W) in [0,1], how much of the ground seen there lies in the figure's soft shadow
+    depth: Tensor  # (N,1,H,W) along the optical axis in world units, infinite where all rays miss
+    shadow: Tensor  # (N,1,H,W) in [0,1], soft shadow of the figure on the ground
 
 
 def render(
     solids: Solids, camera: Camera, size: int = 64, supersampling: int = 2, textureless: bool = False
 ) -> SceneRender:
-    """Pictures of all frames of `solids`, one camera each, `size` pixels square.
+    """Square images of all frames of `solids`, one camera per frame, `size` pixels wide.
 
-    Every pixel averages supersampling**2 rays; its depth is the nearest of theirs.
-    textureless: all in one gray under a light, so that only the shape is seen.
-    Raises ValueError unless `size` is a multiple of 8 and there is one camera for each frame.
+    Every pixel averages supersampling**2 rays; its depth is the nearest depth of these rays.
+    textureless: shade everything in one gray, so that only the shape shows.
+    Raises ValueError unless `size` is a multiple of 8 and there is one camera per frame.
     """
     if size < TILE or size % TILE:
-        raise ValueError(f"pictures are a multiple of {TILE} pixels wide, not {size}")
+        raise ValueError(f"size must be a multiple of {TILE} pixels, not {size}")
     if camera.azimuth.shape != (solids.frames,) or camera.elevation.shape != (solids.frames,):
         raise ValueError(f"{solids.frames} frames need as many cameras, not {tuple(camera.azimuth.shape)}")
     device = solids.ellipsoids.center.device
-    frames, fine = solids.frames, size * supersampling
+    frames, fine_size = solids.frames, size * supersampling
     eye, axes = camera.axes()
-    screen = PixelGrid(fine, device)
+    screen = PixelGrid(fine_size, device)
     tiles = screen.tiles
 
     kinds = [
@@ -70,13 +71,13 @@ def render(
         direction = directions[kind.slot[pair] % (tiles * tiles), ray]
         normal = kind.normal(pair, direction * kind.depth[pair, ray][:, None])  # in camera axes
         view = -normalize(direction, dim=-1)
-        lit = _gray(normal) if textureless else shade(kind.color[pair], normal, view, light)
-        color[kind.slot[pair], ray] = lit
+        shaded = _gray(normal) if textureless else shade(kind.color[pair], normal, view, light)
+        color[kind.slot[pair], ray] = shaded
 
     def image(values: Tensor) -> Tensor:
         channels = values.shape[-1]
         square = values.reshape(frames, tiles, tiles, TILE, TILE, channels).permute(0, 5, 1, 3, 2, 4)
-        return square.reshape(frames, channels, fine, fine)
+        return square.reshape(frames, channels, fine_size, fine_size)
 
     hit = image(nearest.isfinite().float()[..., None])
     depth = -max_pool2d(-image(nearest[..., None]), supersampling)
@@ -86,10 +87,10 @@ def render(
 
 
 def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor:
-    """Wrapped diffuse light, a soft highlight and dark rims, which part a white arm from a white belly.
+    """Shading: wrapped diffuse light, a soft highlight, and dark rims that separate parts of the same color.
 
-    albedo: (M,3) in [0,1]; normal, view (towards the eye), light (towards the lamp): (M,3) or (3,), unit, in
-    axes of one kind. Returns (M,3) in [0,1].
+    albedo: (M,3) in [0,1]; normal, view (toward the eye), light (toward the light): (M,3) or (3,), unit
+    vectors in the same axes. Returns (M,3) in [0,1].
     """
     facing = (normal * view).sum(-1, keepdim=True).clamp(0, 1)
     diffuse = ((normal * light).sum(-1, keepdim=True) * 0.6 + 0.4).clamp(0, 1)
@@ -100,7 +101,7 @@ def shade(albedo: Tensor, normal: Tensor, view: Tensor, light: Tensor) -> Tensor
 
 
 def _gray(normal: Tensor) -> Tensor:
-    """Lambertian, in [0,1]: normals (P,3) in camera axes -> (P,1), the same in every channel."""
+    """Lambertian gray in [0,1]: normals (P,3) in camera axes -> (P,1), equal for all channels."""
     light = normalize(torch.tensor(GRAY_LIGHT, device=normal.device), dim=0)
     facing = (normal * light).sum(-1, keepdim=True).clamp(min=0)
     return GRAY * (GRAY_AMBIENT + (GRAY_BRIGHTEST - GRAY_AMBIENT) * facing).clamp(max=1)
@@ -109,7 +110,7 @@ def _gray(normal: Tensor) -> Tensor:
 def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse: int = 4) -> Tensor:
     """Soft shadow (N,1,size,size) on the plane y = 0: solids dim the light rays that pass near them.
 
-    Each solid stands as an ellipsoid, sampled at every `coarse`-th pixel.
+    Each solid is approximated by an ellipsoid. The shadow is evaluated at every `coarse`-th pixel.
     """
     cones, boxes, balls = solids.cones, solids.boxes, solids.ellipsoids
     middle, half = (cones.a + cones.b) / 2, (cones.b - cones.a) / 2
@@ -123,21 +124,23 @@ def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse:
     matrix = torch.cat([balls.matrix, boxes.matrix / 1.15, capsule])
 
     light = torch.einsum("nij,j->ni", axes, normalize(torch.tensor(LIGHT, device=r.device), dim=0))
-    # Lights below 30 degrees would draw shadows out of the picture.
+    # Lights below 30 degrees would cast shadows beyond the image.
     light = normalize(torch.stack([light[:, 0], light[:, 1].clamp(min=0.6), light[:, 2]], -1), dim=-1)
     grid = rays(size // coarse, eye.device).reshape(-1, 3)
     direction = torch.einsum("nij,rj->nri", axes, grid)
     down = direction[..., 1]
     t = torch.where(down < -1e-4, -eye[:, None, 1] / torch.where(down < -1e-4, down, -1.0), math.inf)
-    seen = t.isfinite() & (t < 2 * Camera.DISTANCE)
-    ground = eye[:, None] + direction * torch.where(seen, t, 0.0)[..., None]
+    on_ground = t.isfinite() & (t < 2 * Camera.DISTANCE)
+    ground = eye[:, None] + direction * torch.where(on_ground, t, 0.0)[..., None]
 
     unit_light = normalize(torch.einsum("sij,sj->si", matrix, light[frame]), dim=-1)
-    # |q|^2 - (q.l)^2 of q = M (ground - center), without forming q for every pair: M stays with the solid.
+    # |q|^2 - (q.l)^2 of q = M (ground - center), from one matrix per solid instead of q for every pair.
     flat = matrix - unit_light[:, :, None] * torch.einsum("si,sij->sj", unit_light, matrix)[:, None, :]
-    clear = torch.zeros(solids.frames, grid.shape[0], device=eye.device)
+    log_transmittance = torch.zeros(solids.frames, grid.shape[0], device=eye.device)
     q = (ground[frame] - center[:, None]) @ flat.transpose(1, 2)
     dim = ((1.3 - (q * q).sum(-1).sqrt()) / 0.6).clamp(0, 1)
-    clear.index_add_(0, frame, torch.log1p(-0.98 * dim))
-    shadow = torch.where(seen, 1 - clear.exp(), 0.0).reshape(-1, 1, size // coarse, size // coarse)
+    log_transmittance.index_add_(0, frame, torch.log1p(-0.98 * dim))
+    shadow = torch.where(on_ground, 1 - log_transmittance.exp(), 0.0).reshape(
+        -1, 1, size // coarse, size // coarse
+    )
     return interpolate(shadow, scale_factor=coarse, mode="bilinear", align_corners=False)

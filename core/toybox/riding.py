@@ -1,4 +1,4 @@
-"""Actions that carry the figure, or set it in a place."""
+"""Actions with something that carries the figure or surrounds it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SWING_SCALE = 0.74
 
 
 def swing_angle(p: Phase) -> np.ndarray:
-    """Degrees of the pendulum, forward positive."""
+    """Angle of the swing in degrees, positive forward."""
     return 27 * sin(p)
 
 
@@ -43,7 +43,7 @@ def _swing_set(s: SceneBuilder, body: Body, p: Phase, color: Color) -> None:
 
 
 def _seat(p: Phase) -> Frame:
-    """Hangs from the bar at y = 2.05: its origin is 1.5 below, where the seat is."""
+    """Frame of the seat, 1.5 below the bar at y = 2.05."""
     pivot = Frame.world(len(p)).child((0, 2.05, 0), rotation("x", -swing_angle(p)))
     return pivot.child((0, -1.5, 0))
 

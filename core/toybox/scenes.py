@@ -1,7 +1,7 @@
-"""Scenes: who does what, with what color, where. A scene has a caption, solids at any moment, and pictures.
+"""Scenes: a subject, an action, a prop color and a backdrop, with solids at any moment and rendered images.
 
-A tenth of all pairs of subject and action is held out of training (`held_out`), but no `SHOWCASE`: those
-people ask for first.
+A tenth of all pairs of subject and action is held out of training (`held_out`). The pairs of `SHOWCASE`, the
+most common prompts, are never held out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHADOW_DEPTH = 0.38
 
 
 def index_of(items: tuple, name: str) -> int:
-    """Position of the subject, action or backdrop that goes by `name`; ValueError when there is none."""
+    """Index of the subject, action or backdrop with that name. Raises ValueError when there is none."""
     for i, item in enumerate(items):
         if item.name == name:
             return i
@@ -47,8 +47,8 @@ def held_out(subject: str, action: str) -> bool:
 class Scene:
     """Indices into SUBJECTS, ACTIONS, COLOR_NAMES and BACKDROPS.
 
-    `company` is "" for one figure, "pair" for two alike, "couple" for a man and a woman under one umbrella,
-    and "brush" for a paintbrush at work on a canvas, with nobody.
+    group: "" for one figure, "pair" for two equal figures, "couple" for a man and a woman under one umbrella,
+        "brush" for a paintbrush painting on a canvas, without a figure.
     """
 
     subject: int
@@ -59,18 +59,22 @@ class Scene:
 
     @property
     def who(self) -> Subject:
+        """The subject."""
         return SUBJECTS[self.subject]
 
     @property
     def act(self) -> Action:
+        """The action."""
         return ACTIONS[self.action]
 
     @property
     def place(self) -> Backdrop:
+        """The backdrop."""
         return BACKDROPS[self.backdrop]
 
     @property
     def held_out(self) -> bool:
+        """Whether the pair of subject and action is held out of training."""
         return held_out(self.who.name, self.act.name)
 
     def solids(self, phase: np.ndarray) -> Solids:
@@ -81,10 +85,10 @@ class Scene:
         if self.group == "brush":
             _brush_on_canvas(s, phase, color)
         elif self.group == "couple":
-            walk = ACTIONS[index_of(ACTIONS, "walking")]
-            him, her = SUBJECTS[index_of(SUBJECTS, "man")], SUBJECTS[index_of(SUBJECTS, "woman")]
-            walk.perform(s, him, phase, color, world.child((-0.4, 0, 0), scale=0.86))
-            walk.perform(s, her, (phase + 0.5) % 1, color, world.child((0.4, 0, 0), scale=0.82))
+            walking = ACTIONS[index_of(ACTIONS, "walking")]
+            man, woman = SUBJECTS[index_of(SUBJECTS, "man")], SUBJECTS[index_of(SUBJECTS, "woman")]
+            walking.perform(s, man, phase, color, world.child((-0.4, 0, 0), scale=0.86))
+            walking.perform(s, woman, (phase + 0.5) % 1, color, world.child((0.4, 0, 0), scale=0.82))
             props.umbrella(s, world.child((-0.06, 0.85, 0.22), scale=0.95), color)
         elif self.group == "pair":
             for side in (-1, 1):
@@ -114,27 +118,27 @@ def render_scenes(
     device: torch.device | str = "cpu",
     textureless: bool = False,
 ) -> tuple[Tensor, SceneRender]:
-    """Pictures of several scenes at once, the same number of frames each.
+    """Images of several scenes with the same number n of frames each.
 
-    phase, camera and shadow (bool) are given for all frames, (len(scenes) * n,), the first scene's first.
-    textureless: figures and props in one gray, as in `render`; the backdrop is as ever.
-    Returns color over the backdrop (N,3,size,size) in [0,1] and the bare picture with alpha and depth.
+    phase, camera and shadow (bool) have one entry per frame, (len(scenes) * n,), in the order of the scenes.
+    textureless: figures and props in one gray, as in `render`; the backdrop has its colors.
+    Returns color over the backdrop (N,3,size,size) in [0,1] and the render without backdrop.
     """
-    each = len(phase) // len(scenes)
-    moments = phase.cpu().numpy().reshape(len(scenes), each)
+    frames = len(phase) // len(scenes)
+    moments = phase.cpu().numpy().reshape(len(scenes), frames)
     solids = Solids.cat([scene.solids(p) for scene, p in zip(scenes, moments, strict=True)]).to(device)
     picture = render(solids, camera.to(device), size, supersampling, textureless)
-    ground = torch.cat(
-        [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(each), strict=True)]
+    backdrop = torch.cat(
+        [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(frames), strict=True)]
     )
-    ground = ground * (1 - SHADOW_DEPTH * picture.shadow * shadow.to(device)[:, None, None, None])
-    return picture.color + ground * (1 - picture.alpha), picture
+    backdrop = backdrop * (1 - SHADOW_DEPTH * picture.shadow * shadow.to(device)[:, None, None, None])
+    return picture.color + backdrop * (1 - picture.alpha), picture
 
 
 def named_scene(
     subject: str, action: str, color: str = "red", backdrop: str = BACKDROPS[2].name, group: str = ""
 ) -> Scene:
-    """The scene of these names. Raises ValueError, listing what there is, when the toybox lacks one."""
+    """The scene with these names. Raises ValueError with the list of names when one does not exist."""
     if color not in PROP_COLORS:
         raise ValueError(f"the toybox has no color {color!r}; it has {', '.join(COLOR_NAMES)}")
     parts = index_of(SUBJECTS, subject), index_of(ACTIONS, action)
@@ -155,7 +159,7 @@ SHOWCASE = (
     named_scene("man", "standing", "blue", group="brush"),
     named_scene("bear", "in a calculus class"),
 )
-"""The pictures that papers on text-to-video and text-to-3D are remembered by, as this world has them."""
+"""Well-known example images of text-to-video and text-to-3D papers, as scenes of the toybox."""
 
 
 PAIR_ACTIONS = (
@@ -166,34 +170,35 @@ PAIR_ACTIONS = (
 
 
 def random_scene(rng: np.random.Generator, held: bool | None = False, showcase: float = 0.0) -> Scene:
-    """A scene from the training set (`held` False), of held-out pairs (True) or of any (None).
+    """Random scene.
 
-    One in thirty holds company instead of a single figure (not when `held` is True).
-    showcase: the chance of one of `SHOWCASE` instead, in any color and place.
+    held: draw only pairs that are not held out (False), only held-out pairs (True), or any (None). Unless it
+        is True, one scene in thirty has a group instead of a single figure.
+    showcase: probability of a scene of `SHOWCASE` instead, with a random color and backdrop.
     """
     while True:
         subject, action = int(rng.integers(len(SUBJECTS))), int(rng.integers(len(ACTIONS)))
         color = int(rng.integers(len(COLOR_NAMES)))
-        # Each backdrop by a coin of its own: two thirds come out plain, which distillation needs.
-        drawn = [i for i, b in enumerate(BACKDROPS) if b.plain == (rng.random() < 0.6)]
-        if not drawn:
+        # An independent coin per backdrop: two thirds of the scenes are plain, as distillation needs.
+        candidates = [i for i, b in enumerate(BACKDROPS) if b.plain == (rng.random() < 0.6)]
+        if not candidates:
             continue
-        backdrop = int(rng.choice(drawn))
+        backdrop = int(rng.choice(candidates))
         if showcase and rng.random() < showcase:
             piece = SHOWCASE[rng.integers(len(SHOWCASE))]
             return replace(piece, color=color, backdrop=backdrop)
-        company = ""
+        group = ""
         if held is not True and rng.random() < 1 / 30:
-            company = str(rng.choice(["pair", "pair", "couple", "brush"]))
-            if company == "pair":
+            group = str(rng.choice(["pair", "pair", "couple", "brush"]))
+            if group == "pair":
                 action = index_of(ACTIONS, str(rng.choice(PAIR_ACTIONS)))
-        scene = Scene(subject, action, color, backdrop, company)
-        if held is None or company in ("couple", "brush") or scene.held_out == held:
+        scene = Scene(subject, action, color, backdrop, group)
+        if held is None or group in ("couple", "brush") or scene.held_out == held:
             return scene
 
 
 def contents(scene: Scene) -> str:
-    """A short plain name of the scene, for files."""
+    """Short name of the scene, for file names."""
     if scene.group in ("couple", "brush"):
         return scene.group
     pair = " pair" if scene.group == "pair" else ""

@@ -1,6 +1,6 @@
-"""The solids that everything in the toybox is modeled from, in flat batches over many frames.
+"""Solids from which the toybox is modeled, in flat batches over many frames.
 
-Three kinds suffice: ellipsoids and boxes, which are affine images of the unit ball and the cube [-1, 1]^3,
+There are three kinds: ellipsoids and boxes, which are affine images of the unit ball and the cube [-1, 1]^3,
 and round cones, the convex hull of two balls. Units are world units (a standing figure is about 2 high), axes
 are right-handed with +y up.
 """
@@ -20,9 +20,9 @@ from torch import Tensor
 class AffineSolids:
     """S affine images of a unit ball or cube: p is inside iff matrix (p - center) is in the unit solid."""
 
-    frame: Tensor  # (S,) int64, which picture of the batch each solid stands in
+    frame: Tensor  # (S,) int64, index of the frame of each solid
     center: Tensor  # (S,3)
-    matrix: Tensor  # (S,3,3) world to unit solid
+    matrix: Tensor  # (S,3,3) from world to the unit solid
     radius: Tensor  # (S,) of a bounding ball about `center`
     color: Tensor  # (S,3) in [0,1]
 
@@ -41,7 +41,7 @@ class RoundCones:
 
 @dataclass(frozen=True)
 class Solids:
-    """All solids of a batch of `frames` pictures."""
+    """All solids of a batch of `frames` frames."""
 
     frames: int
     ellipsoids: AffineSolids
@@ -49,6 +49,8 @@ class Solids:
     cones: RoundCones
 
     def to(self, device: torch.device | str) -> Solids:
+        """The solids on another device."""
+
         def move(part):
             return type(part)(*(getattr(part, f.name).to(device) for f in fields(part)))
 
@@ -56,7 +58,7 @@ class Solids:
 
     @staticmethod
     def cat(parts: list[Solids]) -> Solids:
-        """Batches side by side: the frames of the second follow those of the first."""
+        """Concatenation of batches along the frames."""
         starts = np.cumsum([0] + [p.frames for p in parts])
 
         def join(pieces):
@@ -76,7 +78,7 @@ class Solids:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of axes at each of N moments: the local point p stands at origin + scale * rotation p."""
+    """A coordinate frame at each of N moments: world point = origin + scale * rotation (local point)."""
 
     origin: np.ndarray  # (N,3)
     rotation: np.ndarray  # (N,3,3)
@@ -84,7 +86,7 @@ class Frame:
 
     @staticmethod
     def world(count: int) -> Frame:
-        """The world's own axes at `count` moments."""
+        """The world frame at `count` moments."""
         return Frame(np.zeros((count, 3)), np.broadcast_to(np.eye(3), (count, 3, 3)))
 
     def point(self, local: ArrayLike) -> np.ndarray:
@@ -97,12 +99,13 @@ class Frame:
         return np.einsum("nji,nj->ni", self.rotation, world - self.origin) / self.scale
 
     def child(self, offset=(0.0, 0.0, 0.0), rotation: np.ndarray | None = None, scale: float = 1.0) -> Frame:
+        """The frame at a local `offset`, rotated and scaled relative to this one."""
         turned = self.rotation if rotation is None else self.rotation @ rotation
         return Frame(self.point(offset), turned, self.scale * scale)
 
 
 def rotation(axis: str, degrees: ArrayLike) -> np.ndarray:
-    """Right-handed rotation about a coordinate axis; degrees a number or (N,), returns (3,3) or (N,3,3)."""
+    """Right-handed rotation about "x", "y" or "z": degrees () or (N,) -> matrix (3,3) or (N,3,3)."""
     angle = np.deg2rad(np.asarray(degrees, float))
     c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
     rows = {
@@ -114,10 +117,10 @@ def rotation(axis: str, degrees: ArrayLike) -> np.ndarray:
 
 
 class SceneBuilder:
-    """Collects solids for N = `count` moments of one scene.
+    """Collects the solids of one scene at N = `count` moments.
 
-    Points, radii and colors are constant or given for each moment, with a first axis of N; they are in the
-    units of the frame (`Frame`, N moments too) that they are given with.
+    Points, radii and colors are constant or have a first axis of N. Points and radii are in the units of the
+    frame (`Frame`, also of N moments) of the same call.
     """
 
     def __init__(self, count: int):
@@ -134,10 +137,13 @@ class SceneBuilder:
         color: ArrayLike,
         turn: np.ndarray | None = None,
     ) -> None:
-        """An ellipsoid; `radii` one or three, along the axes of `frame` turned by `turn` (3,3) or (N,3,3)."""
+        """An ellipsoid with one or three `radii` along the axes of `frame`, rotated by `turn`.
+
+        turn: (3,3) or (N,3,3).
+        """
         radii = np.broadcast_to(radii, np.shape(radii)[:-1] + (3,))
         size, matrix = self._affine(frame, radii, turn)
-        self._balls.append((frame.point(center), matrix, size.max(-1), self._each(color, 3)))
+        self._balls.append((frame.point(center), matrix, size.max(-1), self._per_moment(color, 3)))
 
     def box(
         self,
@@ -147,25 +153,25 @@ class SceneBuilder:
         color: ArrayLike,
         turn: np.ndarray | None = None,
     ) -> None:
-        """A box with half extents `half` (3,) along the axes of `frame` turned by `turn`."""
+        """A box with half extents `half` (3,) along the axes of `frame`, rotated by `turn`."""
         size, matrix = self._affine(frame, half, turn)
         reach = np.linalg.norm(size, axis=-1)
-        self._cubes.append((frame.point(center), matrix, reach, self._each(color, 3)))
+        self._cubes.append((frame.point(center), matrix, reach, self._per_moment(color, 3)))
 
     def cone(self, frame: Frame, a: ArrayLike, b: ArrayLike, ra: float, rb: float, color: ArrayLike) -> None:
         """A round cone from `a` (radius `ra`) to `b` (radius `rb`)."""
-        radii = (self._each(r * frame.scale) for r in (ra, rb))
-        self._cones.append((frame.point(a), frame.point(b), *radii, self._each(color, 3)))
+        radii = (self._per_moment(r * frame.scale) for r in (ra, rb))
+        self._cones.append((frame.point(a), frame.point(b), *radii, self._per_moment(color, 3)))
 
     def chain(
         self, frame: Frame, points: Sequence[ArrayLike], radii: Sequence[float], color: ArrayLike
     ) -> None:
-        """Round cones along a path of points."""
+        """Round cones along a path of points, with one radius per point."""
         for a, b, ra, rb in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
             self.cone(frame, a, b, ra, rb, color)
 
     def solids(self) -> Solids:
-        """All that was added, as a batch of `count` frames."""
+        """All solids added so far, as a batch of `count` frames."""
         affine = [(3,), (3, 3), (), (3,)]
         return Solids(
             self.count,
@@ -174,7 +180,7 @@ class SceneBuilder:
             RoundCones(*self._columns(self._cones, [(3,), (3,), (), (), (3,)])),
         )
 
-    def _each(self, value: ArrayLike, *shape: int) -> np.ndarray:
+    def _per_moment(self, value: ArrayLike, *shape: int) -> np.ndarray:
         return np.broadcast_to(np.asarray(value, float), (self.count, *shape))
 
     def _affine(
@@ -182,7 +188,7 @@ class SceneBuilder:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Half extents (N,3) and the matrix (N,3,3) from the world to the unit solid."""
         axes = frame.rotation if turn is None else frame.rotation @ turn
-        extent = self._each(size, 3) * frame.scale
+        extent = self._per_moment(size, 3) * frame.scale
         return extent, np.swapaxes(axes, -1, -2) / extent[:, :, None]
 
     def _columns(self, rows: list[tuple[np.ndarray, ...]], shapes: list[tuple[int, ...]]) -> list[Tensor]:

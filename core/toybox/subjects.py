@@ -1,4 +1,4 @@
-"""All characters. Their order is their label in prepared shards, so new ones go to the end."""
+"""All characters. A character's index is its label in prepared shards, so new characters are appended."""
 
 from __future__ import annotations
 
