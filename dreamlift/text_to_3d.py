@@ -17,8 +17,8 @@ from dream3d.options import (
     ObjectOptions,
     check_model_reference,
     check_prompt,
-    load_object_preset,
 )
+from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
 from dreamlift.front_door import BUNDLED_NAME, resolve_seed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -105,25 +106,26 @@ class TextToImage:
         number = resolve_seed(seed, generator)
         native = isinstance(self.model, ImageModel)
         text = complete_prompt(prompt, number) if self.name == BUNDLED_NAME and complete else prompt
-        options = {
-            "steps": num_inference_steps or (STEPS if native else 30),
-            "guidance": guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5),
-            "negative": negative_prompt,
-            "sampler": sampler,
-            "eta": eta,
-            "guidance_interval": guidance_interval,
-            "guidance_rescale": guidance_rescale,
-        }
-        camera = {"azimuth": azimuth, "elevation": elevation} if native else {}
-        on_step = step_callback(self, callback_on_step_end)
-        (image,) = self.model.sample([text], seeds=[number], on_step=on_step, **options, **camera)
+        sample = self.model.sample
+        if isinstance(self.model, ImageModel):
+            sample = partial(self.model.sample, azimuth=azimuth, elevation=elevation)
+        steps = num_inference_steps or (STEPS if native else 30)
+        guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
+        (image,) = sample(
+            [text],
+            steps=steps,
+            guidance=guidance,
+            negative=negative_prompt,
+            seeds=[number],
+            sampler=sampler,
+            eta=eta,
+            guidance_interval=guidance_interval,
+            guidance_rescale=guidance_rescale,
+            on_step=step_callback(self, callback_on_step_end),
+        )
         pixels = ((image.float().cpu().numpy().transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
-        record = {
-            "prompt": prompt,
-            "completed": text,
-            "seed": number,
-            "model": self.name,
-            **options,
-            **camera,
-        }
-        return Picture(Image.fromarray(pixels), record | options | camera)
+        record = {"prompt": prompt, "completed": text, "seed": number, "model": self.name}
+        record |= {"steps": steps, "guidance": guidance, "negative": negative_prompt, "sampler": sampler}
+        record |= {"eta": eta, "guidance_interval": guidance_interval, "guidance_rescale": guidance_rescale}
+        record |= {"azimuth": azimuth, "elevation": elevation} if native else {}
+        return Picture(Image.fromarray(pixels), record)

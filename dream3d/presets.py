@@ -1,0 +1,28 @@
+"""Presets of `dream3d`, and the one that fits a model. Imports no torch."""
+
+from __future__ import annotations
+
+from core.io.presets import load_preset
+from dream3d.options import ImageModelReference, ObjectOptions
+
+STANDARD, CHECKPOINT = "standard", "checkpoint"
+
+
+def load_object_preset(preset: str | None, reference: ImageModelReference) -> tuple[str, ObjectOptions]:
+    """Name and options of a preset: the one given, or the one that fits the model.
+
+    preset: a name in configs/dream3d, or a YAML file.
+
+    Raises UserError for unknown presets and, where none is given, for models that cannot be found.
+    """
+    name = preset or _fitting_preset(reference)
+    return name, load_preset(name if name.endswith((".yaml", ".yml")) else f"dream3d/{name}", ObjectOptions)
+
+
+def _fitting_preset(reference: ImageModelReference) -> str:
+    if reference.bundled:
+        return STANDARD
+    from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint
+
+    native = checkpoint_kind(resolve_checkpoint(reference.name)) == NATIVE
+    return STANDARD if native else CHECKPOINT
