@@ -87,12 +87,13 @@ def ours_of(place: Place) -> Any:
 
 
 def ours_sample(place: Place) -> Step:
+    """One DDIM step with guidance by our model."""
     from core.sampling_options import SamplingOptions
 
     model, options = ours_of(place), SamplingOptions(steps=1, guidance_scale=7.5)
-    condition, away, noise = model.encode([PROMPT]), model.encode([""]), place.noise(1, *model.shape)
+    condition, negative, noise = model.encode([PROMPT]), model.encode([""]), place.noise(1, *model.shape)
     sample = model.sampling.sample
-    return lambda: sample(model.denoiser, noise, condition, away, options, []).std().item()
+    return lambda: sample(model.denoiser, noise, condition, negative, options, []).std().item()
 
 
 def diffusers_sample(place: Place) -> Step:

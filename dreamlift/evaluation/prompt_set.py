@@ -140,4 +140,5 @@ def judge_clips(judge: Judge, clips: Tensor) -> dict[str, Tensor]:
 
 
 def _device(judge: Judge) -> torch.device:
+    """Device of the judge's weights."""
     return next(judge.parameters()).device

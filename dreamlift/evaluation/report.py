@@ -30,6 +30,7 @@ class Share(BaseModel):
         return wilson(self.right, self.count)
 
     def __str__(self) -> str:
+        """Share and interval in percent."""
         low, high = self.interval
         return f"{self.share:.1%}  [{low:.1%}, {high:.1%}]"
 
