@@ -35,9 +35,9 @@ def index_of(items: tuple, name: str) -> int:
 
 
 def held_out(subject: str, action: str) -> bool:
-    """Whether the pair of names is kept out of training.
+    """Whether the pair of names is held out of training.
 
-    One in ten is, by a checksum (CRC-32 of "subject|action" divisible by ten), but no showcase.
+    One pair in ten is: those whose CRC-32 of "subject|action" is divisible by ten. `SHOWCASE` never is.
     """
     showcase = {(SUBJECTS[piece.subject].name, ACTIONS[piece.action].name) for piece in SHOWCASE}
     return (subject, action) not in showcase and zlib.crc32(f"{subject}|{action}".encode()) % 10 == 0

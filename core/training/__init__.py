@@ -1,1 +1,1 @@
-"""Training: data, the loop, the average of weights and checkpoints. One loop trains images and clips."""
+"""Training: data, the training loop, weight averaging and checkpoints. One loop trains images and clips."""

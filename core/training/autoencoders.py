@@ -1,4 +1,4 @@
-"""Training the autoencoder: its preset, its task, and what follows the last step."""
+"""Training of the autoencoder: preset, task, latent statistics and evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,48 +18,56 @@ from core.training.config import TrainingConfig
 from core.training.data import Shards
 from core.training.trainer import BareNetwork
 
-UNLIKE = 0.1  # of the range [-1, 1]: how far from the backdrop a pixel belongs to the figure
-BATCH, SAMPLE = 64, 8192  # images at a time, and in all, of which statistics are taken
+UNLIKE = 0.1  # in the range [-1, 1]: minimum difference from the backdrop of a pixel of the figure
+BATCH, SAMPLE = 64, 8192  # images per batch, and total number of images for the latent statistics
 
 
 class AutoencoderPreset(BaseModel):
-    """An autoencoder and how to train it."""
+    """Architecture and training of an autoencoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: AutoencoderConfig = AutoencoderConfig()
     decoder_only: bool = Field(
-        default=False, description="train a trained autoencoder's decoder on; latents stay what they are"
+        default=False, description="train only the decoder of a trained autoencoder; latents do not change"
     )
-    latent_noise: float = Field(
-        default=0.15, ge=0, description="typical deviation of the noise on normalized latents, see the task"
+    latent_noise: float = Field(default=0.15, ge=0, description="scale of the noise on normalized latents")
+    figure_weight: float = Field(
+        default=3.0, ge=0, description="weight of the figure's pixels in addition to 1"
     )
-    figure_weight: float = Field(default=3.0, ge=0, description="of a figure's pixel beyond a backdrop's 1")
-    edge_weight: float = Field(default=0.5, ge=0, description="of the L1 error of differences of neighbors")
-    kl_weight: float = Field(default=1e-5, ge=0, description="of the divergence, nats a value of the image")
+    edge_weight: float = Field(default=0.5, ge=0, description="weight of the L1 error of image gradients")
+    kl_weight: float = Field(
+        default=1e-5, ge=0, description="weight of the KL divergence in nats per value of the image"
+    )
     commitment: float = Field(
-        default=0.25, ge=0, description="of a codebook's commitment loss, van den Oord et al. 2017's beta"
+        default=0.25,
+        ge=0,
+        description="weight of a codebook's commitment loss, beta of van den Oord et al. 2017",
     )
     perceptual_weight: float = Field(
-        default=0.0, ge=0, description="of the perceptual distance, which needs a trunk: train features"
+        default=0.0, ge=0, description="weight of the perceptual distance; if not 0, train features first"
     )
     adversary: AdversaryConfig | None = None
-    held_back: int = Field(default=1024, ge=1, description="last images, never trained on, for the PSNR")
+    held_back: int = Field(
+        default=1024, ge=1, description="number of last images held back from training, for the PSNR"
+    )
     training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=1e-3)
 
     @model_validator(mode="after")
-    def _can_go_backwards_twice(self) -> "AutoencoderPreset":
+    def _check_compile(self) -> "AutoencoderPreset":
         if self.adversary and self.training.compile:
-            raise ValueError("training.compile must be false with an adversary, whose weight goes backwards")
+            raise ValueError(
+                "training.compile must be false with an adversary, which needs a second backward pass"
+            )
         return self
 
 
 class AutoencoderTask:
     """Reconstruction of images from noised latents.
 
-    The noise an image's latents get has deviation |N(0, latent_noise^2)|, so the decoder learns to draw from
-    what a sampler leaves a little wrong as well as from the truth (noise-augmented decoding, Zheng et al.
-    2025, "Diffusion Transformers with Representation Autoencoders", section 4).
+    The standard deviation of the noise on an image's latents is |N(0, latent_noise^2)|. The decoder thus
+    becomes robust to small errors of sampled latents (noise-augmented decoding, Zheng et al. 2025, "Diffusion
+    Transformers with Representation Autoencoders", section 4).
     """
 
     def __init__(
@@ -69,9 +77,10 @@ class AutoencoderTask:
         perceptual: PerceptualDistance | None = None,
         adversary: Adversary | None = None,
     ) -> None:
-        """perceptual, adversary: where the preset has them; the trainer must know the adversary too.
+        """perceptual, adversary: required exactly if the preset has them; the trainer also needs the latter.
 
-        Raises UserError when the images have another size or are no more than what is held back.
+        Raises ValueError when they do not match the preset, and UserError when the images have another size
+        or there are no more images than are held back.
         """
         if bool(perceptual) != bool(preset.perceptual_weight) or bool(adversary) != bool(preset.adversary):
             raise ValueError("the perceptual distance or the adversary is not that of the preset")
@@ -87,43 +96,44 @@ class AutoencoderTask:
         return len(self.images) - self.preset.held_back
 
     def loss(self, model: BareNetwork, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU -> loss of each image, (B,)."""
+        """Loss of each image, (B,). index: (B,) on the CPU."""
         preset, images = self.preset, self.images.pixels(index)
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
-        drawn, encoded = model.network(images, noise)
+        reconstructions, encoded = model.network(images, noise)
         weight = 1 + preset.figure_weight * figure_mask(images).float()
-        drawn = drawn.float()
-        reconstruction = weighted_l1(drawn - images, weight, preset.edge_weight)
+        reconstructions = reconstructions.float()
+        reconstruction_loss = weighted_l1(reconstructions - images, weight, preset.edge_weight)
         if self.perceptual:
-            reconstruction = reconstruction + preset.perceptual_weight * self.perceptual(drawn, images)
-        loss = reconstruction + self._restraint(encoded, images[0].numel())
+            perceptual_loss = self.perceptual(reconstructions, images)
+            reconstruction_loss = reconstruction_loss + preset.perceptual_weight * perceptual_loss
+        loss = reconstruction_loss + self._bottleneck_loss(encoded, images[0].numel())
         if self.adversary and self.adversary.active:
-            loss = loss + self.adversary.loss(images, drawn, reconstruction)
+            loss = loss + self.adversary.loss(images, reconstructions, reconstruction_loss)
         return loss
 
-    def _restraint(self, encoded: Gaussian | Quantized, values: int) -> Tensor:
-        """What the bottleneck asks of latents, weighted, (B,). values: of an image."""
+    def _bottleneck_loss(self, encoded: Gaussian | Quantized, values: int) -> Tensor:
+        """Weighted loss of the bottleneck, (B,). values: number of values of an image."""
         if isinstance(encoded, Quantized):
             return self.preset.commitment * encoded.commitment_loss()
         return self.preset.kl_weight * encoded.kl_divergence().float() / values
 
 
 def figure_mask(images: Tensor) -> Tensor:
-    """Where images (B,3,H,W) in [-1, 1] show more than a backdrop, (B,1,H,W) bool, widened by a pixel.
+    """Mask of the figure in images (B,3,H,W) in [-1, 1], (B,1,H,W) bool, dilated by one pixel.
 
-    The backdrop of a row is its median color, as the toybox's places change from row to row but hardly
-    within one. What else stands out from it, a sun or rain, counts as figure.
+    The backdrop of a row is its median color, because the toybox's backdrops vary mostly from row to row.
+    Other details such as a sun or rain count as figure.
     """
     backdrop = images.median(dim=3, keepdim=True).values
-    unlike = ((images - backdrop).abs().amax(dim=1, keepdim=True) > UNLIKE).float()
-    return F.max_pool2d(unlike, 3, stride=1, padding=1) > 0
+    foreground = ((images - backdrop).abs().amax(dim=1, keepdim=True) > UNLIKE).float()
+    return F.max_pool2d(foreground, 3, stride=1, padding=1) > 0
 
 
 def weighted_l1(error: Tensor, weight: Tensor, edge_weight: float) -> Tensor:
     """Weighted mean absolute error of images, (B,), plus `edge_weight` times that of their gradients.
 
-    error: (B,3,H,W); weight: (B,1,H,W). The gradients are differences of neighbors to the right and below:
-    a blurred or beaded edge is wrong there even where its colors are nearly right.
+    error: (B,3,H,W); weight: (B,1,H,W). The gradients are differences of neighbors to the right and below.
+    They penalize blurred or beaded edges whose colors are nearly right.
     """
     across, down = error.diff(dim=3).abs(), error.diff(dim=2).abs()
     edges = _mean(across, weight[..., 1:]) + _mean(down, weight[..., 1:, :])
@@ -131,6 +141,7 @@ def weighted_l1(error: Tensor, weight: Tensor, edge_weight: float) -> Tensor:
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of each image, (B,). values: (B,C,H,W); weight: (B,1,H,W)."""
     return (values.mean(dim=1, keepdim=True) * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
 
 
@@ -138,42 +149,43 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 def trained_autoencoder(
     task: AutoencoderTask, weights: Mapping[str, Tensor], folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Autoencoder, dict[str, float]]:
-    """The autoencoder with its trained weights and the statistics of its latents, and its quality.
+    """The trained autoencoder with its latent statistics, and its quality on the images held back.
 
-    Where only the decoder was trained, the statistics stay those it began with.
-    weights: of an `Autoencoder`, found in `folder`. The quality is the peak signal-to-noise ratio, dB, of the
-    mean squared error over all images held back: of whole images ("psnr"), of their figures, and of images
-    drawn from latents with noise of deviation `latent_noise`; of a codebook also its "perplexity" there.
+    With `decoder_only` the latent statistics do not change.
+    weights: of an `Autoencoder`, stored in `folder`. The quality is the peak signal-to-noise ratio, in dB, of
+    the mean squared error over all images held back: of all pixels ("psnr"), of the figures ("psnr_figure")
+    and of images decoded from latents with noise of standard deviation `latent_noise` ("psnr_noised"). A
+    codebook adds its "perplexity".
     """
     images, preset, trained = task.images, task.preset, len(task)
     autoencoder = Autoencoder(preset.model)
     load_weights(autoencoder, weights, folder)
     autoencoder = autoencoder.to(device).eval().requires_grad_(False)
     if not preset.decoder_only:
-        spread = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
-        autoencoder.fit_statistics(images.pixels(index) for index in spread.split(BATCH))
+        sample = torch.linspace(0, trained - 1, min(trained, SAMPLE)).long()
+        autoencoder.fit_statistics(images.pixels(index) for index in sample.split(BATCH))
 
     generator = torch.Generator().manual_seed(0)
     errors = torch.zeros(3, dtype=torch.float64)
     counts = torch.zeros(3, dtype=torch.float64)
     for index in torch.arange(trained, len(images)).split(BATCH):
-        truth = images.pixels(index)
-        latents = autoencoder.to_latents(truth)
+        target = images.pixels(index)
+        latents = autoencoder.to_latents(target)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         plain, noised = (
-            (autoencoder.decode(seen).clamp(-1, 1) - truth).square()
-            for seen in (latents, latents + preset.latent_noise * noise)
+            (autoencoder.decode(z).clamp(-1, 1) - target).square()
+            for z in (latents, latents + preset.latent_noise * noise)
         )
-        where = figure_mask(truth).expand_as(truth)
-        for row, values in enumerate((plain, plain[where], noised)):
+        figure = figure_mask(target).expand_as(target)
+        for row, values in enumerate((plain, plain[figure], noised)):
             errors[row] += values.double().sum().cpu()
             counts[row] += values.numel()
-    decibels = 10 * (4 * counts / errors).log10()  # the range is 2, its square 4
+    decibels = 10 * (4 * counts / errors).log10()  # the squared range of the images is 4
     names = ("psnr", "psnr_figure", "psnr_noised")
     quality = {name: round(value, 2) for name, value in zip(names, decibels.tolist(), strict=True)}
     if preset.model.codes:
-        kept = torch.arange(trained, len(images)).split(BATCH)
-        coded = (autoencoder.encode(images.pixels(index)) for index in kept)
-        indices = (part.index for part in coded if isinstance(part, Quantized))
+        held_back = torch.arange(trained, len(images)).split(BATCH)
+        encoded = (autoencoder.encode(images.pixels(index)) for index in held_back)
+        indices = (part.index for part in encoded if isinstance(part, Quantized))
         quality["perplexity"] = round(perplexity(indices, preset.model.codes), 2)
     return autoencoder, quality

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one safetensors file that appears whole or not at all, its counters in the header."""
+"""Checkpoints of a run: one safetensors file, written atomically, with the counters in its metadata."""
 
 import json
 from pathlib import Path
@@ -19,21 +19,29 @@ NETWORK, EMA, OPTIMIZER, AUXILIARY, TASK = "network/", "ema/", "optimizer/", "be
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A task that remembers something from step to step."""
+    """A task with state that persists across steps."""
 
-    def state_dict(self) -> dict[str, Tensor]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state to store."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Tensor], /) -> None: ...
+    def load_state_dict(self, state: dict[str, Tensor], /) -> None:
+        """Restores a stored state."""
+        ...
 
 
 class Learner(Protocol):
     """A network and the optimizer of its parameters."""
 
     @property
-    def network(self) -> nn.Module: ...
+    def network(self) -> nn.Module:
+        """The trained network."""
+        ...
 
     @property
-    def optimizer(self) -> Optimizer: ...
+    def optimizer(self) -> Optimizer:
+        """The optimizer of the network's parameters."""
+        ...
 
 
 def save(
@@ -44,9 +52,9 @@ def save(
     auxiliary: Learner | None = None,
     task: object = None,
 ) -> None:
-    """Writes all that a run needs to go on.
+    """Writes the checkpoint from which a run resumes.
 
-    progress: counters, as JSON; beside: what else learns; task: stored where it is `Stateful`.
+    progress: counters, stored as JSON. auxiliary: a second trained network. task: stored if it is `Stateful`.
     """
     tensors = _state(learner) | _prefixed(EMA, ema.state_dict())
     if auxiliary:
@@ -61,7 +69,7 @@ def save(
 def load(
     folder: Path, learner: Learner, ema: nn.Module, auxiliary: Learner | None = None, task: object = None
 ) -> dict[str, Any]:
-    """Restores what `save` wrote, exactly; returns the progress. Raises UserError when it does not fit."""
+    """Restores exactly what `save` wrote and returns the progress. Raises UserError when it does not fit."""
     tensors, progress = _read(folder)
     try:
         ema.load_state_dict(_without(EMA, tensors))
@@ -71,12 +79,12 @@ def load(
         if isinstance(task, Stateful):
             task.load_state_dict(_without(TASK, tensors))
     except RuntimeError as error:
-        raise UserError(f"The checkpoint {folder / FILE} is of another network than the run's.") from error
+        raise UserError(f"The checkpoint {folder / FILE} is of another network than this run.") from error
     return progress
 
 
 def _state(learner: Learner) -> dict[str, Tensor]:
-    """The weights, and what the optimizer knows of each parameter, by its name."""
+    """The weights, and the optimizer's state of each parameter by the parameter's name."""
     moments = {
         f"{name}/{key}": value
         for name, parameter in learner.network.named_parameters()
@@ -86,7 +94,7 @@ def _state(learner: Learner) -> dict[str, Tensor]:
 
 
 def _restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
-    """Restores what `_state` gave. Raises RuntimeError when the weights do not fit."""
+    """Restores the tensors of `_state`. Raises RuntimeError when the weights do not fit."""
     network, optimizer = learner.network, learner.optimizer
     network.load_state_dict(_without(NETWORK, tensors))
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -94,7 +102,7 @@ def _restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
     moments: dict[int, dict[str, Tensor]] = {}
     for number, parameter in enumerate(parameters):
         stored = _without(f"{OPTIMIZER}{names[parameter]}/", tensors)
-        # Fused kernels walk memory: a moment must have its parameter's strides, say channels_last.
+        # Fused optimizers need moments with the strides of their parameter, such as channels_last.
         moments[number] = {
             key: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
             for key, value in stored.items()
@@ -104,12 +112,12 @@ def _restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
 
 
 def exists(folder: Path) -> bool:
-    """Whether the run has a checkpoint to go on from."""
+    """Whether the run has a checkpoint from which it can resume."""
     return (folder / FILE).is_file()
 
 
 def read_ema(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights of a run, float32. Raises UserError when there is no whole checkpoint."""
+    """The averaged weights of a run, float32. Raises UserError when the checkpoint is missing or damaged."""
     return _without(EMA, _read(folder)[0])
 
 
@@ -121,7 +129,7 @@ def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as error:
         raise UserError(f"{folder} holds no checkpoint.") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"The checkpoint {folder / FILE} is damaged.") from error
+        raise UserError(f"The checkpoint {folder / FILE} is damaged: start a new run folder.") from error
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

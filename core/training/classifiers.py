@@ -1,4 +1,4 @@
-"""Training a classifier of noisy images."""
+"""Training of a classifier of noised images."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,18 @@ from core.training.trainer import stratified_timesteps
 
 @dataclass(frozen=True)
 class DiffusedClassifier:
-    """A classifier's network and the schedule its images are noised by, for the trainer."""
+    """A classifier's network and the noise schedule of its inputs, for the trainer."""
 
     network: nn.Module
     schedule: NoiseSchedule
 
     @classmethod
     def from_classifier(cls, classifier: NoisyClassifier) -> "DiffusedClassifier":
+        """The classifier with its own noise schedule."""
         return cls(classifier, classifier.schedule)
 
     def with_network(self, network: nn.Module) -> "DiffusedClassifier":
+        """The same with another network."""
         return DiffusedClassifier(network, self.schedule)
 
 
@@ -32,8 +34,7 @@ class ClassifierTask:
     """Recognition of noised images at uniform timesteps (Dhariwal and Nichol 2021, section 4)."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        """images: (N,C,H,W), bytes of pixels or floats as they are, on the device of training; labels: (N,)
-        int64.
+        """images: (N,C,H,W) on the training device, uint8 pixels or floats; labels: (N,) int64.
 
         Raises UserError when there are not as many labels as images.
         """
@@ -45,7 +46,7 @@ class ClassifierTask:
         return len(self.images)
 
     def loss(self, model: DiffusedClassifier, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU -> cross-entropy of each image in nats, (B,)."""
+        """Cross-entropy of each noised image in nats, (B,). index: (B,) on the CPU."""
         index = index.to(self.images.device)
         images = to_float_images(self.images[index])
         t = stratified_timesteps(len(images), model.schedule.timesteps, images.device)

@@ -1,4 +1,4 @@
-"""How to train, and for how long."""
+"""Hyperparameters and length of a training run."""
 
 from dataclasses import dataclass
 
@@ -8,44 +8,46 @@ from core.errors import UserError
 
 
 class TrainingConfig(BaseModel):
-    """How to train; the preset's `training` section."""
+    """Hyperparameters of a training run: the `training` section of a preset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(default=64, ge=1, description="samples a step, over all processes")
+    batch_size: int = Field(default=64, ge=1, description="samples per step over all processes")
     learning_rate: float = Field(default=5e-4, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
     decay: float = Field(
-        default=0.3, ge=0, le=1, description="last share of the run, where the rate falls to 0"
+        default=0.3, ge=0, le=1, description="last fraction of the run, over which the rate falls to 0"
     )
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(
-        default=0.01, ge=0, description="of weight matrices; biases and gains have none"
+        default=0.01, ge=0, description="decay of weight matrices; biases and gains have none"
     )
-    gradient_clip: float = Field(default=1.0, gt=0, description="greatest norm of the gradient")
-    ema_width: float = Field(default=0.05, gt=0, le=0.25, description="of the averaged weights, see EMA")
+    gradient_clip: float = Field(default=1.0, gt=0, description="maximum norm of the gradient")
+    ema_width: float = Field(
+        default=0.05, gt=0, le=0.25, description="relative width of the weight average, see EMA"
+    )
     checkpoint_minutes: float = Field(default=5.0, ge=0)
     log_steps: int = Field(default=20, ge=1)
     compile: bool = Field(default=True, description="torch.compile the network")
     channels_last: bool = Field(default=True, description="memory layout of convolutions")
-    bfloat16: bool = Field(default=True, description="autocast the network to bfloat16 where that is fast")
+    bfloat16: bool = Field(default=True, description="autocast to bfloat16 on devices where it is fast")
     seed: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When a run is over: after so many steps or so many minutes, whichever comes first."""
+    """Length of a run in steps or minutes; the first limit reached ends it. Raises UserError without one."""
 
     steps: int | None = None
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        given = [limit for limit in (self.steps, self.minutes) if limit is not None]
-        if not given or min(given) <= 0:
-            raise UserError("Training needs a number of steps or of minutes, above zero.")
+        limits = [limit for limit in (self.steps, self.minutes) if limit is not None]
+        if not limits or min(limits) <= 0:
+            raise UserError("Training needs a number of steps or of minutes above zero.")
 
     def is_spent(self, step: int, seconds: float) -> float:
-        """The share of the run that is over; 1 or more ends it."""
+        """Completed fraction of the run; the run ends at 1 or more. seconds: time trained so far."""
         by_steps = step / self.steps if self.steps else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
         return max(by_steps, by_time)

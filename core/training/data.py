@@ -1,4 +1,4 @@
-"""The toybox's prepared shards, and what training takes from them: pixels and their conditions."""
+"""Training data from the prepared shards of the toybox: pixels or latents, and their conditions."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ CACHE = "captions.safetensors"
 
 
 class ConditionDropout(BaseModel):
-    """How often each part of a condition goes unsaid, independently for every sample (probabilities).
+    """Probabilities of dropping each part of a condition, independently for every sample.
 
-    Dropped text becomes the empty prompt, which is what classifier-free guidance leads away from.
+    Dropped text becomes the empty prompt, which is the unconditional input of classifier-free guidance.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,20 +35,20 @@ class ConditionDropout(BaseModel):
     shadow: float = Field(default=0.2, ge=0, le=1)
 
     def drop_text(self, captions: "Captions", caption: Tensor) -> tuple[Tensor, Tensor]:
-        """`captions(caption)` with some rows those of the empty prompt. caption: (B,)."""
+        """`captions(caption)` with dropped rows replaced by the empty prompt. caption: (B,) indices."""
         dropped = torch.rand(len(caption)) < self.text
         return captions(torch.where(dropped.to(caption.device), len(captions) - 1, caption))
 
     def drop_attributes(self, rows: Tensor) -> Tensor:
-        """Attributes (B,V) or (B,F,V) with whole groups zeroed, the same for all frames of a clip."""
-        kept = torch.ones(len(rows), WIDTH)
+        """Attributes (B,V) or (B,F,V) with dropped groups zeroed, equally in all frames of a clip."""
+        keep = torch.ones(len(rows), WIDTH)
         for group, probability in ((CAMERA, self.camera), (PHASE, self.phase), (SHADOW, self.shadow)):
-            kept[:, group] = (torch.rand(len(rows), 1) >= probability).float()
-        return rows * (kept if rows.ndim == 2 else kept[:, None]).to(rows.device)
+            keep[:, group] = (torch.rand(len(rows), 1) >= probability).float()
+        return rows * (keep if rows.ndim == 2 else keep[:, None]).to(rows.device)
 
 
 class Captions:
-    """Token states of every caption, kept as float16 rows end to end; the empty prompt is the last entry."""
+    """Token states of all captions, as concatenated float16 rows; the last entry is the empty prompt."""
 
     def __init__(self, tokens: Tensor, offsets: Tensor, device: torch.device | str = "cpu") -> None:
         """tokens: (sum L_i, D) float16; offsets: (N+1,), caption i is tokens[offsets[i]:offsets[i+1]]."""
@@ -57,6 +57,7 @@ class Captions:
 
     @classmethod
     def from_states(cls, states: Sequence[Tensor], device: torch.device | str = "cpu") -> "Captions":
+        """Captions from the states (L_i, D) of each, the empty prompt last."""
         offsets = torch.tensor([0, *accumulate(len(state) for state in states)])
         return cls(torch.cat(list(states)).half(), offsets, device)
 
@@ -64,30 +65,30 @@ class Captions:
         return len(self.offsets) - 1
 
     def __call__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """index: (B,) -> `(tokens (B,L,D) float32, mask (B,L))`, L always the longest of all captions.
+        """`(tokens (B,L,D) float32, mask (B,L))` of the captions at index (B,).
 
-        One L for all batches is one shape for torch.compile.
+        L is always the length of the longest caption, which gives torch.compile a single shape.
         """
         index = index.to(self.offsets.device)
         start, length = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
-        place = torch.arange(self.longest, device=index.device)
-        mask = place < length[:, None]
-        rows = (start[:, None] + place).clamp(max=len(self.tokens) - 1)
+        position = torch.arange(self.longest, device=index.device)
+        mask = position < length[:, None]
+        rows = (start[:, None] + position).clamp(max=len(self.tokens) - 1)
         return self.tokens[rows].float() * mask[..., None], mask
 
 
 def read_captions(
     folder: Path, encoder: TextEncoder, on_done: Callable[[int, int], None] | None = None
 ) -> Captions:
-    """The captions of a folder of shards, encoded at the first call and cached beside them.
+    """The captions of a folder of shards, encoded at the first call and cached in that folder.
 
-    on_done: told (captions done, captions in all) while encoding. A cache of other captions is made anew.
-    Raises UserError when captions.txt is missing.
+    on_done: called with (captions done, captions in total) while encoding. A cache of other captions is
+    replaced. Raises UserError when captions.txt is missing.
     """
     path = folder / CAPTIONS
     if not path.is_file():
         raise UserError(
-            f"{folder} holds no training data: {CAPTIONS} is missing (dreamlift toybox prepares it)."
+            f"{folder} holds no training data: {CAPTIONS} is missing. Prepare it with dreamlift toybox."
         )
     text = path.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -97,7 +98,7 @@ def read_captions(
             if (stored.metadata() or {}).get("captions") == digest:
                 return Captions(stored.get_tensor("tokens"), stored.get_tensor("offsets"), encoder.device)
     except (OSError, SafetensorError):
-        pass  # none yet, or a damaged one: it is only a cache
+        pass  # a missing or damaged cache is written again
 
     lines = [*text.splitlines(), ""]
     done = 0
@@ -116,7 +117,7 @@ def read_captions(
 
 
 def shard_paths(folder: Path, kind: str) -> list[Path]:
-    """The shards of that kind in order. Raises UserError when there are none."""
+    """The files of the shards of one kind, in order. Raises UserError when there are none."""
     paths = sorted(folder.glob(f"{kind}-*.safetensors"))
     if not paths:
         raise UserError(f"{folder} holds no {kind}: expected {kind}-00000.safetensors and so on.")
@@ -124,11 +125,11 @@ def shard_paths(folder: Path, kind: str) -> list[Path]:
 
 
 def read_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of a shard, memory-mapped. Raises UserError when it is damaged or misses one of `names`."""
+    """The tensors of a shard, memory-mapped. Raises UserError when it is damaged or lacks one of `names`."""
     try:
         shard = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"The shard {path} is damaged; prepare it anew.") from error
+        raise UserError(f"The shard {path} is damaged: delete it and prepare it again.") from error
     missing = [name for name in names if name not in shard]
     if missing:
         raise UserError(f"The shard {path} has no {missing[0]!r}.")
@@ -136,22 +137,22 @@ def read_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 
 
 def latents_path(path: Path, fingerprint: str) -> Path:
-    """Where the latents of a shard lie that the autoencoder of that fingerprint made."""
+    """File of the latents of a shard under the autoencoder with that fingerprint."""
     return path.with_name(f"latents-{fingerprint}-{path.name}")
 
 
 def to_float_images(stored: Tensor) -> Tensor:
-    """float32 of what shards hold: bytes of pixels come into [-1, 1], latents stay as they are."""
+    """Stored values as float32: uint8 pixels are scaled to [-1, 1], latents are unchanged."""
     return stored.float() / 127.5 - 1 if stored.dtype == torch.uint8 else stored.float()
 
 
 class Shards:
-    """The shards of one kind: "images" and such with pixels uint8 (N,3,H,W), "clips" with (N,F,3,H,W).
+    """All shards of one kind: "images" and other kinds with pixels uint8 (N,3,H,W), "clips" with (N,F,3,H,W).
 
-    On the CPU pixels stay memory-mapped files; on another device they are copied there, whole.
-    latents: fingerprint of the autoencoder by which `core.training.latents.encode_shards` encoded them; then
-        `pixels` gives those latents instead.
-    Raises UserError when there are none, or one is damaged or misses a column.
+    On the CPU the pixels stay memory-mapped. Other devices hold a full copy.
+    latents: fingerprint of the autoencoder that encoded the shards (`core.training.latents.encode_shards`);
+        `pixels` then returns these latents instead.
+    Raises UserError when there are no shards, or one is damaged or has a missing column.
     """
 
     COLUMNS = ("caption", "azimuth", "elevation", "phase", "shadow")
@@ -171,7 +172,7 @@ class Shards:
         self.device = torch.device(device)
         self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in self.COLUMNS}
         tables = [shard["pixels"] for shard in shards]
-        self.tables = tables if self.device.type == "cpu" else [_gathered(tables, self.device)]
+        self.tables = tables if self.device.type == "cpu" else [_concatenate(tables, self.device)]
         self.starts = torch.tensor([0, *accumulate(len(table) for table in self.tables)])
 
     def __len__(self) -> int:
@@ -179,34 +180,34 @@ class Shards:
 
     @property
     def frames(self) -> int:
-        """Frames of a clip; 0 for images."""
+        """Number of frames per clip; 0 for images."""
         return self.tables[0].shape[1] if self.tables[0].ndim == 5 else 0
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """index: (B,) on the CPU -> the columns' entries, (B,) each, on the shards' device."""
+        """The columns at index (B,) on the CPU: tensors (B,) on the shards' device."""
         index = index.to(self.device)
         return {name: values[index] for name, values in self.columns.items()}
 
     def pixels(self, index: Tensor, frames: Tensor | None = None) -> Tensor:
-        """index: (B,) on the CPU -> float32 in [-1, 1], (B,3,H,W); or latents, (B,C,h,w).
+        """Images at index (B,) on the CPU, float32 in [-1, 1], (B,3,H,W); or their latents, (B,C,h,w).
 
-        frames: for clips, (B,F') on the CPU, which frames of each; the result is (B,3,F',H,W).
+        frames: for clips, indices (B,F') on the CPU of the frames of each; the result is (B,3,F',H,W).
         """
         table = torch.bucketize(index, self.starts, right=True) - 1
         row = index - self.starts[table]
         size = self.tables[0].shape[1:] if frames is None else (frames.shape[1], *self.tables[0].shape[2:])
         pixels = torch.empty(len(index), *size, dtype=self.tables[0].dtype, device=self.device)
         for number in table.unique().tolist():
-            here = (table == number).nonzero()[:, 0]
-            rows = row[here].to(self.device)
-            chosen = rows if frames is None else (rows[:, None], frames[here].to(self.device))
-            pixels[here.to(self.device)] = self.tables[number][chosen]
+            positions = (table == number).nonzero()[:, 0]
+            rows = row[positions].to(self.device)
+            entries = rows if frames is None else (rows[:, None], frames[positions].to(self.device))
+            pixels[positions.to(self.device)] = self.tables[number][entries]
         pixels = to_float_images(pixels)
         return pixels if frames is None else pixels.transpose(1, 2)
 
 
-def _gathered(tables: list[Tensor], device: torch.device) -> Tensor:
-    """All rows in one tensor on the device, copied table by table so that nothing is held twice."""
+def _concatenate(tables: list[Tensor], device: torch.device) -> Tensor:
+    """All rows in one tensor on the device, copied table by table to limit the peak memory."""
     out = torch.empty(sum(len(t) for t in tables), *tables[0].shape[1:], dtype=tables[0].dtype, device=device)
     start = 0
     for table in tables:
@@ -216,9 +217,9 @@ def _gathered(tables: list[Tensor], device: torch.device) -> Tensor:
 
 
 class ImageData:
-    """Single images with their conditions, from shards of images and, where given, every frame of clips.
+    """Single images with their conditions, from shards of images and from the frames of shards of clips.
 
-    Draws come from torch's global generators, which the trainer seeds at every step.
+    Conditions are dropped by torch's global generators, which the trainer seeds at every step.
     """
 
     def __init__(self, sources: Sequence[Shards], captions: Captions, dropout: ConditionDropout) -> None:
@@ -229,9 +230,9 @@ class ImageData:
         return int(self.starts[-1])
 
     def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
-        """index: (B,) int64 on the CPU -> `(images (B,3,H,W) in [-1, 1], condition of length B)`.
+        """`(images (B,3,H,W) in [-1, 1], condition of length B)` at index (B,) int64 on the CPU.
 
-        The batch is ordered by source.
+        The batch is sorted by source.
         """
         source = torch.bucketize(index, self.starts, right=True) - 1
         parts = [
@@ -246,16 +247,16 @@ class ImageData:
         if shards.frames:
             index, frame = index // shards.frames, index % shards.frames
             pixels = shards.pixels(index, frame[:, None])[:, :, 0]
-            later = frame.to(shards.device) / shards.frames
+            phase_offset = frame.to(shards.device) / shards.frames
         else:
-            pixels, later = shards.pixels(index), 0.0
+            pixels, phase_offset = shards.pixels(index), 0.0
         column = shards.rows(index)
-        said = encode_attributes(
+        attributes = encode_attributes(
             len(index),
             azimuth=column["azimuth"],
             elevation=column["elevation"],
-            phase=column["phase"] + later,
+            phase=column["phase"] + phase_offset,
             shadow=column["shadow"],
         )
         text = self.dropout.drop_text(self.captions, column["caption"])
-        return pixels, Condition(*text, self.dropout.drop_attributes(said))
+        return pixels, Condition(*text, self.dropout.drop_attributes(attributes))

@@ -1,4 +1,4 @@
-"""The moving average of weights that is exported: it draws better than the last weights do."""
+"""Moving average of the weights. It is exported because it samples better than the last weights."""
 
 import copy
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 def exponent(width: float) -> float:
-    """gamma of the power-function average whose relative standard deviation is `width`.
+    """Exponent gamma of the power-function average with the relative standard deviation `width`.
 
     Karras et al. 2023 (EDM2), section 3.1: width^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)).
     width: in (0, 0.25]; 0.05 gives 16.97, 0.10 gives 6.94.
     """
     if not 0 < width <= 0.25:
         raise ValueError(f"the width of the average must be in (0, 0.25], not {width}")
-    low, high = 0.0, 1 / width**2  # the width falls as gamma grows
+    low, high = 0.0, 1 / width**2  # the width decreases in gamma
     for _ in range(100):
         gamma = (low + high) / 2
         too_wide = (gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)) > width**2
@@ -23,9 +23,9 @@ def exponent(width: float) -> float:
 
 
 class EMA:
-    """Power-function average (EDM2, section 3.1): after step n, weights of step i <= n count as ~ i^gamma.
+    """Power-function average (EDM2, section 3.1): after step n, step i <= n has weight ~ i^gamma.
 
-    Its width is a fixed share of the training done so far: it suits runs of any length and forgets the start.
+    Its width is a fixed fraction of the steps so far. It suits runs of any length and discards early weights.
     """
 
     def __init__(self, network: nn.Module, width: float) -> None:
@@ -35,8 +35,10 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Takes in the weights after `step`, counted from 1: average += (1 - beta) (weights - average),
-        beta = (1 - 1/step)^(gamma + 1)."""
+        """Updates the average with the weights after `step`, counted from 1.
+
+        average += (1 - beta) (weights - average), beta = (1 - 1/step)^(gamma + 1).
+        """
         weight = 1 - (1 - 1 / step) ** (self.gamma + 1)
         averages: list[Tensor] = [*self.network.parameters()]
         weights: list[Tensor] = [*network.parameters()]

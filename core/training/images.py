@@ -1,4 +1,4 @@
-"""Training the image model: its preset and its task."""
+"""Training of the image model: preset and task."""
 
 from typing import Literal
 
@@ -18,19 +18,20 @@ Objective = Literal["simple", "hybrid", "vlb"]
 
 
 class ImagePreset(BaseModel):
-    """An image model and how to train it."""
+    """Architecture and training of an image model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ImageModelConfig = ImageModelConfig()
     dropout: ConditionDropout = ConditionDropout()
-    clip_frames: bool = Field(default=False, description="learn the frames of clips too, as images")
-    objects: bool = Field(default=False, description="learn the images of objects too")
+    clip_frames: bool = Field(default=False, description="train on the frames of clips too")
+    objects: bool = Field(default=False, description="train on the images of objects too")
     objective: Objective = Field(default="simple", description="see core.losses")
     snr_weight: Literal["clipped", "min"] = Field(
-        default="clipped", description="of the simple loss: core.losses.clipped_snr_weight or min_snr_weight"
+        default="clipped",
+        description="weight of the simple loss: core.losses.clipped_snr_weight or min_snr_weight",
     )
-    snr_gamma: float = Field(default=200.0, gt=0, description="of the snr_weight")
+    snr_gamma: float = Field(default=200.0, gt=0, description="gamma of snr_weight")
     vlb_weight: float = Field(default=1e-3, gt=0, description="lambda of the hybrid loss")
     timestep_sampler: Literal["uniform", "importance"] = Field(
         default="uniform", description="see core.training.timesteps"
@@ -38,7 +39,7 @@ class ImagePreset(BaseModel):
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
-    def _says_whether_text_was_dropped(self) -> "ImagePreset":
+    def _check_unconditional(self) -> "ImagePreset":
         if self.model.unconditional != (self.dropout.text > 0):
             raise ValueError(
                 f"dropout.text is {self.dropout.text:g}, so model.unconditional must be "
@@ -47,16 +48,18 @@ class ImagePreset(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _variance_is_trained(self) -> "ImagePreset":
+    def _check_variance(self) -> "ImagePreset":
         if self.objective == "hybrid" and not self.model.learned_variance:
-            raise ValueError("the hybrid objective needs model.learned_variance, for all else is simple")
+            raise ValueError("the hybrid objective needs model.learned_variance: use simple without it")
         if self.objective == "simple" and self.model.learned_variance:
-            raise ValueError("model.learned_variance needs the objective hybrid or vlb: simple leaves it be")
+            raise ValueError(
+                "model.learned_variance needs the objective hybrid or vlb: simple does not train it"
+            )
         return self
 
 
 class ImageTask:
-    """Denoising of single images. preset: its model's noise schedule, and all that concerns the loss."""
+    """Denoising of single images. The preset sets the noise schedule and the loss."""
 
     def __init__(self, data: ImageData, preset: ImagePreset | None = None) -> None:
         self.data, self.preset = data, preset or ImagePreset()
@@ -68,7 +71,7 @@ class ImageTask:
         return len(self.data)
 
     def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU -> weighted loss of each image, (B,)."""
+        """Weighted loss of each image, (B,). index: (B,) on the CPU."""
         images, condition = self.data.batch(index)
         t, weight = self.timesteps.draw(len(images), images.device)
         loss = self._objective(denoiser, images, t, condition, torch.randn_like(images))
@@ -89,8 +92,9 @@ class ImageTask:
         return hybrid_loss(*arguments, simple_weight=weight, vlb_weight=preset.vlb_weight, levels=levels)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the run has learned about its timesteps."""
+        """State of the timestep sampler."""
         return self.timesteps.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores the state of the timestep sampler."""
         self.timesteps.load_state_dict(state)

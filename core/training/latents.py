@@ -1,4 +1,4 @@
-"""Latents of prepared shards: encoded once by a first stage and kept beside them, to be trained on as pixels.
+"""Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
 `latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w), or (N,F,C,h,w) of clips.
 """
@@ -22,17 +22,17 @@ BATCH = 64
 def encode_shards(
     folder: Path, kind: str, first_stage: Autoencoder, on_done: Callable[[int, int], None] | None = None
 ) -> str:
-    """Encodes the shards of a kind that have not been, on the first stage's device; returns its fingerprint.
+    """Encodes the shards of one kind on the first stage's device and returns its fingerprint.
 
-    on_done: told (shards done, shards in all). A shard that has changed since is encoded anew.
-    Raises UserError when there are no shards, one is damaged, or its images are of another size.
+    Shards whose latents are up to date are skipped. on_done: called with (shards done, shards in total).
+    Raises UserError when there are no shards, one is damaged, or its images have another size.
     """
     fingerprint, size = first_stage.fingerprint, first_stage.config.size
     device = first_stage.latent_mean.device
     paths = shard_paths(folder, kind)
     for done, path in enumerate(paths, start=1):
-        out, source = latents_path(path, fingerprint), _stamp(path)
-        if _source(out) != source:
+        out, source = latents_path(path, fingerprint), _file_version(path)
+        if _stored_version(out) != source:
             pixels = read_shard(path, ("pixels",))["pixels"]
             if pixels.shape[-2:] != (size, size):
                 raise UserError(
@@ -49,16 +49,16 @@ def encode_shards(
     return fingerprint
 
 
-def _stamp(path: Path) -> dict[str, str]:
-    """What tells a shard from one that was prepared anew in its place."""
+def _file_version(path: Path) -> dict[str, str]:
+    """Size and modification time of a shard, which change when it is prepared again."""
     state = path.stat()
     return {"bytes": str(state.st_size), "modified": str(state.st_mtime_ns)}
 
 
-def _source(path: Path) -> dict[str, str] | None:
-    """The stamp of the shard that these latents were made of; None where there are none."""
+def _stored_version(path: Path) -> dict[str, str] | None:
+    """The version of the shard from which these latents were encoded, or None without valid latents."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata()
     except (OSError, SafetensorError):
-        return None  # none yet, or a damaged one: it is only a cache
+        return None  # missing or damaged latents are encoded again

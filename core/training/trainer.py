@@ -1,8 +1,8 @@
-"""The training loop: AdamW, a rate that ends at zero, an average of the weights, checkpoints, exact resume.
+"""The training loop: AdamW, learning-rate decay to zero, weight averaging, checkpoints and exact resume.
 
-What differs between images, clips and autoencoders is the `Task`. Every step seeds the global generators from
-(seed, step, process), and its examples follow from (seed, step) alone: there is no random state to store, and
-a run that was killed goes on as if it had not been.
+Images, clips and autoencoders differ only in their `Task`. Every step seeds the global generators from (seed,
+step, process), and its examples depend on (seed, step) alone. No random state needs to be stored, and a
+killed run resumes exactly.
 """
 
 import json
@@ -36,64 +36,68 @@ LOG = "log.jsonl"
 
 
 class Trainable(Protocol):
-    """What is trained: a network, and around it what stays as it is, such as a `Denoiser`."""
+    """A model with a trained network and fixed parts around it, such as a `Denoiser`."""
 
     @property
-    def network(self) -> nn.Module: ...
+    def network(self) -> nn.Module:
+        """The trained network."""
+        ...
 
     def with_network(self, network: nn.Module, /) -> "Trainable":
-        """The same around another network: the trained one, prepared for several processes."""
+        """The same model with another network: the trained one, wrapped for several processes."""
         ...
 
 
 @dataclass(frozen=True)
 class BareNetwork:
-    """A network with nothing around it, for the trainer."""
+    """A model that consists of its network alone."""
 
     network: nn.Module
 
     def with_network(self, network: nn.Module) -> "BareNetwork":
+        """The same with another network."""
         return BareNetwork(network)
 
 
 class Task(Protocol):
-    """What is learned: examples, and their loss. One that is `checkpoint.Stateful` is stored with the run."""
+    """Training examples and their loss. A task that is `checkpoint.Stateful` is stored with the run."""
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
         ...
 
     def loss(self, model: Any, index: Tensor, /) -> Tensor:
-        """The loss of each example, (B,), as the trainer's model has them. Draws from the global generators.
+        """Loss of each example, (B,). It may draw from the global generators.
 
-        model: of the kind the trainer was given; index: (B,) on the CPU, which examples.
+        model: the trainer's model. index: (B,) on the CPU, indices of the examples.
         """
         ...
 
 
 class AuxiliaryNetwork(checkpoint.Learner, Protocol):
-    """What a task itself trains within `loss`, beside the network: an adversary.
+    """An auxiliary network that the task trains within `loss`, such as a discriminator.
 
-    The trainer sets its learning rate, the run's times the "factor" of each group of its optimizer's, and
-    keeps its state in the checkpoint.
+    The trainer sets its learning rate to that of the run times the "factor" of each parameter group, and
+    stores its state in the checkpoint.
     """
 
     def begin(self, done: float, /) -> None:
-        """Called before every step. done: share of the run that is over, in [0, 1)."""
+        """Called before every step. done: completed fraction of the run, in [0, 1)."""
         ...
 
 
 def stratified_timesteps(count: int, timesteps: int, device: torch.device) -> Tensor:
-    """(count,) timesteps uniform in [0, timesteps), one in each of `count` equal strata, in random order.
+    """Timesteps (count,) uniform in [0, timesteps), one in each of `count` equal strata, in random order.
 
-    Kingma et al. 2021 (VDM), section I.1: the loss of a batch varies less than with independent draws.
+    They reduce the variance of a batch's loss compared with independent draws (Kingma et al. 2021, VDM,
+    section I.1).
     """
     strata = (torch.randperm(count) + torch.rand(1, dtype=torch.float64)) / count
     return (strata * timesteps).long().clamp(max=timesteps - 1).to(device)
 
 
 def batch_indices(size: int, batch: int, seed: int, step: int) -> Tensor:
-    """(batch,) indices of the step's examples: a new permutation every epoch, its incomplete end left out."""
+    """Indices (batch,) of a step's examples: a new permutation every epoch without its incomplete batch."""
     epoch, position = divmod(step, size // batch)
     return _permutation(size, derive_seed(seed, epoch))[position * batch : (position + 1) * batch]
 
@@ -104,20 +108,20 @@ def _permutation(size: int, seed: int) -> Tensor:
 
 
 def derive_seed(*numbers: int) -> int:
-    """A 63-bit seed of a few integers."""
+    """A 63-bit seed derived from integers by hashing."""
     return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Trainer:
     """Trains a model's network in place.
 
-    folder: of the run; holds `checkpoint.safetensors` and `log.jsonl` (a line each `log_steps`: step,
+    folder: the run folder, with `checkpoint.safetensors` and `log.jsonl` (one line every `log_steps`: step,
         samples, seconds, lr, loss, norm of the gradient).
-    rate: parameter name -> factor on the learning rate; 1 for all unless given.
-    beside: what the task trains itself, if anything.
+    rate_scale: parameter name -> factor on the learning rate, 1 by default.
+    auxiliary: network that the task trains itself.
 
-    With a checkpoint in the folder the run goes on from there. Raises UserError when there are fewer examples
-    than a batch, or the batch cannot be shared by the processes.
+    The run resumes from a checkpoint in the folder. Raises UserError when there are fewer examples than a
+    batch, or the batch size is not a multiple of the number of processes.
     """
 
     def __init__(
@@ -135,10 +139,14 @@ class Trainer:
         self.accelerator = accelerator or make_accelerator()
         self.device = self.accelerator.device
         if len(task) < config.batch_size:
-            raise UserError(f"{len(task)} examples are too few for batches of {config.batch_size}.")
+            raise UserError(
+                f"{len(task)} examples are too few for batches of {config.batch_size}: lower the batch size."
+            )
         processes = self.accelerator.num_processes
         if config.batch_size % processes:
-            raise UserError(f"The batch of {config.batch_size} cannot be shared by {processes} processes.")
+            raise UserError(
+                f"The batch size {config.batch_size} is not a multiple of the {processes} processes."
+            )
         self.network = model.network.to(self.device).train()
         if config.channels_last:
             for parameter in self.network.parameters():
@@ -151,21 +159,21 @@ class Trainer:
             progress = checkpoint.load(self.folder, self, self.ema.network, self.auxiliary, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.accelerator.is_main_process:
-                self._cut_log()
+                self._truncate_log()
         if config.compile:
             self.network.compile(dynamic=False)
         prepared = self.accelerator.prepare_model(self.network)
         self.model = model.with_network(prepared)
 
     def run(self, budget: Budget) -> bool:
-        """Trains until the budget is spent or Ctrl-C; saves. Whether it is spent."""
-        with catch_interrupts() as interrupted, self._progress() as show:
+        """Trains until the budget is spent or Ctrl-C, then saves. Returns whether the budget is spent."""
+        with catch_interrupts() as interrupted, self._progress() as show_progress:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []
             norms: list[Tensor] = []
             while True:
                 self.seconds = time.monotonic() - started
-                done, stop = self._agreed(budget.is_spent(self.step, self.seconds), interrupted())
+                done, stop = self._synchronize(budget.is_spent(self.step, self.seconds), interrupted())
                 if done >= 1 or stop:
                     break
                 loss, norm = self._step(done)
@@ -173,7 +181,7 @@ class Trainer:
                 norms.append(norm)
                 if self.step % self.config.log_steps == 0:
                     self._log(done, losses, norms)
-                    show(done, losses[-1])
+                    show_progress(done, losses[-1])
                     losses, norms = [], []
                 if time.monotonic() - saved >= 60 * self.config.checkpoint_minutes:
                     self.save()
@@ -182,20 +190,23 @@ class Trainer:
         return done >= 1
 
     def save(self) -> None:
-        """Writes the checkpoint (main process only)."""
+        """Writes the checkpoint. Only the main process writes."""
         if self.accelerator.is_main_process:
             progress = {"step": self.step, "seconds": self.seconds}
             checkpoint.save(self.folder, self, self.ema.network, progress, self.auxiliary, self.task)
 
     def learning_rate(self, step: int, done: float) -> float:
-        """Of step 0, 1, ...: linear warm-up, constant, then linear to 0 over the last `decay` of the run."""
+        """Learning rate of step 0, 1, ...: linear warm-up, constant, then a linear decay to 0.
+
+        The decay takes the last `decay` of the run. done: completed fraction of the run.
+        """
         config = self.config
         warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         left = min(1.0, (1 - done) / config.decay) if config.decay else 1.0
         return config.learning_rate * warm * left
 
     def _step(self, done: float) -> tuple[Tensor, Tensor]:
-        """One step; its mean loss on this process and the gradient's norm before clipping."""
+        """Takes one step. Returns its mean loss on this process and the gradient's norm before clipping."""
         config, rank = self.config, self.accelerator.process_index
         share = config.batch_size // self.accelerator.num_processes
         index = batch_indices(len(self.task), config.batch_size, config.seed, self.step)
@@ -206,7 +217,7 @@ class Trainer:
             groups = groups + self.auxiliary.optimizer.param_groups
         for group in groups:
             group["lr"] = self.learning_rate(self.step, done) * group["factor"]
-        with self._attention():  # on the way back too, where checkpointed activations are calculated anew
+        with self._attention():  # includes the backward pass, which recomputes checkpointed activations
             with self._precision():
                 loss = self.task.loss(self.model, index[rank * share : (rank + 1) * share]).mean()
             self.accelerator.backward(loss)
@@ -218,36 +229,40 @@ class Trainer:
         return loss.detach(), norm
 
     def _precision(self) -> AbstractContextManager:
-        """bfloat16 where that is fast."""
+        """Autocast to bfloat16 on devices where it is fast."""
         lowered = self.config.bfloat16 and fast_bfloat16(self.device)
         return torch.autocast(self.device.type, torch.bfloat16) if lowered else nullcontext()
 
     def _attention(self) -> AbstractContextManager:
-        """The fastest way to train: on CPUs the fused kernel goes backwards slowly over sequences as short as
-        a clip."""
+        """The fastest attention kernel for training.
+
+        On CPUs the backward pass of the fused kernel is slow for sequences as short as a clip.
+        """
         return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
 
-    def _groups(self, rate: Callable[[str], float]) -> list[dict]:
+    def _groups(self, rate_scale: Callable[[str], float]) -> list[dict]:
+        """Parameter groups of AdamW by learning-rate factor and weight decay."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in self.network.named_parameters():
             if not parameter.requires_grad:
                 continue
             decay = self.config.weight_decay if parameter.ndim > 1 else 0.0
-            groups[rate(name), decay].append(parameter)
+            groups[rate_scale(name), decay].append(parameter)
         return [
             {"params": parameters, "factor": factor, "weight_decay": decay}
             for (factor, decay), parameters in groups.items()
         ]
 
-    def _agreed(self, done: float, stop: bool) -> tuple[float, bool]:
-        """The main process's clock and wish to stop, on all processes."""
+    def _synchronize(self, done: float, stop: bool) -> tuple[float, bool]:
+        """The completed fraction and the stop request of the main process, on all processes."""
         if self.accelerator.num_processes == 1:
             return done, stop
-        both = broadcast(torch.tensor([done, float(stop)], dtype=torch.float64, device=self.device))
-        done, stop = both.tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        values = broadcast(torch.tensor([done, float(stop)], dtype=torch.float64, device=self.device))
+        done, stop = values.tolist()  # pyright: ignore[reportAttributeAccessIssue]
         return done, bool(stop)
 
     def _log(self, done: float, losses: list[Tensor], norms: list[Tensor]) -> None:
+        """Appends a line to the log. Raises UserError when the loss is not finite."""
         loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()  # pyright: ignore
         if not math.isfinite(loss):
             raise UserError(f"The loss is no longer finite at step {self.step}: lower the learning rate.")
@@ -263,17 +278,18 @@ class Trainer:
             with (self.folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def _cut_log(self) -> None:
-        """Drops what was logged after the checkpoint: those steps are taken again."""
+    def _truncate_log(self) -> None:
+        """Removes the log lines after the checkpoint, whose steps are repeated."""
         path = self.folder / LOG
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
+            valid = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
             with atomic_write(path) as draft:
-                draft.write_text("".join(kept), encoding="utf-8")
+                draft.write_text("".join(valid), encoding="utf-8")
 
     @contextmanager
     def _progress(self) -> Iterator[Callable[[float, Tensor], None]]:
+        """Progress bar of the main process; yields its update function (done, loss)."""
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
         with Progress(*columns, disable=not self.accelerator.is_main_process) as progress:
             bar = progress.add_task(f"step {self.step}", total=1.0)
@@ -285,8 +301,8 @@ class Trainer:
 
 
 def make_accelerator() -> Accelerator:
-    """Device and processes as accelerate finds them. Autocast is the trainer's own."""
-    # Joint image-video training leaves the layers of time without gradient in some steps.
+    """Accelerator with the detected device and processes. The trainer does its own autocasting."""
+    # In joint image-video training the temporal layers have no gradient in some steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    torch.set_float32_matmul_precision("high")  # TF32 where CUDA is; no effect on the CPU's float32
+    torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
     return Accelerator(kwargs_handlers=[unused])

@@ -1,4 +1,4 @@
-"""Captions name what is in the picture; prompts are understood."""
+"""Captions describe their scenes; subjects, actions, colors and backdrops are found by name."""
 
 import re
 from collections.abc import Callable
@@ -26,13 +26,13 @@ from core.toybox.subjects import SUBJECTS
 
 
 def phrase_in(phrase: str, text: str) -> bool:
-    """Whether a caption holds an action's phrase with any color or none, whatever the articles."""
+    """Whether a caption contains an action's phrase with any color or none, with "a" or "an"."""
     pattern = r"\ban? ".join(map(re.escape, re.split(r"\ban? ", phrase)))
     colors = "|".join(COLOR_NAMES)
     return re.search(pattern.replace(r"\{c\}\ ", f"((?:{colors}) )?"), text) is not None
 
 
-def test_captions_name_what_is_in_the_picture() -> None:
+def test_captions_name_subject_action_color_and_backdrop() -> None:
     rng = np.random.default_rng(0)
     colored = placed = alone = 0
     for _ in range(2000):
@@ -51,15 +51,15 @@ def test_captions_name_what_is_in_the_picture() -> None:
         assert text.startswith("two ") == (scene.group == "pair")
         if scene.act.colored:
             alone += 1
-            said = [c for c in COLOR_NAMES if any(p.replace("{c}", c) in text.replace("an ", "a ")
+            named = [c for c in COLOR_NAMES if any(p.replace("{c}", c) in text.replace("an ", "a ")
                     for p in scene.act.phrases)]  # fmt: skip
-            assert said in ([], [COLOR_NAMES[scene.color]]), text
-            colored += bool(said)
+            assert named in ([], [COLOR_NAMES[scene.color]]), text
+            colored += bool(named)
     assert 0.86 < placed / 2000 < 0.94
     assert 0.86 < colored / alone < 0.94
 
 
-def test_captions_come_in_many_wordings_and_follow_their_seed() -> None:
+def test_captions_vary_and_depend_only_on_the_seed() -> None:
     scene = Scene(1, 9, 4, 2)
     texts = {caption(scene, np.random.default_rng(i)) for i in range(200)}
     assert len(texts) > 60
@@ -77,7 +77,7 @@ def test_the_demo_prompts_are_captions_of_their_scenes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "expected"),
     [
         ("a astronaut on a orange swing", "an astronaut on an orange swing"),
         ("a panda eating a ice cream cone", "a panda eating an ice cream cone"),
@@ -87,8 +87,8 @@ def test_the_demo_prompts_are_captions_of_their_scenes() -> None:
         ("panda a", "panda a"),
     ],
 )
-def test_articles(text: str, right: str) -> None:
-    assert articles(text) == right
+def test_articles(text: str, expected: str) -> None:
+    assert articles(text) == expected
 
 
 def test_plurals() -> None:
@@ -131,7 +131,7 @@ def test_names_are_found_by_any_wording() -> None:
 
 
 @pytest.mark.parametrize(
-    ("find", "sentence"),
+    ("find", "message"),
     [
         (named_subject, "The toybox has no subject 'wolf'; it has: panda, fox"),
         (named_action, "The toybox has no action 'wolf'; it has: standing, walking"),
@@ -139,18 +139,18 @@ def test_names_are_found_by_any_wording() -> None:
         (named_backdrop, "The toybox has no backdrop 'wolf'; it has: white, gray"),
     ],
 )
-def test_what_there_is_not_is_said_with_what_there_is(find: Callable[[str], int], sentence: str) -> None:
-    with pytest.raises(UserError, match=re.escape(sentence)):
+def test_unknown_names_raise_with_the_list_of_names(find: Callable[[str], int], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
         find("wolf")
 
 
-def test_completion_says_what_the_prompt_leaves_open_and_no_more():
+def test_complete_prompt_adds_only_a_missing_color_and_backdrop():
     text = complete_prompt("a panda on a swing", 0)
     color = re.search(r"on an? (\w+) swing", text)
     assert color and color[1] in COLOR_NAMES
     assert text.startswith("a panda on a") and text.endswith("background")
     assert complete_prompt("a panda on a swing", 0) == text
     assert len({complete_prompt("a panda on a swing", seed) for seed in range(20)}) > 10
-    for whole in ("a fox holding a red controller on a beach", "a cat dancing in the snow"):
-        assert complete_prompt(whole, 3) == whole
+    for complete in ("a fox holding a red controller on a beach", "a cat dancing in the snow"):
+        assert complete_prompt(complete, 3) == complete
     assert complete_prompt("a cat dancing", 3).startswith("a cat dancing on a")

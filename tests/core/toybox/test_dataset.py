@@ -1,4 +1,4 @@
-"""Prepared shards: their layout, that they follow from their seed, and that a stopped preparation goes on."""
+"""Prepared shards: layout, seeding, and resuming an interrupted preparation."""
 
 from dataclasses import replace
 from itertools import islice
@@ -16,7 +16,7 @@ from core.toybox.camera import Camera
 from core.toybox.dataset import FRAMES, VIEWS, DatasetPlan, draw_cameras, render_shard, write_dataset
 from core.toybox.scenes import COLOR_NAMES, render_scenes
 
-SHARD = 32  # pictures, in place of thousands: 4 image records of 8 views, 2 clips
+SHARD = 32  # images instead of thousands: 4 image records of 8 views, or 2 clips
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def run(plan: DatasetPlan) -> list[tuple[int, int]]:
     return list(write_dataset(plan))
 
 
-def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
+def test_shards_have_the_documented_layout(tmp_path: Path) -> None:
     assert run(DatasetPlan(tmp_path, images=40, clips=1)) == [(0, 3), (1, 3), (2, 3), (3, 3)]
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
@@ -54,7 +54,7 @@ def test_the_layout_is_that_of_the_architecture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["images", "clips", "objects"])
-def test_labels_and_captions_are_those_of_the_scenes(kind: str, tmp_path: Path) -> None:
+def test_labels_and_captions_match_the_scenes(kind: str, tmp_path: Path) -> None:
     plan = DatasetPlan(tmp_path, images=64, clips=4, objects=64, seed=8)
     run(plan)
     lines = (tmp_path / "captions.txt").read_text().splitlines()
@@ -87,11 +87,11 @@ def test_frame_i_of_a_clip_is_at_its_phase_plus_i_sixteenths(tmp_path: Path) -> 
             camera = Camera(shard["azimuth"][i : i + 1], shard["elevation"][i : i + 1])
             expected, _ = render_scenes([scene], moment[None], camera, shard["shadow"][i : i + 1].bool())
             apart = (expected[0] * 255).round() - shard["pixels"][i, frame].float()
-            assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase may move an outline
+            assert (apart.abs() > 2).float().mean() < 0.002  # rounding of the phase can move an outline
 
 
 @pytest.mark.parametrize("kind", ["images", "textureless", "objects"])
-def test_each_image_is_its_scene_from_its_camera_at_its_phase(kind: str, tmp_path: Path) -> None:
+def test_each_image_renders_its_scene_with_its_camera_and_phase(kind: str, tmp_path: Path) -> None:
     plan = DatasetPlan(tmp_path, images=32, textureless=32, objects=32, seed=6)
     shard = render_shard(plan, kind, 0)
     scenes, _, _ = plan.records(kind, 0)
@@ -104,7 +104,7 @@ def test_each_image_is_its_scene_from_its_camera_at_its_phase(kind: str, tmp_pat
         assert (apart.abs() > 2).float().mean() < 0.002
 
 
-def test_textureless_images_are_scenes_of_their_own_with_neither_color_nor_shadow_nor_caption(
+def test_textureless_images_have_separate_scenes_and_no_color_shadow_or_caption(
     tmp_path: Path,
 ) -> None:
     plain, more = (DatasetPlan(tmp_path / name, images=32, clips=2, seed=7) for name in ("plain", "more"))
@@ -116,7 +116,7 @@ def test_textureless_images_are_scenes_of_their_own_with_neither_color_nor_shado
             assert path.read_bytes() == (more.out / path.name).read_bytes()
             continue
         one, other = load_file(path), load_file(more.out / path.name)
-        # The last bit of a product depends on where in memory its factors lie, so that a pixel may differ.
+        # The last bit of a product depends on memory alignment, so a pixel can differ.
         apart = (one.pop("pixels").float() - other.pop("pixels").float()).abs()
         assert (apart > 2).float().mean() < 0.002
         assert all(torch.equal(one[name], other[name]) for name in (*one, *other))
@@ -134,12 +134,12 @@ def test_textureless_images_are_scenes_of_their_own_with_neither_color_nor_shado
             assert shard[name].shape == (SHARD,) and shard[name].dtype == torch.int64
             assert (shard[name] == -1).all()
         assert not shard["shadow"].any()
-        # The middle of a figure is gray wherever a plain backdrop is not seen there.
+        # The center of the image is gray where the figure covers it.
         middle = shard["pixels"][:, :, 28:36, 28:36].float()
         assert ((middle.amax(1) - middle.amin(1)) < 1.5).float().mean() > 0.5
 
 
-def test_objects_are_seen_from_all_around_before_plain_backdrops_without_a_shadow(
+def test_objects_have_cameras_on_all_sides_plain_backdrops_and_no_shadow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "SHARD", 256)
@@ -152,7 +152,7 @@ def test_objects_are_seen_from_all_around_before_plain_backdrops_without_a_shado
     assert (shard["phase"] == 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_seed_is_a_world(tmp_path: Path) -> None:
+def test_shards_depend_only_on_the_seed(tmp_path: Path) -> None:
     one, same, other = (
         render_shard(DatasetPlan(tmp_path, images=32, seed=s), "images", 0) for s in (1, 1, 2)
     )
@@ -163,7 +163,7 @@ def test_a_seed_is_a_world(tmp_path: Path) -> None:
     assert shards[0][:2] != shards[1][:2] and shards[0][:2] != shards[2]
 
 
-def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_preparation_resumes(tmp_path: Path) -> None:
     plan = DatasetPlan(tmp_path / "stopped", images=96, seed=4)
     assert list(islice(write_dataset(plan), 2)) == [(0, 3), (1, 3)]
     first = plan.path("images", 0)
@@ -180,8 +180,8 @@ def test_an_interrupted_preparation_goes_on(tmp_path: Path) -> None:
     assert not [path for path in plan.out.iterdir() if path.name.startswith(".")]
 
 
-def test_a_folder_grows_by_clips_and_then_objects_but_not_by_images(tmp_path: Path) -> None:
-    """Captions of clips stand behind those of images: more images would move them under finished clips."""
+def test_clips_and_objects_can_be_added_to_a_folder_but_not_images(tmp_path: Path) -> None:
+    """Captions of clips follow those of images: more images would shift the lines of finished clips."""
     run(DatasetPlan(tmp_path, images=32, clips=2))
     captions = (tmp_path / "captions.txt").read_text()
     assert run(DatasetPlan(tmp_path, images=32, clips=4)) == [(2, 3), (3, 3)]
@@ -200,7 +200,7 @@ def test_a_folder_grows_by_clips_and_then_objects_but_not_by_images(tmp_path: Pa
             run(plan)
 
 
-def test_held_out_plans_hold_only_held_out_pairs(tmp_path: Path) -> None:
+def test_held_out_plans_contain_only_held_out_pairs(tmp_path: Path) -> None:
     for held in (True, False):
         scenes = [
             s
@@ -210,10 +210,10 @@ def test_held_out_plans_hold_only_held_out_pairs(tmp_path: Path) -> None:
         assert {scene.held_out for scene in scenes if scene.group not in ("couple", "brush")} == {held}
 
 
-def test_half_of_the_cameras_stand_before_the_face() -> None:
+def test_most_cameras_are_in_front_of_the_face() -> None:
     azimuth, elevation = draw_cameras(np.random.default_rng(0), 20000)
     assert azimuth.min() >= 0 and azimuth.max() < 360
-    before = np.mean(np.minimum(azimuth, 360 - azimuth) < 75)
-    assert before == pytest.approx(0.6 + 0.4 * 75 / 180, abs=0.02)
+    in_front = np.mean(np.minimum(azimuth, 360 - azimuth) < 75)
+    assert in_front == pytest.approx(0.6 + 0.4 * 75 / 180, abs=0.02)
     assert elevation.min() >= -8 and elevation.max() <= 45
     assert np.median(elevation) == pytest.approx(13, abs=0.5)

@@ -30,14 +30,16 @@ def balls(
 
 
 def middle_of(picture: SceneRender) -> tuple[float, float]:
-    """(right, up) of the mean covered pixel from the middle of the picture, in [-1,1]."""
+    """Mean position (right, up) of the covered pixels, relative to the center of the image, in [-1,1]."""
     alpha = picture.alpha[0, 0]
-    at = (torch.arange(len(alpha)) + 0.5) / len(alpha) * 2 - 1
-    return float((alpha * at).sum() / alpha.sum()), float((alpha * -at[:, None]).sum() / alpha.sum())
+    position = (torch.arange(len(alpha)) + 0.5) / len(alpha) * 2 - 1
+    return float((alpha * position).sum() / alpha.sum()), float(
+        (alpha * -position[:, None]).sum() / alpha.sum()
+    )
 
 
 def random_solids(rng: np.random.Generator, count: int = 40) -> Solids:
-    """Thin, flat, large, small, near the frame's border and beyond."""
+    """Solids of random shapes and sizes, inside, on and beyond the border of the image."""
     s = SceneBuilder(1)
     world = Frame.world(1)
     for _ in range(count):
@@ -60,8 +62,8 @@ def test_plus_x_is_right_and_up_is_up() -> None:
     assert up == pytest.approx(0.5 / edge, abs=0.01)
 
 
-def test_the_camera_walks_counter_clockwise() -> None:
-    """At azimuth 90 it stands on +x: what was right is straight ahead, what was behind is right."""
+def test_azimuth_grows_counter_clockwise() -> None:
+    """At azimuth 90 the camera is on +x: +x is straight ahead and -z is to the right."""
     right, _ = middle_of(render(balls(((0.6, 1.0, 0.0), RED)), camera(90), 64))
     assert abs(right) < 0.01
     right, _ = middle_of(render(balls(((0.0, 1.0, -0.6), RED)), camera(90), 64))
@@ -72,7 +74,7 @@ def test_the_camera_walks_counter_clockwise() -> None:
 
 
 @pytest.mark.parametrize(("azimuth", "first"), [(0, RED), (180, BLUE)])
-def test_the_nearer_solid_hides_the_farther(azimuth: float, first: tuple[float, float, float]) -> None:
+def test_the_nearer_solid_occludes_the_farther(azimuth: float, first: tuple[float, float, float]) -> None:
     picture = render(balls(((0, 1, 0.6), RED), ((0, 1, -0.6), BLUE)), camera(azimuth), 64)
     middle = picture.color[0, :, 32, 32]
     assert int(middle.argmax()) == int(np.argmax(first))
@@ -81,16 +83,16 @@ def test_the_nearer_solid_hides_the_farther(azimuth: float, first: tuple[float, 
 
 def test_positive_elevation_looks_from_above() -> None:
     behind = balls(((0, 1, -0.6), RED))
-    up, away = 0.6 * math.sin(math.radians(40)), 7 + 0.6 * math.cos(math.radians(40))
-    seen_up = middle_of(render(behind, camera(0, 40), 64))[1]
-    assert seen_up == pytest.approx(up / away / math.tan(math.radians(10)), abs=0.01)
+    up, distance = 0.6 * math.sin(math.radians(40)), 7 + 0.6 * math.cos(math.radians(40))
+    rendered_up = middle_of(render(behind, camera(0, 40), 64))[1]
+    assert rendered_up == pytest.approx(up / distance / math.tan(math.radians(10)), abs=0.01)
     assert middle_of(render(behind, camera(0, -8), 64))[1] < -0.02
-    # A flat disc on its edge shows its face only from above.
+    # A flat horizontal disc shows its face only from above.
     s = SceneBuilder(1)
     s.ball(Frame.world(1), (0, 1, 0), (0.6, 0.01, 0.6), RED)
     disc = s.solids()
-    flat, seen = (render(disc, camera(0, el), 64).alpha.sum().item() for el in (0, 45))
-    assert seen > 10 * flat
+    edge_on, from_above = (render(disc, camera(0, el), 64).alpha.sum().item() for el in (0, 45))
+    assert from_above > 10 * edge_on
 
 
 def test_a_ball_covers_the_area_of_its_outline() -> None:
@@ -100,34 +102,34 @@ def test_a_ball_covers_the_area_of_its_outline() -> None:
     assert picture.alpha.mean().item() == pytest.approx(math.pi * outline**2 / 4, rel=2e-3)
 
 
-def everywhere(self: PixelGrid, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """In place of `Screen.covered`: every solid in every tile."""
+def all_tiles(self: PixelGrid, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Replaces `PixelGrid.covered`: every solid in every tile."""
     solid, tile = torch.meshgrid(torch.arange(len(a)), torch.arange(self.tiles**2), indexing="ij")
     return solid.flatten(), tile.flatten()
 
 
-def brute_force(solids: Solids, seen: Camera, size: int, monkeypatch: pytest.MonkeyPatch) -> SceneRender:
+def brute_force(solids: Solids, view: Camera, size: int, monkeypatch: pytest.MonkeyPatch) -> SceneRender:
     with monkeypatch.context() as patch:
-        patch.setattr(PixelGrid, "covered", everywhere)
-        return render(solids, seen, size, 1)
+        patch.setattr(PixelGrid, "covered", all_tiles)
+        return render(solids, view, size, 1)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_culling_loses_no_hit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(seed)
     solids = random_solids(rng)
-    seen = camera(rng.uniform(0, 360), rng.uniform(-8, 60))
-    culled, whole = render(solids, seen, 64, 1), brute_force(solids, seen, 64, monkeypatch)
+    view = camera(rng.uniform(0, 360), rng.uniform(-8, 60))
+    culled, full = render(solids, view, 64, 1), brute_force(solids, view, 64, monkeypatch)
     for name in SceneRender._fields:
-        assert torch.equal(getattr(culled, name), getattr(whole, name)), name
+        assert torch.equal(getattr(culled, name), getattr(full, name)), name
     assert 0.2 < culled.alpha.mean() < 0.95
 
 
 def test_culling_loses_no_hit_of_a_scene(monkeypatch: pytest.MonkeyPatch) -> None:
     solids = Scene(1, 9, 4, 2).solids(np.array([0.0, 0.4]))
-    seen = camera(33, 13, 2)
-    culled, whole = render(solids, seen, 32, 1), brute_force(solids, seen, 32, monkeypatch)
-    assert torch.equal(culled.depth, whole.depth) and torch.equal(culled.color, whole.color)
+    view = camera(33, 13, 2)
+    culled, full = render(solids, view, 32, 1), brute_force(solids, view, 32, monkeypatch)
+    assert torch.equal(culled.depth, full.depth) and torch.equal(culled.color, full.color)
 
 
 def test_a_pixel_averages_its_rays_and_has_the_nearest_depth() -> None:
@@ -143,7 +145,7 @@ def test_a_pixel_averages_its_rays_and_has_the_nearest_depth() -> None:
     assert 0 <= coarse.color.min() and (coarse.color <= coarse.alpha + 1e-6).all()
 
 
-def test_pictures_of_a_batch_are_those_of_each_frame() -> None:
+def test_a_batch_renders_like_single_frames() -> None:
     scene, phases = Scene(6, 8, 1, 2), np.array([0.1, 0.35, 0.8])
     many = render(
         scene.solids(phases), Camera(torch.tensor([0.0, 120, 250]), torch.tensor([5.0, 12, 30])), 64
@@ -167,9 +169,9 @@ def test_the_shadow_lies_on_the_ground_away_from_the_light() -> None:
 def test_without_texture_a_ball_is_gray_under_a_light_over_the_left_shoulder() -> None:
     azimuth, size = 75.0, 64  # the light goes with the camera
     placed = balls(((0, 1, 0), RED), radius=0.8)
-    seen = render(placed, camera(azimuth), size, 1, textureless=True)
+    rendered = render(placed, camera(azimuth), size, 1, textureless=True)
     colored = render(placed, camera(azimuth), size, 1)
-    assert torch.equal(seen.alpha, colored.alpha) and torch.equal(seen.depth, colored.depth)
+    assert torch.equal(rendered.alpha, colored.alpha) and torch.equal(rendered.depth, colored.depth)
 
     # In camera axes: rays (x, y, -1) from the eye meet the ball about (0, 0, -7) first at the nearer root.
     at = ((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(math.radians(10))
@@ -181,12 +183,12 @@ def test_without_texture_a_ball_is_gray_under_a_light_over_the_left_shoulder() -
     normal = (ray * depth[..., None] - (0, 0, -7)) / 0.8
     light = np.array([-0.45, 0.6, 0.66]) / np.linalg.norm([-0.45, 0.6, 0.66])
     gray = 200 / 255 * (0.6 + 0.45 * (normal @ light).clip(0)).clip(0, 1)
-    for channel in seen.color[0].numpy():
+    for channel in rendered.color[0].numpy():
         np.testing.assert_allclose(channel[hit], gray[hit], atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [0, 60, 100])
-def test_sizes_that_do_not_tile_are_refused(size: int) -> None:
+def test_sizes_that_are_no_multiple_of_8_raise(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 8"):
         render(balls(((0, 1, 0), RED)), camera(), size)
 

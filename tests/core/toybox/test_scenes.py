@@ -1,4 +1,4 @@
-"""Characters, actions, backdrops and scenes: they loop, move, stand on the ground and fit the picture."""
+"""Characters, actions, backdrops and scenes: they loop, move, stand on the ground and fit the image."""
 
 import math
 
@@ -19,10 +19,10 @@ TAILS = {"horse", "dragon", "lobster"}
 
 
 def support(solids: Solids, directions: Tensor) -> Tensor:
-    """How far any solid of each frame reaches along unit vectors: (frames, D, 3) -> (frames, D).
+    """Support function of the solids of each frame along unit vectors: (frames, D, 3) -> (frames, D).
 
-    For an ellipsoid that is |A^T n|_2 beyond its center and for a box |A^T n|_1, with A from the unit solid
-    to the world; for a round cone the farther of its two balls.
+    An ellipsoid extends |A^T n|_2 beyond its center and a box |A^T n|_1, with A from the unit solid to the
+    world. A round cone extends as far as the farther of its two balls.
     """
     reach = torch.full(directions.shape[:2], -math.inf, dtype=torch.float64)
 
@@ -42,8 +42,8 @@ def support(solids: Solids, directions: Tensor) -> Tensor:
 
 
 def columns(solids: Solids) -> list[Tensor]:
-    """Every number of the solids but their colors, one row a solid, (rows, frames, width)."""
-    found = []
+    """All values of the solids except colors, (rows, frames, width), one row per solid."""
+    table = []
     for part, names in (
         (solids.ellipsoids, ("center", "matrix")),
         (solids.boxes, ("center", "matrix")),
@@ -51,12 +51,12 @@ def columns(solids: Solids) -> list[Tensor]:
     ):
         for name in names:
             values = getattr(part, name)
-            found.append(values.reshape(-1, solids.frames, values[0].numel() if len(values) else 1))
-    return found
+            table.append(values.reshape(-1, solids.frames, values[0].numel() if len(values) else 1))
+    return table
 
 
 def test_support_of_a_known_scene() -> None:
-    """The barbell of a lifter is the widest thing: its discs reach 1.06 figure units to either side."""
+    """The barbell is the widest part: its discs extend 1.06 figure units to either side."""
     solids = Scene(0, index_of(ACTIONS, "lifting weights"), 0, 2).solids(np.array([0.25]))
     sides = torch.tensor([[[1.0, 0, 0], [-1, 0, 0]]], dtype=torch.float64)
     torch.testing.assert_close(
@@ -66,15 +66,15 @@ def test_support_of_a_known_scene() -> None:
 
 @pytest.mark.parametrize("action", NAMES)
 def test_every_subject_in_every_action(action: str) -> None:
-    """Sound numbers, feet on the ground, and in the picture of the standard camera from every side.
+    """Values are finite, feet are on the ground, and figures fit the image from every azimuth.
 
-    What is known to cross the border, by some pixels of 64: below the feet of the swing, the easel and the
-    desk, and a sitting figure's tail.
+    Known exceptions below the image, by a few pixels of 64: the feet of the swing, the easel and the desk,
+    and the tail of a sitting figure.
     """
     azimuths = torch.arange(0.0, 360.0, 45.0)
     eye, axes = Camera(azimuths, torch.full_like(azimuths, 12.0)).axes()
     half = math.radians(Camera.FIELD_OF_VIEW / 2)
-    # Outward normals of the four planes through the eye that bound the picture: left, right, bottom, top.
+    # Outward normals of the four planes through the eye that bound the image: left, right, bottom, top.
     walls = torch.tensor([[-1.0, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float64) * math.cos(half)
     walls = torch.cat([walls, torch.full((4, 1), math.sin(half), dtype=torch.float64)], 1)
     normals = torch.einsum("kij,wj->kwi", axes.double(), walls).reshape(-1, 3)
@@ -107,7 +107,7 @@ def test_actions_loop(action: str) -> None:
 
 @pytest.mark.parametrize("action", NAMES)
 def test_actions_move(action: str) -> None:
-    """Something travels at least three pixels of 64 (0.04 a pixel); standing and sitting only sway."""
+    """Some part moves at least three pixels of 64 (0.04 per pixel); standing and sitting only sway."""
     solids = Scene(0, NAMES.index(action), 0, 2).solids(np.arange(16) / 16)
     paths = [columns(solids)[0], columns(solids)[4]]  # centers of ellipsoids, ends of round cones
     travel = max((path.amax(1) - path.amin(1)).norm(dim=-1).max().item() for path in paths)
@@ -115,19 +115,19 @@ def test_actions_move(action: str) -> None:
 
 
 def test_motion_has_no_jumps() -> None:
-    """From frame to frame nothing goes farther than the hands of one who jumps off."""
+    """Between frames no part moves farther than the hands at the start of a jump."""
     phases = np.arange(17) / 16
     for action in range(len(ACTIONS)):
         values = columns(Scene(3, action, 0, 2).solids(phases))
         for path in (values[0], values[4]):
             steps = (path[:, 1:] - path[:, :-1]).norm(dim=-1)
-            if NAMES[action] == "mixing chemicals":  # a bubble that bursts rises anew
+            if NAMES[action] == "mixing chemicals":  # a bubble at the top restarts at the bottom
                 steps = steps.sort(0).values[:-2]
             assert steps.max() < 0.55, NAMES[action]
 
 
 def test_the_swing_swings() -> None:
-    """The panda's head follows a sine along z, forward first, as the seat does."""
+    """The panda's head follows a sine along z, forward first, like the seat."""
     solids = Scene(0, NAMES.index("on a swing"), 0, 2).solids(np.arange(16) / 16)
     heads = solids.ellipsoids.center.reshape(-1, 16, 3)
     z = heads[heads[:, :, 1].amax(1).argmax(), :, 2].numpy()
@@ -140,11 +140,11 @@ def test_a_tenth_of_the_pairs_is_held_out() -> None:
     out = [(s.name, a) for s in SUBJECTS for a in NAMES if held_out(s.name, a)]
     assert (len(out), len(SUBJECTS) * len(ACTIONS)) == (53, 504)
     assert not any(held_out(piece.who.name, piece.act.name) for piece in SHOWCASE)
-    # No subject and no action is held out so often that its look or motion could not be learned.
+    # Every subject and action keeps enough pairs for training.
     for side, most in ((0, 8), (1, 5)):
         names = [pair[side] for pair in out]
         assert max(names.count(name) for name in names) <= most
-    # By the names alone: a larger world will hold out the same.
+    # The choice depends on the names alone and does not change when the toybox grows.
     assert [a for a in NAMES if held_out("fox", a)] == [
         "jumping",
         "on a swing",
@@ -156,19 +156,19 @@ def test_training_scenes_are_never_held_out_and_held_out_scenes_always() -> None
     rng = np.random.default_rng(3)
     trained = [random_scene(rng, False) for _ in range(3000)]
     assert not any(scene.held_out for scene in trained if scene.group in ("", "pair"))
-    kept = [random_scene(rng, True) for _ in range(300)]
-    assert all(scene.held_out and not scene.group for scene in kept)
+    held = [random_scene(rng, True) for _ in range(300)]
+    assert all(scene.held_out and not scene.group for scene in held)
     share = np.mean([scene.held_out for scene in (random_scene(rng, None) for _ in range(3000))])
     assert 0.07 < share < 0.13
 
 
-def test_showpieces_come_as_often_as_asked_for_beside_their_share_as_pairs() -> None:
+def test_showcase_scenes_are_drawn_with_the_requested_probability() -> None:
     rng = np.random.default_rng(5)
     keys = {(piece.subject, piece.action, piece.group) for piece in SHOWCASE}
     assert len(keys) == len(SHOWCASE) == 12
 
-    def share(asked: float) -> float:
-        scenes = [random_scene(rng, False, asked) for _ in range(4000)]
+    def share(showcase: float) -> float:
+        scenes = [random_scene(rng, False, showcase) for _ in range(4000)]
         return np.mean([(scene.subject, scene.action, scene.group) in keys for scene in scenes])
 
     plain = share(0.0)
@@ -185,19 +185,19 @@ def test_random_scenes_cover_the_world() -> None:
         ("color", len(PROP_COLORS)),
         ("backdrop", len(BACKDROPS)),
     ):
-        seen = [getattr(scene, name) for scene in scenes]
-        assert len(set(seen)) == count
-        assert min(seen.count(value) for value in set(seen)) > 3000 / count / 3
-    company = [scene.group for scene in scenes]
-    assert {"", "pair", "couple", "brush"} == set(company)
-    assert 0.015 < 1 - company.count("") / 3000 < 0.06
+        drawn = [getattr(scene, name) for scene in scenes]
+        assert len(set(drawn)) == count
+        assert min(drawn.count(value) for value in set(drawn)) > 3000 / count / 3
+    groups = [scene.group for scene in scenes]
+    assert {"", "pair", "couple", "brush"} == set(groups)
+    assert 0.015 < 1 - groups.count("") / 3000 < 0.06
     assert [random_scene(np.random.default_rng(9)) for _ in range(3)] == [
         random_scene(np.random.default_rng(9)) for _ in range(3)
     ]
 
 
-def test_a_draw_without_backdrops_is_drawn_again() -> None:
-    """Each backdrop is in the draw by a coin; all fourteen can fail."""
+def test_a_draw_without_backdrops_is_repeated() -> None:
+    """An independent coin selects each backdrop; all fourteen can fail."""
 
     class Coins(np.random.Generator):
         """Fails every coin of the first draw."""
@@ -215,20 +215,20 @@ def test_a_draw_without_backdrops_is_drawn_again() -> None:
     assert coins.tossed > len(BACKDROPS)
 
 
-@pytest.mark.parametrize("company", ["pair", "couple", "brush"])
-def test_company_stands_in_the_picture(company: str) -> None:
-    scene = Scene(10, NAMES.index("waving"), 4, 0, company)
+@pytest.mark.parametrize("group", ["pair", "couple", "brush"])
+def test_groups_fit_the_image(group: str) -> None:
+    scene = Scene(10, NAMES.index("waving"), 4, 0, group)
     view = Camera(torch.zeros(2), torch.full((2,), 12.0))
     color, picture = render_scenes([scene], torch.tensor([0.1, 0.6]), view, torch.ones(2, dtype=torch.bool))
     assert color.shape == (2, 3, 64, 64) and 0 <= color.min() and color.max() <= 1
     covered = picture.alpha[:, 0].mean((1, 2))
     assert (covered > 0.05).all() and (covered < 0.7).all()
-    if company in ("pair", "couple"):  # one figure left, one right of the middle
+    if group in ("pair", "couple"):  # one figure left, one right of the middle
         halves = picture.alpha[0, 0, 32:48].mean(0)
         assert halves[:32].max() == halves[32:].max() == 1
 
 
-def test_painting_lays_the_figure_over_its_backdrop_and_shadow() -> None:
+def test_the_figure_is_composited_over_backdrop_and_shadow() -> None:
     scenes = [Scene(0, 0, 0, 2), Scene(1, 1, 3, 10)]
     phase = torch.tensor([0.0, 0.5, 0.25, 0.75])
     view = Camera(torch.tensor([0.0, 90, 180, 270]), torch.full((4,), 12.0))
@@ -236,8 +236,8 @@ def test_painting_lays_the_figure_over_its_backdrop_and_shadow() -> None:
     dark, _ = render_scenes(scenes, phase, view, torch.ones(4, dtype=torch.bool))
     for i, place in enumerate((2, 2, 10, 10)):
         bare = BACKDROPS[place].paint(phase[i : i + 1])[0]
-        away = (picture.alpha[i] == 0).expand(3, -1, -1)
-        torch.testing.assert_close(lit[i][away], bare[away])
+        background = (picture.alpha[i] == 0).expand(3, -1, -1)
+        torch.testing.assert_close(lit[i][background], bare[background])
         figure = (picture.alpha[i] == 1).expand(3, -1, -1)
         assert torch.equal(lit[i][figure], dark[i][figure])
     assert (dark <= lit + 1e-6).all() and (lit - dark).amax((1, 2, 3)).min() > 0.1
@@ -253,12 +253,12 @@ def test_weather_loops_and_falls() -> None:
     torch.testing.assert_close(rain[1][:, 2:30], rain[0][:, :28], atol=0.06, rtol=0)  # two pixels lower
 
 
-def test_backdrops_and_colors_are_told_apart() -> None:
+def test_backdrops_and_colors_are_distinct() -> None:
     means = [tuple(b.paint(torch.zeros(1))[0].mean((1, 2)).tolist()) for b in BACKDROPS]
     for values, least in ((means, 0.05), (list(PROP_COLORS.values()), 0.2)):
         table = torch.tensor(values)
-        apart = torch.cdist(table, table) + torch.eye(len(values))
-        assert apart.min() > least
+        distance = torch.cdist(table, table) + torch.eye(len(values))
+        assert distance.min() > least
 
 
 def test_unknown_names_are_listed() -> None:

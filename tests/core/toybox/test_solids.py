@@ -1,4 +1,4 @@
-"""Frames, rotations and the sculptor; the skeleton's inverse kinematics."""
+"""Frames, rotations, the scene builder and inverse kinematics."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
-def test_rotations_are_those_of_scipy(axis: str) -> None:
+def test_rotations_match_scipy(axis: str) -> None:
     degrees = np.array([-170.0, -30.0, 0.0, 12.5, 90.0])
     expected = Rotation.from_euler(axis, degrees[:, None], degrees=True).as_matrix()
     np.testing.assert_allclose(rotation(axis, degrees), expected, atol=1e-12)
@@ -27,7 +27,7 @@ def test_frames_compose_like_matrices() -> None:
     np.testing.assert_allclose(second.local(second.point(local)), np.tile(local, (3, 1)), atol=1e-12)
 
 
-def test_solids_stand_where_they_are_put() -> None:
+def test_solids_are_placed_in_their_frame() -> None:
     s = SceneBuilder(2)
     frame = Frame.world(2).child(np.array([[0.0, 0, 0], [5.0, 0, 0]]), rotation("z", 90), 2.0)
     s.ball(frame, (1, 0, 0), (0.5, 0.25, 0.1), (1, 0, 0))
@@ -49,7 +49,7 @@ def test_solids_stand_where_they_are_put() -> None:
     torch.testing.assert_close(solids.cones.ra, torch.tensor([0.6, 0.6]))
 
 
-def test_batches_stand_side_by_side() -> None:
+def test_cat_concatenates_frames() -> None:
     one, two = SceneBuilder(2), SceneBuilder(3)
     one.ball(Frame.world(2), (0, 0, 0), 1.0, (1, 1, 1))
     two.ball(Frame.world(3), (1, 0, 0), 1.0, (1, 1, 1))
@@ -59,7 +59,7 @@ def test_batches_stand_side_by_side() -> None:
     assert both.ellipsoids.center[:, 0].tolist() == [0, 0, 1, 1, 1]
 
 
-def test_reach_meets_targets_and_keeps_bones() -> None:
+def test_inverse_kinematics_reaches_targets_and_preserves_bone_lengths() -> None:
     rng = np.random.default_rng(0)
     start = rng.normal(size=(200, 3))
     way = rng.normal(size=(200, 3))
@@ -70,20 +70,20 @@ def test_reach_meets_targets_and_keeps_bones() -> None:
     near = np.linalg.norm(way, axis=-1) < 0.58 * 0.999
     assert 20 < near.sum() < 180
     np.testing.assert_allclose(end[near], (start + way)[near], atol=1e-9)
-    # Out of reach: along the way, almost stretched.
+    # Targets out of reach: the limb points at the target, almost straight.
     stretched = np.linalg.norm(end - start, axis=-1)[~near]
     np.testing.assert_allclose(stretched, 0.58 * 0.999, atol=1e-9)
     assert (np.einsum("ni,ni->n", end - start, way)[~near] > 0).all()
 
 
-def test_joints_bend_towards_their_pole() -> None:
+def test_joints_bend_toward_their_pole() -> None:
     start, target = np.zeros((1, 3)), np.array([[0.0, -0.4, 0.0]])
     middle, _ = two_bone_ik(start, target, 0.3, 0.3, np.array([[0.0, 0.0, 1.0]]))
     assert middle[0, 2] > 0.2 and abs(middle[0, 0]) < 1e-12
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.74])
-def test_limbs_of_a_posed_figure_keep_their_lengths(scale: float) -> None:
+def test_posing_preserves_limb_lengths(scale: float) -> None:
     swing = np.linspace(-0.5, 0.5, 7)
     pose = Pose(
         lean=20, tilt=swing * 30, left_hand=(0.5, swing, 0.2), left_foot=(0.2, 0.1, swing), scale=scale

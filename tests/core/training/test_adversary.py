@@ -1,4 +1,4 @@
-"""The adversary: its losses and weight by hand, what it learns, and a run with it that is interrupted."""
+"""The adversary: losses and adaptive weight in closed form, training, and resuming an interrupted run."""
 
 import signal
 from pathlib import Path
@@ -32,12 +32,12 @@ SMALL = AdversaryConfig(network=DiscriminatorConfig(widths=(8, 16)), start=0.4)
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 
 
-def test_hinge_losses_are_their_closed_form() -> None:
-    real, drawn = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2)
-    a, b = real.double().numpy(), drawn.double().numpy()
+def test_hinge_losses_match_their_closed_form() -> None:
+    real, fake = torch.randn(2, 3, 1, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2)
+    a, b = real.double().numpy(), fake.double().numpy()
     expected = (np.where(a < 1, 1 - a, 0).mean() + np.where(b > -1, 1 + b, 0).mean()) / 2
-    assert discriminator_loss(real, drawn).item() == pytest.approx(expected, rel=1e-6)
-    np.testing.assert_allclose(generator_loss(drawn), -b.reshape(3, -1).mean(1), rtol=1e-5)
+    assert discriminator_loss(real, fake).item() == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(generator_loss(fake), -b.reshape(3, -1).mean(1), rtol=1e-5)
     sure = torch.full((2, 1, 2, 2), 1.5)
     assert discriminator_loss(sure, -sure) == 0 and discriminator_loss(-sure, sure) == 2.5
 
@@ -49,29 +49,29 @@ def test_the_weight_balances_both_gradients_at_the_last_layer() -> None:
     last = nn.Linear(5, 2, bias=False)
     h = hidden(x)
     y = last(h)
-    towards, direction = torch.randn(7, 2), torch.randn(7, 2)
-    reconstruction, adversarial = (y - towards).square().sum(), (y * direction).sum()
+    target, direction = torch.randn(7, 2), torch.randn(7, 2)
+    reconstruction, adversarial = (y - target).square().sum(), (y * direction).sum()
     # By hand: the gradient of a loss at W, y = h W^T, is (dloss/dy)^T h.
-    a = (2 * (y - towards)).T @ h
+    a = (2 * (y - target)).T @ h
     b = direction.T @ h
     weight = adaptive_weight(reconstruction, adversarial, last.weight)
     assert weight.item() == pytest.approx((a.norm() / (b.norm() + 1e-4)).item(), rel=1e-5)
     assert not weight.requires_grad and last.weight.grad is None
-    (reconstruction + weight * adversarial).backward()  # the graphs are still there
+    (reconstruction + weight * adversarial).backward()  # the graphs are retained
     torch.testing.assert_close(last.weight.grad, a + weight * b)
     assert adaptive_weight(
         (last(x @ torch.ones(3, 5)) ** 2).sum() * 1e3, last.weight.sum() * 0, last.weight
     ) == pytest.approx(GREATEST_WEIGHT)
 
 
-def test_a_patch_is_38_pixels_wide_and_images_are_judged_apart() -> None:
+def test_a_patch_is_38_pixels_wide_and_images_are_independent() -> None:
     torch.manual_seed(0)
     discriminator = Discriminator(DiscriminatorConfig())
     images = torch.randn(2, 3, 64, 64, requires_grad=True)
     logits = discriminator(images)
     assert logits.shape == (2, 1, 8, 8)
     torch.testing.assert_close(discriminator(images[1:]), logits[1:])
-    # Group norm sees whole images; without it a logit's gradient ends where its patch does.
+    # Group norm depends on the full image; without it a logit depends only on its patch.
     plain = Discriminator(DiscriminatorConfig())
     plain.layers = nn.Sequential(*(x for x in plain.layers if not isinstance(x, nn.GroupNorm)))
     (gradient,) = torch.autograd.grad(plain(images)[0, 0, 4, 4], images)
@@ -81,7 +81,7 @@ def test_a_patch_is_38_pixels_wide_and_images_are_judged_apart() -> None:
         DiscriminatorConfig(widths=(12,))
 
 
-def test_the_adversary_learns_and_leads_the_decoder_towards_what_is_real() -> None:
+def test_the_adversary_trains_and_its_loss_reaches_only_the_decoder() -> None:
     torch.manual_seed(0)
     decoder = nn.Conv2d(4, 3, 1)
     adversary = Adversary(SMALL, decoder.weight, Accelerator(cpu=True))
@@ -89,11 +89,11 @@ def test_the_adversary_learns_and_leads_the_decoder_towards_what_is_real() -> No
         group["lr"] = 2e-3
     latents, images = torch.randn(6, 4, 16, 16), torch.randn(6, 3, 16, 16).clamp(-1, 1)
     for _ in range(60):
-        drawn = decoder(latents).mul(0.2)  # too flat
-        loss = adversary.loss(images, drawn, drawn.abs().flatten(1).mean(1))
+        fake = decoder(latents).mul(0.2)  # low contrast
+        loss = adversary.loss(images, fake, fake.abs().flatten(1).mean(1))
     assert loss.shape == (6,)
     with torch.no_grad():
-        assert adversary.network(images).mean() > 0.5 > -0.5 > adversary.network(drawn).mean()
+        assert adversary.network(images).mean() > 0.5 > -0.5 > adversary.network(fake).mean()
     before = [parameter.clone() for parameter in adversary.network.parameters()]
     gradients = [parameter.grad.clone() for parameter in adversary.network.parameters()]
     loss.mean().backward()
@@ -103,7 +103,7 @@ def test_the_adversary_learns_and_leads_the_decoder_towards_what_is_real() -> No
 
 
 class Interrupted(AutoencoderTask):
-    """Asks for an end, as Ctrl-C does, in the call of a number."""
+    """A task that raises SIGINT, as Ctrl-C does, in its `call`-th step."""
 
     call = 0
 
@@ -121,10 +121,10 @@ def make(
     preset = AutoencoderPreset(model=TINY, held_back=2, adversary=adversary, training=training)
     torch.manual_seed(0)
     autoencoder, accelerator = Autoencoder(TINY), Accelerator(cpu=True)
-    beside = adversary and Adversary(adversary, autoencoder.last_layer, accelerator)
-    task = Interrupted(Shards(data, "images"), preset, adversary=beside)
+    auxiliary = adversary and Adversary(adversary, autoencoder.last_layer, accelerator)
+    task = Interrupted(Shards(data, "images"), preset, adversary=auxiliary)
     task.call = interrupted
-    return Trainer(BareNetwork(autoencoder), task, training, folder, accelerator, auxiliary=beside)
+    return Trainer(BareNetwork(autoencoder), task, training, folder, accelerator, auxiliary=auxiliary)
 
 
 @pytest.fixture(scope="module")
@@ -136,21 +136,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("pause", [2, 7])  # before there is an adversary, and after
-def test_an_interrupted_run_goes_on_to_the_same_bytes(data: Path, tmp_path: Path, pause: int) -> None:
-    assert make(tmp_path / "whole", data).run(Budget(steps=10))
+@pytest.mark.parametrize("pause", [2, 7])  # before and after the adversary starts
+def test_an_interrupted_run_resumes_to_the_same_bytes(data: Path, tmp_path: Path, pause: int) -> None:
+    assert make(tmp_path / "full", data).run(Budget(steps=10))
     assert not make(tmp_path / "paused", data, interrupted=pause).run(Budget(steps=10))
     resumed = make(tmp_path / "paused", data)
     assert resumed.step == pause and resumed.run(Budget(steps=10))
-    ours, theirs = (load_file(tmp_path / name / checkpoint.FILE) for name in ("paused", "whole"))
+    ours, theirs = (load_file(tmp_path / name / checkpoint.FILE) for name in ("paused", "full"))
     assert ours.keys() == theirs.keys()
     assert sum(name.startswith("beside/network/") for name in ours) == 8
-    assert ours["beside/optimizer/layers.0.weight/step"] == 6  # a step each, from the fifth on
+    assert ours["beside/optimizer/layers.0.weight/step"] == 6  # one per step, from the fifth
     for name, value in theirs.items():
         assert torch.equal(ours[name], value), name
 
 
-def test_until_it_starts_a_run_is_as_if_there_were_no_adversary(data: Path, tmp_path: Path) -> None:
+def test_the_adversary_has_no_effect_before_it_starts(data: Path, tmp_path: Path) -> None:
     weights = {}
     for name, adversary in (("with", SMALL), ("without", None)):
         run = make(tmp_path / name, data, adversary, interrupted=4)

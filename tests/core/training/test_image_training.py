@@ -1,4 +1,4 @@
-"""The task of training images: its objectives, its timesteps, and what its preset refuses."""
+"""The image training task: objectives, timestep sampling, and validation of presets."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ INDEX = torch.arange(4)
 
 
 class Images(ImageData):
-    """Eight random images, and texts drawn from the global generator."""
+    """Eight random images with text conditions drawn from the global generator."""
 
     def __init__(self, shape=(3, 8, 8)) -> None:
         self.pixels = torch.randint(256, (8, *shape), generator=torch.Generator().manual_seed(0)) / 127.5 - 1
@@ -36,7 +36,7 @@ class Images(ImageData):
         return self.pixels[index], condition
 
 
-def denoiser_of(preset: ImagePreset):
+def make_denoiser(preset: ImagePreset):
     torch.manual_seed(1)
     denoiser = preset.model.denoiser()
     for parameter in denoiser.parameters():
@@ -44,8 +44,8 @@ def denoiser_of(preset: ImagePreset):
     return denoiser
 
 
-def by_hand(denoiser, objective) -> Tensor:
-    """What the task draws, in the order in which it always has."""
+def reference_loss(denoiser, objective) -> Tensor:
+    """Loss with the random draws in the order of the task."""
     torch.manual_seed(7)
     images, condition = Images().batch(INDEX)
     t = stratified_timesteps(len(images), 1000, images.device)
@@ -73,24 +73,24 @@ def by_hand(denoiser, objective) -> Tensor:
         ),
     ],
 )
-def test_each_objective_is_its_loss_bit_for_bit(settings, objective):
+def test_each_objective_matches_its_loss_bit_for_bit(settings, objective):
     preset = ImagePreset.model_validate(settings)
-    denoiser = denoiser_of(preset)
+    denoiser = make_denoiser(preset)
     torch.manual_seed(7)
     ours = ImageTask(Images(), preset).loss(denoiser, INDEX)
-    assert torch.equal(ours, by_hand(denoiser, objective))
+    assert torch.equal(ours, reference_loss(denoiser, objective))
     assert ours.shape == (4,) and ours.isfinite().all()
 
 
-def test_latents_have_no_levels():
-    """With a first stage the decoder's term is that of a density."""
+def test_latents_have_a_continuous_decoder_term():
+    """With a first stage the decoder term of the VLB is a density, without discrete levels."""
     stage = {"size": 8, "latent_channels": 4, "widths": [32, 32]}
     stage |= {"encoder_blocks": [1, 1], "decoder_blocks": [1, 1]}
     network = NETWORK | {"patch": 1, "in_channels": 4, "out_channels": 8}
     model = LEARNED | {"first_stage": stage, "network": network, "clip": None}
     model["noise_schedule"] = {"name": "cosine", "timesteps": 4}  # t = 0 is then one of four strata
     preset = ImagePreset.model_validate({"model": model, "objective": "vlb"})
-    denoiser, data, values = denoiser_of(preset), Images(preset.model.shape), {}
+    denoiser, data, values = make_denoiser(preset), Images(preset.model.shape), {}
     for levels in (None, 256):
         torch.manual_seed(7)
         images, condition = data.batch(INDEX)
@@ -101,10 +101,10 @@ def test_latents_have_no_levels():
     assert torch.equal(ours, values[None]) and not torch.equal(ours, values[256])
 
 
-def test_importance_weighs_and_remembers_each_loss():
+def test_importance_weights_and_records_each_loss():
     model = PLAIN | {"noise_schedule": {"name": "cosine", "timesteps": 3}}
     preset = ImagePreset.model_validate({"model": model, "timestep_sampler": "importance"})
-    task, denoiser = ImageTask(Images(), preset), denoiser_of(preset)
+    task, denoiser = ImageTask(Images(), preset), make_denoiser(preset)
     torch.manual_seed(0)
     while task.state_dict()["counts"].min() < 10:
         task.loss(denoiser, INDEX)
@@ -130,7 +130,7 @@ class Stopped(RuntimeError):
 
 
 class Fragile(ImageTask):
-    """Fails in one of its steps, as a machine may."""
+    """A task that fails after `steps_left` steps."""
 
     steps_left = 100
 
@@ -141,31 +141,31 @@ class Fragile(ImageTask):
         return super().loss(denoiser, index)
 
 
-def test_a_run_with_importance_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_a_failed_run_with_importance_resumes_exactly(tmp_path: Path) -> None:
     model = LEARNED | {"noise_schedule": {"name": "cosine", "timesteps": 3}}
     settings = {"model": model, "timestep_sampler": "importance", "objective": "hybrid"}
     preset = ImagePreset.model_validate(settings)
     config = TrainingConfig(batch_size=8, compile=False, log_steps=1, checkpoint_minutes=0.0, warmup_steps=0)
 
     def trainer(folder: Path) -> Trainer:
-        return Trainer(denoiser_of(preset), Fragile(Images(), preset), config, folder)
+        return Trainer(make_denoiser(preset), Fragile(Images(), preset), config, folder)
 
-    whole, broken = trainer(tmp_path / "whole"), trainer(tmp_path / "broken")
-    assert whole.run(Budget(steps=14))
+    full, broken = trainer(tmp_path / "full"), trainer(tmp_path / "broken")
+    assert full.run(Budget(steps=14))
     broken.task.steps_left = 10
     with pytest.raises(Stopped):
         broken.run(Budget(steps=14))
-    assert broken.task.timesteps.probabilities().std() > 0.01  # it no longer is uniform
+    assert broken.task.timesteps.probabilities().std() > 0.01  # no longer uniform
     resumed = trainer(tmp_path / "broken")
     assert resumed.step == 10 and resumed.run(Budget(steps=14))
-    for ours, expected in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+    for ours, expected in zip(resumed.network.parameters(), full.network.parameters(), strict=True):
         assert torch.equal(ours, expected)
-    for name, value in whole.task.state_dict().items():
+    for name, value in full.task.state_dict().items():
         assert torch.equal(resumed.task.state_dict()[name], value)
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
         ({"model": PLAIN, "objective": "hybrid"}, "hybrid objective needs model.learned_variance"),
         ({"model": LEARNED}, "learned_variance needs the objective hybrid or vlb"),
@@ -174,6 +174,6 @@ def test_a_run_with_importance_goes_on_as_if_it_had_not_stopped(tmp_path: Path) 
         ({"vlb_weight": 0}, "greater than 0"),
     ],
 )
-def test_what_cannot_be_trained_is_said(settings, sentence):
-    with pytest.raises(ValidationError, match=sentence):
+def test_invalid_presets_raise(settings, message):
+    with pytest.raises(ValidationError, match=message):
         ImagePreset.model_validate(settings)

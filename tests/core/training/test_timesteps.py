@@ -1,4 +1,4 @@
-"""Which timesteps are trained, and what their weights make of it."""
+"""Timestep samplers: their distributions and importance weights."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ import torch
 from core.training.timesteps import ImportanceTimesteps, UniformTimesteps
 
 CPU = torch.device("cpu")
-COSTS = torch.linspace(0.5, 20, 25, dtype=torch.float64)  # of each timestep
+COSTS = torch.linspace(0.5, 20, 25, dtype=torch.float64)  # typical loss of each timestep
 
 
-def taught(costs=COSTS, history=10):
-    """A sampler that has seen as many losses as it remembers, around the costs, of every timestep."""
+def make_sampler(costs=COSTS, history=10):
+    """A sampler with `history` recorded losses around `costs` for every timestep."""
     generator = torch.Generator().manual_seed(1)
     sampler = ImportanceTimesteps(len(costs))
     for _ in range(history):
@@ -19,15 +19,15 @@ def taught(costs=COSTS, history=10):
     return sampler
 
 
-def test_uniform_timesteps_are_stratified_and_weigh_the_same():
+def test_uniform_timesteps_are_stratified_with_equal_weights():
     torch.manual_seed(0)
     t, weight = UniformTimesteps(1000).draw(10, CPU)
     assert torch.equal((t // 100).sort().values, torch.arange(10))
     assert torch.equal(weight, torch.ones(10))
 
 
-def test_importance_begins_uniform_until_all_timesteps_are_known():
-    sampler = taught(history=9)
+def test_importance_is_uniform_until_every_history_is_full():
+    sampler = make_sampler(history=9)
     sampler.update(torch.arange(24), COSTS[:24])
     assert torch.equal(sampler.probabilities(), torch.full((25,), 1 / 25, dtype=torch.float64))
     sampler.update(torch.tensor([24]), COSTS[24:])
@@ -42,9 +42,9 @@ def test_importance_is_the_root_of_the_mean_square_of_the_last_ten():
     torch.testing.assert_close(sampler.probabilities(), 0.9 * root / root.sum() + 0.1 / 2)
 
 
-def test_importance_prefers_what_costs_and_its_weights_undo_that():
-    """The weighted mean of any quantity is its uniform mean; of the costs themselves it hardly varies."""
-    sampler, count = taught(), 50_000
+def test_importance_weights_are_unbiased_and_reduce_the_variance():
+    """The weighted mean of any quantity is its uniform mean; that of the losses has a low variance."""
+    sampler, count = make_sampler(), 50_000
     torch.manual_seed(0)
     t, weight = sampler.draw(count, CPU)
     drawn = torch.bincount(t, minlength=25) / count
@@ -61,15 +61,15 @@ def test_importance_prefers_what_costs_and_its_weights_undo_that():
     assert (weight * COSTS[t]).std() < uniform.std() / 5
 
 
-def test_without_any_loss_it_stays_uniform():
-    sampler = taught(torch.zeros(25, dtype=torch.float64))
+def test_zero_losses_give_uniform_probabilities():
+    sampler = make_sampler(torch.zeros(25, dtype=torch.float64))
     assert torch.equal(sampler.probabilities(), torch.full((25,), 1 / 25, dtype=torch.float64))
 
 
-def test_its_state_goes_on_to_the_same_draws():
-    sampler, other = taught(), ImportanceTimesteps(25)
+def test_a_restored_state_gives_the_same_draws():
+    sampler, other = make_sampler(), ImportanceTimesteps(25)
     other.load_state_dict(sampler.state_dict())
-    sampler.update(torch.tensor([3]), torch.tensor([1000.0]))  # leaves the copy as it was
+    sampler.update(torch.tensor([3]), torch.tensor([1000.0]))  # does not change the copy
     assert not torch.equal(sampler.probabilities(), other.probabilities())
     other.update(torch.tensor([3]), torch.tensor([1000.0]))
     draws = []

@@ -1,4 +1,4 @@
-"""The training loop: closed forms, and a run that is killed and goes on as if it had not been."""
+"""The training loop: closed forms, and exact resume of a killed run."""
 
 import json
 import os
@@ -29,7 +29,7 @@ EAGER = {"compile": False, "log_steps": 1}
 
 
 class Level(nn.Module):
-    """One number."""
+    """A network of one number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Level(nn.Module):
 
 
 class MeanTask:
-    """Its loss is least where the number is the mean of 0, 1, ..., count - 1."""
+    """A task whose loss is minimal where the number is the mean of 0, 1, ..., count - 1."""
 
     def __init__(self, count: int = 40) -> None:
         self.count = count
@@ -50,7 +50,7 @@ class MeanTask:
 
 
 class NoiseTask:
-    """Denoising of random images by a real network, with dropout and draws of every kind."""
+    """Denoising of random images with a U-Net, dropout and random conditions."""
 
     pause = 0.0
 
@@ -71,7 +71,7 @@ def make(task, folder: Path, network: nn.Module | None = None, rate=lambda name:
     return Trainer(denoiser, task, config, folder, rate_scale=rate)
 
 
-def make_real(folder: Path) -> Trainer:
+def make_unet_trainer(folder: Path) -> Trainer:
     """A trainer of a small U-Net that saves at every step."""
     torch.manual_seed(0)
     config = UNetConfig(widths=(32,), blocks=(1,), attention=(True,), context_width=8, dropout=0.1, patch=2)
@@ -87,15 +87,15 @@ def losses_of(folder: Path) -> list[tuple[int, float, float]]:
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path) -> None:
-    whole = make_real(tmp_path / "whole")
-    assert whole.run(Budget(steps=9))
+    full = make_unet_trainer(tmp_path / "full")
+    assert full.run(Budget(steps=9))
 
     code = f"""
 import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 import test_trainer
 test_trainer.NoiseTask.pause = 0.3
-test_trainer.make_real(Path("killed")).run(test_trainer.Budget(steps=9))
+test_trainer.make_unet_trainer(Path("killed")).run(test_trainer.Budget(steps=9))
 """
     killed = tmp_path / "killed"
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -107,17 +107,17 @@ test_trainer.make_real(Path("killed")).run(test_trainer.Budget(steps=9))
     process.kill()
     process.wait()
 
-    resumed = make_real(killed)
+    resumed = make_unet_trainer(killed)
     assert 3 <= resumed.step < 9
     assert resumed.run(Budget(steps=9))
-    assert losses_of(killed) == losses_of(tmp_path / "whole")
+    assert losses_of(killed) == losses_of(tmp_path / "full")
     assert len(losses_of(killed)) == 9
-    for ours, theirs in ((resumed.network, whole.network), (resumed.ema.network, whole.ema.network)):
+    for ours, theirs in ((resumed.network, full.network), (resumed.ema.network, full.ema.network)):
         for (name, value), expected in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert torch.equal(value, expected), name
 
 
-def test_learns_the_mean_and_ends_there(tmp_path: Path) -> None:
+def test_converges_to_the_mean(tmp_path: Path) -> None:
     run = make(MeanTask(), tmp_path, learning_rate=0.3, batch_size=20, decay=0.5, warmup_steps=10)
     run.run(Budget(steps=300))
     (learned,), (averaged,) = run.network.parameters(), run.ema.network.parameters()
@@ -127,7 +127,7 @@ def test_learns_the_mean_and_ends_there(tmp_path: Path) -> None:
 
 
 def test_first_step_moves_by_the_learning_rate_times_the_factor(tmp_path: Path) -> None:
-    # Adam's first step is the rate times the sign of the gradient, whatever its size.
+    # Adam's first step is the rate times the sign of the gradient, independent of its size.
     class Two(Level):
         def __init__(self) -> None:
             super().__init__()
@@ -144,7 +144,7 @@ def test_first_step_moves_by_the_learning_rate_times_the_factor(tmp_path: Path) 
     assert run.network.slow.item() == pytest.approx(0.025, rel=1e-4)
 
 
-def test_frozen_parameters_stay(tmp_path: Path) -> None:
+def test_frozen_parameters_do_not_change(tmp_path: Path) -> None:
     network = nn.ModuleDict({"frozen": nn.Linear(2, 2).requires_grad_(False)})
     network.register_parameter("level", nn.Parameter(torch.zeros(1)))
     before = network["frozen"].weight.clone()
@@ -159,7 +159,7 @@ def test_learning_rate_warms_up_holds_and_falls_to_zero(tmp_path: Path) -> None:
 
 
 def test_minutes_end_a_run_with_a_rate_near_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(0, 10**6, 5))  # s: every look at it takes five seconds
+    clock = iter(range(0, 10**6, 5))  # seconds: every call of the clock advances it by five
     monkeypatch.setattr(trainer.time, "monotonic", lambda: next(clock))
     run = make(MeanTask(), tmp_path, warmup_steps=0, decay=0.5, learning_rate=1.0)
     assert run.run(Budget(minutes=10))
@@ -168,15 +168,15 @@ def test_minutes_end_a_run_with_a_rate_near_zero(tmp_path: Path, monkeypatch: py
     assert log[0]["lr"] == 1.0 and log[-1]["lr"] == pytest.approx((1 - log[-1]["seconds"] / 600) / 0.5)
 
 
-def test_whichever_limit_comes_first() -> None:
+def test_the_first_limit_ends_the_run() -> None:
     assert Budget(steps=100, minutes=1).is_spent(50, 54.0) == pytest.approx(0.9)
     assert Budget(steps=100, minutes=1).is_spent(95, 54.0) == pytest.approx(0.95)
-    for nothing in ({}, {"steps": 0}, {"minutes": -1.0}):
+    for limits in ({}, {"steps": 0}, {"minutes": -1.0}):
         with pytest.raises(UserError, match="a number of steps or of minutes"):
-            Budget(**nothing)
+            Budget(**limits)
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_the_run_resumes(tmp_path: Path) -> None:
     class Interrupted(MeanTask):
         def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
             signal.raise_signal(signal.SIGINT)
@@ -202,12 +202,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Pat
     assert run.step == 2 and run.network.level.isfinite()
 
 
-def test_refuses_what_cannot_be_trained(tmp_path: Path) -> None:
+def test_fewer_examples_than_a_batch_raise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 examples are too few for batches of 4"):
         make(MeanTask(3), tmp_path)
 
 
-def test_checkpoints_that_do_not_fit_or_are_damaged(tmp_path: Path) -> None:
+def test_missing_mismatched_and_damaged_checkpoints_raise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no checkpoint"):
         checkpoint.read_ema(tmp_path)
     make(MeanTask(), tmp_path).run(Budget(steps=1))
@@ -228,7 +228,7 @@ def test_every_epoch_is_another_permutation() -> None:
     for indices in epochs:
         assert len(indices) == len(set(indices)) == 12 and set(indices) < set(range(13))
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0] != epoch(0, seed=1)
-    assert epoch(1) == epochs[1]  # of seed and step alone, asked in any order
+    assert epoch(1) == epochs[1]  # depends on seed and step alone
 
 
 def test_timesteps_fill_every_stratum_and_are_uniform() -> None:
@@ -236,29 +236,29 @@ def test_timesteps_fill_every_stratum_and_are_uniform() -> None:
     batches = torch.stack([stratified_timesteps(10, 1000, torch.device("cpu")) for _ in range(2000)])
     assert torch.equal((batches // 100).sort().values, torch.arange(10).expand(2000, 10))
     assert 0 <= batches.min() and batches.max() <= 999
-    # Within a batch all are equally far into their strata; over batches that is uniform, and any order comes.
+    # The offset within the strata is shared by a batch and uniform over batches; the order is random.
     assert (batches % 100).double().mean().item() == pytest.approx(49.5, abs=2)
     assert batches[:, 0].double().mean().item() == pytest.approx(499.5, abs=25)
 
 
 def test_exponents_of_the_paper() -> None:
-    # Karras et al. 2023 name these pairs.
+    # Pairs given by Karras et al. 2023.
     assert exponent(0.05) == pytest.approx(16.97, abs=0.01)
     assert exponent(0.10) == pytest.approx(6.94, abs=0.01)
 
 
 @pytest.mark.parametrize("width", [0.05, 0.15])
-def test_the_average_has_the_width_asked_for(width: float) -> None:
+def test_the_average_has_the_requested_width(width: float) -> None:
     steps = 400
     network = nn.Linear(steps, 1, bias=False)
     ema = EMA(network, width)
-    for step in range(1, steps + 1):  # weights are one-hot, so the average is the share of every step
+    for step in range(1, steps + 1):  # one-hot weights: the average is the weight of every step
         with torch.no_grad():
             network.weight.zero_()[0, step - 1] = 1.0
         ema.update(network, step)
     share = ema.network.weight[0].double()
     assert share.sum().item() == pytest.approx(1.0, abs=1e-5)
-    place = torch.arange(1, steps + 1).double() / steps
-    mean = (share * place).sum()
-    deviation = (share * (place - mean) ** 2).sum().sqrt().item()
+    position = torch.arange(1, steps + 1).double() / steps
+    mean = (share * position).sum()
+    deviation = (share * (position - mean) ** 2).sum().sqrt().item()
     assert deviation == pytest.approx(width, rel=0.01)

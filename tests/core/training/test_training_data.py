@@ -1,4 +1,4 @@
-"""Shards and captions: every example comes with its own condition, and parts are dropped as often as said."""
+"""Shards, captions and conditions of examples, and the rates of condition dropout."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ STATES = [torch.full((length, 4), float(length)) for length in (3, 5, 2)]  # the
 
 
 def write_shard(path: Path, first: int, count: int, frames: int = 0) -> None:
-    """Examples first, first + 1, ...: their number is the value of their pixels and decides all else.
+    """Examples first, first + 1, ...: this number is the pixel value and determines all other columns.
 
     Frame f of a clip adds f to the pixels.
     """
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def values(pixels: Tensor) -> list[int]:
-    """The bytes that flat images (B,3,H,W) in [-1, 1] were made of."""
+    """The uint8 values of constant images (B,3,H,W) in [-1, 1]."""
     byte = (pixels + 1) * 127.5
     assert torch.equal(byte.amin((1, 2, 3)).round(), byte.amax((1, 2, 3)).round())
     return byte[:, 0, 0, 0].round().int().tolist()
@@ -55,10 +55,10 @@ def values(pixels: Tensor) -> list[int]:
 def test_images_of_all_shards_with_their_conditions(folder: Path) -> None:
     data = ImageData([Shards(folder, "images")], Captions.from_states(STATES), NOTHING_DROPPED)
     assert len(data) == 40
-    wanted = [39, 0, 29, 30, 7, 7]
-    pixels, condition = data.batch(torch.tensor(wanted))
-    assert pixels.dtype == torch.float32 and values(pixels) == wanted
-    number = torch.tensor(wanted).float()
+    indices = [39, 0, 29, 30, 7, 7]
+    pixels, condition = data.batch(torch.tensor(indices))
+    assert pixels.dtype == torch.float32 and values(pixels) == indices
+    number = torch.tensor(indices).float()
     expected = encode_attributes(
         6, azimuth=number, elevation=-number / 2, phase=number / 256, shadow=number % 2
     )
@@ -66,7 +66,7 @@ def test_images_of_all_shards_with_their_conditions(folder: Path) -> None:
     assert condition.mask.sum(1).tolist() == [5, 3, 5, 3, 5, 5]
 
 
-def test_frames_of_clips_as_images_are_further_in_the_action(folder: Path) -> None:
+def test_frames_of_clips_as_images_have_their_own_phase(folder: Path) -> None:
     sources = [Shards(folder, "images"), Shards(folder, "clips")]
     data = ImageData(sources, Captions.from_states(STATES), NOTHING_DROPPED)
     assert len(data) == 40 + 10 * 16
@@ -78,7 +78,7 @@ def test_frames_of_clips_as_images_are_further_in_the_action(folder: Path) -> No
     torch.testing.assert_close(condition.attributes[:, PHASE], encode_attributes(3, phase=phase)[:, PHASE])
 
 
-def test_frames_of_clips_in_the_order_asked_for(folder: Path) -> None:
+def test_frames_of_clips_are_in_the_requested_order(folder: Path) -> None:
     clips = Shards(folder, "clips").pixels(torch.tensor([9, 0]), torch.tensor([[15, 0, 1], [2, 2, 3]]))
     assert clips.shape == (2, 3, 3, 8, 8)
     assert values(clips[0].transpose(0, 1)) == [124, 109, 110]
@@ -91,33 +91,33 @@ def test_captions_are_padded_to_one_length(folder: Path) -> None:
     assert tokens[:, :, 0].sum(1).tolist() == [4.0, 25.0, 9.0, 4.0]  # lengths squared: zeros beyond each
 
 
-def test_parts_are_dropped_as_often_as_said_and_independently() -> None:
+def test_parts_are_dropped_independently_at_their_rates() -> None:
     torch.manual_seed(0)
     count = 20_000
     dropout = ConditionDropout(text=0.1, camera=0.5, phase=0.3, shadow=0.2)
-    kept = dropout.drop_attributes(torch.ones(count, WIDTH))
-    said = torch.stack([kept[:, group].all(1) for group in (CAMERA, PHASE, SHADOW)])
-    unsaid = torch.stack([~kept[:, group].any(1) for group in (CAMERA, PHASE, SHADOW)])
-    assert (said ^ unsaid).all()  # whole groups
+    rows = dropout.drop_attributes(torch.ones(count, WIDTH))
+    present = torch.stack([rows[:, group].all(1) for group in (CAMERA, PHASE, SHADOW)])
+    dropped = torch.stack([~rows[:, group].any(1) for group in (CAMERA, PHASE, SHADOW)])
+    assert (present ^ dropped).all()  # a group is dropped as a unit
     torch.testing.assert_close(
-        unsaid.double().mean(1), torch.tensor([0.5, 0.3, 0.2]).double(), rtol=0, atol=0.015
+        dropped.double().mean(1), torch.tensor([0.5, 0.3, 0.2]).double(), rtol=0, atol=0.015
     )
-    both = (unsaid[0] & unsaid[1]).double().mean().item()
+    both = (dropped[0] & dropped[1]).double().mean().item()
     assert both == pytest.approx(0.15, abs=0.015)
 
     _, mask = dropout.drop_text(Captions.from_states(STATES), torch.zeros(count, dtype=torch.int64))
     assert (mask.sum(1) == 2).double().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
-def test_a_clip_drops_the_same_in_all_frames() -> None:
+def test_all_frames_of_a_clip_drop_the_same_groups() -> None:
     torch.manual_seed(0)
-    kept = ConditionDropout().drop_attributes(torch.ones(200, 8, WIDTH))
-    assert torch.equal(kept, kept[:, :1].expand_as(kept))
-    assert 0 < kept[:, 0, 0].mean() < 1
+    rows = ConditionDropout().drop_attributes(torch.ones(200, 8, WIDTH))
+    assert torch.equal(rows, rows[:, :1].expand_as(rows))
+    assert 0 < rows[:, 0, 0].mean() < 1
 
 
 class Counting(TextEncoder):
-    """Counts the prompts it encodes, to states that tell prompts apart."""
+    """Counts the encoded prompts; the length of a prompt's states identifies it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,9 +132,9 @@ class Counting(TextEncoder):
 
 def test_captions_are_encoded_once_until_they_change(tmp_path: Path) -> None:
     (tmp_path / CAPTIONS).write_text("a\nbb\n")
-    encoder, seen = Counting(), []
-    first = read_captions(tmp_path, encoder, lambda done, count: seen.append((done, count)))
-    assert len(first) == 3 and seen == [(3, 3)]  # the empty prompt comes last
+    encoder, calls = Counting(), []
+    first = read_captions(tmp_path, encoder, lambda done, count: calls.append((done, count)))
+    assert len(first) == 3 and calls == [(3, 3)]  # the empty prompt comes last
     again = read_captions(tmp_path, encoder)
     assert encoder.count == 3
     assert torch.equal(again.tokens, first.tokens) and torch.equal(again.offsets, first.offsets)
@@ -146,7 +146,7 @@ def test_captions_are_encoded_once_until_they_change(tmp_path: Path) -> None:
     assert len(read_captions(tmp_path, encoder)) == 3 and encoder.count == 9
 
 
-def test_what_is_missing_or_damaged_is_said(folder: Path) -> None:
+def test_missing_or_damaged_files_raise(folder: Path) -> None:
     with pytest.raises(UserError, match="captions.txt is missing"):
         read_captions(folder, TextEncoder())
     with pytest.raises(UserError, match="holds no videos"):
