@@ -1,1 +1,1 @@
-"""Text to 3D: distillation of an image model into a radiance field, and meshing of the field."""
+"""The image model lifted into space."""
