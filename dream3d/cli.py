@@ -1,4 +1,4 @@
-"""The `dream3d` command. Torch is imported only once the request has been checked."""
+"""The `dream3d` command. Torch is imported only after the arguments have been checked."""
 
 import sys
 import time
@@ -23,8 +23,8 @@ from dream3d.options import (
 START = time.perf_counter()
 
 MODEL = BUNDLED / "image"
-PRESETS = "dream3d"  # the folder of configs/
-STANDARD, CHECKPOINT = "standard", "checkpoint"  # presets, where none is given
+PRESETS = "dream3d"  # folder of the presets in configs/
+STANDARD, CHECKPOINT = "standard", "checkpoint"  # default presets of Dreamlift models and of checkpoints
 PRESETS_OWN = "the preset's"
 
 app = typer.Typer(add_completion=False)
@@ -32,95 +32,108 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def dream3d(
-    prompt: Annotated[str, typer.Argument(help='What to make, as in "a fox holding a controller".')],
+    prompt: Annotated[str, typer.Argument(help='What the object is, such as "a fox holding a controller".')],
     out: Annotated[
         str | None,
         typer.Option(
             help="FILE.obj, .glb or .ply, or a FOLDER/.", show_default="named after the prompt, .obj"
         ),
     ] = None,
-    num: Annotated[int, typer.Option(help="Objects, with seeds SEED, SEED+1, ...")] = 1,
+    num: Annotated[int, typer.Option(help="Number of objects, with seeds SEED, SEED+1, ...")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same object.")] = 0,
     preset: Annotated[
         str | None,
         typer.Option(
             help="draft, standard, fine, checkpoint, or a YAML file.",
-            show_default="standard; checkpoint for those of the hub",
+            show_default="standard; checkpoint for models of the hub",
         ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option(help="Steps of distillation.", show_default=PRESETS_OWN)
+        int | None, typer.Option(help="Iterations of the optimization.", show_default=PRESETS_OWN)
     ] = None,
     loss: Annotated[
-        str | None, typer.Option(help="x0, sds, sjc, csd, vsd or ism.", show_default=PRESETS_OWN)
+        str | None,
+        typer.Option(help="Distillation loss: x0, sds, sjc, csd, vsd or ism.", show_default=PRESETS_OWN),
     ] = None,
-    field: Annotated[str | None, typer.Option(help="voxel or hash.", show_default=PRESETS_OWN)] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help="Grid of the radiance field: voxel or hash.", show_default=PRESETS_OWN),
+    ] = None,
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="How strongly to follow the prompt; 1: plainly.", show_default="the preset's, or the loss's"
+            help="Classifier-free guidance scale; 1 disables guidance.",
+            show_default="the preset's, or the loss's",
         ),
     ] = None,
-    negative: Annotated[str | None, typer.Option(help="What to stay away from.")] = None,
+    negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None,
     model: Annotated[
         str,
         typer.Option(
-            help="An image model: a folder, or an id of the hub (Stable Diffusion, SDXL, DeepFloyd IF).",
+            help="Image model: a folder, or a model of the Hugging Face hub as OWNER/NAME (Stable Diffusion, "
+            "SDXL, DeepFloyd IF).",
             show_default="the bundled one",
         ),
     ] = str(MODEL),
     lora: Annotated[
         list[str],
-        typer.Option(help="LoRA weights for a checkpoint: a file, a folder or an id, or NAME@SCALE."),
+        typer.Option(
+            help="LoRA weights for a checkpoint: folder, file or OWNER/NAME, optionally with @SCALE; may be "
+            "repeated."
+        ),
     ] = [],  # noqa: B006
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="Of a checkpoint's weights: float32, bfloat16 or float16.",
+            help="Data type of a checkpoint's weights: float32, bfloat16 or float16.",
             show_default="float32 on a CPU, else bfloat16",
         ),
     ] = None,
     offload: Annotated[
-        bool, typer.Option("--offload", help="Keep what is not at work in the CPU's memory.")
+        bool, typer.Option("--offload", help="Keep weights in CPU memory until they are needed.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     complete: Annotated[
-        bool, typer.Option(help="Say to the bundled model the color that a prompt leaves open.")
+        bool, typer.Option(help="Fill in the color that a prompt leaves open, for the bundled model.")
     ] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside --out.")] = False,
-    preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date meanwhile.")] = True,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Resume from the checkpoint of an interrupted run, next to --out."),
+    ] = False,
+    preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date.")] = True,
 ) -> None:
-    """Makes a textured mesh of a sentence.
+    """Makes a textured mesh from a prompt.
 
-    Writes the mesh, a GLB, a turntable (.mp4), a sheet of eight views (.views.png), a page to turn it in
-    (.html) and a record of how it was made (.json).
+    Writes the mesh, a GLB, a turntable (.mp4), a sheet of eight views (.views.png), an interactive viewer
+    (.html) and a record of the run (.json).
     """
     check_prompt(prompt)
 
-    def chosen(preset: str) -> ObjectOptions:
+    def load_options(preset: str) -> ObjectOptions:
+        """The preset with the options of the command line."""
         path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
         return load_preset(path, ObjectOptions).with_changes(
             iterations=iterations, loss=loss, field=field, guidance=guidance, negative=negative
         )
 
-    options = chosen(preset or STANDARD)
+    options = load_options(preset or STANDARD)
     jobs = [
-        ObjectJob(*planned) for planned in outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
+        ObjectJob(*output) for output in outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
     ]
-    source = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
-    check_model_reference(source, options)
-    if preset is None and not source.bundled:
+    reference = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
+    check_model_reference(reference, options)
+    if preset is None and not reference.bundled:
         from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint
 
         preset = STANDARD if checkpoint_kind(resolve_checkpoint(model)) == NATIVE else CHECKPOINT
-        options = chosen(preset)
-    if source.bundled:
+        options = load_options(preset)
+    if reference.bundled:
         from core.toybox.captions import SUBJECT_NAMES, known_subject, with_color
 
         if known_subject(prompt) is None:
             print(
-                f"The bundled model knows no subject of: {prompt}. It makes {', '.join(SUBJECT_NAMES)}; for "
-                "others give your own image model's folder with --model.",
+                f"The bundled model knows no subject in the prompt: {prompt}. Its subjects are "
+                f"{', '.join(SUBJECT_NAMES)}; for others give an image model with --model.",
                 file=sys.stderr,
             )
         if complete:
@@ -135,7 +148,7 @@ def dream3d(
     generate(
         jobs,
         options,
-        reference=source,
+        reference=reference,
         device=device,
         preset=preset or STANDARD,
         preview=preview,

@@ -1,4 +1,4 @@
-"""What dream3d is asked for, checked before anything heavy is imported."""
+"""Options and jobs of dream3d, validated before torch is imported."""
 
 from __future__ import annotations
 
@@ -12,47 +12,50 @@ from core.errors import UserError
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
 CameraInput = Literal["input", "words", "none"]
-
+"""Camera conditioning: numeric input, view-dependent texts, or none."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 EXTENSIONS = (".obj", ".glb", ".ply")
 
 
 class Stage(BaseModel):
-    """A part of the run: how finely it renders and what it learns from."""
+    """A stage of the optimization: resolutions, guidance and denoising steps."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    share: float = Field(gt=0, le=1, description="of the iterations")
-    size: int = Field(ge=16, le=512, description="side of the renders, pixels; enlarged for the model")
-    samples: int = Field(ge=8, le=512, description="a ray")
+    share: float = Field(gt=0, le=1, description="share of the iterations")
+    size: int = Field(ge=16, le=512, description="side of the renders in pixels, before resizing")
+    samples: int = Field(ge=8, le=512, description="samples per ray")
     grid: int = Field(ge=8, le=256, description="vertices along a side of the voxel grid")
     guidance: float | None = Field(
-        default=None, ge=0, le=200, description="diffusers' scale: 1 is none; null: see `usual_guidance`"
+        default=None,
+        ge=0,
+        le=200,
+        description="guidance scale; 1 disables; null: `default_guidance`",
     )
-    steps: int = Field(1, ge=1, le=50, description="DDIM steps to a target of the x0 loss")
+    steps: int = Field(1, ge=1, le=50, description="DDIM steps of a target of the x0 loss")
 
     @property
     def scale(self) -> float:
         """The guidance scale. Raises ValueError before `ObjectOptions.with_model_defaults` has set it."""
         if self.guidance is None:
-            raise ValueError("the stage's guidance has not been filled in")
+            raise ValueError("the guidance of the stage is not set: call with_model_defaults first")
         return self.guidance
 
 
 class TargetBufferOptions(BaseModel):
-    """Targets of the x0 loss that are kept and reused; see `dream3d.optimization.view_strategies`."""
+    """Buffer of stored targets of the x0 loss; see `dream3d.optimization.view_strategies`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: int = Field(24, ge=1, le=512, description="targets")
-    refresh_every: int = Field(6, ge=1, le=1000, description="iterations from one renewal to the next")
-    views_per_step: int = Field(12, ge=1, le=64, description="targets that an iteration learns from")
-    pixel_stride: int = Field(2, ge=1, le=8, description="it sees every so manyth pixel of them, both ways")
+    size: int = Field(24, ge=1, le=512, description="number of stored targets")
+    refresh_every: int = Field(6, ge=1, le=1000, description="iterations between replacements of the oldest")
+    views_per_step: int = Field(12, ge=1, le=64, description="targets per iteration")
+    pixel_stride: int = Field(2, ge=1, le=8, description="every n-th pixel is fitted, in both directions")
 
 
 class RegularizerWeights(BaseModel):
-    """Of the regularizers beside the distillation's loss, which is a mean over pixels; see `regularize`."""
+    """Weights of `dream3d.optimization.regularizers`; the distillation loss is a mean over pixels."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,52 +68,52 @@ class RegularizerWeights(BaseModel):
 
 
 class Lighting(BaseModel):
-    """When the object is lit instead of shown in its own colors.
+    """Shading of training views.
 
-    By the light of the model's pictures, where that is known (`Scenery.light`), and in a share of the
-    iterations by a lamp instead (DreamFusion, section 3.1).
+    Views are lit by the light of the model's images, if it is known (`Backgrounds.light`), and in a share of
+    the iterations by a random point light instead (DreamFusion, section 3.1).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    share: float = Field(default=0.0, ge=0, le=1, description="of the later iterations, by a lamp")
-    textureless: float = Field(default=0.5, ge=0, le=1, description="of those, without color")
-    after: float = Field(default=0.2, ge=0, le=1, description="first share of the run, without a surface")
+    share: float = Field(default=0.0, ge=0, le=1, description="share of lit iterations with a point light")
+    textureless: float = Field(default=0.5, ge=0, le=1, description="share of those that are textureless")
+    after: float = Field(default=0.2, ge=0, le=1, description="share of the run after which views are lit")
 
 
 class ObjectOptions(BaseModel):
-    """How an object is distilled: the keys of a dream3d preset, some of them options of the command."""
+    """Options of text to 3D: the keys of a dream3d preset; some are also options of the command."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = Field(ge=1, le=100000)
-    views: int = Field(4, ge=1, le=16, description="asked about at once, evenly spaced around the object")
-    elevation: tuple[float, float] = Field((-5.0, 35.0), description="degrees, drawn from between")
+    views: int = Field(4, ge=1, le=16, description="views per iteration, evenly spaced around the object")
+    elevation: tuple[float, float] = Field((-5.0, 35.0), description="range of elevations in degrees")
     noise: tuple[tuple[float, float], tuple[float, float]] = Field(
-        ((0.98, 0.98), (0.02, 0.5)), description="timesteps as shares of T: from this range to that"
+        ((0.98, 0.98), (0.02, 0.5)), description="range of timesteps as shares of T, at the start and the end"
     )
     loss: Loss = "x0"
     target_buffer: TargetBufferOptions | None = None
     field: FieldKind = "voxel"
     learning_rate: float = Field(gt=0, le=1)
-    decay: float = Field(0.0, ge=0, le=1, description="last share of the run, where the rate falls to 0")
-    camera: CameraInput = Field("input", description="how the model is told from where it looks")
+    decay: float = Field(0.0, ge=0, le=1, description="last share of the run, in which the rate falls to 0")
+    camera: CameraInput = Field("input", description="camera conditioning of the model")
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
     weights: RegularizerWeights = RegularizerWeights()
     lighting: Lighting = Lighting()
     stages: tuple[Stage, ...] = Field(min_length=1)
     negative: str = ""
-    texture: int = Field(512, ge=64, le=4096, description="side of the texture, pixels")
+    texture: int = Field(512, ge=64, le=4096, description="side of the texture in pixels")
     turn: int = Field(48, ge=2, le=720, description="frames of the turntable")
-    faces: int = Field(30000, ge=100, le=50000, description="of the mesh, at most")
+    faces: int = Field(30000, ge=100, le=50000, description="maximum number of faces of the mesh")
 
     @model_validator(mode="after")
-    def _ranges_are_ranges(self) -> ObjectOptions:
+    def _check_consistency(self) -> ObjectOptions:
         for name, ranges in (("elevation", [self.elevation]), ("noise", self.noise)):
             if any(low > high for low, high in ranges):
-                raise ValueError(f"{name} must be given as the lower end and the higher")
+                raise ValueError(f"{name} must be given as (low, high)")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
-            raise ValueError("elevation must lie between -90 and 90 degrees")
+            raise ValueError("elevation must be between -90 and 90 degrees")
         if self.target_buffer and self.loss != "x0":
             raise ValueError(f"the loss {self.loss} has no targets to store: target_buffer must be null")
         if self.target_buffer and (
@@ -121,7 +124,7 @@ class ObjectOptions(BaseModel):
                 "target_buffer.size must be a multiple of views, and views_per_step at most size"
             )
         if self.target_buffer and self.lighting.share:
-            raise ValueError("stored targets cannot be relit: with a target_buffer, lighting.share must be 0")
+            raise ValueError("stored targets cannot be relit: with target_buffer, lighting.share must be 0")
         if self.target_buffer and any(stage.size % self.target_buffer.pixel_stride for stage in self.stages):
             raise ValueError("every stage's size must be a multiple of target_buffer.pixel_stride")
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
@@ -129,41 +132,44 @@ class ObjectOptions(BaseModel):
         return self
 
     def with_changes(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
-        """These options with the values that are not None. Raises UserError that names the option.
+        """These options with the given values that are not None.
 
-        guidance: of all stages. A loss other than x0 leaves out the pool of targets.
+        guidance: of all stages. A loss other than x0 removes the target buffer.
+        Raises UserError that names the invalid option.
         """
-        given = {name: value for name, value in values.items() if value is not None}
-        stored = self.model_dump() | given
-        if stored["loss"] != "x0":
-            stored["target_buffer"] = None
+        changes = {name: value for name, value in values.items() if value is not None}
+        merged = self.model_dump() | changes
+        if merged["loss"] != "x0":
+            merged["target_buffer"] = None
         if guidance is not None:
-            stored["stages"] = [stage | {"guidance": guidance} for stage in stored["stages"]]
-            given["guidance"] = guidance
+            merged["stages"] = [stage | {"guidance": guidance} for stage in merged["stages"]]
+            changes["guidance"] = guidance
         try:
-            return ObjectOptions(**stored)
+            return ObjectOptions(**merged)
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][-1])
-            raise UserError(f"--{name} cannot be {given.get(name)!r}: {first['msg'].lower()}.") from error
+            raise UserError(f"--{name} cannot be {changes.get(name)!r}: {first['msg'].lower()}.") from error
 
     def with_model_defaults(self, takes_camera: bool, latents: bool) -> ObjectOptions:
-        """What the options leave to the model: guidance where a stage says none, and the camera in words for
-        a model that takes it in no other way."""
-        usual = default_guidance(self.loss, latents)
+        """These options with defaults that depend on the model.
+
+        Stages without guidance get `default_guidance`. Models without a camera input get texts of views.
+        """
+        default = default_guidance(self.loss, latents)
         stages = [
-            s if s.guidance is not None else s.model_copy(update={"guidance": usual}) for s in self.stages
+            s if s.guidance is not None else s.model_copy(update={"guidance": default}) for s in self.stages
         ]
         camera = "words" if self.camera == "input" and not takes_camera else self.camera
         return self.model_copy(update={"stages": tuple(stages), "camera": camera})
 
 
 def default_guidance(loss: Loss, latents: bool) -> float:
-    """The scale that a loss is known to need, by the convention of `core.guidance.ClassifierFreeGuidance`,
-    where 1 is none (DreamFusion's omega is one less).
+    """Guidance scale that a loss needs, as in `core.guidance.ClassifierFreeGuidance`.
 
-    Score distillation alone needs far more than sampling: 100 for latents (Poole et al. 2022, and
-    Stable-DreamFusion), 20 for DeepFloyd's pixels (threestudio). VSD and ISM were made to do with 7.5.
+    A scale of 1 disables guidance (DreamFusion's omega is the scale minus 1). SDS and SJC need far more than
+    sampling does: 100 for latents (Poole et al. 2022, and Stable-DreamFusion), 20 for the pixels of DeepFloyd
+    (threestudio). VSD and ISM are designed for 7.5.
     """
     if loss in ("sds", "sjc"):
         return 100.0 if latents else 20.0
@@ -171,69 +177,75 @@ def default_guidance(loss: Loss, latents: bool) -> float:
 
 
 class ImageModelReference(NamedTuple):
-    """The image model that objects are distilled from, and how it is held in memory."""
+    """A reference to an image model that is not loaded yet, and how to load it."""
 
-    name: str  # a folder, or a name or an id of the hub
+    name: str  # a folder, or a name or id of the hub
     bundled: bool = False
-    dtype: str | None = None  # of a checkpoint's weights, one of `DTYPES`; None: as fits the device
+    dtype: str | None = None  # of a checkpoint's weights, one of `DTYPES`; None: by the device
     lora: tuple[str, ...] = ()
     offload: bool = False
 
 
 def check_model_reference(source: ImageModelReference, options: ObjectOptions) -> None:
-    """Raises UserError for what cannot be, whatever the model is."""
+    """Raises UserError for combinations that are invalid for every model."""
     if source.dtype not in (None, *DTYPES):
-        raise UserError(f"--dtype cannot be {source.dtype!r}: give {', '.join(DTYPES)}.")
+        raise UserError(f"--dtype cannot be {source.dtype!r}: it must be one of {', '.join(DTYPES)}.")
     if source.bundled and (source.lora or source.offload or source.dtype not in (None, "float32")):
         raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
     if source.offload and options.loss == "vsd":
-        raise UserError("--offload cannot be combined with --loss vsd, which trains beside the network.")
+        raise UserError("--offload cannot be combined with --loss vsd, which trains adapters of the network.")
 
 
 def check_prompt(prompt: str) -> None:
-    """Raises UserError for a prompt that says nothing."""
+    """Raises UserError for an empty prompt."""
     if not prompt.strip():
         raise UserError("The prompt is empty.")
 
 
 class ObjectJob(NamedTuple):
-    """One object to make, and the files that it leaves beside the mesh."""
+    """One object to make, and the paths of its files, which are named after the mesh."""
 
     prompt: str
     seed: int
     mesh: Path
-    completed: str | None = None  # the prompt with the color said that it leaves open
+    completed: str | None = None  # the prompt with the missing color filled in
 
     @property
     def text(self) -> str:
-        """What the model is told, but for the background."""
+        """The prompt for the model, without the background."""
         return self.completed or self.prompt
 
     @property
     def glb(self) -> Path:
+        """The mesh as GLB."""
         return self.mesh.with_suffix(".glb")
 
     @property
     def turntable(self) -> Path:
+        """The turntable video."""
         return self.mesh.with_suffix(".mp4")
 
     @property
     def sheet(self) -> Path:
-        """Of eight views; the name with .png alone is the texture's of an .obj."""
+        """The sheet of eight views; .png without .views is the texture of an .obj."""
         return self.mesh.with_suffix(".views.png")
 
     @property
     def viewer(self) -> Path:
+        """The HTML viewer."""
         return self.mesh.with_suffix(".html")
 
     @property
     def record(self) -> Path:
+        """The run record."""
         return self.mesh.with_suffix(".json")
 
     @property
     def preview(self) -> Path:
+        """The preview during optimization."""
         return self.mesh.with_suffix(".preview.png")
 
     @property
     def checkpoint(self) -> Path:
+        """The checkpoint during optimization."""
         return self.mesh.with_suffix(".checkpoint.safetensors")

@@ -1,4 +1,4 @@
-"""The run record: a JSON file beside each mesh that says how it was made and how sound it is."""
+"""Record of a run: a JSON file next to each mesh with its settings, results and quality."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,32 +11,32 @@ from dream3d.options import ObjectOptions
 
 
 class ObjectSeconds(BaseModel):
-    """Wall-clock times of a run."""
+    """Wall-clock times of a run in seconds."""
 
-    load: float  # imports and weights, once a run
-    distill: float  # this object
-    mesh: float  # surface, texture and all files
+    load: float  # imports and weights, once per run
+    distill: float  # optimization of this object
+    mesh: float  # surface, texture and writing all files
     since_start: float  # from the start of the process until all files were written
 
 
 class ObjectRecord(BaseModel):
-    """Everything needed to make the same object again, and what came out."""
+    """Everything needed to reproduce an object, and its results."""
 
     prompt: str
-    completed: str | None = None  # what the model was told instead
+    completed: str | None = None  # the prompt that the model got, if the command completed it
     seed: int
     options: ObjectOptions
     preset: str
-    model: str  # its folder, or the name or id of the hub that was given
-    model_sha256: str  # of the files with the network's weights
+    model: str  # its folder, or the given name or id of the hub
+    model_sha256: str  # of the weight files
     model_kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     dtype: str  # of the weights
     lora: list[str]
     device: str
     versions: dict[str, str]
-    iterations: int  # done; fewer than the options' where the run was stopped
-    faces_seen: int | None  # of four views around it, how many the model takes for the front; 1 is sound
-    trouble: list[str]  # what the monitors said last
+    iterations: int  # completed; fewer than in the options if the run was interrupted
+    faces_seen: int | None  # number of four views around it that the model takes for the front; 1 is sound
+    trouble: list[str]  # the latest warnings of the diagnostics
     fidelity: Fidelity
     surface: SurfaceReport
     seconds: ObjectSeconds
@@ -45,6 +45,6 @@ class ObjectRecord(BaseModel):
 
 
 def write_record(path: Path, record: ObjectRecord) -> None:
-    """Writes the record as JSON. Raises UserError in an unwritable folder."""
+    """Writes the record as JSON. Raises UserError for a folder that is not writable."""
     with atomic_write(path) as draft:
         draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

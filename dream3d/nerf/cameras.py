@@ -51,6 +51,7 @@ class Cameras:
             raise ValueError(f"azimuth and elevation must both be (N,), not {shapes[0]} and {shapes[1]}")
 
     def __len__(self) -> int:
+        """Number of cameras."""
         return len(self.azimuth)
 
     def to(self, device: torch.device | str) -> Cameras:

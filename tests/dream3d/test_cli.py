@@ -1,4 +1,4 @@
-"""`dream3d` as a person runs it: what it refuses, the files it leaves, and going on after kill -9."""
+"""The `dream3d` command: errors, written files, resuming after kill -9, interruption."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def tiny(tmp_path: Path) -> Path:
     ],
 )
 # fmt: on
-def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
+def test_errors_are_one_sentence_and_exit_code_2(
     arguments: list[str],
     sentence: str,
     tmp_path: Path,
@@ -70,18 +70,18 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["dream3d", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert stop.value.code == 2
-    assert sentence in said.err and said.err.count("\n") == 1
+    assert sentence in output.err and output.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sentence_becomes_an_object(command: Command, tmp_path: Path, tiny: Path) -> None:
+def test_a_prompt_gives_all_files_of_an_object(command: Command, tmp_path: Path, tiny: Path) -> None:
     result = command("dream3d", "a fox holding a controller", "--out", "fox.obj", "--preset", tiny)
     assert result.returncode == 0, result.stderr
-    left = sorted(path.name for path in tmp_path.iterdir())
+    files = sorted(path.name for path in tmp_path.iterdir())
     endings = (".glb", ".html", ".json", ".mp4", ".mtl", ".obj", ".png", ".views.png")
-    assert left == [*(f"fox{ending}" for ending in endings), "tiny.yaml"]
+    assert files == [*(f"fox{ending}" for ending in endings), "tiny.yaml"]
     record = json.loads((tmp_path / "fox.json").read_text())
     assert record["prompt"] == "a fox holding a controller" and record["iterations"] == 6
     assert "controller" in record["completed"] and record["surface"]["faces"] <= 2000
@@ -89,12 +89,12 @@ def test_a_sentence_becomes_an_object(command: Command, tmp_path: Path, tiny: Pa
     assert len(meshes[0].faces) == len(meshes[1].faces) == record["surface"]["faces"]
 
 
-def test_after_kill_9_it_goes_on_to_the_same_bytes(command: Command, tmp_path: Path, tiny: Path) -> None:
+def test_resuming_after_kill_9_gives_the_same_bytes(command: Command, tmp_path: Path, tiny: Path) -> None:
     slow = tiny.with_name("slow.yaml")
     slow.write_text(yaml.safe_dump(TINY | {"iterations": 24}))
     options = ("a fox", "--preset", slow, "--no-preview")
-    whole = command("dream3d", *options, "--out", "whole.ply")
-    assert whole.returncode == 0, whole.stderr
+    full = command("dream3d", *options, "--out", "full.ply")
+    assert full.returncode == 0, full.stderr
     code = (
         "import sys; sys.argv[0] = 'dream3d'; import dream3d.generate as g; g.SAVE_EVERY = 0.0; "
         "from dream3d.cli import main; main()"
@@ -113,11 +113,11 @@ def test_after_kill_9_it_goes_on_to_the_same_bytes(command: Command, tmp_path: P
     assert other.returncode == 2 and "is of another prompt" in other.stderr
     resumed = command("dream3d", *options, "--out", "cut.ply", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert (tmp_path / "cut.ply").read_bytes() == (tmp_path / "whole.ply").read_bytes()
+    assert (tmp_path / "cut.ply").read_bytes() == (tmp_path / "full.ply").read_bytes()
     assert not checkpoint.exists()
 
 
-def test_ctrl_c_exports_what_there_is(tmp_path: Path, tiny: Path) -> None:
+def test_ctrl_c_exports_the_current_object(tmp_path: Path, tiny: Path) -> None:
     long = tiny.with_name("long.yaml")
     long.write_text(yaml.safe_dump(TINY | {"iterations": 100000}))
     code = "import sys; sys.argv[0] = 'dream3d'; from dream3d.cli import main; main()"
@@ -130,7 +130,7 @@ def test_ctrl_c_exports_what_there_is(tmp_path: Path, tiny: Path) -> None:
     while not preview.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 130, output
     record = json.loads((tmp_path / "fox.json").read_text())
     assert 0 < record["iterations"] < 100000 and (tmp_path / "fox.glb").exists()

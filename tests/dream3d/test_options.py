@@ -1,4 +1,4 @@
-"""What dream3d is asked for: what is refused, and in whose words."""
+"""Options of dream3d: presets, validation, defaults of the model."""
 
 import pytest
 from pydantic import ValidationError
@@ -12,26 +12,26 @@ GOOD = ObjectOptions(iterations=10, learning_rate=0.1, stages=(STAGE,))
 
 
 @pytest.mark.parametrize("name", ["draft", "standard", "fine"])
-def test_the_presets_are_options(name: str) -> None:
+def test_presets_are_valid_options(name: str) -> None:
     options = load_preset(f"dream3d/{name}", ObjectOptions)
     assert sum(stage.share for stage in options.stages) == pytest.approx(1)
     assert options.camera == "input" and options.lighting.share == 0
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
-        ({"elevation": (30, 10)}, "elevation must be given as the lower end"),
+        ({"elevation": (30, 10)}, "elevation must be given as"),
         ({"elevation": (0, 100)}, "between -90 and 90"),
         ({"stages": (STAGE, STAGE)}, "add up to 1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(values: dict, said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_inconsistent_options_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         ObjectOptions(**{**GOOD.model_dump(), **values})
 
 
-def test_changes_name_the_option_that_cannot_be() -> None:
+def test_errors_name_the_invalid_option() -> None:
     assert GOOD.with_changes(loss="vsd", iterations=None).loss == "vsd"
     assert [stage.guidance for stage in GOOD.with_changes(guidance=9.0).stages] == [9.0]
     with pytest.raises(UserError, match="--iterations cannot be 0"):
@@ -40,9 +40,9 @@ def test_changes_name_the_option_that_cannot_be() -> None:
         GOOD.with_changes(loss="magic")
 
 
-def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
+def test_the_checkpoint_preset_takes_guidance_from_loss_and_model() -> None:
     options = load_preset("dream3d/checkpoint", ObjectOptions)
-    with pytest.raises(ValueError, match="not been filled in"):
+    with pytest.raises(ValueError, match="guidance of the stage is not set"):
         _ = options.stages[0].scale
     for loss, latents, scale in [
         ("sds", True, 100),
@@ -57,14 +57,14 @@ def test_the_checkpoints_preset_leaves_guidance_to_loss_and_model() -> None:
     }
 
 
-def test_the_camera_is_said_in_words_only_where_the_model_takes_no_other() -> None:
+def test_the_camera_is_in_words_only_for_models_without_a_camera_input() -> None:
     assert GOOD.with_model_defaults(takes_camera=True, latents=True) == GOOD
     assert GOOD.with_model_defaults(takes_camera=False, latents=True).camera == "words"
     without = GOOD.model_copy(update={"camera": "none"})
     assert without.with_model_defaults(takes_camera=False, latents=True).camera == "none"
 
 
-def test_a_prompt_says_something() -> None:
+def test_an_empty_prompt_is_refused() -> None:
     check_prompt("a fox")
     with pytest.raises(UserError, match="empty"):
         check_prompt("  ")

@@ -60,17 +60,17 @@ def scrambled(resolution: int = 10) -> VoxelField:
 
 
 def test_each_azimuth_shows_its_side() -> None:
-    picture = render(PaintedBox(), camera(0, 90, 180, 270), 33, 64, WHITE)
-    middle = picture.color[:, :, 16, 16]
+    renders = render(PaintedBox(), camera(0, 90, 180, 270), 33, 64, WHITE)
+    middle = renders.color[:, :, 16, 16]
     torch.testing.assert_close(middle, torch.stack([RED, GREEN, BLUE, YELLOW]), atol=1e-3, rtol=0)
     # At an edge, the side that is next counter-clockwise is on the right.
     corner = render(PaintedBox(), camera(45), 33, 64, WHITE).color[0, :, 16]
     torch.testing.assert_close(corner[:, 11], RED, atol=1e-3, rtol=0)
     torch.testing.assert_close(corner[:, 21], GREEN, atol=1e-3, rtol=0)
     # One interval is 2.5 / 64 long; the front face is half a unit before the target.
-    assert picture.depth[0, 0, 16, 16].item() == pytest.approx(DISTANCE - 0.5, abs=2.5 / 64)
-    assert picture.opacity[:, :, 16, 16].min() > 0.999 and picture.opacity[:, :, 0].max() == 0
-    torch.testing.assert_close(picture.color[:, :, 0], torch.ones(4, 3, 33))
+    assert renders.depth[0, 0, 16, 16].item() == pytest.approx(DISTANCE - 0.5, abs=2.5 / 64)
+    assert renders.opacity[:, :, 16, 16].min() > 0.999 and renders.opacity[:, :, 0].max() == 0
+    torch.testing.assert_close(renders.color[:, :, 0], torch.ones(4, 3, 33))
 
 
 def test_up_is_row_0_and_plus_x_is_right() -> None:
@@ -128,15 +128,17 @@ def test_samples_lie_in_their_intervals() -> None:
     """Also for a camera inside the box, where rays start at the eye."""
     inside = Cameras(torch.tensor([0.0]), torch.tensor([0.0]), distance=0.5)
     for cameras in (camera(70, elevation=20), inside):
-        seen = render(scrambled(), cameras, 8, 16, WHITE, generator=seeded(), early_stop=0).samples
+        samples = render(scrambled(), cameras, 8, 16, WHITE, generator=seeded(), early_stop=0).samples
         low, high = VoxelField(2).bounds
-        assert (seen.point >= low - 1e-4).all() and (seen.point <= high + 1e-4).all()
-        assert (seen.t > 0).all() and len(seen.t) == 8 * 8 * 16
-        within = (seen.t - seen.t.reshape(-1, 16)[:, :1].repeat_interleave(16, 1).flatten()) / seen.delta
+        assert (samples.point >= low - 1e-4).all() and (samples.point <= high + 1e-4).all()
+        assert (samples.t > 0).all() and len(samples.t) == 8 * 8 * 16
+        within = (
+            samples.t - samples.t.reshape(-1, 16)[:, :1].repeat_interleave(16, 1).flatten()
+        ) / samples.delta
         index = torch.arange(16).repeat(64)
         assert ((within > index - 1) & (within < index + 1)).all()
-        assert torch.equal(seen.ray, torch.arange(64).repeat_interleave(16))
-    assert seen.t.min() < 0.2
+        assert torch.equal(samples.ray, torch.arange(64).repeat_interleave(16))
+    assert samples.t.min() < 0.2
 
 
 def test_skipping_changes_renders_by_less_than_its_bound() -> None:
@@ -169,9 +171,9 @@ def test_a_fully_skipped_field_shows_the_background() -> None:
     grid = OccupancyGrid(field, 8)
     grid.occupied.zero_()
     light = PointLightShader(torch.zeros(1, 3))
-    picture = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shader=light)
-    assert (picture.color == 0.3).all() and (picture.opacity == 0).all() and (picture.depth == 0).all()
-    picture.color.sum().backward()
+    renders = render(field, camera(0), 8, 16, torch.full((3,), 0.3), occupancy=grid, shader=light)
+    assert (renders.color == 0.3).all() and (renders.opacity == 0).all() and (renders.depth == 0).all()
+    renders.color.sum().backward()
     assert field.grid.grad is not None and (field.grid.grad == 0).all()
 
 
@@ -180,23 +182,23 @@ def test_gradients_agree_with_finite_differences(lit: bool) -> None:
     field = scrambled(4).double()
     light = PointLightShader(torch.tensor([[2.0, 4.0, 5.0]], dtype=torch.float64)) if lit else None
 
-    def pictures(grid: Tensor, background: Tensor) -> tuple[Tensor, ...]:
-        class Shot(torch.nn.Module):
+    def shaded(grid: Tensor, background: Tensor) -> tuple[Tensor, ...]:
+        class Renderer(torch.nn.Module):
             def __init__(self) -> None:
                 super().__init__()
                 self.field = field
 
             def forward(self) -> tuple[Tensor, ...]:
-                seen = render(
+                renders = render(
                     self.field, camera(30), 4, 8, background, shader=light, with_normals=True, early_stop=0
                 )
-                return seen.color, seen.opacity, seen.depth
+                return renders.color, renders.opacity, renders.depth
 
-        return functional_call(Shot(), {"field.grid": grid}, ())
+        return functional_call(Renderer(), {"field.grid": grid}, ())
 
     grid = field.grid.detach().clone().requires_grad_()
     background = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(pictures, (grid, background), fast_mode=True)
+    assert torch.autograd.gradcheck(shaded, (grid, background), fast_mode=True)
 
 
 def test_a_hash_field_renders_and_learns() -> None:
@@ -205,9 +207,9 @@ def test_a_hash_field_renders_and_learns() -> None:
     grid = OccupancyGrid(field, 16)
     grid.update(field)
     light = PointLightShader(torch.tensor([[0.0, 1.0, 7.0]]))
-    picture = render(field, camera(0), 12, 24, WHITE, occupancy=grid, shader=light)
-    assert picture.opacity[0, 0, 6, 6] > 0.99 and picture.opacity[0, 0, 0, 0] < 0.1
-    picture.color.mean().backward()
+    renders = render(field, camera(0), 12, 24, WHITE, occupancy=grid, shader=light)
+    assert renders.opacity[0, 0, 6, 6] > 0.99 and renders.opacity[0, 0, 0, 0] < 0.1
+    renders.color.mean().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in field.parameters())
 
 
@@ -236,10 +238,10 @@ def test_point_lights_at_the_eye_and_behind_the_object() -> None:
 
 def test_normals_face_the_camera_in_world_axes() -> None:
     cameras = camera(0, 90, 225, elevation=25)
-    picture = render(Ball(), cameras, 33, 64, WHITE, with_normals=True)
-    assert picture.normals is not None
+    renders = render(Ball(), cameras, 33, 64, WHITE, with_normals=True)
+    assert renders.normals is not None
     _, axes = cameras.axes()
-    torch.testing.assert_close(picture.normals[:, :, 16, 16], axes[:, :, 2], atol=0.05, rtol=0)
+    torch.testing.assert_close(renders.normals[:, :, 16, 16], axes[:, :, 2], atol=0.05, rtol=0)
     assert render(Ball(), cameras, 4, 4, WHITE).normals is None
 
 

@@ -67,15 +67,15 @@ def test_stages_follow_their_shares(recovered: Optimization) -> None:
 )
 def test_a_resumed_run_gives_the_same_bytes(begin, stop: int, kind: dict) -> None:
     chosen = options(8, **kind)
-    whole = begin(chosen, 32, seed=7)
-    numbers = [state.losses for state in whole]
+    full = begin(chosen, 32, seed=7)
+    numbers = [state.losses for state in full]
     first = begin(chosen, 32, seed=7)
     for _ in itertools.islice(first, stop):
         pass
     second = begin(chosen, 32, seed=1)
     second.load_state_dict(first.state_dict())
     assert [state.losses for state in second] == numbers[stop:]
-    for (name, one), (_, other) in zip(whole.state_dict().items(), second.state_dict().items(), strict=True):
+    for (name, one), (_, other) in zip(full.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
 
 
@@ -104,11 +104,11 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_field(begin) -> 
             run.field, run.make_distillation, backgrounds, run.options, image_size=32, seed=0, phase=0.0
         )
 
-    whole, first, second = learning(), learning(), learning()
-    list(whole)
+    full, first, second = learning(), learning(), learning()
+    list(full)
     for _ in itertools.islice(first, 2):
         pass
     second.load_state_dict(first.state_dict())
     list(second)
-    colors = [run.views.backgrounds.learned() for run in (whole, second)]
+    colors = [run.views.backgrounds.learned() for run in (full, second)]
     assert torch.equal(*colors) and (colors[0] - 0.5).abs().max() > 0.01

@@ -147,13 +147,23 @@ def test_the_loss_is_the_mean_square_error_at_every_second_pixel_of_three_target
     assert len(matches) == 1
 
 
-def test_iterations_choose_different_targets_and_pixels(begin) -> None:
+def test_all_pixel_offsets_and_different_targets_are_chosen(begin) -> None:
     run, x0 = empty(begin(options(), SIZE)), RecordedTargets()
     buffer = TargetBuffer(x0, TargetBufferOptions(**BUFFER))
     buffer(run.views)
     run.views.iteration = 1  # nothing is replaced
     losses = {round(buffer(run.views).loss.item(), 7) for _ in range(12)}
     assert len(losses) > 8 and len(x0.batches) == 2
+
+    everything = TargetBuffer(x0, TargetBufferOptions(**(BUFFER | {"views_per_step": 8})), previous=buffer)
+    backgrounds = buffer.buffer["behind"].tolist()
+    renders = torch.stack([run.views.backgrounds.paint(index, SIZE) for index in backgrounds]) * 2 - 1
+    errors = (renders - buffer.buffer["target"]).square()
+    expected = [errors[..., row::2, column::2].mean().item() for row in range(2) for column in range(2)]
+    losses = [everything(run.views).loss.item() for _ in range(30)]
+    offsets = [np.abs(np.array(expected) - loss).argmin() for loss in losses]
+    assert max(abs(expected[i] - loss) for i, loss in zip(offsets, losses, strict=True)) < 1e-6
+    assert set(offsets) == {0, 1, 2, 3}
 
 
 def test_the_result_shows_the_latest_targets_first(begin) -> None:
