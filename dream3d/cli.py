@@ -10,21 +10,18 @@ import typer
 from core.bundled import BUNDLED
 from core.io import outputs
 from core.io.command import run_app
-from core.io.presets import load_preset
 from dream3d.options import (
     EXTENSIONS,
     ImageModelReference,
     ObjectJob,
-    ObjectOptions,
     check_model_reference,
     check_prompt,
 )
+from dream3d.presets import STANDARD, load_named_preset, load_object_preset
 
 START = time.perf_counter()
 
 MODEL = BUNDLED / "image"
-PRESETS = "dream3d"  # folder of the presets in configs/
-STANDARD, CHECKPOINT = "standard", "checkpoint"  # default presets of Dreamlift models and of checkpoints
 PRESETS_OWN = "the preset's"
 
 app = typer.Typer(add_completion=False)
@@ -67,6 +64,30 @@ def dream3d(
         ),
     ] = None,
     negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Sampler of the x0 loss's targets: ddim, dpm-solver++, unipc or heun.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
+    timesteps: Annotated[
+        str | None,
+        typer.Option(help="Timesteps of the distillation: annealed or dreamtime.", show_default=PRESETS_OWN),
+    ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Noise levels sigma/alpha, LOW HIGH, within which guidance is applied.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
+    guidance_rescale: Annotated[
+        float | None,
+        typer.Option(
+            help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default=PRESETS_OWN
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -109,26 +130,27 @@ def dream3d(
     """
     check_prompt(prompt)
 
-    def load_options(preset: str) -> ObjectOptions:
-        """The preset with the options of the command line."""
-        path = preset if preset.endswith((".yaml", ".yml")) else f"{PRESETS}/{preset}"
-        return load_preset(path, ObjectOptions).with_changes(
-            iterations=iterations, loss=loss, field=field, guidance=guidance, negative=negative
-        )
-
-    options = load_options(preset or STANDARD)
-    jobs = [
-        ObjectJob(*output) for output in outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
-    ]
     reference = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
+    changes = {
+        "iterations": iterations,
+        "loss": loss,
+        "field": field,
+        "guidance": guidance,
+        "negative": negative,
+        "sampler": sampler,
+        "timesteps": timesteps,
+        "guidance_interval": guidance_interval,
+        "rescale": guidance_rescale,
+    }
+    # Wrong options are reported before the model is looked for.
+    check_model_reference(reference, load_named_preset(preset or STANDARD).with_changes(**changes))
+    outputs_planned = outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
+    jobs = [ObjectJob(*output) for output in outputs_planned]
+    preset, defaults = load_object_preset(preset, reference)
+    options = defaults.with_changes(**changes)
     check_model_reference(reference, options)
-    if preset is None and not reference.bundled:
-        from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint
-
-        preset = STANDARD if checkpoint_kind(resolve_checkpoint(model)) == NATIVE else CHECKPOINT
-        options = load_options(preset)
     if reference.bundled:
-        from core.toybox.captions import SUBJECT_NAMES, known_subject, with_color
+        from core.toybox.captions import SUBJECT_NAMES, known_subject
 
         if known_subject(prompt) is None:
             print(
@@ -137,11 +159,7 @@ def dream3d(
                 file=sys.stderr,
             )
         if complete:
-            texts = [with_color(job.prompt, job.seed) for job in jobs]
-            jobs = [
-                job if text == job.prompt else job._replace(completed=text)
-                for job, text in zip(jobs, texts, strict=True)
-            ]
+            jobs = [job.with_completed_prompt() for job in jobs]
 
     from dream3d.generate import generate
 
@@ -150,7 +168,7 @@ def dream3d(
         options,
         reference=reference,
         device=device,
-        preset=preset or STANDARD,
+        preset=preset,
         preview=preview,
         resume=resume,
         start=START,

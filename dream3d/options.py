@@ -11,6 +11,8 @@ from core.errors import UserError
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
+TimestepSampling = Literal["annealed", "dreamtime"]
+TargetSampler = Literal["ddim", "dpm-solver++", "unipc", "heun"]
 CameraInput = Literal["input", "words", "none"]
 """Camera conditioning: numeric input, view-dependent texts, or none."""
 
@@ -98,6 +100,11 @@ class ObjectOptions(BaseModel):
     learning_rate: float = Field(gt=0, le=1)
     decay: float = Field(0.0, ge=0, le=1, description="last share of the run, in which the rate falls to 0")
     camera: CameraInput = Field("input", description="camera conditioning of the model")
+    timesteps: TimestepSampling = Field("annealed", description="how timesteps are drawn from `noise`")
+    sampler: TargetSampler = Field("ddim", description="of the targets of the x0 loss")
+    guidance_interval: tuple[float, float] | None = Field(
+        None, description="noise levels sigma / alpha, (low, high], within which guidance is applied"
+    )
     rescale: float = Field(0.0, ge=0, le=1, description="see core.guidance.ClassifierFreeGuidance")
     weights: RegularizerWeights = RegularizerWeights()
     lighting: Lighting = Lighting()
@@ -114,6 +121,13 @@ class ObjectOptions(BaseModel):
                 raise ValueError(f"{name} must be given as (low, high)")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must be between -90 and 90 degrees")
+        low, high = self.guidance_interval or (0, 1)
+        if not 0 <= low < high:
+            raise ValueError("guidance_interval must be (low, high) with 0 <= low < high")
+        if self.guidance_interval and self.loss in ("csd", "ism"):
+            raise ValueError(f"the loss {self.loss} needs both branches of guidance at every noise level")
+        if self.sampler != "ddim" and self.loss != "x0":
+            raise ValueError(f"the loss {self.loss} samples no targets: sampler is an option of x0")
         if self.target_buffer and self.loss != "x0":
             raise ValueError(f"the loss {self.loss} has no targets to store: target_buffer must be null")
         if self.target_buffer and (
@@ -148,8 +162,11 @@ class ObjectOptions(BaseModel):
             return ObjectOptions(**merged)
         except ValidationError as error:
             first = error.errors()[0]
-            name = str(first["loc"][-1])
-            raise UserError(f"--{name} cannot be {changes.get(name)!r}: {first['msg'].lower()}.") from error
+            if not first["loc"]:
+                raise UserError(f"These options cannot be combined: {first['ctx']['error']}.") from error
+            name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
+            flag = "guidance-rescale" if name == "rescale" else name.replace("_", "-")
+            raise UserError(f"--{flag} cannot be {changes.get(name)!r}: {first['msg'].lower()}.") from error
 
     def with_model_defaults(self, takes_camera: bool, latents: bool) -> ObjectOptions:
         """These options with defaults that depend on the model.
@@ -214,6 +231,13 @@ class ObjectJob(NamedTuple):
     def text(self) -> str:
         """The prompt for the model, without the background."""
         return self.completed or self.prompt
+
+    def with_completed_prompt(self) -> ObjectJob:
+        """The job with the color filled in that its prompt leaves open, by its seed."""
+        from core.toybox.captions import with_color
+
+        text = with_color(self.prompt, self.seed)
+        return self if text == self.prompt else self._replace(completed=text)
 
     @property
     def glb(self) -> Path:

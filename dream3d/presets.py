@@ -5,18 +5,21 @@ from __future__ import annotations
 from core.io.presets import load_preset
 from dream3d.options import ImageModelReference, ObjectOptions
 
-STANDARD, CHECKPOINT = "standard", "checkpoint"
+STANDARD, CHECKPOINT = "standard", "checkpoint"  # defaults for this project's models and for checkpoints
+
+
+def load_named_preset(name: str) -> ObjectOptions:
+    """The preset of a name in configs/dream3d, or of a YAML file. Raises UserError for unknown ones."""
+    return load_preset(name if name.endswith((".yaml", ".yml")) else f"dream3d/{name}", ObjectOptions)
 
 
 def load_object_preset(preset: str | None, reference: ImageModelReference) -> tuple[str, ObjectOptions]:
     """Name and options of a preset: the one given, or the one that fits the model.
 
-    preset: a name in configs/dream3d, or a YAML file.
-
     Raises UserError for unknown presets and, where none is given, for models that cannot be found.
     """
     name = preset or _fitting_preset(reference)
-    return name, load_preset(name if name.endswith((".yaml", ".yml")) else f"dream3d/{name}", ObjectOptions)
+    return name, load_named_preset(name)
 
 
 def _fitting_preset(reference: ImageModelReference) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,9 +10,13 @@ from torch import Tensor
 
 from core.condition import Condition
 from core.diffusion.denoiser import DenoiserLike
+from core.samplers import SamplerState
 from dream3d.distill.contract import DistillationResult, noise_for
 from dream3d.distill.space import ModelSpace, PixelSpace
 from dream3d.distill.timesteps import Timesteps
+
+Sampler = Callable[..., Iterator[SamplerState]]
+"""A sampler of `core.samplers`: (denoiser, x, condition, timesteps=...)."""
 
 
 class Target(NamedTuple):
@@ -37,14 +41,20 @@ class X0Reconstruction:
         timesteps: Timesteps,
         space: ModelSpace | None = None,
         steps: int = 1,
+        sampler: Sampler | None = None,
     ) -> None:
-        """space: `PixelSpace` by default; steps: at least 1, else ValueError."""
+        """space: `PixelSpace` by default; steps: at least 1, else ValueError.
+
+        sampler: a deterministic one of `core.samplers`, in place of DDIM. It runs once per row, since rows
+            have timesteps of their own.
+        """
         if steps < 1:
             raise ValueError(f"the x0 loss needs at least 1 step, not {steps=}")
         self.denoiser = denoiser
         self.timesteps = timesteps
         self.space = space or PixelSpace()
         self.steps = steps
+        self.sampler = sampler
 
     def __call__(
         self, renders: Tensor, condition: Condition, progress: float, generator: torch.Generator
@@ -65,10 +75,20 @@ class X0Reconstruction:
         t = self.timesteps.draw(len(x), progress, schedule.timesteps, generator).to(x.device)
         x = schedule.add_noise(x, noise_for(x, generator), t)
         levels = [t * (self.steps - i) // self.steps for i in range(self.steps)]
+        if self.sampler:
+            paths = torch.stack(levels, dim=1).tolist()
+            x = torch.cat([self._sample(x[i : i + 1], condition[i], path) for i, path in enumerate(paths)])
+            return Target(self.space.from_model_space(x), x, t)
         for here, there in zip(levels, [*levels[1:], torch.full_like(t, -1)], strict=True):
             predicted = self.denoiser(x, here, condition)
             x = schedule.add_noise(predicted.x0, predicted.eps, there)
         return Target(self.space.from_model_space(x), x, t)
+
+    def _sample(self, x: Tensor, condition: Condition, timesteps: list[int]) -> Tensor:
+        """Clean data (1,...) of one row by the sampler; equal timesteps of few levels count once."""
+        assert self.sampler is not None
+        *_, state = self.sampler(self.denoiser, x, condition, timesteps=sorted({*timesteps}, reverse=True))
+        return state.x
 
     def state_dict(self) -> dict[str, Tensor]:
         """Empty: the loss has no state."""

@@ -6,8 +6,10 @@ import torch
 
 from core.attributes import CAMERA
 from core.diffusion.denoiser import Denoiser, DenoiserLike
-from core.guidance import ClassifierFreeGuidance
+from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance, GuidanceInterval
 from core.models.image_model import ImageModelLike
+from core.samplers import dpm_solver, heun, unipc
 from dream3d.distill import (
     CSD,
     ISM,
@@ -15,14 +17,18 @@ from dream3d.distill import (
     SJC,
     VSD,
     Distillation,
+    DreamTime,
     LinearAnnealing,
     LoRAScoreModel,
+    Timesteps,
     X0Reconstruction,
     make_model_space,
 )
 from dream3d.optimization.optimize import DistillationFactory
 from dream3d.optimization.view_conditioning import ViewPerpNeg, ViewTextDenoiser, ViewTexts
 from dream3d.options import ObjectOptions, Stage
+
+SAMPLERS = {"ddim": None, "dpm-solver++": dpm_solver, "unipc": unipc, "heun": heun}  # of targets
 
 
 def build_distillation(
@@ -43,10 +49,12 @@ def build_distillation(
     always = options.loss in ("csd", "ism") or options.camera == "words"
     for stage in options.stages:
         model.check_guidance(0.0 if always else stage.scale, options.negative)
+    if options.guidance_interval and options.camera == "words":
+        raise UserError("A guidance interval needs a model with a camera input: Perp-Neg has none.")
     frozen = model.denoiser.requires_grad_(False)
     negative = model.encode([options.negative])
     space = make_model_space(model.first_stage)
-    timesteps = LinearAnnealing(*options.noise)
+    timesteps = make_timesteps(options)
     views = ViewTexts.from_prompt(prompt, model.encode) if options.camera == "words" else None
 
     def make_distillation(stage: Stage) -> Distillation:
@@ -55,9 +63,11 @@ def build_distillation(
             conditioned, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
         )
         guided: DenoiserLike = ViewPerpNeg(frozen, views, stage.scale, negative) if views else plain
+        if options.guidance_interval and not views:
+            guided = GuidanceInterval(plain, *options.guidance_interval)
         match options.loss:
             case "x0":
-                return X0Reconstruction(guided, timesteps, space, stage.steps)
+                return X0Reconstruction(guided, timesteps, space, stage.steps, SAMPLERS[options.sampler])
             case "sds":
                 return SDS(guided, timesteps, space)
             case "sjc":
@@ -71,6 +81,13 @@ def build_distillation(
                 return ISM(plain, timesteps, space)
 
     return make_distillation
+
+
+def make_timesteps(options: ObjectOptions) -> Timesteps:
+    """The timestep sampling of the options."""
+    if options.timesteps == "dreamtime":
+        return DreamTime(limits=(min(lower for lower, _ in options.noise), options.noise[0][1]))
+    return LinearAnnealing(*options.noise)
 
 
 def build_x0_distillation(denoiser: Denoiser, options: ObjectOptions) -> DistillationFactory:

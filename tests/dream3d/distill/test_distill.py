@@ -14,6 +14,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.nn.unet import UNet, UNetConfig
+from core.samplers import ddim, dpm_solver, heun, unipc
 from dream3d.distill import (
     CSD,
     ISM,
@@ -253,3 +254,22 @@ def test_ism_drops_the_same_attributes_as_guidance(pixels, monkeypatch):
     with_camera = replace(condition(), attributes=torch.ones(BATCH, WIDTH))
     ISM(guidance, TIMES, inversion_steps=2)(renders(), with_camera, 0.5, random())
     assert cameras_given == [False] * 3 * BATCH + [False] * BATCH + [True] * BATCH
+
+
+@pytest.mark.parametrize("sampler", [ddim, dpm_solver, unipc, heun])
+def test_targets_of_a_sampler_are_its_samples_row_by_row(pixels, sampler):
+    timesteps = LinearAnnealing((0.6, 0.9), (0.6, 0.9))
+    renders, texts = torch.rand(2, 3, SIZE, SIZE, generator=random(8)) * 2 - 1, condition(2)
+    loss = X0Reconstruction(pixels, timesteps, steps=4, sampler=sampler)
+    target = loss.target(renders, texts, 0.0, random(3))
+    again = random(3)
+    t = timesteps.draw(2, 0.0, 1000, again)
+    noised = pixels.schedule.add_noise(renders, torch.randn(renders.shape, generator=again), t)
+    for row in range(2):
+        path = [int(t[row]) * (4 - i) // 4 for i in range(4)]
+        *_, state = sampler(pixels, noised[row : row + 1], texts[row], timesteps=path)
+        torch.testing.assert_close(target.images[row : row + 1], state.x)
+    if sampler is ddim:  # what the loss does without a sampler, for all rows at once
+        plain = X0Reconstruction(pixels, timesteps, steps=4)
+        expected = plain.target(renders, texts, 0.0, random(3))
+        torch.testing.assert_close(target.images, expected.images)

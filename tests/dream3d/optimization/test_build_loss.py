@@ -11,9 +11,11 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
+from core.guidance import ClassifierFreeGuidance, GuidanceInterval
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
-from dream3d.distill import CSD, ISM, SDS, SJC, VSD, LinearAnnealing, X0Reconstruction
+from core.samplers import unipc
+from dream3d.distill import CSD, ISM, SDS, SJC, VSD, DreamTime, LinearAnnealing, X0Reconstruction
 from dream3d.nerf.radiance_fields import VoxelField
 from dream3d.optimization.backgrounds import learned_color
 from dream3d.optimization.build_loss import build_distillation
@@ -139,3 +141,16 @@ def test_a_model_without_unconditional_training_needs_a_negative_prompt(
         model, "a fox", options(**chosen, negative="a bear").with_changes(guidance=scale), seed=0
     )
     build_distillation(model, "a fox", options(loss="sds").with_changes(guidance=1.0), seed=0)
+
+
+def test_options_choose_timesteps_sampler_and_guidance_interval(model: ImageModel) -> None:
+    plain = build_distillation(model, "a fox", options(), seed=0)(options().stages[0])
+    assert isinstance(plain.timesteps, LinearAnnealing) and plain.sampler is None
+    assert isinstance(plain.denoiser, ClassifierFreeGuidance)
+    chosen = options(timesteps="dreamtime", sampler="unipc", guidance_interval=(0.5, 5.0))
+    other = build_distillation(model, "a fox", chosen, seed=0)(chosen.stages[0])
+    assert isinstance(other.timesteps, DreamTime) and other.sampler is unipc
+    assert isinstance(other.denoiser, GuidanceInterval)
+    assert (other.denoiser.low, other.denoiser.high) == (0.5, 5)
+    with pytest.raises(UserError, match="guidance interval needs a model with a camera input"):
+        build_distillation(model, "a fox", options(guidance_interval=(0, 5.0), camera="words"), seed=0)
