@@ -23,7 +23,8 @@ from core.sampling_options import SamplerName
 from core.toybox.captions import complete_prompt
 from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback
 
-STEPS, GUIDANCE, AZIMUTH, ELEVATION = 40, 3.0, 30.0, 13.0  # of the bundled model
+STEPS, GUIDANCE, AZIMUTH, ELEVATION = 12, 3.0, 30.0, 13.0  # of models in this project's format
+SAMPLER: SamplerName = "dpm-solver++"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,8 @@ class TextToImage:
         sample = self.model.sample
         if isinstance(self.model, ImageModel):
             sample = partial(self.model.sample, azimuth=azimuth, elevation=elevation)
+        if native and sampler is None:
+            sampler = SAMPLER
         steps = num_inference_steps or (STEPS if native else 30)
         guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
         (image,) = sample(
