@@ -1,4 +1,4 @@
-"""Training the video model: its preset, its clips and its task."""
+"""Training the video model: its loss, its preset, its clips and its task."""
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -6,13 +6,30 @@ from torch import Tensor, nn
 
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
-from core.losses import clipped_snr_weight, simple_loss
+from core.losses import clipped_snr_weight, prediction_error, simple_loss
 from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
-from video.losses import clip_loss
 from video.nn.temporal import TemporalConfig
 from video.video_model import clip_attributes, mixed_noise
+
+
+def clip_loss(
+    denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor, motion_weight: float = 1.0
+) -> Tensor:
+    """Mean squared error of clips (B,C,F,H,W), with a weight on the part that changes between frames.
+
+    The error is split into its mean over the frames and the deviations from that mean. Most of a clip is
+    static, so the mean dominates `core.losses.simple_loss`. The deviations, which carry the motion, count
+    `motion_weight` times as much. The sum of the two parts is a positive definite quadratic form in the
+    error, so the optimal prediction is that of `simple_loss`; a weight of 1 is `simple_loss` itself.
+
+    The other arguments are those of `core.losses.prediction_error`. Returns (B,).
+    """
+    error = prediction_error(denoiser, x0, t, condition, noise)
+    static = error.mean(2, keepdim=True)
+    squares = static.square().flatten(1).mean(1), (error - static).square().flatten(1).mean(1)
+    return (squares[0] + motion_weight * squares[1]) * 2 / (1 + motion_weight)
 
 
 class VideoPreset(BaseModel):
@@ -33,7 +50,7 @@ class VideoPreset(BaseModel):
     image_rate: float = Field(
         default=0.3, ge=0, le=1, description="of the learning rate, for the image's layers"
     )
-    motion_weight: float = Field(default=1.0, gt=0, description="see core.losses.clip_loss")
+    motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clip_loss")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     dropout: ConditionDropout = ConditionDropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)

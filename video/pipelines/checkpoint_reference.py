@@ -42,7 +42,7 @@ class CheckpointReference:
             raise UserError(f"{self.family.title} cannot honour --offload layers: give --offload model.")
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        from video.animatediff.animated_model import load_animatediff
+        from video.pipelines.animated_model import load_animatediff
         from video.pipelines.estimate import check_memory
         from video.pipelines.load import load_pipeline
 
