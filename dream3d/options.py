@@ -163,7 +163,8 @@ class ObjectOptions(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             if not first["loc"]:
-                raise UserError(f"These options cannot be combined: {first['ctx']['error']}.") from error
+                reason = first["msg"].removeprefix("Value error, ")
+                raise UserError(f"These options cannot be combined: {reason}.") from error
             name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
             flag = "guidance-rescale" if name == "rescale" else name.replace("_", "-")
             raise UserError(f"--{flag} cannot be {changes.get(name)!r}: {first['msg'].lower()}.") from error
