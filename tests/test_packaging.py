@@ -1,5 +1,6 @@
 """What `pip install .` installs: the packages, the presets, the bundled weights and the commands."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
     for package in ("core", "video", "dream3d", "dreamlift"):
         sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert sources and sources <= names
+        assert f"{package}/py.typed" in names
     presets = {f"core/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert "core/configs/gen-video/standard.yaml" in presets <= names
     bundled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "core" / "bundled").rglob("*.*")}
@@ -26,3 +28,18 @@ def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
     assert "dream3d/meshing/viewer.html" in names
     for command, package in (("gen-video", "video"), ("dream3d", "dream3d"), ("dreamlift", "dreamlift")):
         assert f"{command} = {package}.cli:main" in commands
+
+
+def test_the_metadata_has_classifiers_of_the_supported_pythons_and_project_urls() -> None:
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert "Typing :: Typed" in metadata
+    assert all(f'Python :: 3.{minor}"' in metadata for minor in (10, 11, 12, 13))
+    for label in ("Repository", "Documentation", "Changelog"):
+        assert re.search(rf'^{label} = "https://', metadata, re.M)
+
+
+def test_every_requirement_states_its_purpose() -> None:
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    requirements = re.findall(r'^    "[\w\[\],-]+>=[^"]+",.*$', metadata, re.M)
+    assert len(requirements) > 30
+    assert [line for line in requirements if "#" not in line] == []
