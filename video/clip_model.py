@@ -1,4 +1,4 @@
-"""What `gen-video` draws with: a clip model, whichever it is, and the model at rest that becomes one."""
+"""Clip models: one interface to the bundled model, AnimateDiff and diffusers' video pipelines."""
 
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,13 @@ from video.video_model import VideoModel
 
 
 class ClipModel(Protocol):
-    """A loaded model, ready to draw."""
+    """A loaded model that samples clips from prompts."""
 
-    keeps_latents: bool  # whether decoding is so costly that its input should be saved before
+    keeps_latents: bool  # whether latents are saved before decoding, because it is costly
 
     @property
     def record(self) -> ModelRecord | CheckpointRecord:
-        """Which weights it has."""
+        """The weights, for run records."""
         ...
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
@@ -33,7 +33,7 @@ class ClipModel(Protocol):
         ...
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Frames (1,3,F',H,W) that show in passing what x will be: few where decoding is costly."""
+        """Frames (1,3,F',H,W) of x for previews; fewer than x has where decoding is costly."""
         ...
 
 
@@ -77,6 +77,6 @@ class NativeClipModel:
 
 
 def first_frame(path: Path, width: int, height: int) -> Tensor:
-    """The picture in a file as (1,3,height,width) in [-1, 1], see `fitted_picture`."""
+    """The picture in a file as (1,3,height,width) in [-1, 1], see `read_image_cropped`."""
     pixels = np.array(read_image_cropped(path, width, height), dtype=np.float32) / 127.5 - 1
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]

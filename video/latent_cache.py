@@ -1,4 +1,4 @@
-"""Latents beside a clip, from the last step of sampling until the clip is written: decoding may fail."""
+"""Cache of sampled latents, from the last sampling step until the clip is written: decoding may fail."""
 
 import json
 from pathlib import Path
@@ -15,34 +15,36 @@ NAME, REQUEST = "latents", "request"
 
 
 class LatentCache:
-    """The latents of one clip in a file, with what was asked for: none other are given back."""
+    """The latents of one clip in a file, with the request that they belong to: only those are returned."""
 
     def __init__(self, path: Path, request: dict[str, Any]) -> None:
         """request: what the latents depend on, as JSON values."""
         self.path = path
         self.request = request
-        self.held = False  # whether the file is of this request
+        self.held = False  # whether the file belongs to this request
 
     def save(self, latents: Tensor) -> None:
-        """Raises UserError in an unwritable folder."""
+        """Writes the latents. Raises UserError in an unwritable folder."""
         with atomic_write(self.path) as draft:
             save_file({NAME: latents.cpu().contiguous()}, draft, {REQUEST: json.dumps(self.request)})
         self.held = True
 
     def load(self) -> Tensor | None:
-        """None where there are none. Raises UserError for those of another request, or a damaged file."""
+        """The latents; None without a file. Raises UserError for another request or a damaged file."""
         if not self.path.exists():
             return None
         try:
             with safe_open(self.path, framework="pt") as file:
                 latents, before = file.get_tensor(NAME), json.loads(file.metadata()[REQUEST])
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"The latents {self.path} are damaged: sample anew, without --resume.") from error
+            raise UserError(
+                f"The latents {self.path} are damaged: sample again, without --resume."
+            ) from error
         for name in sorted(self.request.keys() | before.keys()):
             if self.request.get(name) != before.get(name):
                 raise UserError(
                     f"The latents {self.path} were made with another {name}: give the same options to decode "
-                    "them, or sample anew, without --resume."
+                    "them, or sample again, without --resume."
                 )
         self.held = True
         return latents

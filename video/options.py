@@ -1,4 +1,4 @@
-"""What gen-video is asked for, checked before anything heavy is imported."""
+"""Options and jobs of `gen-video`, checked before anything heavy is imported."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,24 +13,23 @@ from core.sampling_options import SamplerName, SamplingOptions
 
 
 class ClipOptions(BaseModel):
-    """How a clip is sampled and shown: the keys of a gen-video preset, each also an option of the command.
+    """Options of a clip: the keys of a gen-video preset, each also an option of the command.
 
-    None is "not said"; a model refuses what is said that it cannot do, see `video.model_reference.Source`.
+    None means "not given". A model refuses given options that it cannot apply, see
+    `video.model_reference.ModelReference`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = None  # a folder, or an id of the hub; None is the bundled one
-    motion: str | None = None  # what moves an image model: a motion adapter's folder, file or id, or "none"
-    lora: tuple[str, ...] = ()  # low-rank changes of the weights: folders, files or ids; NAME or NAME@SCALE
+    motion: str | None = None  # motion adapter of an image model: folder, file, id, or "none"
+    lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
-    offload: Literal["model", "layers"] | None = (
-        None  # what waits in the CPU's memory for its turn on the GPU
-    )
-    tiling: bool | None = None  # decode in overlapping tiles: less memory, and other bytes
+    offload: Literal["model", "layers"] | None = None  # what stays in CPU memory until the GPU needs it
+    tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
 
     steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(ge=0, le=100)  # diffusers' scale: 1 is none
+    guidance: float = Field(ge=0, le=100)  # diffusers' scale: 1 disables guidance
     negative: str = ""
     sampler: SamplerName | None = None  # None: the model's own
     eta: float = Field(0.0, ge=0, le=1)  # noise of DDIM: 0 deterministic, 1 ancestral
@@ -40,7 +39,7 @@ class ClipOptions(BaseModel):
     frames: int = Field(ge=1, le=1024)
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
-    fps: float = Field(gt=0, le=50)  # gif players slow down what is faster
+    fps: float = Field(gt=0, le=50)  # gif players slow down higher rates
     scale: int = Field(ge=1, le=32)  # display pixels per pixel of the model, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
     azimuth: float | None = Field(None, ge=-360, le=360)  # degrees, 0 the front, counter-clockwise from above
@@ -77,31 +76,31 @@ class ClipOptions(BaseModel):
 
 
 def flag(name: str) -> str:
-    """The command's option of that name."""
+    """The command-line option of a field."""
     return f"--{name.replace('_', '-')}"
 
 
 def refuse_options(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
-    """Raises UserError for the first option that is said although there is a reason against it.
+    """Raises UserError for the first given option that a model cannot apply.
 
-    reasons: option -> why the model called `title` cannot honour it.
+    reasons: option -> why the model called `title` cannot apply it.
     """
     for name, reason in reasons.items():
         if getattr(options, name) not in (None, False, ()):
-            raise UserError(f"{title} cannot honour {flag(name)}: {reason}.")
+            raise UserError(f"{title} cannot apply {flag(name)}: {reason}.")
 
 
 class ClipJob(NamedTuple):
-    """One clip to make, and the files it leaves."""
+    """One clip to make, and its files."""
 
     prompt: str
     seed: int
     clip: Path
-    completed: str | None = None  # the prompt with what it leaves open said, where that is to be drawn
+    completed: str | None = None  # the prompt with color and place filled in
 
     @property
     def text(self) -> str:
-        """What the model is told."""
+        """The text for the model: the completed prompt, or the prompt."""
         return self.completed or self.prompt
 
     def with_completed_prompt(self) -> "ClipJob":
@@ -133,7 +132,7 @@ class ClipJob(NamedTuple):
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """The one prompt, or the non-blank lines of the file. Raises UserError when there is nothing to draw."""
+    """The one prompt, or the non-blank lines of the file. Raises UserError when there is none."""
     if (prompt is None) == (file is None):
         raise UserError('Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE.')
     if file is None:
@@ -151,7 +150,7 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
 
 
 def plan_clips(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[ClipJob]:
-    """`num` clips of every prompt, with seeds from `seed` on, and where they go; see `core.io.outputs.plan`.
+    """Jobs for `num` clips of every prompt, with seeds from `seed` on; see `core.io.outputs.plan_outputs`.
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """

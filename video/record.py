@@ -1,4 +1,4 @@
-"""The run record: a JSON file beside each clip that says how the clip was made."""
+"""Run record: the JSON file of each clip that states how it was made."""
 
 import json
 from datetime import datetime, timezone
@@ -11,34 +11,34 @@ from video.options import ClipOptions
 
 
 class ModelRecord(BaseModel):
-    """Which weights drew the clip."""
+    """Weights of a model in this project's format."""
 
     folder: str
     sha256: str  # of its model.safetensors
-    image_sha256: str | None  # of the image model's, where the folder rests on one
+    image_sha256: str | None  # of the image model that the folder builds on, if any
 
 
 class ExpectedCost(BaseModel):
-    """What a clip was thought to take before it was drawn."""
+    """Estimated cost of a clip, from before it was sampled."""
 
     memory: int  # of the device, bytes
     seconds: float
 
 
 class CheckpointRecord(BaseModel):
-    """Which pretrained checkpoint drew the clip."""
+    """Weights of a pretrained checkpoint."""
 
-    folder: str  # where it was found; a snapshot of the hub names its revision
+    folder: str  # a snapshot of the hub has its revision in its name
     pipeline: str  # the class of diffusers that ran it
     dtype: str
-    sha256: dict[str, str]  # of each file of weights, LoRA and motion adapters among them
+    sha256: dict[str, str]  # by file, LoRA and motion adapters included
     expected: ExpectedCost | None = None  # None with --force
 
 
 class Seconds(BaseModel):
     """Wall-clock times of a run."""
 
-    load: float  # imports and weights, once a run
+    load: float  # imports and weights, once per run
     sample: float  # this clip
     write: float  # this clip's upscaling, encoding and contact sheet
     since_start: float  # from the start of the process until this clip was written
@@ -48,7 +48,7 @@ class RunRecord(BaseModel):
     """Everything needed to make the same clip again, and what it cost."""
 
     prompt: str
-    completed: str | None = None  # what the model was told instead, see `gen-video --complete`
+    completed: str | None = None  # the prompt with color and place filled in, see `gen-video --complete`
     seed: int
     options: ClipOptions
     preset: str

@@ -33,22 +33,22 @@ def clip_loss(
 
 
 class VideoPreset(BaseModel):
-    """How an image model is lifted into time, and how the result is trained."""
+    """Preset of the video model: its temporal layers and its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temporal: TemporalConfig = TemporalConfig()
     noise_share: float = Field(
-        default=0.5, ge=0, lt=1, description="of the noise's variance, common to all frames"
+        default=0.5, ge=0, lt=1, description="share of the noise variance common to all frames"
     )
-    frames: int = Field(default=8, ge=1, description="of a training clip")
+    frames: int = Field(default=8, ge=1, description="frames of a training clip")
     strides: tuple[int, ...] = Field(
-        default=(1, 2), min_length=1, description="of a training clip, each as often"
+        default=(1, 2), min_length=1, description="strides of training clips, equally likely"
     )
     image_steps: float = Field(default=0.2, ge=0, le=1, description="share of the steps that train on images")
-    objects: bool = Field(default=False, description="learn the images of objects in those steps too")
+    objects: bool = Field(default=False, description="include images of objects in those steps")
     image_rate: float = Field(
-        default=0.3, ge=0, le=1, description="of the learning rate, for the image's layers"
+        default=0.3, ge=0, le=1, description="factor on the learning rate of the image layers"
     )
     motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clip_loss")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
@@ -62,12 +62,12 @@ class VideoPreset(BaseModel):
         return self
 
     def rate(self, name: str) -> float:
-        """The factor on the learning rate of the parameter of that name."""
+        """Factor on the learning rate of a parameter, by its name."""
         return self.image_rate if name.startswith("image.") else 1.0
 
 
 class ClipData:
-    """Stretches of looping clips with their conditions. Draws come from torch's global generators."""
+    """Training clips, cut from looping clips, with their conditions. Random by torch's global generators."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class ClipData:
     def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
         """index: (B,) on the CPU -> `(clips (B,3,F,H,W) in [-1, 1], condition with attributes (B,F,V))`.
 
-        Each clip starts anywhere in its loop and goes round it in one of the strides.
+        Each clip starts at a random frame of its loop and takes one of the strides.
         """
         count, loop, device = len(index), self.shards.frames, self.shards.device
         start = torch.randint(loop, (count,))
         stride = self.strides[torch.randint(len(self.strides), (count,))]
         frames = (start[:, None] + stride[:, None] * torch.arange(self.frames)) % loop
         column = self.shards.rows(index)
-        said = clip_attributes(
+        attributes = clip_attributes(
             count,
             self.frames,
             (stride / loop).to(device),
@@ -103,11 +103,11 @@ class ClipData:
             shadow=column["shadow"],
         )
         text = self.dropout.drop_text(self.captions, column["caption"])
-        return self.shards.pixels(index, frames), Condition(*text, self.dropout.drop_attributes(said))
+        return self.shards.pixels(index, frames), Condition(*text, self.dropout.drop_attributes(attributes))
 
 
 class FrameByFrame(nn.Module):
-    """A space-time network as an image network, its temporal layers left out."""
+    """A space-time network applied to images, without its temporal layers."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class FrameByFrame(nn.Module):
 class VideoTask:
     """Denoising of clips with mixed noise; in some steps, of as many images (Ho et al. 2022, section 3).
 
-    image_steps: share of those steps; they keep the image layers from forgetting what clips seldom show.
+    image_steps: share of steps on images, which keep the image layers from forgetting what clips rarely show.
     """
 
     def __init__(

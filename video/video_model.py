@@ -228,13 +228,13 @@ def frame_by_frame(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tenso
 
 
 def clip_attributes(
-    count: int, frames: int, step: float | Tensor, phase: Tensor | float | None, **said: Any
+    count: int, frames: int, step: float | Tensor, phase: Tensor | float | None, **constant: Any
 ) -> Tensor:
-    """Attributes (count,frames,V) of clips: frame i at phase + i step; the rest is said of every frame.
+    """Attributes (count,frames,V) of clips: frame i at phase + i step; the rest is constant over frames.
 
-    phase, step: scalars or (count,); said: as in `core.attributes.attributes`, scalars or (count,).
+    phase, step: scalars or (count,); constant: as in `core.attributes.encode_attributes`.
     """
-    rows = {name: _each_frame(value, count, frames) for name, value in said.items()}
+    rows = {name: _each_frame(value, count, frames) for name, value in constant.items()}
     if phase is not None:
         start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
         rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)

@@ -1,4 +1,4 @@
-"""The text-to-image model: text encoder, denoiser, perhaps a first stage, saved and loaded as a folder."""
+"""Text-to-image model: text encoder, denoiser and optional first stage; saved and loaded as a folder."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from core.sampling_options import SamplerName, SamplingOptions
 
 
 class FirstStage(Protocol):
-    """What stands between images (B,3,H,W) in [-1, 1] and the latents (B,C,h,w) of a model."""
+    """Autoencoder between images (B,3,H,W) in [-1, 1] and the latents (B,C,h,w) of a model."""
 
     def to_latents(self, images: Tensor) -> Tensor:
-        """What diffusion works on, with gradient."""
+        """Latents of images, normalized for diffusion; differentiable."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of such latents; not clamped."""
+        """Images of latents; not clamped."""
         ...
 
 
 class ImageModelLike(Protocol):
-    """What dream3d and video ask of an image model: ours, or a checkpoint of the hub (`core.pretrained`)."""
+    """Interface of image models for video and dream3d: this project's, and checkpoints (`core.pretrained`)."""
 
     denoiser: Denoiser
     device: torch.device
@@ -56,19 +56,19 @@ class ImageModelLike(Protocol):
 
     @property
     def reads_attributes(self) -> bool:
-        """Whether the network is told the attributes of conditions, such as the camera."""
+        """Whether the network is conditioned on attributes, such as the camera."""
         ...
 
     def check_guidance(self, scale: float, negative: str) -> None:
-        """Raises UserError where guidance of that scale has nothing to lead away from."""
+        """Raises UserError where guidance of that scale needs a negative prompt."""
         ...
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
-        """The condition of B prompts and of the attributes that are said beside them."""
+        """The condition of B prompts, with attributes (B,V) if given."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """Images in [-1, 1] of what the network denoises; without gradient."""
+        """Images in [-1, 1] of denoised x; without gradient."""
         ...
 
 
@@ -76,7 +76,7 @@ FIRST_STAGE_PREFIX = "first_stage."  # before the names of its weights in a mode
 
 
 class ImageModelConfig(BaseModel):
-    """Everything that makes an image model but its weights: the `config.json` of its folder.
+    """Configuration of an image model: the `config.json` of its folder.
 
     With a first stage the network denoises the latents of that autoencoder instead of pixels.
     """
@@ -91,7 +91,7 @@ class ImageModelConfig(BaseModel):
     learned_variance: bool = Field(default=False, description="network.out_channels is then doubled")
     first_stage: AutoencoderConfig | None = None
     unconditional: bool = Field(
-        default=True, description="trained with text dropped too: the empty prompt says nothing"
+        default=True, description="trained with dropped text too, so that the empty prompt is unconditional"
     )
 
     @field_validator("noise_schedule")
@@ -125,15 +125,15 @@ class ImageModelConfig(BaseModel):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C,h,w) of what the network denoises: the pixels of an image, or its latents."""
+        """(C,h,w) of the network's input: an image's pixels or its latents."""
         return self.first_stage.latent_shape if self.first_stage else (3, self.size, self.size)
 
     def check_guidance(self, scale: float, negative: str) -> None:
-        """Raises UserError where guidance would lead away from an empty prompt that was never learned."""
+        """Raises UserError where guidance needs an unconditional prediction that was not trained."""
         if scale != 1 and not self.unconditional and not negative.strip():
             raise UserError(
-                "This model was never trained without text, so that guidance has nothing to lead away from: "
-                "give a negative prompt, or a guidance scale of 1."
+                "This model was never trained without text, so it has no unconditional prediction for "
+                "guidance: give a negative prompt, or a guidance scale of 1."
             )
 
     def denoiser(self) -> Denoiser:
@@ -144,7 +144,7 @@ class ImageModelConfig(BaseModel):
 
 
 class ImageModel:
-    """Draws images of prompts. `denoiser` is what score distillation and the video model build on."""
+    """Samples images from prompts. Score distillation and the video model build on its `denoiser`."""
 
     reads_attributes = True
 
@@ -177,7 +177,7 @@ class ImageModel:
         self.config.check_guidance(scale, negative)
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
-        """The condition of B prompts and of what else is said, `attributes(B, ...)`; nothing unless given."""
+        """The condition of B prompts. attributes: of `encode_attributes`; none unless given."""
         attributes = encode_attributes(len(prompts)) if attributes is None else attributes
         return Condition(*self.text(prompts), attributes.to(self.device))
 
@@ -221,7 +221,7 @@ class ImageModel:
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Images (B,3,size,size) in [-1, 1] of what the network denoises, (B,C,h,w); without gradient."""
+        """Images (B,3,size,size) in [-1, 1] of denoised x (B,C,h,w); without gradient."""
         return decode_latents(x, self.first_stage)
 
     def save(self, folder: Path) -> None:
@@ -241,14 +241,14 @@ class ImageModel:
 
 
 def load_denoiser(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
-    """The configured denoiser with those weights, which were found in `folder`."""
+    """The configured denoiser with weights that were found in `folder`."""
     denoiser = config.denoiser()
     load_weights(denoiser.network, tensors, folder)
     return denoiser
 
 
 def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:
-    """Its weights, by the names they have in a model's folder; none of none."""
+    """Weights of a first stage by their names in a model's folder; empty for None."""
     weights = first_stage.state_dict() if first_stage else {}
     return {FIRST_STAGE_PREFIX + name: value for name, value in weights.items()}
 
@@ -256,7 +256,7 @@ def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:
 def split_first_stage(
     config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path
 ) -> tuple[dict[str, Tensor], Autoencoder | None]:
-    """The tensors of a model's folder that are the network's, and the first stage of the others."""
+    """Splits the tensors of a model's folder into the network's and the first stage."""
     network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE_PREFIX)}
     if not config.first_stage:
         return dict(tensors), None

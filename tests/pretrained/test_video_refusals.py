@@ -1,4 +1,4 @@
-"""What pretrained video models cannot honour: said in one sentence, exit code 2, before weights are read."""
+"""What pretrained video models cannot apply: said in one sentence, exit code 2, before weights are read."""
 
 import shutil
 import sys
@@ -48,13 +48,13 @@ def refused(
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
-        ("wan", [*WAN, "--motion", "none"], "Wan cannot honour --motion: it moves by itself"),
-        ("ltx", [*LTX, "--azimuth", "3", "--elevation", "3"], "LTX cannot honour --azimuth: it has"),
-        ("cogvideox", ["--frames", "9", "--motion", "x/y"], "CogVideoX cannot honour --motion"),
-        ("modelscope", ["--azimuth", "3", "--elevation", "3"], "ModelScope cannot honour --azimuth"),
-        ("wan", [*WAN, "--image", "../picture.png"], "Wan cannot honour --image: it starts from text alone."),
-        ("cogvideox", ["--frames", "9", "--image", "../picture.png"], "CogVideoX cannot honour --image"),
-        ("modelscope", ["--image", "../picture.png"], "ModelScope cannot honour --image"),
+        ("wan", [*WAN, "--motion", "none"], "Wan cannot apply --motion: it moves by itself"),
+        ("ltx", [*LTX, "--azimuth", "3", "--elevation", "3"], "LTX cannot apply --azimuth: it has"),
+        ("cogvideox", ["--frames", "9", "--motion", "x/y"], "CogVideoX cannot apply --motion"),
+        ("modelscope", ["--azimuth", "3", "--elevation", "3"], "ModelScope cannot apply --azimuth"),
+        ("wan", [*WAN, "--image", "../picture.png"], "Wan cannot apply --image: it starts from text alone."),
+        ("cogvideox", ["--frames", "9", "--image", "../picture.png"], "CogVideoX cannot apply --image"),
+        ("modelscope", ["--image", "../picture.png"], "ModelScope cannot apply --image"),
         ("wan-image", WAN, "Wan sets an image in motion: give one with --image."),
         ("cogvideox-image", ["--frames", "9"], "CogVideoX sets an image in motion: give one with --image."),
         ("ltx", [*LTX, "--image", "missing.png"], "Cannot read the picture missing.png: No such file"),
@@ -68,9 +68,9 @@ def refused(
         ("wan", [*WAN, "--frames", "16"], "Wan takes --frames of 4 n + 1: 17, not 16."),
         ("ltx", [*LTX, "--frames", "16"], "LTX takes --frames of 8 n + 1: 17, not 16."),
         ("cogvideox", ["--frames", "48"], "CogVideoX takes --frames of 8 n + 1: 49, not 48."),
-        ("wan", [*WAN, "--guidance", "0.5"], "Wan cannot honour --guidance 0.5: its pipeline guides from"),
-        ("ltx", [*LTX, "--guidance", "1"], "LTX cannot honour --negative without guidance"),
-        ("modelscope", ["--preset", "draft"], "ModelScope cannot honour --azimuth"),
+        ("wan", [*WAN, "--guidance", "0.5"], "Wan cannot apply --guidance 0.5: its pipeline guides from"),
+        ("ltx", [*LTX, "--guidance", "1"], "LTX cannot apply --negative without guidance"),
+        ("modelscope", ["--preset", "draft"], "ModelScope cannot apply --azimuth"),
         ("modelscope", ["--complete"], "--complete is for the bundled model"),
         ("modelscope", ["--width", "64"], "A size needs both --width and --height"),
         ("modelscope", ["--dtype", "int8"], "--dtype cannot be 'int8'"),
@@ -86,8 +86,8 @@ def test_options_that_a_family_cannot_honour(
 @pytest.mark.parametrize(
     ("kind", "arguments", "sentence"),
     [
-        ("sd_eps", ["--motion", "none", "--azimuth", "3", "--elevation", "3"], "cannot honour --azimuth"),
-        ("sdxl", ["--motion", "none", "--offload", "layers"], "AnimateDiff cannot honour --offload layers"),
+        ("sd_eps", ["--motion", "none", "--azimuth", "3", "--elevation", "3"], "cannot apply --azimuth"),
+        ("sdxl", ["--motion", "none", "--offload", "layers"], "AnimateDiff cannot apply --offload layers"),
         ("sd_v", ["--preset", "modelscope"], "is an image model: give an AnimateDiff adapter with --motion"),
         ("sd_eps", ["--motion", "none", "--width", "36", "--height", "32"], "takes a --width that is a"),
         ("sd_eps", ["--steps", "1"], "animatediff-motion-adapter-v1-5-3 is not in the local cache"),
@@ -134,12 +134,12 @@ def test_an_id_that_is_not_cached_is_refused_offline(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--motion", "none"], "The bundled model cannot honour --motion"),
-        (["--lora", "x/y"], "The bundled model cannot honour --lora"),
-        (["--dtype", "bfloat16"], "The bundled model cannot honour --dtype"),
-        (["--offload", "model"], "The bundled model cannot honour --offload"),
-        (["--tiling"], "The bundled model cannot honour --tiling"),
-        (["--width", "64", "--height", "64"], "The bundled model cannot honour --width"),
+        (["--motion", "none"], "The bundled model cannot apply --motion"),
+        (["--lora", "x/y"], "The bundled model cannot apply --lora"),
+        (["--dtype", "bfloat16"], "The bundled model cannot apply --dtype"),
+        (["--offload", "model"], "The bundled model cannot apply --offload"),
+        (["--tiling"], "The bundled model cannot apply --tiling"),
+        (["--width", "64", "--height", "64"], "The bundled model cannot apply --width"),
     ],
 )  # fmt: skip
 def test_options_that_the_bundled_model_cannot_honour(

@@ -1,4 +1,4 @@
-"""The image network lifted into time: a space-time U-Net that starts as the image network, frame by frame."""
+"""Space-time U-Net: an image U-Net with temporal layers, equal to it frame by frame at initialization."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ class SpaceTimeUNet(nn.Module):
     def forward(
         self, clip: Tensor, t: Tensor, condition: Condition, independent_frames: bool = False
     ) -> Tensor:
-        """The raw output of the network; what it means is the parameterization's business.
+        """The raw output of the network, in the denoiser's parameterization.
 
         Args:
             clip: (B,C,F,H,W), any F >= 1.
@@ -48,7 +48,7 @@ class SpaceTimeUNet(nn.Module):
         if clip.ndim != 5:
             raise ValueError(f"clips must be (B,C,F,H,W), not {tuple(clip.shape)}")
         if t.ndim != 1 or t.shape[0] != clip.shape[0]:
-            raise ValueError(f"{clip.shape[0]} clips, timesteps {tuple(t.shape)}: one timestep a clip")
+            raise ValueError(f"{clip.shape[0]} clips, timesteps {tuple(t.shape)}: one timestep per clip")
         frames = clip.shape[2]
 
         def mix_frames(index: int, h: Tensor, embedding: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class SpaceTimeUNet(nn.Module):
 
 
 def inflate(unet: UNet, config: TemporalConfig | None = None) -> SpaceTimeUNet:
-    """A space-time U-Net that returns, frame by frame, what `unet` returns, until its temporal layers train.
+    """A space-time U-Net that returns, frame by frame, what `unet` returns, until it is trained.
 
     It holds `unet` itself, not a copy: training all of it trains `unet` too.
     """

@@ -1,4 +1,4 @@
-"""Layers that let the frames of a clip see each other: temporal convolution, attention, relative positions.
+"""Temporal layers, which mix the frames of a clip: convolution, attention, relative positions.
 
 All work on frames folded into the batch, (B*F,C,H,W) with the F frames of a clip in turn; the residual ones
 add the output of a projection that starts at zero. Normalization is over one frame at a time, so that its
@@ -15,7 +15,7 @@ from core.nn.blocks import GROUP_WIDTH, AdaptiveGroupNorm, group_norm, zero_init
 
 
 class TemporalConfig(BaseModel):
-    """The shape of the temporal layers."""
+    """Sizes of the temporal layers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class RelativePositionBias(nn.Module):
 
 
 class TemporalConvolution(nn.Module):
-    """Convolution of kernel 3 over frames, each position by itself; the ends repeat the first and last frame.
+    """Convolution of kernel 3 over frames, per position; the ends repeat the first and last frame.
 
     A Conv3d of kernel (3,1,1) with replicate padding, as one matrix product over three neighboring frames.
     """
@@ -91,7 +91,7 @@ class TemporalConvBlock(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """Residual self-attention over the frames of a clip, each position by itself, with relative positions.
+    """Residual self-attention over the frames of a clip, per position, with relative positions.
 
     Ho et al. 2022, "Video Diffusion Models", section 3.
     """
@@ -111,7 +111,7 @@ class TemporalAttention(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """What follows a spatial block of the image network in a space-time network; the identity at first."""
+    """Temporal layers after one spatial block of the image network; the identity at initialization."""
 
     def __init__(self, width: int, embedding_width: int, config: TemporalConfig):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Clips longer than a network can see at once: overlapping windows of frames, averaged."""
+"""Clips longer than a network's limit: overlapping windows of frames, averaged."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ from core.condition import Condition
 
 
 class OverlappingWindows(nn.Module):
-    """A network of clips of any length around one of short clips.
+    """A network for clips of any length, from one for short clips.
 
     Where a clip has more than `limit` frames, the network sees windows of `size` frames, spread evenly so
     that neighbors share at least `overlap`. What it says of a frame in several windows is averaged, weighted
@@ -18,7 +18,7 @@ class OverlappingWindows(nn.Module):
     in Wang et al. 2023, "Gen-L-Video". Every frame keeps noise of its own; what ties distant frames together
     is the overlap, step after step.
 
-    The windows are seen one after another: memory is that of one window.
+    Windows are evaluated one after another, with the memory of one.
 
     Raises ValueError unless 0 <= overlap < size <= limit.
     """

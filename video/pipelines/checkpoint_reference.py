@@ -40,7 +40,7 @@ class CheckpointReference:
                 "frames that have nothing to do with each other."
             )
         if options.offload == "layers":
-            raise UserError(f"{self.family.title} cannot honour --offload layers: give --offload model.")
+            raise UserError(f"{self.family.title} cannot apply --offload layers: give --offload model.")
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """The model, downloaded and loaded. Raises UserError when its estimated memory is not free."""

@@ -39,19 +39,19 @@ class Family:
         return max(self.least, self.spatial * self.patch)
 
     def check(self, options: ClipOptions) -> None:
-        """Raises UserError for the first option that this model cannot honour."""
+        """Raises UserError for the first option that this model cannot apply."""
         refuse_options(self.title, self.refuses, options)
         if options.image and not self.image_pipeline:
-            raise UserError(f"{self.title} cannot honour --image: it starts from text alone.")
+            raise UserError(f"{self.title} cannot apply --image: it starts from text alone.")
         if not options.image and not self.pipeline:
             raise UserError(f"{self.title} sets an image in motion: give one with --image.")
         if options.guidance < self.least_guidance:
             raise UserError(
-                f"{self.title} cannot honour --guidance {options.guidance:g}: its pipeline guides from 1 up."
+                f"{self.title} cannot apply --guidance {options.guidance:g}: its pipeline guides from 1 up."
             )
         if options.negative and options.guidance == 1:
             raise UserError(
-                f"{self.title} cannot honour --negative without guidance: give --guidance above 1."
+                f"{self.title} cannot apply --negative without guidance: give --guidance above 1."
             )
         width, height = self.resolution(options)
         for name, value in (("width", width), ("height", height)):
