@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -181,8 +182,8 @@ def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
 
 def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
     """Claims that precision rises and recall falls from each scale to the next and overall."""
-    rises = [after.precision - before.precision for before, after in zip(curve, curve[1:], strict=False)]
-    falls = [before.recall - after.recall for before, after in zip(curve, curve[1:], strict=False)]
+    rises = [after.precision - before.precision for before, after in pairwise(curve)]
+    falls = [before.recall - after.recall for before, after in pairwise(curve)]
     return [
         Claim(f"{name}: precision, least rise", min(rises), -0.01),
         Claim(f"{name}: precision, rise in all", sum(rises), 0.1),

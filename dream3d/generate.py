@@ -36,6 +36,7 @@ class OptimizationMonitor:
         self.warnings: list[str] = []
 
     def __call__(self, state: OptimizationState) -> None:
+        """Diagnoses, previews and saves one iteration, each at its own interval."""
         if state.iteration % DIAGNOSE_EVERY == 0:
             self.warnings = diagnostics.diagnose(state.result.render).warnings
         if self.preview_timer and self.preview_timer.due:

@@ -48,6 +48,7 @@ class NativeClipModel:
         self.record = read_model_record(folder)
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
+        """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         size = self.model.config.image.size
         return self.model.sample(
             [prompt],
@@ -67,9 +68,11 @@ class NativeClipModel:
         )
 
     def decode(self, x: Tensor) -> Tensor:
+        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
         return self.model.decode(x)
 
     def preview_frames(self, x: Tensor) -> Tensor:
+        """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
 
 

@@ -47,6 +47,7 @@ class SamplingMonitor:
         self.gflop: float | None = None
 
     def __call__(self, state: SamplerState) -> None:
+        """Advances the progress bar, writes previews and, after the last step, the latents."""
         self.progress.advance(self.task)
         # All steps do the same work: the second one's count, taken between two calls, stands for each.
         if state.step == 2:

@@ -50,4 +50,5 @@ class LatentCache:
         return latents
 
     def drop(self) -> None:
+        """Deletes the file, if there is one."""
         self.path.unlink(missing_ok=True)

@@ -45,9 +45,11 @@ class NativeModelReference:
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
 
     def check(self, options: ClipOptions) -> None:
+        """Raises UserError for options that apply to checkpoints only, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
+        """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
         return NativeClipModel(self.folder, device)

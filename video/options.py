@@ -112,18 +112,22 @@ class ClipJob(NamedTuple):
 
     @property
     def sheet(self) -> Path:
+        """Path of the contact sheet."""
         return self.clip.with_suffix(".png")
 
     @property
     def record(self) -> Path:
+        """Path of the run record."""
         return self.clip.with_suffix(".json")
 
     @property
     def latents(self) -> Path:
+        """Path of the latents, stored until the clip is decoded."""
         return self.clip.with_suffix(".latents.safetensors")
 
     @property
     def preview(self) -> Path:
+        """Path of the preview, written while sampling."""
         return self.clip.with_suffix(".preview.png")
 
 

@@ -1,6 +1,7 @@
 """Reading images, and writing sequences of frames as mp4, gif or webp, atomically."""
 
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,4 +101,4 @@ def _write_webp(path: Path, frames: Frames, fps: float) -> None:
 def _delays(count: int, delay: float) -> list[int]:
     """`count` integer delays whose running sum is within half a unit of equal delays of `delay` units."""
     ends = [round(delay * i) for i in range(count + 1)]
-    return [end - start for start, end in zip(ends, ends[1:], strict=False)]
+    return [end - start for start, end in pairwise(ends)]

@@ -31,7 +31,7 @@ class ClassifierConfig(BackboneConfig):
 
     classes: int = Field(default=10, ge=2)
     size: int = Field(default=64, ge=1, description="side of the images or latents")
-    noise_schedule: dict[str, Any] = {"name": "cosine"}
+    noise_schedule: dict[str, Any] = {"name": "cosine"}  # noqa: RUF012  (pydantic copies it)
 
     @model_validator(mode="after")
     def _fits(self) -> ClassifierConfig:

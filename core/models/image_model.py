@@ -45,7 +45,9 @@ class ImageModelLike(Protocol):
     device: torch.device
 
     @property
-    def first_stage(self) -> FirstStage | None: ...
+    def first_stage(self) -> FirstStage | None:
+        """The first stage whose latents are diffused; None where the model works on pixels."""
+        ...
 
     @property
     def size(self) -> int:

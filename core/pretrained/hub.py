@@ -89,8 +89,11 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
 
 
 def checkpoint_kind(folder: Path) -> str:
-    """What a folder holds: the class that its model_index.json names, else its config.json (a component by
-    itself, such as a MotionAdapter), or `OURS`. Raises UserError where neither says so."""
+    """Class name of the pipeline or component in a folder, or `OURS` for a model of this project.
+
+    Read from model_index.json, else from config.json (a single component, such as a MotionAdapter).
+    Raises UserError when neither names a class.
+    """
     index = _index(folder)
     if "_class_name" in index:
         return str(index["_class_name"])

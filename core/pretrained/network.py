@@ -32,8 +32,10 @@ class DiffusersUNet(nn.Module):
         return self.unet(x.to(dtype), t, encoder_hidden_states=tokens, added_cond_kwargs=added).sample
 
     def _sizes(self, x: Tensor) -> Tensor:
-        """(B,6) what SDXL is told of a picture: its size before cropping, where it was cropped, its size now
-        (Podell et al. 2023, section 2.2). Here always the size asked for, never cropped."""
+        """SDXL's size conditions (B,6): original size, top left corner of the crop, target size.
+
+        Podell et al. 2023, section 2.2. Both sizes are the requested one, and the crop starts at (0, 0).
+        """
         height, width = (side * self.downscale for side in x.shape[-2:])
         sizes = torch.tensor([height, width, 0, 0, height, width], device=x.device)
         return sizes.expand(len(x), -1)

@@ -34,6 +34,7 @@ class CLIPTextEncoder:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> EncodedText:
+        """The encoded prompts; no pooled state."""
         ids = _tokenized(self.tokenizer, prompts, self.tokenizer.model_max_length).input_ids
         return EncodedText(self.encoder(ids.to(self.device))[0].float())
 
@@ -52,6 +53,7 @@ class DualCLIPTextEncoder:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> EncodedText:
+        """The encoded prompts with their pooled states."""
         said = []
         for tokenizer, encoder in self.pairs:
             ids = _tokenized(tokenizer, prompts, tokenizer.model_max_length).input_ids
@@ -73,6 +75,7 @@ class T5TextEncoder:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> EncodedText:
+        """The encoded prompts, in lower case as in IF's training; no pooled state."""
         lower = [prompt.lower().strip() for prompt in prompts]
         said = _tokenized(self.tokenizer, lower, LENGTH_OF_IF)
         mask = said.attention_mask.to(self.device)

@@ -112,8 +112,10 @@ def _update(points: Sequence[NoiseLevel], s: NoiseLevel, variant: Variant, *, co
 
 
 def _rhos(r: Sequence[float], h: float, b_h: float) -> list[float]:
-    """The solution of sum_k rho_k r_k^(n-1) = n! phi_{n+1}(-h) (-h) / B(h), n = 1 .. len(r) (there, theorem
-    3.1). A single one is 1/2 for any B(h), to the same order (remark there)."""
+    """The solution of sum_k rho_k r_k^(n-1) = n! phi_{n+1}(-h) (-h) / B(h), n = 1 .. len(r).
+
+    Theorem 3.1 of the paper. A single one is 1/2 for any B(h), to the same order (remark there).
+    """
     if len(r) == 1:
         return [0.5]
     matrix, right = [], []

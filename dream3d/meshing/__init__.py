@@ -1,0 +1,1 @@
+"""Meshes: iso-surface, decimation, texture, export, rendering, and fidelity to the field."""

@@ -1,0 +1,1 @@
+"""Radiance fields, cameras, the occupancy grid and volume rendering."""

@@ -1,0 +1,1 @@
+"""The optimization of a field: views, distillation loss, regularizers, diagnostics, checkpoints."""

@@ -1,0 +1,1 @@
+"""Evaluation of samples and objects: the judge, prompt sets, metrics and reports."""

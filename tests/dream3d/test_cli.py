@@ -39,7 +39,6 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-# fmt: off
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -63,8 +62,7 @@ def tiny(tmp_path: Path) -> Path:
         (["a fox", "--device", "abacus"], "There is no device 'abacus' here"),
         (["a fox", "--model", "nowhere"], "There is no folder nowhere, and the name of a model on the hub"),
     ],
-)
-# fmt: on
+)  # fmt: skip
 def test_errors_are_one_sentence_and_exit_code_2(
     arguments: list[str],
     sentence: str,
@@ -129,9 +127,7 @@ def test_ctrl_c_exports_the_current_object(tmp_path: Path, tiny: Path) -> None:
     code = "import sys; sys.argv[0] = 'dream3d'; from dream3d.cli import main; main()"
     arguments = [sys.executable, "-c", code, "a fox", "--out", "fox.glb", "--preset", str(long)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     preview, deadline = tmp_path / "fox.preview.png", time.monotonic() + 120
     while not preview.exists() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,6 +1,7 @@
 """Samplers, guidance and losses on data N(mu, s^2), against closed forms with the optimal denoiser."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def exact_moments(schedule, steps, eta, large=False):
     """
     path = [*schedule.sampling_timesteps(steps), -1]
     mean, variance = 0.0, 1.0
-    for t, s in zip(path[:-1], path[1:], strict=True):
+    for t, s in pairwise(path):
         abar_t, abar_s = (schedule.alpha(i).item() ** 2 for i in (t, s))
         slope = math.sqrt(1 - abar_t) / (abar_t * S**2 + 1 - abar_t)  # eps = slope (x - sqrt(abar_t) mu)
         beta = 1 - abar_t / abar_s

@@ -1,6 +1,7 @@
 """Stochastic samplers on data N(mu, s^2), whose exact result is known for a finite number of steps."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ class LearnedVariance:
 
     def __init__(self, schedule, path):
         self.schedule, self.inner = schedule, Gaussian(schedule, s=S).denoiser()
-        self.arrival = dict(zip(path[:-1], path[1:], strict=True))
+        self.arrival = dict(pairwise(path))
 
     def __call__(self, x, t, condition):
         abar_t, abar_s = (self.schedule.alpha(i).item() ** 2 for i in (int(t[0]), self.arrival[int(t[0])]))

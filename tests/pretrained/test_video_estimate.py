@@ -88,9 +88,9 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
     forward = network.forward
 
     def watched(*args: Any, **kwargs: Any) -> object:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            with flop_counter() as counter:
-                result = forward(*args, **kwargs)
+        memory = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        with memory as profiler, flop_counter() as counter:
+            result = forward(*args, **kwargs)
         flop.append(counter.get_total_flops())
         events = profiler.profiler.kineto_results.events()
         held = most = 0

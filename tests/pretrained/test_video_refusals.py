@@ -45,7 +45,6 @@ def refused(
     return run
 
 
-# fmt: off
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
@@ -77,8 +76,7 @@ def refused(
         ("modelscope", ["--dtype", "int8"], "--dtype cannot be 'int8'"),
         ("modelscope", ["--device", "cpu", "--offload", "model"], "--offload moves weights between the GPU"),
     ],
-)
-# fmt: on
+)  # fmt: skip
 def test_options_that_a_family_cannot_honour(
     refused: Callable[..., str], name: str, arguments: list[str], sentence: str
 ) -> None:
@@ -133,7 +131,6 @@ def test_an_id_that_is_not_cached_is_refused_offline(
     assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers is not in the local cache" in said
 
 
-# fmt: off
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -144,8 +141,7 @@ def test_an_id_that_is_not_cached_is_refused_offline(
         (["--tiling"], "The bundled model cannot apply --tiling"),
         (["--width", "64", "--height", "64"], "The bundled model cannot apply --width"),
     ],
-)
-# fmt: on
+)  # fmt: skip
 def test_options_that_the_bundled_model_cannot_honour(
     arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

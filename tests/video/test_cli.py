@@ -33,7 +33,6 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 
 
-# fmt: off
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -70,8 +69,7 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--device", "abacus", "--model", "m"], "There is no device 'abacus' here"),
         (["a fox", "--model", "nowhere"], "There is no model in nowhere"),
     ],
-)
-# fmt: on
+)  # fmt: skip
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
     arguments: list[str],
     sentence: str,
@@ -186,9 +184,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path, tiny_model: Path) -> Non
             assert set(record.files) <= set(left)
 
 
-def test_previews_show_the_guess_while_it_improves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_previews_show_the_guess_while_it_improves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video.generate, "PREVIEW_EVERY", 0.0)
     monkeypatch.setattr(PreviewTimer.__init__, "__defaults__", (0.0,))
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
@@ -241,9 +237,7 @@ def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pyt
     assert len(tried) == 1 and not job.preview.exists()
 
 
-def test_a_picture_is_the_first_frame_of_the_clip(
-    command: Command, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Path, tiny_model: Path) -> None:
     pixels = np.zeros((32, 64, 3), np.uint8)
     pixels[:, 32:] = 255
     Image.fromarray(pixels).save(tmp_path / "picture.png")

@@ -1,0 +1,1 @@
+"""AnimateDiff: motion layers for image checkpoints, their file formats and their training."""

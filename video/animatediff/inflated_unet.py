@@ -26,8 +26,10 @@ class InflatedUNet(nn.Module):
     """
 
     def __init__(self, image: nn.Module, unet: nn.Module, motion: MotionLayers) -> None:
-        """image: `(x (B,C,H,W), t (B,), condition) -> Tensor` around `unet`, diffusers' UNet2DConditionModel;
-        both on the same device and of the same precision as `motion`. The hooks stay until `deflate`.
+        """Hooks the motion modules into `unet`, until `deflate`.
+
+        image: `(x (B,C,H,W), t (B,), condition) -> Tensor` around `unet`.
+        unet: diffusers' UNet2DConditionModel, on the device and of the precision of `motion`, as is `image`.
 
         Raises UserError when the motion adapter is for another U-Net.
         """
@@ -106,8 +108,10 @@ def _check_fit(wanted: MotionConfig, found: MotionConfig) -> None:
 
 
 def _sites(unet: Any) -> Iterator[nn.Module]:
-    """The modules whose output time mixes, in the order of `_modules`. The middle block's is last, so that an
-    adapter without modules for it leaves it out."""
+    """The modules of the U-Net that motion modules follow, in the order of `_modules`.
+
+    The middle block's is last, so that it has no partner in an adapter without modules for it.
+    """
     for block in (*unet.down_blocks, *unet.up_blocks):
         yield from getattr(block, "attentions", block.resnets)
     yield from unet.mid_block.attentions

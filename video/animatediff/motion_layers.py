@@ -32,6 +32,8 @@ class PositionalEncoding(nn.Module):
 
 
 class TemporalSelfAttention(nn.Module):
+    """Self-attention along the frames of each position."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -57,17 +59,21 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(width, 2 * inner_width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (...,width). Returns (...,inner_width)."""
         value, gate = self.proj(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
 
 
 class MotionFeedForward(nn.Module):
+    """Feed-forward layer with a GEGLU of four times the width."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         # The middle is where the published layers have their dropout of rate 0.
         self.net = nn.Sequential(GEGLU(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (N,F,width)."""
         return self.net(x)
 
 
@@ -89,8 +95,10 @@ class TemporalTransformerBlock(nn.Module):
 
 
 class MotionModule(nn.Module):
-    """What follows a block of the image U-Net. Fresh, it is the identity: `proj_out` starts at zero, as in
-    AnimateDiff's training (section 4.2); that of a fresh `MotionAdapter` of diffusers does not.
+    """Temporal transformer after a block of the image U-Net.
+
+    A new one is the identity: `proj_out` starts at zero, as in AnimateDiff's training (section 4.2); that of
+    a new `MotionAdapter` of diffusers does not.
 
     The group norm takes the statistics of all frames together, as diffusers does; AnimateDiff's own code
     takes those of each frame, for the same weights.

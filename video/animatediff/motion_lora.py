@@ -19,7 +19,7 @@ def is_motion_lora(source: str) -> bool:
     file = weights_file(split_scale(source)[0])
     try:
         with safe_open(file, "pt") as stored:
-            return any(".motion_modules." in name for name in stored.keys())
+            return any(".motion_modules." in name for name in stored.keys())  # noqa: SIM118  (safe_open, not a dict)
     except SafetensorError as error:
         raise UserError(f"The LoRA weights {file} are damaged.") from error
 

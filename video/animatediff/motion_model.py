@@ -43,8 +43,11 @@ class MotionModel:
     def __init__(
         self, image: PretrainedImageModel, motion: MotionLayers, sampling: CheckpointSampler, overlap: int = 4
     ) -> None:
-        """image: of Stable Diffusion or SDXL; its U-Net gets hooks, and so is an image model no more.
-        sampling: of the motion layers' noise schedule. overlap: frames that the windows of long clips share.
+        """Hooks the motion layers into the U-Net of `image`, which is no longer usable as an image model.
+
+        image: a Stable Diffusion or SDXL checkpoint.
+        sampling: for the motion layers' noise schedule.
+        overlap: frames that consecutive windows of a long clip share.
 
         Raises UserError when the motion layers are for another U-Net.
         """

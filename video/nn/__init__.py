@@ -1,0 +1,1 @@
+"""Layers of the space-time network, and windows over long clips."""

@@ -31,6 +31,7 @@ class AnimateDiffClipModel:
         self.record = record
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
+        """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         width, height = self.family.resolution(options)
         return self.model.sample(
             [prompt],
@@ -49,6 +50,7 @@ class AnimateDiffClipModel:
         )
 
     def decode(self, x: Tensor) -> Tensor:
+        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
         return self.model.decode(x)
 
     def preview_frames(self, x: Tensor) -> Tensor:

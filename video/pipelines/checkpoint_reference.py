@@ -28,6 +28,7 @@ class CheckpointReference:
         self.preset = of.preset
 
     def check(self, options: ClipOptions) -> None:
+        """Raises UserError for options that the checkpoint's family does not support."""
         if self.family.title == ANIMATEDIFF:
             self._check_motion(options)
         self.family.check(options)
@@ -42,6 +43,7 @@ class CheckpointReference:
             raise UserError(f"{self.family.title} cannot apply --offload layers: give --offload model.")
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
+        """The model, downloaded and loaded. Raises UserError when its estimated memory is not free."""
         from video.pipelines.animated_model import load_animatediff
         from video.pipelines.estimate import check_memory
         from video.pipelines.load import load_pipeline

@@ -99,7 +99,10 @@ class PipelineModel(ABC):
 
 
 class Wan(PipelineModel):
+    """Wan: latents are normalized per channel."""
+
     def decode_latents(self, x: Tensor) -> Tensor:
+        """As `PipelineModel.decode_latents`."""
         autoencoder = self.pipeline.vae
         mean = torch.tensor(autoencoder.config.latents_mean).view(1, -1, 1, 1, 1).to(x)
         deviation = torch.tensor(autoencoder.config.latents_std).view(1, -1, 1, 1, 1).to(x)
@@ -107,10 +110,14 @@ class Wan(PipelineModel):
 
 
 class LTX(PipelineModel):
+    """LTX-Video: latents are packed into patches; the frame rate is a condition."""
+
     def arguments(self, options: ClipOptions) -> dict[str, Any]:
+        """As `PipelineModel.arguments`, with the frame rate."""
         return super().arguments(options) | {"frame_rate": options.fps}
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
+        """Latents (1,C,F,h,w), unpacked from patches."""
         width, height = self.family.resolution(options)
         ratio, pipeline = self.family.spatial, self.pipeline
         frames = (options.frames - 1) // self.family.stride + 1
@@ -118,6 +125,7 @@ class LTX(PipelineModel):
         return pipeline._unpack_latents(x, frames, height // ratio, width // ratio, *patches)
 
     def decode_latents(self, x: Tensor) -> Tensor:
+        """As `PipelineModel.decode_latents`."""
         autoencoder = self.pipeline.vae
         scale = autoencoder.config.scaling_factor
         x = self.pipeline._denormalize_latents(x, autoencoder.latents_mean, autoencoder.latents_std, scale)
@@ -129,17 +137,25 @@ class LTX(PipelineModel):
 
 
 class CogVideoX(PipelineModel):
+    """CogVideoX: latents with the frames before the channels."""
+
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
+        """Latents (1,C,F,h,w), without the frames that version 1.5 adds in front and discards."""
         frames = (options.frames - 1) // self.family.stride + 1
         return x[:, x.shape[1] - frames :].transpose(1, 2)  # 1.5 puts frames before that it throws away
 
     def decode_latents(self, x: Tensor) -> Tensor:
+        """As `PipelineModel.decode_latents`."""
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype).transpose(1, 2))
 
 
 class ModelScope(PipelineModel):
+    """ModelScope: its pipeline has the older callback, without `callback_on_step_end`."""
+
     def listening(self, after: Any) -> dict[str, Any]:
+        """As `PipelineModel.listening`."""
         return {"callback": lambda step, t, x: after(self.pipeline, step, t, {"latents": x})}
 
     def decode_latents(self, x: Tensor) -> Tensor:
+        """As `PipelineModel.decode_latents`."""
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype))

@@ -95,8 +95,10 @@ def latent_shape(family: Family, options: ClipOptions) -> tuple[int, int, int]:
 
 
 def _animate(network: Any, x: Tensor, t: Tensor, text: Tensor, backward: bool) -> object:
-    """The image network on the frames of a window; its motion layers add little. backward: as
-    reconstruction guidance runs it."""
+    """The image network on the frames of a window; the cost of its motion layers is small.
+
+    backward: with the backward pass of reconstruction guidance.
+    """
     frames = x.shape[2]
     x = x.transpose(1, 2).flatten(0, 1).requires_grad_(backward)
     config, added = network.config, None

@@ -14,8 +14,11 @@ _BLOB = re.compile(r"[0-9a-f]{64}")  # how the hub's cache names a large file: b
 
 
 def weight_files(folder: Path) -> dict[str, list[Path]]:
-    """The safetensors of each part of a diffusers folder, and so of what is read: half precision only where
-    there is nothing else. Raises UserError where there are none."""
+    """The safetensors files that are read of each part of a diffusers folder.
+
+    Files of half precision (.fp16.) count only where a part has no others. Raises UserError when there are
+    no files at all.
+    """
     found = {}
     for part in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in UNUSED):
         files = sorted(part.glob("*.safetensors"))

@@ -157,7 +157,7 @@ def test_trailing_starts_at_the_noisiest_and_leading_ends_at_the_cleanest(steps)
     assert trailing[0] == 999 and leading[-1] == 0
     for timesteps in (trailing, leading):
         assert len(timesteps) == steps == len(set(timesteps))
-        assert sorted(timesteps, reverse=True) == timesteps and 0 <= timesteps[-1]
+        assert sorted(timesteps, reverse=True) == timesteps and timesteps[-1] >= 0
 
 
 @pytest.mark.parametrize(

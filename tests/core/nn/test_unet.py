@@ -210,7 +210,7 @@ def test_the_number_of_heads_replaces_the_head_width():
 
 
 @pytest.mark.parametrize(
-    "wrong, message",
+    ("wrong", "message"),
     [
         ({"widths": (32, 60)}, "multiple of 8"),
         ({"widths": (32, 72)}, "head_width"),

@@ -48,8 +48,8 @@ def test_shards_have_the_documented_layout(tmp_path: Path) -> None:
         for name in ("caption", "subject", "action", "color", "background"):
             assert shard[name].shape == (count,) and shard[name].dtype == torch.int64
         assert len(shard) == 10
-        assert 0 <= shard["azimuth"].min() and shard["azimuth"].max() < 360
-        assert 0 <= shard["phase"].min() and shard["phase"].max() < 1
+        assert shard["azimuth"].min() >= 0 and shard["azimuth"].max() < 360
+        assert shard["phase"].min() >= 0 and shard["phase"].max() < 1
         assert shard["shadow"].max() <= 1
 
 

@@ -142,7 +142,7 @@ def test_a_pixel_averages_its_rays_and_has_the_nearest_depth() -> None:
     assert torch.equal(coarse.depth[0, 0], depth)
     assert set(coarse.alpha.unique().tolist()) == {0.0, 0.25, 0.5, 0.75, 1.0}
     assert torch.equal(coarse.depth.isfinite(), coarse.alpha > 0)
-    assert 0 <= coarse.color.min() and (coarse.color <= coarse.alpha + 1e-6).all()
+    assert coarse.color.min() >= 0 and (coarse.color <= coarse.alpha + 1e-6).all()
 
 
 def test_a_batch_renders_like_single_frames() -> None:
@@ -158,7 +158,7 @@ def test_a_batch_renders_like_single_frames() -> None:
 
 def test_the_shadow_lies_on_the_ground_away_from_the_light() -> None:
     shadow = render(balls(((0, 0.3, 0), RED)), camera(0, 20), 64).shadow[0, 0]
-    assert 0 <= shadow.min() and shadow.max() <= 1
+    assert shadow.min() >= 0 and shadow.max() <= 1
     dark = torch.nonzero(shadow > 0.5).float().mean(0)
     assert dark[1] > 34  # the light comes from the left
     assert shadow[:8].max() == 0  # above the horizon there is no ground

@@ -220,7 +220,7 @@ def test_groups_fit_the_image(group: str) -> None:
     scene = Scene(10, NAMES.index("waving"), 4, 0, group)
     view = Camera(torch.zeros(2), torch.full((2,), 12.0))
     color, picture = render_scenes([scene], torch.tensor([0.1, 0.6]), view, torch.ones(2, dtype=torch.bool))
-    assert color.shape == (2, 3, 64, 64) and 0 <= color.min() and color.max() <= 1
+    assert color.shape == (2, 3, 64, 64) and color.min() >= 0 and color.max() <= 1
     covered = picture.alpha[:, 0].mean((1, 2))
     assert (covered > 0.05).all() and (covered < 0.7).all()
     if group in ("pair", "couple"):  # one figure left, one right of the middle
@@ -246,7 +246,7 @@ def test_the_figure_is_composited_over_backdrop_and_shadow() -> None:
 def test_weather_loops_and_falls() -> None:
     for backdrop in BACKDROPS:
         pictures = backdrop.paint(torch.tensor([0.0, 0.25, 1.0]))
-        assert pictures.shape == (3, 3, 64, 64) and 0 <= pictures.min() and pictures.max() <= 1
+        assert pictures.shape == (3, 3, 64, 64) and pictures.min() >= 0 and pictures.max() <= 1
         torch.testing.assert_close(pictures[0], pictures[2], atol=1e-4, rtol=0)
         assert torch.equal(pictures[0], pictures[1]) == (backdrop.name not in ("in the snow", "in the rain"))
     rain = next(b for b in BACKDROPS if b.name == "in the rain").paint(torch.tensor([0.0, 3 * 2 / 64 / 2]))

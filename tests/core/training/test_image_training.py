@@ -125,7 +125,7 @@ def test_importance_weights_and_records_each_loss():
         assert cost in state["losses"][each].tolist()
 
 
-class Stopped(RuntimeError):
+class StoppedError(RuntimeError):
     pass
 
 
@@ -136,7 +136,7 @@ class Fragile(ImageTask):
 
     def loss(self, denoiser, index):
         if self.steps_left == 0:
-            raise Stopped
+            raise StoppedError
         self.steps_left -= 1
         return super().loss(denoiser, index)
 
@@ -153,7 +153,7 @@ def test_a_failed_run_with_importance_resumes_exactly(tmp_path: Path) -> None:
     full, broken = trainer(tmp_path / "full"), trainer(tmp_path / "broken")
     assert full.run(Budget(steps=14))
     broken.task.steps_left = 10
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         broken.run(Budget(steps=14))
     assert broken.task.timesteps.probabilities().std() > 0.01  # no longer uniform
     resumed = trainer(tmp_path / "broken")

@@ -235,7 +235,7 @@ def test_timesteps_fill_every_stratum_and_are_uniform() -> None:
     torch.manual_seed(0)
     batches = torch.stack([stratified_timesteps(10, 1000, torch.device("cpu")) for _ in range(2000)])
     assert torch.equal((batches // 100).sort().values, torch.arange(10).expand(2000, 10))
-    assert 0 <= batches.min() and batches.max() <= 999
+    assert batches.min() >= 0 and batches.max() <= 999
     # The offset within the strata is shared by a batch and uniform over batches; the order is random.
     assert (batches % 100).double().mean().item() == pytest.approx(49.5, abs=2)
     assert batches[:, 0].double().mean().item() == pytest.approx(499.5, abs=25)

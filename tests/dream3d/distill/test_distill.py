@@ -237,7 +237,7 @@ def test_losses_without_state_refuse_one(pixels):
     ],
 )
 def test_invalid_settings_are_refused(pixels, wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="at least 1|needs 0 < interval < 1"):
         wrong(guided(pixels))
 
 

@@ -75,7 +75,7 @@ def test_training_changes_only_the_adapters(network, inputs):
 def test_a_failed_call_leaves_the_network_unchanged(network, inputs):
     before = dict(network.named_parameters())
     x, t, condition = inputs
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="images must be"):
         adapted(network)(x[:, :2], t, condition)
     assert all(parameter is before[name] for name, parameter in network.named_parameters())
 

@@ -33,7 +33,7 @@ def test_timesteps_are_below_t():
 
 @pytest.mark.parametrize("wrong", [{"start": (0.5, 0.2)}, {"end": (-0.1, 0.5)}, {"until": 0.0}])
 def test_invalid_annealing_is_refused(wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="range of timesteps|share of the run"):
         LinearAnnealing(**wrong)
 
 
@@ -54,5 +54,5 @@ def test_dreamtime_is_non_increasing_and_follows_its_prior():
 
 @pytest.mark.parametrize("wrong", [{"plateau": (0.8, 0.5)}, {"tails": (0.0, 0.3)}, {"limits": (0.5, 0.5)}])
 def test_invalid_dreamtime_is_refused(wrong):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="invalid DreamTime schedule"):
         DreamTime(**wrong)

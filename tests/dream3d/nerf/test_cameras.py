@@ -103,7 +103,7 @@ def test_point_lights_are_mostly_on_the_cameras_side() -> None:
     unspread = point_lights(cameras, seeded(5), spread=0) - target
     to_eye = normalize(cameras.rays(1)[0] - target, dim=-1)
     torch.testing.assert_close(normalize(unspread, dim=-1), to_eye, atol=1e-5, rtol=0)
-    assert 0.64 * 7 < unspread.norm(dim=-1).min() and unspread.norm(dim=-1).max() < 1.2 * 7
+    assert unspread.norm(dim=-1).min() > 0.64 * 7 and unspread.norm(dim=-1).max() < 1.2 * 7
     cosine = (normalize(point_lights(cameras, seeded(5)) - target, dim=-1) * to_eye).sum(-1)
     # P(1 + 0.8 x > 0) for a standard normal x.
     expected = 0.5 * (1 + math.erf(1 / 0.8 / math.sqrt(2)))

@@ -29,7 +29,7 @@ def call(tmp_path: Path) -> Iterator[Callable[..., str]]:
         words = ["--out", str(tmp_path), *map(str, arguments)]
         return CliRunner().invoke(app, words, catch_exceptions=False).output
 
-    yield run
+    return run
 
 
 def test_scene_files_and_their_contents(call: Callable[..., str], tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Overlapping windows: what they cover, how they are weighted, where they change nothing."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -47,7 +49,7 @@ def test_windows_cover_all_frames_and_share_what_they_should(overlap: int) -> No
     for frames in range(17, 120):
         starts = window_starts(frames, 16, overlap)
         assert starts[0] == 0 and starts[-1] == frames - 16
-        steps = [b - a for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        steps = [b - a for a, b in pairwise(starts)]
         assert all(0 < step <= 16 - overlap for step in steps)
 
 
