@@ -7,7 +7,6 @@ from core.lazy import lazy_exports
 if TYPE_CHECKING:
     from video.animatediff.motion_model import MotionModel as MotionModel
     from video.animatediff.motion_model import load_motion_model as load_motion_model
-    from video.find_model import find_model as find_model
     from video.nn.space_time_unet import SpaceTimeUNet as SpaceTimeUNet
     from video.nn.space_time_unet import inflate as inflate
     from video.options import ClipOptions as ClipOptions
@@ -24,7 +23,6 @@ __getattr__, __dir__ = lazy_exports(
         "ReconstructionGuidance": "video.reconstruction",
         "SpaceTimeUNet": "video.nn.space_time_unet",
         "VideoModel": "video.video_model",
-        "find_model": "video.find_model",
         "inflate": "video.nn.space_time_unet",
         "load_motion_model": "video.animatediff.motion_model",
     },

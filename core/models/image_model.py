@@ -39,7 +39,7 @@ class FirstStage(Protocol):
 
 
 class ImageModelLike(Protocol):
-    """Interface of image models of video and dream3d: this project's, and checkpoints (`core.pretrained`)."""
+    """Interface of image models for video and dream3d; checkpoints (`core.pretrained`) have it too."""
 
     denoiser: Denoiser
     device: torch.device
