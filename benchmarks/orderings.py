@@ -28,7 +28,7 @@ from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -140,19 +140,19 @@ class Lab:
         return total(0.0) if denoiser.learned_variance else min(total(0.0), total(1.0))
 
 
-def schedule(lab: Lab) -> tuple[dict, list[Claim]]:
+def schedule(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
     """Likelihoods of the linear and the cosine schedule."""
     bits = {"linear": lab.bits(lab.linear), "cosine": lab.bits(lab.cosine)}
     return bits, [Claim("cosine over linear, bits/dim", bits["linear"] - bits["cosine"], 0.02)]
 
 
-def objective(lab: Lab) -> tuple[dict, list[Claim]]:
+def objective(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
     """Likelihoods of the simple and the hybrid objective."""
     bits = {"simple": lab.bits(lab.cosine), "hybrid": lab.bits(lab.hybrid)}
     return bits, [Claim("hybrid over simple, bits/dim", bits["simple"] - bits["hybrid"], 0.05)]
 
 
-def guidance(lab: Lab) -> tuple[dict, list[Claim]]:
+def guidance(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
     """Precision and recall at growing guidance scales, classifier-free and with a classifier."""
     judge = Judge.trained(lab.known)
     real = judge.features(lab.known.images)
@@ -192,7 +192,7 @@ def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
     ]
 
 
-def latents(lab: Lab) -> tuple[dict, list[Claim]]:
+def latents(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
     """Speed, quality and training cost of a pixel model and a latent model."""
     known, unseen = lab.known.enlarged(latent.SIZE), lab.unseen.enlarged(latent.SIZE)
     judge = Judge.trained(known)
@@ -210,7 +210,7 @@ def latents(lab: Lab) -> tuple[dict, list[Claim]]:
     ]
 
 
-ORDERINGS: Mapping[str, Callable[[Lab], tuple[dict, list[Claim]]]] = {
+ORDERINGS: Mapping[str, Callable[[Lab], tuple[dict[str, Any], list[Claim]]]] = {
     "latents": latents,
     "schedule": schedule,
     "objective": objective,
@@ -229,7 +229,7 @@ def table(claims: Mapping[int, Sequence[Claim]]) -> Table:
     return rows
 
 
-def draw(path: Path, figures: Mapping[int, Mapping]) -> None:
+def draw(path: Path, figures: Mapping[int, Mapping[str, Any]]) -> None:
     """Plots the figures of all seeds into one PNG file."""
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 

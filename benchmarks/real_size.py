@@ -100,7 +100,7 @@ def diffusers_sample(place: Place) -> Step:
     """One DDIM step with guidance by diffusers."""
     pipeline = pipeline_of(place)
     side = pipeline.unet.config.sample_size
-    settings = {"num_inference_steps": 1, "guidance_scale": 7.5, "output_type": "latent"}
+    settings: dict[str, Any] = {"num_inference_steps": 1, "guidance_scale": 7.5, "output_type": "latent"}
     settings["latents"] = place.noise(1, 4, side, side).to(place.dtype)
     return lambda: pipeline(PROMPT, **settings).images.float().std().item()
 

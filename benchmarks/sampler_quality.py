@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def accuracy(truth: torch.Tensor, found: torch.Tensor) -> float:
     return (truth == found)[known].double().mean().item()
 
 
-def sampled(sample, prompts: PromptSet, batch: int, sampler: str, steps: int) -> tuple[torch.Tensor, float]:
+def sampled(
+    sample: Callable[..., torch.Tensor], prompts: PromptSet, batch: int, sampler: str, steps: int
+) -> tuple[torch.Tensor, float]:
     """All samples of a prompt set, and the processor seconds that they took."""
     parts, began = [], time.process_time()
     for rows in prompts.batches(batch):

@@ -24,7 +24,7 @@ from importlib import import_module, util
 from pathlib import Path
 from statistics import median
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -80,7 +80,7 @@ class Network(nn.Module):
         return torch.tanh(x)
 
 
-def ours(sampler: Callable, denoiser: Denoiser, steps: int, **settings) -> Loop:
+def ours(sampler: Callable[..., Any], denoiser: Denoiser, steps: int, **settings: Any) -> Loop:
     """A loop over one of our samplers."""
     states = sampler(denoiser, torch.randn(SHAPE), CONDITION, steps=steps, **settings)
 
@@ -91,7 +91,7 @@ def ours(sampler: Callable, denoiser: Denoiser, steps: int, **settings) -> Loop:
     return loop
 
 
-def diffusers_loop(network: Network, name: str, settings: dict, steps: int, **step) -> Loop:
+def diffusers_loop(network: Network, name: str, settings: dict[str, Any], steps: int, **step: Any) -> Loop:
     """A loop around a diffusers scheduler, as in diffusers' documentation."""
     scheduler = getattr(diffusers, name)(**settings)
     scheduler.set_timesteps(steps)

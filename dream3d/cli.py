@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -131,7 +131,7 @@ def dream3d(
     check_prompt(prompt)
 
     reference = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
-    changes = {
+    changes: dict[str, Any] = {
         "iterations": iterations,
         "loss": loss,
         "field": field,

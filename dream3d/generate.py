@@ -57,7 +57,11 @@ def _preview_frames(state: OptimizationState) -> Frames:
 
 def run_identity(job: ObjectJob, options: ObjectOptions, reference: ImageModelReference) -> dict[str, object]:
     """What a checkpoint must agree with to be resumed: prompt, seed, options and model."""
-    run = {"prompt": job.text, "seed": job.seed, "options": options.model_dump(mode="json")}
+    run: dict[str, object] = {
+        "prompt": job.text,
+        "seed": job.seed,
+        "options": options.model_dump(mode="json"),
+    }
     return run if reference.bundled else {**run, "model": reference.name, "lora": list(reference.lora)}
 
 

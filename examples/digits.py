@@ -1,6 +1,7 @@
 """Scikit-learn's handwritten digits, and a network that learns to denoise them in seconds."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -22,7 +23,7 @@ HELD_BACK = 297  # never trained on
 
 def digits() -> tuple[Tensor, Tensor]:
     """Images (1797,1,8,8) in [-1, 1] on 17 levels of gray, and what they show, (1797,) int64."""
-    data = load_digits()
+    data: Any = load_digits()
     return torch.from_numpy(data.images).float()[:, None] / 8 - 1, torch.from_numpy(data.target).long()
 
 

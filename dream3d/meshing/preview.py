@@ -53,11 +53,11 @@ def render_mesh(
 def _shade(
     mesh: Mesh,
     surface: VisibleSurface,
-    axes: NDArray,
+    axes: NDArray[np.floating],
     background: ArrayLike,
     light: bool,
     supersampling: int,
-) -> tuple[NDArray, NDArray, NDArray]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Color, opacity and depth of one view, averaged over supersampling^2 samples a pixel."""
     fine = len(surface.face)
     size = fine // supersampling

@@ -62,7 +62,11 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
 
 
 def project(
-    vertices: NDArray[np.floating], eye: NDArray, axes: NDArray, field_of_view: float, size: int
+    vertices: NDArray[np.floating],
+    eye: NDArray[np.floating],
+    axes: NDArray[np.floating],
+    field_of_view: float,
+    size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Positions (V,2) in pixels, as for `fragments`, and depths (V,) of world points (V,3)."""
     right, up, back = ((vertices - eye) @ axes).T
@@ -116,7 +120,9 @@ def silhouettes(
     return np.stack(masks)
 
 
-def _facing(places: NDArray, depth: NDArray, faces: NDArray) -> NDArray[np.int64]:
+def _facing(
+    places: NDArray[np.floating], depth: NDArray[np.floating], faces: NDArray[np.integer]
+) -> NDArray[np.int64]:
     """Indices of the triangles in front of the camera whose outside faces it."""
     a, b, c = places[faces].transpose(1, 2, 0)
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

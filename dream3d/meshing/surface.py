@@ -46,7 +46,9 @@ def sample_density(field: RadianceField, level: float, resolution: int) -> Densi
     return _sample(field, np.maximum(first, low), np.minimum(last, high), resolution)
 
 
-def _sample(field: RadianceField, low: NDArray, high: NDArray, resolution: int) -> DensityGrid:
+def _sample(
+    field: RadianceField, low: NDArray[np.floating], high: NDArray[np.floating], resolution: int
+) -> DensityGrid:
     """The density in the box from `low` to `high`, with `resolution` nodes on its longest side."""
     spacing = float((high - low).max() / (resolution - 1))
     shape = np.floor((high - low) / spacing + 1e-6).astype(int) + 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Cameras:
     def to(self, device: torch.device | str) -> Cameras:
         """The cameras with their tensors on a device."""
 
-        def move(value):
+        def move(value: Any) -> Any:
             return value.to(device) if isinstance(value, Tensor) else value
 
         return Cameras(*map(move, vars(self).values()))

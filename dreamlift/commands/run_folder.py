@@ -213,7 +213,7 @@ def shards(
     data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
 ) -> "list[Shards]":
     """Shards of each kind; with a first stage, their latents, which are encoded now if not yet cached."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from core.training.data import Shards
     from core.training.latents import encode_shards
@@ -226,7 +226,7 @@ def shards(
         for kind in kinds:
             bar = progress.add_task(f"encoding {kind}")
 
-            def show(done: int, count: int, bar=bar) -> None:
+            def show(done: int, count: int, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=done, total=count)
 
             encode_shards(data, kind, first_stage, show)

@@ -80,7 +80,7 @@ def volume_iou(first: trimesh.Trimesh, second: trimesh.Trimesh) -> float:
     return float((one & other).sum() / max(1, (one | other).sum()))
 
 
-def solid(surface: trimesh.Trimesh, low: NDArray, spacing: float) -> NDArray[np.bool_]:
+def solid(surface: trimesh.Trimesh, low: NDArray[np.floating], spacing: float) -> NDArray[np.bool_]:
     """Occupancy grid (VOXELS+1,)*3 in the order x, y, z: the voxels whose centers a closed surface encloses.
 
     Triangles of the surface cut every column along z; voxels between an odd cut and the next are inside.

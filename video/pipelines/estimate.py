@@ -41,7 +41,8 @@ class Estimate:
                 return max(others + self.sampling.memory, decoder + self.decoding.memory)
             case "layers":
                 return working
-        return sum(weights.values()) + working
+            case _:
+                return sum(weights.values()) + working
 
     def seconds(self, device: torch.device, dtype: torch.dtype) -> float:
         """Of the arithmetic, at `EFFICIENCY` of the rate that is measured here."""

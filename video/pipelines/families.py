@@ -95,7 +95,8 @@ def find_family(folder: Path) -> Family | None:
             return _modelscope(folder)
         case "StableDiffusionPipeline" | "StableDiffusionXLPipeline":
             return _animatediff(folder, kind)
-    return None
+        case _:
+            return None
 
 
 REFUSED = {
