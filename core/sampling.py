@@ -111,6 +111,7 @@ def start_sampler(
             return heun(guided, noise, condition, timesteps=timesteps, end=end)
         case "euler":
             return euler(guided, noise, condition, timesteps=timesteps, end=end)
-    return ddim(
-        guided, noise, condition, timesteps=timesteps, end=end, eta=options.eta, generators=generators
-    )
+        case _:
+            return ddim(
+                guided, noise, condition, timesteps=timesteps, end=end, eta=options.eta, generators=generators
+            )

@@ -25,7 +25,8 @@ def space_timesteps(timesteps: int, steps: int, spacing: Spacing) -> list[int]:
             return linspace(timesteps, steps)
         case "quadratic":
             return quadratic(timesteps, steps)
-    raise UserError(f"Unknown spacing {spacing!r}: expected one of {', '.join(get_args(Spacing))}.")
+        case _:
+            raise UserError(f"Unknown spacing {spacing!r}: expected one of {', '.join(get_args(Spacing))}.")
 
 
 def trailing(timesteps: int, steps: int) -> list[int]:

@@ -1,7 +1,7 @@
 """Atomic file writes: a file is either complete or absent."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -10,7 +10,7 @@ from core.errors import UserError
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Generator[Path, None, None]:
     """Context of an atomic write: yields a temporary path in the folder of `path`, with the same suffix.
 
     The temporary file replaces `path` when the block ends, and is deleted on an error. Raises UserError when

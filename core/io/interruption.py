@@ -1,12 +1,12 @@
 """Interruption of long work between two steps."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def catch_interrupts() -> Iterator[Callable[[], bool]]:
+def catch_interrupts() -> Generator[Callable[[], bool], None, None]:
     """Context in which the first Ctrl-C (or SIGTERM) only sets a flag, so that a step can end and be saved.
 
     Yields a function that returns the flag. The second signal raises KeyboardInterrupt immediately.

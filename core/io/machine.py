@@ -4,8 +4,10 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -135,6 +137,8 @@ def flop_counter() -> FlopCounterMode:
     )
 
 
-def _attention_flops(query, key, value, *_, **__) -> int:
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
     """Floating-point operations of attention for shapes (B,heads,L,D)."""
     return sdpa_flop_count(query, key, value)

@@ -39,7 +39,7 @@ class Quantized(NamedTuple):
 
     mean: Tensor  # (B,C,h,w), the latents, not yet quantized: see `VectorQuantizer.quantize`
     nearest: Tensor  # (B,C,h,w), the nearest codes, without gradient
-    index: Tensor  # (B,h,w) int64, indices of the nearest codes
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  # (B,h,w) int64 of the nearest codes
 
     def sample(self) -> Tensor:
         """The latents (B,C,h,w) themselves: this bottleneck is deterministic."""

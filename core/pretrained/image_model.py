@@ -113,7 +113,8 @@ class PretrainedImageModel:
                 )
             case "IFPipeline":
                 return T5TextEncoder(p.tokenizer, p.text_encoder, self.device)
-        return CLIPTextEncoder(p.tokenizer, p.text_encoder, self.device)
+            case _:
+                return CLIPTextEncoder(p.tokenizer, p.text_encoder, self.device)
 
     def _place(self, offload: bool) -> Any:
         """Puts everything where it works; the hook that takes the network off again, if there is one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -18,7 +18,7 @@ def quieten() -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None, None, None]:
     """Neither progress bars nor warnings of the two libraries within; errors still rise."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from core.toybox.figure import Body, bone
 from core.toybox.solids import Frame, SceneBuilder
 
 Color = tuple[float, float, float]
+Triple = tuple[float, float, float]
 
 
 def rgb(code: str) -> Color:
@@ -73,14 +74,22 @@ class Subject:
             self.extras(s, body)
 
 
-def eyes(s: SceneBuilder, f: Frame, x=0.16, y=0.05, z=0.34, r=0.075, iris: Color = BLACK) -> None:
+def eyes(
+    s: SceneBuilder,
+    f: Frame,
+    x: float = 0.16,
+    y: float = 0.05,
+    z: float = 0.34,
+    r: float = 0.075,
+    iris: Color = BLACK,
+) -> None:
     """Two eyes with highlights; positions and radii in the units of the head's frame `f`."""
     for side in SIDES:
         s.ball(f, (side * x, y, z), (r, r * 1.15, 0.05), iris)
         s.ball(f, (side * x + 0.025, y + 0.035, z + 0.045), 0.03, WHITE)
 
 
-def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = None, r=0.155) -> None:
+def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = None, r: float = 0.155) -> None:
     """Two round ears on the head's frame `f`, with an inner disc if `inner` is given."""
     for side in SIDES:
         s.ball(f, (side * 0.31, 0.3, -0.02), (r, r, 0.08), color)
@@ -89,7 +98,7 @@ def round_ears(s: SceneBuilder, f: Frame, color: Color, inner: Color | None = No
 
 
 def pointed_ears(
-    s: SceneBuilder, f: Frame, color: Color, inner: Color, tip: Color | None = None, up=0.34
+    s: SceneBuilder, f: Frame, color: Color, inner: Color, tip: Color | None = None, up: float = 0.34
 ) -> None:
     """Two pointed ears of height `up` on the head's frame `f`, with tips if `tip` is given."""
     for side in SIDES:
@@ -101,18 +110,24 @@ def pointed_ears(
 
 
 def muzzle(
-    s: SceneBuilder, f: Frame, color: Color, size=(0.19, 0.14, 0.15), nose: Color = BLACK, z=0.33, y=-0.13
+    s: SceneBuilder,
+    f: Frame,
+    color: Color,
+    size: Triple = (0.19, 0.14, 0.15),
+    nose: Color = BLACK,
+    z: float = 0.33,
+    y: float = -0.13,
 ) -> None:
     """A muzzle with a nose on the head's frame `f`."""
     s.ball(f, (0, y, z), size, color)
     s.ball(f, (0, y + size[1] * 0.55, z + size[2] * 0.85), (0.085, 0.062, 0.06), nose)
 
 
-def tail(s: SceneBuilder, body: Body, points, radii, color: Color) -> None:
+def tail(s: SceneBuilder, body: Body, points: Sequence[Triple], radii: Sequence[float], color: Color) -> None:
     """A tail along `points` in the torso's frame."""
     s.chain(body.torso, [np.array(p, float) for p in points], radii, color)
 
 
-def skull(s: SceneBuilder, f: Frame, color: Color, radii=(0.43, 0.38, 0.37)) -> None:
+def skull(s: SceneBuilder, f: Frame, color: Color, radii: Triple = (0.43, 0.38, 0.37)) -> None:
     """The ellipsoid of a head, centered in the head's frame `f`."""
     s.ball(f, (0, 0, 0), radii, color)

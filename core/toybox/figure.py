@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from core.toybox.solids import Frame, SceneBuilder, rotation
 
@@ -17,14 +18,14 @@ SHOULDER, HIP, NECK = np.array([0.27, 0.42, 0.0]), np.array([0.15, -0.02, 0.0]),
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.29, 0.27, 0.24, 0.24
 HEAD_ABOVE_NECK = 0.38
 
-
-def vector(x, y, z, count: int) -> np.ndarray:
-    """Points (N,3) from three numbers or (N,) arrays, N = `count`."""
-    return np.stack([np.broadcast_to(np.asarray(v, float), (count,)) for v in (x, y, z)], -1)
-
-
 Number = float | np.ndarray
 Point = tuple[Number, Number, Number]
+Joints = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def vector(x: Number, y: Number, z: Number, count: int) -> np.ndarray:
+    """Points (N,3) from three numbers or (N,) arrays, N = `count`."""
+    return np.stack([np.broadcast_to(np.asarray(v, float), (count,)) for v in (x, y, z)], -1)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Body:
     head: Frame  # at the head's center
     left_hand: Frame  # with the torso's axes
     right_hand: Frame
-    arms: tuple  # of (shoulder, elbow, hand), left then right
-    legs: tuple  # of (hip, knee, foot)
+    arms: tuple[Joints, Joints]  # of (shoulder, elbow, hand), left then right
+    legs: tuple[Joints, Joints]  # of (hip, knee, foot)
 
     def hands_middle(self) -> Frame:
         """Frame between the two hands, with the torso's axes."""
@@ -107,6 +108,6 @@ def pose_body(pose: Pose, count: int, base: Frame | None = None) -> Body:
     return Body(base, torso, head, hands[0], hands[1], tuple(arms), tuple(legs))
 
 
-def bone(s: SceneBuilder, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color) -> None:
+def bone(s: SceneBuilder, a: np.ndarray, b: np.ndarray, ra: float, rb: float, color: ArrayLike) -> None:
     """A round cone between two world points (N,3)."""
     s.cone(Frame.world(s.count), a, b, ra, rb, color)

@@ -6,6 +6,7 @@ Props are large and no part is thinner than three pixels at 64x64, because small
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from core.toybox.animals import CHESTNUT
 from core.toybox.character import BLACK, CREAM, SIDES, WHITE, Color, rgb
@@ -15,7 +16,7 @@ from core.toybox.solids import Frame, SceneBuilder, rotation
 WOOD, METAL, BRASS, GLASS, TYRE = rgb("a8682f"), rgb("8d95a3"), rgb("dba520"), rgb("cfe6f0"), rgb("2b2b30")
 
 
-def path(*points) -> list[np.ndarray]:
+def path(*points: ArrayLike) -> list[np.ndarray]:
     """The points as arrays."""
     return [np.array(p, float) for p in points]
 
@@ -72,7 +73,7 @@ def baguette(s: SceneBuilder, f: Frame) -> None:
         s.ball(f, (x, 0.035, 0.085), (0.035, 0.085, 0.04), rgb("fbe9bf"), rotation("z", -40))
 
 
-def skateboard(s: SceneBuilder, f: Frame, color: Color, spin) -> None:
+def skateboard(s: SceneBuilder, f: Frame, color: Color, spin: ArrayLike) -> None:
     """A skateboard along z; `spin` (N,) degrees turns the wheels."""
     s.box(f, (0, 0.15, 0), (0.15, 0.035, 0.42), color)
     s.ball(f, (0, 0.17, 0.44), (0.15, 0.05, 0.13), color, rotation("x", -18))

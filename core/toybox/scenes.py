@@ -7,7 +7,9 @@ most common prompts, are never held out.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,7 +28,16 @@ COLOR_NAMES = tuple(PROP_COLORS)
 SHADOW_DEPTH = 0.38
 
 
-def index_of(items: tuple, name: str) -> int:
+class Named(Protocol):
+    """A subject, an action or a backdrop."""
+
+    @property
+    def name(self) -> str:
+        """Its label."""
+        ...
+
+
+def index_of(items: Sequence[Named], name: str) -> int:
     """Index of the subject, action or backdrop with that name. Raises ValueError when there is none."""
     for i, item in enumerate(items):
         if item.name == name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ class RoundCones:
     color: Tensor  # (S,3)
 
 
+Part = TypeVar("Part", AffineSolids, RoundCones)
+
+
 @dataclass(frozen=True)
 class Solids:
     """All solids of a batch of `frames` frames."""
@@ -51,7 +55,7 @@ class Solids:
     def to(self, device: torch.device | str) -> Solids:
         """The solids on another device."""
 
-        def move(part):
+        def move(part: Part) -> Part:
             return type(part)(*(getattr(part, f.name).to(device) for f in fields(part)))
 
         return Solids(self.frames, move(self.ellipsoids), move(self.boxes), move(self.cones))
@@ -61,7 +65,7 @@ class Solids:
         """Concatenation of batches along the frames."""
         starts = np.cumsum([0] + [p.frames for p in parts])
 
-        def join(pieces):
+        def join(pieces: Sequence[Part]) -> Part:
             kind = type(pieces[0])
             columns = {f.name: [getattr(p, f.name) for p in pieces] for f in fields(kind)}
             shifts = zip(columns["frame"], starts[:-1], strict=True)
@@ -98,7 +102,9 @@ class Frame:
         """Local coordinates (N,3) of a world point (N,3)."""
         return np.einsum("nji,nj->ni", self.rotation, world - self.origin) / self.scale
 
-    def child(self, offset=(0.0, 0.0, 0.0), rotation: np.ndarray | None = None, scale: float = 1.0) -> Frame:
+    def child(
+        self, offset: ArrayLike = (0.0, 0.0, 0.0), rotation: np.ndarray | None = None, scale: float = 1.0
+    ) -> Frame:
         """The frame at a local `offset`, rotated and scaled relative to this one."""
         turned = self.rotation if rotation is None else self.rotation @ rotation
         return Frame(self.point(offset), turned, self.scale * scale)

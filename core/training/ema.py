@@ -42,6 +42,6 @@ class EMA:
         weight = 1 - (1 - 1 / step) ** (self.gamma + 1)
         averages: list[Tensor] = [*self.network.parameters()]
         weights: list[Tensor] = [*network.parameters()]
-        torch._foreach_lerp_(averages, weights, weight)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(averages, weights, weight)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             average.copy_(buffer)

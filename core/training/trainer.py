@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -228,19 +228,19 @@ class Trainer:
         self.ema.update(self.network, self.step)
         return loss.detach(), norm
 
-    def _precision(self) -> AbstractContextManager:
+    def _precision(self) -> AbstractContextManager[object]:
         """Autocast to bfloat16 on devices where it is fast."""
         lowered = self.config.bfloat16 and fast_bfloat16(self.device)
         return torch.autocast(self.device.type, torch.bfloat16) if lowered else nullcontext()
 
-    def _attention(self) -> AbstractContextManager:
+    def _attention(self) -> AbstractContextManager[object]:
         """The fastest attention kernel for training.
 
         On CPUs the backward pass of the fused kernel is slow for sequences as short as a clip.
         """
         return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
 
-    def _groups(self, rate_scale: Callable[[str], float]) -> list[dict]:
+    def _groups(self, rate_scale: Callable[[str], float]) -> list[dict[str, Any]]:
         """Parameter groups of AdamW by learning-rate factor and weight decay."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in self.network.named_parameters():
@@ -288,7 +288,7 @@ class Trainer:
                 draft.write_text("".join(valid), encoding="utf-8")
 
     @contextmanager
-    def _progress(self) -> Iterator[Callable[[float, Tensor], None]]:
+    def _progress(self) -> Generator[Callable[[float, Tensor], None], None, None]:
         """Progress bar of the main process; yields its update function (done, loss)."""
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
         with Progress(*columns, disable=not self.accelerator.is_main_process) as progress:

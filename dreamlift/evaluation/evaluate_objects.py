@@ -127,7 +127,7 @@ class ObjectEvaluationPlan(NamedTuple):
     judge: Path
     out: Path
     options: ObjectOptions
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     seeds: int
     seed: int
     device: str
