@@ -112,5 +112,5 @@ SHEETS: dict[str, Callable[[], Sheet]] = {
     "actions": actions,
     "backdrops": backdrops,
     "views": views,
-    "memorable": showcase,
+    "showcase": showcase,
 }

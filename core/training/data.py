@@ -166,7 +166,7 @@ class Shards:
             if latents:
                 pixels = read_shard(latents_path(path, latents), ("latents",))["latents"]
                 if len(pixels) != len(shard["pixels"]):
-                    raise UserError(f"The latents of the shard {path} are of another one; encode it anew.")
+                    raise UserError(f"The latents of the shard {path} are of another shard: encode it again.")
                 shard["pixels"] = pixels
             shards.append(shard)
         self.device = torch.device(device)

@@ -25,7 +25,7 @@ SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (the def
 USED = {
     SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
     | {"processes", "device"},
-    SCENE: {"subject", "action", "color", "backdrop", "company", "azimuth", "elevation", "phase", "shadow"}
+    SCENE: {"subject", "action", "color", "backdrop", "group", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
 }
@@ -57,7 +57,7 @@ def toybox(
     action: Annotated[str | None, _scene('"on a swing", ...', show_default="standing")] = None,
     color: Annotated[str | None, _scene("Color of the main prop.", show_default="red")] = None,
     backdrop: Annotated[str | None, _scene('"on a beach", "pink", ...', show_default="light blue")] = None,
-    company: Annotated[str | None, _scene("pair, couple (in the rain) or brush (alone).")] = None,
+    group: Annotated[str | None, _scene("pair, couple (in the rain) or brush (alone).")] = None,
     azimuth: Annotated[float, _scene("Degrees around the figure; 0 is its front.")] = 0.0,
     elevation: Annotated[float, _scene("Degrees above the horizon, -89 to 89.")] = 12.0,
     phase: Annotated[float, _scene("Start of the loop, 0 to 1.")] = 0.0,
@@ -68,7 +68,7 @@ def toybox(
     sheet: Annotated[
         str | None,
         typer.Option(
-            help="subjects, actions, backdrops, views or memorable.",
+            help="subjects, actions, backdrops, views or showcase.",
             show_default="all",
             rich_help_panel=SHEETS,
         ),
@@ -85,7 +85,7 @@ def toybox(
     """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
-    job = SCENE if given & {"subject", "company"} else SHEETS
+    job = SCENE if given & {"subject", "group"} else SHEETS
     if given & {"images", "clips", "textureless", "objects"}:
         job = SHARDS
     unused = sorted(given - USED[job] - {"out"})
@@ -94,7 +94,7 @@ def toybox(
         names = ", ".join(flags.get(name, f"--{name}") for name in unused)
         where = {
             SHARDS: "together with --images, --clips, --textureless or --objects",
-            SCENE: "together with --subject or --company",
+            SCENE: "together with --subject or --group",
             SHEETS: "on contact sheets",
         }[job]
         raise UserError(f"{names}: no effect {where}.")
@@ -108,7 +108,7 @@ def toybox(
         plan = DatasetPlan(out, images, clips, seed, held, textureless=textureless, objects=objects)
         _write_shards(plan, processes, device)
     elif job == SCENE:
-        scene = _named_scene(subject, action, color, backdrop, company)
+        scene = _named_scene(subject, action, color, backdrop, group)
         if size % 8 or not SIZES[0] <= size <= SIZES[1]:
             raise UserError(f"--size cannot be {size}: give a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
         if not -89 <= elevation <= 89:
@@ -169,26 +169,26 @@ def _draw_sheets(out: Path, name: str | None) -> None:
 
 
 def _named_scene(
-    subject: str | None, action: str | None, color: str | None, backdrop: str | None, company: str | None
+    subject: str | None, action: str | None, color: str | None, backdrop: str | None, group: str | None
 ) -> "Scene":
     """The scene with these names. Raises UserError for unknown names and for options without effect."""
     from core.toybox.captions import named_action, named_backdrop, named_color, named_subject
     from core.toybox.scenes import Scene
 
-    if company not in (None, "pair", "couple", "brush"):
-        raise UserError(f"The toybox has no company {company!r}; it has: pair, couple, brush.")
-    if company == "pair" and subject is None:
+    if group not in (None, "pair", "couple", "brush"):
+        raise UserError(f"The toybox has no group {group!r}; it has: pair, couple, brush.")
+    if group == "pair" and subject is None:
         raise UserError("A pair needs a --subject.")
-    if company in ("couple", "brush") and (subject or action):
-        raise UserError(f"--subject and --action would have no effect with --company {company}.")
+    if group in ("couple", "brush") and (subject or action):
+        raise UserError(f"--subject and --action would have no effect with --group {group}.")
     scene = Scene(
         named_subject(subject or "man"),
-        named_action(action or ("walking" if company == "couple" else "standing")),
+        named_action(action or ("walking" if group == "couple" else "standing")),
         named_color(color or "red"),
         named_backdrop(backdrop or "light blue"),
-        company or "",
+        group or "",
     )
-    if color and not (scene.act.colored or company in ("couple", "brush")):
+    if color and not (scene.act.colored or group in ("couple", "brush")):
         raise UserError(f"--color would have no effect: {scene.act.name!r} has no colored prop.")
     return scene
 

@@ -37,10 +37,10 @@ LABELS: dict[str, tuple[str, ...]] = {
 def view_labels(azimuth: Tensor, action: Tensor) -> Tensor:
     """View labels (N,): the 45-degree sector of each azimuth; sector 0 is -22.5 to 22.5 degrees.
 
-    The label is -1 where no single view is defined: for company or no figure, and for spinning figures, which
+    The label is -1 where no single view is defined: for groups or no figure, and for spinning figures, which
     show every side to every camera.
 
-    azimuth: degrees (N,). action: indices of actions (N,), -1 for company or no figure.
+    azimuth: degrees (N,). action: indices of actions (N,), -1 for groups or no figure.
     """
     sector = (azimuth / SECTOR).round().long() % len(LABELS["view"])
     return torch.where((action == SPINNING) | (action < 0), -1, sector)

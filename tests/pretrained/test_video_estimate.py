@@ -124,14 +124,14 @@ def test_decoding_takes_about_what_was_thought(
     assert counter.get_total_flops() == pytest.approx(planned.flop, rel=0.4)
 
 
-def test_memory_by_what_waits_on_the_cpu() -> None:
+def test_device_memory_of_each_offload_mode() -> None:
     planned = Estimate({"text_encoder": 50, "transformer": 30, "vae": 5}, Cost(20, 1e9), Cost(40, 1e9))
     assert planned.device_memory(None) == 85 + 40
     assert planned.device_memory("model") == max(50 + 20, 5 + 40)
     assert planned.device_memory("layers") == 40
 
 
-def test_wans_decoder_counts_in_full_precision(video_folder: Callable[[str], Path]) -> None:
+def test_wan_decoder_is_counted_in_float32(video_folder: Callable[[str], Path]) -> None:
     found = find_family(video_folder("wan"))
     assert found
     full = estimate_cost(video_folder("wan"), found, options(32, 5), CPU).weights
@@ -146,12 +146,12 @@ def test_wans_decoder_counts_in_full_precision(video_folder: Callable[[str], Pat
 @pytest.mark.parametrize(
     ("device", "short", "advice"),
     [
-        (CPU, 0.8, "with --dtype bfloat16"),
-        (GPU, 0.9, "with --offload model"),
+        (CPU, 0.8, "give --dtype bfloat16"),
+        (GPU, 0.9, "give --offload model"),
         (CPU, 0.0, "fewer --frames or a smaller --width and --height"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_advice(
+def test_too_little_memory_is_an_error_with_advice(
     video_folder: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
     device: torch.device,
@@ -166,10 +166,10 @@ def test_what_does_not_fit_is_refused_with_advice(
     monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: int(short * needed))
     with pytest.raises(UserError, match=advice) as refused:
         check_memory(folder, found, wanted, device)
-    assert "ModelScope needs about" in str(refused.value) and "--force" in str(refused.value)
+    assert " GiB with ModelScope, " in str(refused.value) and "--force" in str(refused.value)
 
 
-def test_force_goes_on_anyway(
+def test_force_runs_in_spite_of_the_estimate(
     video_folder: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -187,5 +187,5 @@ def test_force_goes_on_anyway(
         assert (tmp_path / "a-fox.mp4").exists() == (code == 0)
 
 
-def test_the_memory_of_this_machine() -> None:
+def test_free_memory_is_at_most_the_total() -> None:
     assert 0 < free_memory(CPU) <= psutil.virtual_memory().total

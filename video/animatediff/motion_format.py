@@ -1,9 +1,9 @@
-"""Files of motion adapters: diffusers' folders and AnimateDiff's own files, read and written bit by bit.
+"""Motion adapters on disk: diffusers' folders and AnimateDiff's own files, read and written bit-exactly.
 
-Both hold the same tensors. Here they always go by diffusers' names; those of AnimateDiff's own code (Guo et
-al. 2023) are translated on the way in and out. The versions differ in what they hold, not in how: v1 has 24
-positions and nothing in the middle block, v2 has 32 and a module there, v3 is v1 with 32 positions (and a
-LoRA beside it for the image layers), SDXL's beta is v3 with three levels.
+Both formats hold the same tensors. In memory they have diffusers' names; the names of AnimateDiff's own code
+(Guo et al. 2023) are translated on reading and writing. The versions have the same format and differ in
+shape: v1 has 24 positions and no module in the middle block. v2 has 32 positions and a module there. v3 is v1
+with 32 positions (and comes with a LoRA for the image layers). SDXL's beta is v3 with three levels.
 """
 
 import json
@@ -25,15 +25,15 @@ from core.io.presets import validate
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-WEIGHTS_HALF = "diffusion_pytorch_model.fp16.safetensors"  # what some folders of the hub have instead
+WEIGHTS_HALF = "diffusion_pytorch_model.fp16.safetensors"  # the only weights of some folders on the hub
 
-HEADS = 8  # of every AnimateDiff; its own files do not say
+HEADS = 8  # of every AnimateDiff version; its own files do not store it
 
 
 class MotionConfig(BaseModel):
-    """The shape of a motion adapter, by the names of diffusers' `MotionAdapter`.
+    """Config of a motion adapter, with the field names of diffusers' `MotionAdapter`.
 
-    Where a value may differ from level to level, one number stands for all.
+    For a field with one value per level, a single number applies to all levels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,12 +45,15 @@ class MotionConfig(BaseModel):
     motion_transformer_layers_per_mid_block: int = 1
     motion_num_attention_heads: int | tuple[int, ...] = HEADS
     motion_norm_num_groups: int = 32
-    motion_max_seq_length: int = Field(default=32, ge=1, description="frames that it can see at once")
+    motion_max_seq_length: int = Field(default=32, ge=1, description="maximum number of frames per call")
     use_motion_mid_block: bool = True
-    conv_in_channels: None = Field(default=None, description="of PIA, which is another model")
+    conv_in_channels: None = Field(default=None, description="used only by PIA, a different model")
 
     def per_level(self, name: str) -> tuple[int, ...]:
-        """The values of a field, one a level of the U-Net. Raises UserError when there are not so many."""
+        """Values of a field, one per level of the U-Net.
+
+        Raises UserError when the field has another number of values.
+        """
         value, levels = getattr(self, name), len(self.block_out_channels)
         values = (value,) * levels if isinstance(value, int) else value
         if len(values) != levels:
@@ -59,31 +62,31 @@ class MotionConfig(BaseModel):
 
 
 class MotionFile(NamedTuple):
-    """What the file or folder of a motion adapter holds."""
+    """Config and tensors of a motion adapter."""
 
     config: MotionConfig
-    tensors: dict[str, Tensor]  # by diffusers' names, in the precision of the file
+    tensors: dict[str, Tensor]  # diffusers' names, in the dtype of the file
 
 
 def read_motion(path: Path) -> MotionFile:
-    """A motion adapter: a folder that diffusers' `MotionAdapter` has saved, or a file in either naming.
+    """Reads a motion adapter: a folder of diffusers' `MotionAdapter`, or a single file with either names.
 
-    What a file does not say is AnimateDiff's own: 8 heads, groups of 32.
+    A single file does not store all of the config; the rest are AnimateDiff's values: 8 heads, 32 groups.
 
-    Raises UserError when it is missing, damaged, or no motion adapter.
+    Raises UserError when the adapter is missing or damaged, or when it is not a motion adapter.
     """
     if path.is_dir():
         return _read_folder(path)
     tensors = from_original(_read_tensors(path))
     if not tensors:
-        raise UserError(f"{path} holds no motion adapter: none of its weights is of a motion module.")
+        raise UserError(f"{path} is not a motion adapter: none of its weights belongs to a motion module.")
     return MotionFile(_config_of(tensors, path), tensors)
 
 
 def write_motion(folder: Path, motion: MotionFile) -> None:
-    """Writes a folder that diffusers' `MotionAdapter.from_pretrained` reads; the tensors as they are.
+    """Writes a folder for diffusers' `MotionAdapter.from_pretrained`; the tensors are not converted.
 
-    Raises UserError when nothing can be written there.
+    Raises UserError when the folder cannot be written.
     """
     writable_folder(folder)
     with atomic_write(folder / WEIGHTS) as draft:
@@ -94,7 +97,7 @@ def write_motion(folder: Path, motion: MotionFile) -> None:
 
 
 def write_original(path: Path, motion: MotionFile) -> None:
-    """Writes the tensors under AnimateDiff's own names, as they are, into one .safetensors file."""
+    """Writes the tensors under AnimateDiff's own names, unconverted, to one .safetensors file."""
     writable_folder(path.parent)
     with atomic_write(path) as draft:
         _save(to_original(motion.tensors), draft)
@@ -111,11 +114,14 @@ PARTS = {
 POSITIONS = "pos_embed.pe"
 ORIGINAL_POSITIONS = [
     f"attention_blocks.{i}.pos_encoder.pe" for i in range(2)
-]  # of which diffusers keeps one
+]  # two equal tables, of which diffusers stores one
 
 
 def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of motion modules by diffusers' names; others are left out. Diffusers' names stay."""
+    """Tensors of the motion modules under diffusers' names; other tensors are dropped.
+
+    Names that are diffusers' already are not changed.
+    """
     translated = {}
     for name, value in tensors.items():
         name = name.removeprefix("module.").replace(".temporal_transformer.", ".")
@@ -129,7 +135,7 @@ def from_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_original`."""
+    """Tensors under AnimateDiff's own names: the inverse of `from_original`."""
     translated = {}
     for name, value in tensors.items():
         name = re.sub(r"(motion_modules\.\d+)\.", r"\1.temporal_transformer.", name)
@@ -141,39 +147,47 @@ def to_original(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read_folder(folder: Path) -> MotionFile:
+    """Reads a folder of diffusers' `MotionAdapter`. Raises UserError when it is not one."""
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"There is no motion adapter in {folder}: cannot read {CONFIG}.") from error
+        raise UserError(
+            f"There is no motion adapter in {folder}: cannot read {CONFIG} ({error.strerror})."
+        ) from error
     except ValueError as error:
-        raise UserError(f"The motion adapter's {folder / CONFIG} is damaged: it is not JSON.") from error
+        raise UserError(
+            f"{folder / CONFIG} is damaged (not JSON): download the motion adapter again."
+        ) from error
     kind = settings.get("_class_name") if isinstance(settings, dict) else None
     if kind != "MotionAdapter":
-        raise UserError(f"{folder} is no motion adapter: its {CONFIG} is of {kind or 'something else'}.")
+        raise UserError(
+            f"{folder} is not a motion adapter: its {CONFIG} has the class {kind}, not MotionAdapter."
+        )
     known = {name: value for name, value in settings.items() if not name.startswith("_")}
     weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else WEIGHTS_HALF)
     return MotionFile(validate(known, MotionConfig, folder / CONFIG), _read_tensors(weights))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or of a torch checkpoint. Raises UserError when it is unreadable."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        # weights_only: tensors and plain containers, and nothing that a pickle could ask to be run. Before
-        # torch 2.6 it could be tricked (CVE-2025-32434), which is why pyproject.toml asks for that.
+        # weights_only admits tensors and plain containers and runs no code of the pickle. Before torch 2.6 it
+        # could be circumvented (CVE-2025-32434), so pyproject.toml requires 2.6.
         stored: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"Cannot read the motion adapter {path}: {error.strerror or error}.") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
-            f"The motion adapter {path} is damaged, or holds more than tensors: get it as .safetensors."
+            f"The motion adapter {path} is damaged or holds more than tensors: download it as .safetensors."
         ) from error
     stored = stored.get("state_dict", stored) if isinstance(stored, dict) else {}
     return {name: value for name, value in stored.items() if isinstance(value, Tensor)}
 
 
 def _config_of(tensors: Mapping[str, Tensor], path: Path) -> MotionConfig:
-    """The shape that tensors without a config have."""
+    """Config inferred from the tensors of a single file. Raises UserError when the first block is missing."""
     channels, layers = [], []
     while (first := f"down_blocks.{len(channels)}.motion_modules.0.norm.weight") in tensors:
         channels.append(len(tensors[first]))
@@ -181,7 +195,9 @@ def _config_of(tensors: Mapping[str, Tensor], path: Path) -> MotionConfig:
         layers.append(sum(1 for name in tensors if pattern.fullmatch(name)))
     positions = tensors.get(f"down_blocks.0.motion_modules.0.transformer_blocks.0.{POSITIONS}")
     if not channels or positions is None:
-        raise UserError(f"{path} holds no whole motion adapter: it lacks the modules of the first block.")
+        raise UserError(
+            f"The motion adapter {path} is incomplete: the modules of the first block are missing."
+        )
     return MotionConfig(
         block_out_channels=tuple(channels),
         motion_layers_per_block=tuple(layers),
@@ -191,4 +207,5 @@ def _config_of(tensors: Mapping[str, Tensor], path: Path) -> MotionConfig:
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes detached CPU copies of the tensors as safetensors."""
     save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, path)

@@ -1,4 +1,4 @@
-"""Image checkpoints lifted into time by a motion adapter: AnimateDiff, as a model that draws clips."""
+"""AnimateDiff: image checkpoints inflated to clip models by a motion adapter."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from video.nn.windows import OverlappingWindows
 from video.reconstruction import continue_from
 from video.video_model import frame_by_frame
 
-NONE = "none"  # in place of a motion adapter: fresh layers, every frame an image of its own
+NONE = "none"  # instead of a motion adapter: newly initialized layers, with which frames are independent
 
-# The noise that AnimateDiff's layers were trained with, which is not the image model's: configs/inference of
-# its code, for Stable Diffusion and for SDXL's beta. (diffusers' examples take the first for both.)
+# Noise schedules of AnimateDiff's training, which differ from the image models', by configs/inference of its
+# code, for Stable Diffusion and for SDXL's beta. (diffusers' examples use the first for both.)
 SCHEDULES = {
     STABLE_DIFFUSION: {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012},
     SDXL: {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.020},
 }
-TRAINED_FRAMES = 16  # of all AnimateDiff versions
+TRAINED_FRAMES = 16  # frames per clip in the training of all AnimateDiff versions
 
 
 class MotionModel:
-    """Draws clips of prompts with an image checkpoint and a motion adapter."""
+    """Text-to-video model: an image checkpoint with a motion adapter."""
 
     def __init__(
         self, image: PretrainedImageModel, motion: MotionLayers, sampling: CheckpointSampler, overlap: int = 4
     ) -> None:
-        """Hooks the motion layers into the U-Net of `image`, which is no longer usable as an image model.
+        """Hooks the motion layers into the U-Net of `image`, which no longer works as an image model.
 
-        image: a Stable Diffusion or SDXL checkpoint.
-        sampling: for the motion layers' noise schedule.
-        overlap: frames that consecutive windows of a long clip share.
+        image: of Stable Diffusion or SDXL.
+        sampling: with the noise schedule of the motion layers.
+        overlap: frames that successive windows of long clips share.
 
-        Raises UserError when the motion layers are for another U-Net.
+        Raises UserError when the motion layers do not match the U-Net.
         """
         network = image.denoiser.network
         assert isinstance(network, DiffusersUNet)
@@ -81,17 +81,17 @@ class MotionModel:
     ) -> Tensor:
         """Clips (B,3,frames,height,width) in [-1, 1] of B prompts.
 
-        frames: more than the adapter was trained for are sampled in overlapping windows, each frame with
-            noise of its own.
+        frames: number of frames. Clips longer than the adapter's training are sampled in overlapping windows,
+            with independent noise for each frame.
         steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
         negative: the negative prompt.
-        seeds: one per clip, 0, 1, ... unless given; a clip depends on its own seed only.
-        size: (height, width) in pixels; that of the checkpoint's training unless given.
-        image: (B,3,height,width) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
-            `image_scale` makes the others continue it, which takes about three times as long.
-        on_step: called after every step; its states hold latents, for `decode`.
+        seeds: one per clip, by default 0, 1, ...; a clip depends on its own seed only.
+        size: (height, width) in pixels, by default that of the checkpoint's training.
+        image: first frame, (B,3,height,width) or (1,3,height,width) in [-1, 1]. `ReconstructionGuidance`
+            with scale `image_scale` makes the other frames continue it, in about three times the time.
+        on_step: called after every step with a state of latents, see `decode`.
 
-        Raises UserError for empty prompts and impossible frames, options, seeds, sizes or images.
+        Raises UserError for empty prompts and invalid frames, options, seeds, sizes or images.
         """
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         if frames < 1:
@@ -99,44 +99,55 @@ class MotionModel:
         generators = make_generators(prompts, seeds)
         channels, height, width = self._latent_shape(size)
         noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
-        condition, away = self.image.encode(prompts), self.image.encode([negative])
+        condition, unconditional = self.image.encode(prompts), self.image.encode([negative])
         constrain = None if image is None else continue_from(self._first_frame(image, noise), image_scale)
         x = self.sampling.sample(
-            self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
+            self.denoiser,
+            noise,
+            condition,
+            unconditional,
+            options,
+            generators,
+            on_step=on_step,
+            constrain=constrain,
         )
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Clips (B,3,F,H,W) in [-1, 1] of latents (B,C,F,h,w), a few frames at a time; without gradient."""
+        """Clips (B,3,F,H,W) in [-1, 1] decoded from latents (B,C,F,h,w), in parts, without gradient."""
         return frame_by_frame(self.image.decode, x)
 
     @torch.no_grad()
     def encode(self, clips: Tensor) -> Tensor:
-        """The latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], for `decode`; without gradient."""
+        """Latents (B,C,F,h,w) of clips (B,3,F,H,W) in [-1, 1], without gradient."""
         return frame_by_frame(self._first_stage.to_latents, clips)
 
     def save_motion(self, folder: Path) -> None:
-        """Writes the motion layers as a folder that diffusers' `MotionAdapter.from_pretrained` reads."""
+        """Writes the motion layers as a folder for diffusers' `MotionAdapter.from_pretrained`."""
         write_motion(folder, MotionFile(self.motion.config, self.motion.state_dict()))
 
     def _latent_shape(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """Shape (C,h,w) of the latents for a size in pixels. Raises UserError for an invalid size."""
         channels, *sides = self.image.shape
         if size is not None:
             factor = self._first_stage.downscale
             if min(size) < factor or any(side % factor for side in size):
-                raise UserError(f"The height and width of a clip must be multiples of {factor}, not {size}.")
+                raise UserError(f"Height and width of a clip must be multiples of {factor}, not {size}.")
             sides = [side // factor for side in size]
         return channels, sides[0], sides[1]
 
     def _first_frame(self, image: Tensor, noise: Tensor) -> Tensor:
-        """The latents (B or 1,C,1,h,w) of the image."""
-        wanted = tuple(side * self._first_stage.downscale for side in noise.shape[-2:])
-        if image.shape[1:] != (3, *wanted) or len(image) not in (1, len(noise)):
-            raise UserError(f"The image must be (1,3,{wanted[0]},{wanted[1]}), not {tuple(image.shape)}.")
+        """Latents (B or 1,C,1,h,w) of the given first frame. Raises UserError for another shape."""
+        height, width = (side * self._first_stage.downscale for side in noise.shape[-2:])
+        if image.shape[1:] != (3, height, width) or len(image) not in (1, len(noise)):
+            raise UserError(
+                f"The image must be (1,3,{height},{width}), the size of the clip, not {tuple(image.shape)}."
+            )
         return self.encode(image[:, :, None])
 
     @property
     def _first_stage(self) -> KLFirstStage:
+        """The autoencoder of the checkpoint."""
         assert self.image.first_stage is not None
         return self.image.first_stage
 
@@ -152,32 +163,33 @@ def load_motion_model(
     slicing: bool = False,
     overlap: int = 4,
 ) -> MotionModel:
-    """An image checkpoint of Stable Diffusion 1.x or SDXL lifted into time.
+    """Loads an image checkpoint of Stable Diffusion 1.x or SDXL with a motion adapter.
 
     name_or_folder, dtype, offload, slicing: as in `load_image_model`.
-    motion: a motion adapter, by hub id, folder or file, see `read_motion`; or "none": fresh layers, with
-        which every frame is what the image model draws of its noise, at the image model's own schedule.
-    lora: as in `load_image_model`, among them v3's domain adapter, which goes to the image layers; weights
-        for motion modules (AnimateDiff's camera motions) go there.
-    overlap: frames that the windows of long clips share.
+    motion: a motion adapter as a hub id, folder or file, see `read_motion`. With "none" the motion layers are
+        newly initialized: every frame is the image model's sample of its noise, at that model's own schedule.
+    lora: as in `load_image_model`. Weights for image layers, such as v3's domain adapter, are added to those;
+        weights for motion modules (AnimateDiff's camera motions) are added to the motion layers.
+    overlap: frames that successive windows of long clips share.
 
-    Raises UserError as `load_image_model` and `read_motion` do, and when the two do not fit each other.
+    Raises UserError as `load_image_model` and `read_motion` do, and when adapter and model do not match.
     """
-    of_motion = [source for source in lora if is_motion_lora(source)]
+    motion_loras = [source for source in lora if is_motion_lora(source)]
     image = load_image_model(
         name_or_folder,
         device=device,
         dtype=dtype,
-        lora=[source for source in lora if source not in of_motion],
+        lora=[source for source in lora if source not in motion_loras],
         offload=offload,
         slicing=slicing,
     )
     if not isinstance(image, PretrainedImageModel) or image.name not in SCHEDULES:
         raise UserError(
-            f"Motion adapters are for Stable Diffusion 1.x and SDXL, and {name_or_folder} is neither."
+            f"Motion adapters are for Stable Diffusion 1.x and SDXL, and {name_or_folder} is neither: give a "
+            "checkpoint of one of them."
         )
     layers, sampling = _layers(image, motion)
-    for source in of_motion:
+    for source in motion_loras:
         add_motion_lora(layers, source)
     unet = image.pipeline.unet
     layers.to(image.device, unet.dtype).eval().requires_grad_(False)
@@ -185,23 +197,29 @@ def load_motion_model(
 
 
 def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLayers, CheckpointSampler]:
-    """The motion layers for an image model, and how they are sampled."""
+    """Motion layers for an image model, and the sampler for their noise schedule.
+
+    Raises UserError when the weights do not match the adapter's config.
+    """
     unet = image.pipeline.unet
     if str(motion) == NONE:
         return MotionLayers(fresh_config(unet)), image.sampling
     path = resolve_checkpoint(motion)
     config, tensors = read_motion(path)
-    # As in diffusers, the groups are those of the U-Net: files in the original format do not say.
+    # As in diffusers, the U-Net gives the number of groups: files in the original format do not store it.
     layers = MotionLayers(config.model_copy(update={"motion_norm_num_groups": unet.config.norm_num_groups}))
-    wanted = layers.state_dict()
-    for name in sorted(wanted.keys() | tensors.keys()):
-        if name not in tensors or name not in wanted or tensors[name].shape != wanted[name].shape:
-            raise UserError(f"The weights of the motion adapter {motion} do not fit its config: see {name}.")
+    expected = layers.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape:
+            raise UserError(
+                f"The weights of the motion adapter {motion} do not fit its config: see {name}. "
+                "Download the adapter again."
+            )
     layers.load_state_dict(tensors)
     return layers, motion_sampling(image)
 
 
 def motion_sampling(image: PretrainedImageModel) -> CheckpointSampler:
-    """How AnimateDiff's layers are sampled on top of that image model."""
+    """Sampler with AnimateDiff's noise schedule and otherwise the image model's scheduler config."""
     config = {**image.pipeline.scheduler.config, **SCHEDULES[image.name]}
     return CheckpointSampler.from_config({**config, "steps_offset": 1, "rescale_betas_zero_snr": False})

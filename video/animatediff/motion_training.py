@@ -1,4 +1,4 @@
-"""Training the motion layers of an inflated checkpoint, its image layers frozen."""
+"""Training of the motion layers of an inflated checkpoint, with frozen image layers."""
 
 from __future__ import annotations
 
@@ -18,23 +18,30 @@ from video.training import clip_loss
 
 
 class MotionTask:
-    """Denoising of clips with prompts, each at one noise level (Guo et al. 2023, section 4.2, equation 3)."""
+    """Denoising task on clips with prompts: one noise level for all frames of a clip.
+
+    Guo et al. 2023, section 4.2, equation 3.
+    """
 
     def __init__(self, model: MotionModel, clips: Tensor, prompts: Sequence[str]) -> None:
-        """clips: (N,3,F,H,W) in [-1, 1], encoded once; prompts: N, for guidance some of them empty.
+        """clips: (N,3,F,H,W) in [-1, 1], encoded once here. prompts: N; some empty ones train guidance.
 
-        Raises ValueError when there are not as many prompts as clips.
+        Raises ValueError when the numbers of clips and prompts differ.
         """
         if clips.ndim != 5 or len(clips) != len(prompts):
-            raise ValueError(f"clips {tuple(clips.shape)} and {len(prompts)} prompts")
+            raise ValueError(
+                f"clips must be (N,3,F,H,W) with N prompts, not {tuple(clips.shape)} "
+                f"and {len(prompts)} prompts"
+            )
         self.latents = model.encode(clips)
         self.condition = model.image.encode(prompts)
 
     def __len__(self) -> int:
+        """Number of clips."""
         return len(self.latents)
 
     def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """index: (B,) on the CPU -> the loss of each clip, (B,)."""
+        """Loss (B,) of each clip of the rows `index` (B,), which is on the CPU."""
         x0 = self.latents[index]
         t = stratified_timesteps(len(x0), denoiser.schedule.timesteps, x0.device)
         condition = self.condition[index.to(x0.device)]
@@ -49,10 +56,10 @@ def train_motion(
     budget: Budget,
     config: TrainingConfig,
 ) -> Path:
-    """Trains the model's motion layers in place, at AnimateDiff's noise levels, and writes their average.
+    """Trains the motion layers in place with AnimateDiff's noise schedule; writes their moving average.
 
-    clips, prompts: as in `MotionTask`, of at most as many frames as the layers have positions.
-    folder: of the run, see `Trainer`: with a checkpoint in it the run goes on.
+    clips, prompts: as in `MotionTask`, with at most as many frames as the layers have positions.
+    folder: run folder, see `Trainer`; the run resumes from a checkpoint in it.
 
     Returns `folder / "motion"`, a motion adapter for diffusers and `load_motion_model`.
     """

@@ -1,1 +1,1 @@
-"""Pretrained checkpoints that draw clips. diffusers and transformers are imported inside functions."""
+"""Pretrained video checkpoints as clip models. Imports diffusers and transformers inside functions only."""

@@ -1,4 +1,4 @@
-"""Image checkpoints with a motion adapter as clip models of `gen-video`."""
+"""AnimateDiff clip models: image checkpoints with a motion adapter."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from video.record import CheckpointRecord
 
 
 class AnimateDiffClipModel:
-    """A `MotionModel` as a clip model."""
+    """Adapter from `MotionModel` to the clip-model interface."""
 
     keeps_latents = True
 
     def __init__(self, model: MotionModel, family: Family, record: CheckpointRecord) -> None:
+        """family: supplies the default resolution. record: written to the run's metadata."""
         self.model = model
         self.family = family
         self.record = record
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
+        """A clip (1,3,F,H,W) in [-1, 1] of the prompt; `on_step` is called after every step."""
         width, height = self.family.resolution(options)
         return self.model.sample(
             [prompt],
@@ -50,21 +51,21 @@ class AnimateDiffClipModel:
         )
 
     def decode(self, x: Tensor) -> Tensor:
-        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
+        """A clip (1,3,F,H,W) in [-1, 1] decoded from latents (1,C,F,h,w)."""
         return self.model.decode(x)
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Up to `STILLS` frames from the whole length of the clip."""
-        chosen = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int()
-        return self.model.decode(x[:, :, chosen.to(x.device)])
+        """Up to `STILLS` decoded frames (1,3,F',H,W), evenly spaced over the clip."""
+        indices = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int()
+        return self.model.decode(x[:, :, indices.to(x.device)])
 
 
 def load_animatediff(
     folder: Path, family: Family, options: ClipOptions, device: torch.device
 ) -> AnimateDiffClipModel:
-    """An image checkpoint lifted into time as the options ask: adapter, precision, LoRA, offload, tiling.
+    """AnimateDiff model of an image checkpoint, with adapter, dtype, LoRA, offload and tiling of the options.
 
-    Raises UserError for weights that are missing, damaged or do not fit each other.
+    Raises UserError when weights are missing or damaged, or when adapter and checkpoint do not match.
     """
     quieten()
     assert options.motion

@@ -1,4 +1,4 @@
-"""Pretrained checkpoints as sources: what a folder or an id of the hub holds, and how it is opened."""
+"""References to pretrained checkpoints: local diffusers folders or Hugging Face ids, loaded on demand."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class CheckpointReference:
-    """A checkpoint in diffusers' format: a video model, or an image model for a motion adapter."""
+    """A reference to a diffusers checkpoint: a video model, or an image model for a motion adapter."""
 
     bundled = False
 
     def __init__(self, name: str, of: Family) -> None:
-        """name: of the folder, or an id of the hub."""
+        """name: local folder or Hugging Face id. of: its model family."""
         self.name = name
         self.family = of
         self.preset = of.preset
 
     def check(self, options: ClipOptions) -> None:
-        """Raises UserError for options that the checkpoint's family does not support."""
+        """Raises UserError for the first option that this model cannot apply."""
         if self.family.title == ANIMATEDIFF:
             self._check_motion(options)
         self.family.check(options)
@@ -36,14 +36,17 @@ class CheckpointReference:
     def _check_motion(self, options: ClipOptions) -> None:
         if not options.motion:
             raise UserError(
-                f"{self.name} is an image model: give an AnimateDiff adapter with --motion, or none for "
-                "frames that have nothing to do with each other."
+                f"{self.name} is an image model: give an AnimateDiff adapter with --motion, or --motion none "
+                "for independent frames."
             )
         if options.offload == "layers":
             raise UserError(f"{self.family.title} cannot apply --offload layers: give --offload model.")
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
-        """The model, downloaded and loaded. Raises UserError when its estimated memory is not free."""
+        """Loads the model. force: even if the estimate exceeds the free memory.
+
+        Raises UserError for weights that are missing or damaged, and for too little memory.
+        """
         from video.pipelines.animated_model import load_animatediff
         from video.pipelines.estimate import check_memory
         from video.pipelines.load import load_pipeline
@@ -58,23 +61,23 @@ class CheckpointReference:
 
 
 def checkpoint_reference(name: str) -> ModelReference:
-    """The source of a diffusers folder or an id of the hub, whose configs alone are fetched.
+    """A reference to a diffusers folder or a Hugging Face id; downloads only its configs.
 
-    Raises UserError for what gen-video cannot draw with.
+    Raises UserError when it is not a model that gen-video supports.
     """
     folder = resolve_checkpoint(name, weights=False)
-    found = find_family(folder)
-    if found is None:
+    family = find_family(folder)
+    if family is None:
         raise UserError(
-            f"{name} is of the kind {checkpoint_kind(folder)}, which gen-video cannot draw with: "
-            "it knows Wan, LTX, CogVideoX, ModelScope, and Stable Diffusion 1.x and XL with --motion."
+            f"{name} has the class {checkpoint_kind(folder)}, which gen-video does not support: give a "
+            "checkpoint of Wan, LTX, CogVideoX or ModelScope, or of Stable Diffusion 1.x or XL with --motion."
         )
-    return CheckpointReference(name, found)
+    return CheckpointReference(name, family)
 
 
 def check_offload(options: ClipOptions, device: torch.device) -> None:
-    """Raises UserError for --offload where there is nothing to move between."""
+    """Raises UserError for --offload on the CPU, where the weights are already in the CPU's memory."""
     if options.offload and device.type == "cpu":
         raise UserError(
-            "--offload moves weights between the GPU and the memory of the CPU: leave it out here."
+            "--offload moves weights between GPU and CPU memory, and the device is the CPU: omit --offload."
         )

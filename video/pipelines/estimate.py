@@ -1,4 +1,4 @@
-"""How much memory and time a clip will take, before any weight is read."""
+"""Estimated memory and time of a clip, computed before any weight is read."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from video.pipelines.profiled_calls import profile_decoding, profile_denoising
 from video.pipelines.weights import motion_files, parameter_count, weight_files
 from video.record import ExpectedCost
 
-EFFICIENCY = 0.5  # of the matmul rate that networks reach
+EFFICIENCY = 0.5  # share of the matmul rate that networks reach
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one clip. All bytes."""
+    """Estimated cost of one clip. Sizes are in bytes."""
 
-    weights: dict[str, int]  # part -> its weights
-    sampling: Cost  # of all steps
+    weights: dict[str, int]  # part of the pipeline -> size of its weights
+    sampling: Cost  # cost of all denoising steps together
     decoding: Cost
 
     def device_memory(self, offload: str | None) -> int:
-        """The most that the device holds at once."""
+        """Peak memory on the device, bytes, for an offload mode (None, "model" or "layers")."""
         weights, working = self.weights, max(self.sampling.memory, self.decoding.memory)
         match offload:
             case "model":  # one part at a time
@@ -45,20 +45,20 @@ class Estimate:
                 return sum(weights.values()) + working
 
     def seconds(self, device: torch.device, dtype: torch.dtype) -> float:
-        """Of the arithmetic, at `EFFICIENCY` of the rate that is measured here."""
+        """Estimated time in seconds, at `EFFICIENCY` of the matmul rate measured on the device."""
         rate = matmul_rate(device, seconds=0.3, dtype=dtype) * 1e9
         return (self.sampling.flop + self.decoding.flop) / (rate * EFFICIENCY)
 
 
 def estimate_cost(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> Estimate:
-    """From the headers of the weights and a run of the networks without numbers, see `cost`."""
+    """Estimate from the headers of the weight files and a run of the networks on fake tensors."""
     dtype, exact = precision(options, device), exact_parts(family)
     files = weight_files(folder)
     if options.motion:
         files["motion"] = motion_files(options.motion)
     weights = {
-        part: sum(parameter_count(file) for file in of_part) * exact.get(part, dtype).itemsize
-        for part, of_part in files.items()
+        part: sum(parameter_count(file) for file in paths) * exact.get(part, dtype).itemsize
+        for part, paths in files.items()
     }
     return Estimate(
         weights,
@@ -68,50 +68,54 @@ def estimate_cost(folder: Path, family: Family, options: ClipOptions, device: to
 
 
 def check_memory(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> ExpectedCost:
-    """What a clip will take. Raises UserError, with advice, where the memory that is free will not do."""
-    planned = estimate_cost(folder, family, options, device)
+    """Expected memory and time of a clip.
+
+    Raises UserError, with the first change of the options that fits, when the estimate exceeds the free
+    memory of the device, or of the CPU with --offload.
+    """
+    estimate = estimate_cost(folder, family, options, device)
     free = free_memory(device)
-    needed = planned.device_memory(options.offload)
+    needed = estimate.device_memory(options.offload)
     if needed > free:
         raise UserError(
-            f"{family.title} needs about {gib(needed)} to draw this clip, and {device} has {gib(free)} free: "
-            f"{_advice(folder, family, options, device, free)}, or --force to go on anyway."
+            f"This clip needs {gib(needed)} with {family.title}, {gib(free)} are free on {device}: give "
+            f"{_advice(folder, family, options, device, free)}, or --force to run anyway."
         )
     if options.offload:
-        held, ram = sum(planned.weights.values()), free_memory(torch.device("cpu"))
-        if held > ram:
+        size, ram = sum(estimate.weights.values()), free_memory(torch.device("cpu"))
+        if size > ram:
             raise UserError(
-                f"The weights of {family.title} wait in the CPU's memory with --offload: they need about "
-                f"{gib(held)}, and {gib(ram)} are free; --force goes on anyway."
+                f"With --offload the weights of {family.title} stay in CPU memory: they need {gib(size)}, "
+                f"{gib(ram)} are free. Free some memory, or give --force to run anyway."
             )
-    return ExpectedCost(memory=needed, seconds=planned.seconds(device, precision(options, device)))
+    return ExpectedCost(memory=needed, seconds=estimate.seconds(device, precision(options, device)))
 
 
 def _advice(folder: Path, family: Family, options: ClipOptions, device: torch.device, free: int) -> str:
-    """The first change of the options with which the clip fits, in words."""
+    """The first change of the options with which the clip fits, as command-line options."""
     for change in _changes(options, device):
         changed = options.with_changes(**change)
         needed = estimate_cost(folder, family, changed, device).device_memory(changed.offload)
         if needed <= free:
-            said = " ".join(flag(k) if v is True else f"{flag(k)} {v}" for k, v in change.items())
-            return f"it needs {gib(needed)} with {said}"
-    return "give fewer --frames or a smaller --width and --height"
+            flags = " ".join(flag(k) if v is True else f"{flag(k)} {v}" for k, v in change.items())
+            return f"{flags} ({gib(needed)})"
+    return "fewer --frames or a smaller --width and --height"
 
 
 def _changes(options: ClipOptions, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Ways to need less, what costs the least first."""
-    exact = precision(options, device) == torch.float32
-    halved: dict[str, Any] = {"dtype": "bfloat16"} if exact else {}
-    tiled: dict[str, Any] = {} if options.tiling else {"tiling": True}
-    placed: list[dict[str, Any]] = [{}]
+    """Changes of the options that need less memory, the cheapest in quality and time first."""
+    single = precision(options, device) == torch.float32
+    half: dict[str, Any] = {"dtype": "bfloat16"} if single else {}
+    tiling: dict[str, Any] = {} if options.tiling else {"tiling": True}
+    offloads: list[dict[str, Any]] = [{}]
     if device.type != "cpu":
-        placed += [{"offload": "model"}, {"offload": "layers"}]
-    for place in placed:
-        for change in (place, tiled | place, halved | place, halved | tiled | place):
+        offloads += [{"offload": "model"}, {"offload": "layers"}]
+    for offload in offloads:
+        for change in (offload, tiling | offload, half | offload, half | tiling | offload):
             if change:
                 yield change
 
 
 def gib(size: float) -> str:
-    """A size in words: "12.3 GiB", "0.4 GiB"."""
+    """A size in bytes as text, such as "12.3 GiB"."""
     return f"{size / GIB:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Families of pretrained video models: what their files say that they take. Imports no torch."""
+"""Families of pretrained video models and the options they support, by their configs. Imports no torch."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,79 +8,87 @@ from typing import Any
 from core.errors import UserError
 from video.options import ClipOptions, refuse_options
 
-ANIMATEDIFF = "AnimateDiff"  # the family of image models that a motion adapter moves
+ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
 NO_CAMERA = "it has no camera input"
-NO_MOTION = "it moves by itself, and motion adapters are for image models"
+NO_MOTION = "it is a video model, and motion adapters are for image models"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a video model takes, and the pipeline of diffusers that runs it."""
+    """Limits of a video model and the diffusers pipeline that runs it."""
 
     title: str
-    preset: str  # of configs/gen-video, that fits it
-    pipeline: str  # class name for prompts alone; "" where an image is needed
-    image_pipeline: str  # the same with an image; "" where none is taken
-    spatial: int  # pixels along a side of a latent
+    preset: str  # the name in configs/gen-video that fits the model
+    pipeline: str  # class name for text to video; "" if the model requires an image
+    image_pipeline: str  # class name for image to video; "" if the model takes no image
+    spatial: int  # downscaling of the autoencoder: pixels along a side of a latent
     patch: int  # latents along a side of a token
-    stride: int  # frames of a latent; the first has one to itself
-    frame_step: int  # frames are one more than a multiple of it
-    # The pipeline's own least multiple of width and height, px, where it is larger than a token.
+    stride: int  # frames per latent frame; the first frame has a latent of its own
+    frame_step: int  # the number of frames must be a multiple of this plus one
+    # Pixels that the pipeline itself requires width and height to be multiples of, at least.
     least: int = 8
-    least_guidance: float = 1
-    size: tuple[int, int] | None = None  # width and height it was trained for, where its files say so
-    fixed: bool = False  # takes no other size
-    refuses: dict[str, str] = field(default_factory=dict)  # option -> why it cannot be honoured
+    least_guidance: float = 1  # smallest guidance scale
+    size: tuple[int, int] | None = None  # width and height of its training, px, if its configs give them
+    fixed: bool = False  # supports no other size
+    refuses: dict[str, str] = field(default_factory=dict)  # option -> why it cannot be applied
 
     @property
     def side(self) -> int:
-        """Width and height are multiples of it, px."""
+        """Width and height must be multiples of this many pixels."""
         return max(self.least, self.spatial * self.patch)
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot apply."""
         refuse_options(self.title, self.refuses, options)
         if options.image and not self.image_pipeline:
-            raise UserError(f"{self.title} cannot apply --image: it starts from text alone.")
+            raise UserError(f"{self.title} cannot apply --image: it is a text-to-video model.")
         if not options.image and not self.pipeline:
-            raise UserError(f"{self.title} sets an image in motion: give one with --image.")
+            raise UserError(f"{self.title} is an image-to-video model: give an image with --image.")
         if options.guidance < self.least_guidance:
             raise UserError(
-                f"{self.title} cannot apply --guidance {options.guidance:g}: its pipeline guides from 1 up."
+                f"{self.title} takes a --guidance of at least {self.least_guidance:g}, "
+                f"not {options.guidance:g}."
             )
         if options.negative and options.guidance == 1:
             raise UserError(
-                f"{self.title} cannot apply --negative without guidance: give --guidance above 1."
+                f"{self.title} cannot apply --negative at guidance scale 1: give --guidance above 1."
             )
         width, height = self.resolution(options)
         for name, value in (("width", width), ("height", height)):
             if value % self.side:
                 near = max(self.side, round(value / self.side) * self.side)
                 raise UserError(
-                    f"{self.title} takes a --{name} that is a multiple of {self.side}: {near}, not {value}."
+                    f"{self.title} needs a --{name} that is a multiple of {self.side}, not {value}: "
+                    f"give {near}."
                 )
         if self.fixed and (width, height) != self.size:
             raise UserError(
-                f"{self.title} draws one size only, {_by(self.size)}, not {_by((width, height))}."
+                f"{self.title} has one size, {_by(self.size)}, not {_by((width, height))}: omit --width and "
+                "--height."
             )
         step = self.frame_step
         if (options.frames - 1) % step:
             near = 1 + max(1, round((options.frames - 1) / step)) * step
-            raise UserError(f"{self.title} takes --frames of {step} n + 1: {near}, not {options.frames}.")
+            raise UserError(
+                f"{self.title} needs --frames of the form {step} n + 1, not {options.frames}: give {near}."
+            )
 
     def resolution(self, options: ClipOptions) -> tuple[int, int]:
-        """Width and height of the clip, px. Raises UserError where neither the options nor the files say."""
+        """Width and height of the clip, px.
+
+        Raises UserError if neither the options nor the checkpoint's configs give them.
+        """
         size = (options.width, options.height) if options.width and options.height else self.size
         if size is None:
-            raise UserError(f"{self.title} does not say its size: give --width and --height.")
+            raise UserError(f"The configs of {self.title} give no size: give --width and --height.")
         return size
 
 
 def find_family(folder: Path) -> Family | None:
-    """The family of a diffusers folder; None where it holds no video model that is known.
+    """The family of the model in a diffusers folder; None if it is not supported.
 
-    Raises UserError for a folder whose configs cannot be read.
+    Raises UserError when a config cannot be read.
     """
     index = _config(folder / "model_index.json")
     kind = index.get("_class_name")
@@ -115,7 +123,7 @@ def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
     network = _config(folder / "transformer" / "config.json")
     text = kind == "WanPipeline"
     stride = autoencoder.get("scale_factor_temporal", 4)
-    # Wan 2.2's small model knows the first frame by its timestep, so that one set of weights does both.
+    # Wan 2.2's 5B model marks a given first frame by its timestep: one set of weights serves both tasks.
     both = index.get("expand_timesteps", False)
     return Family(
         title="Wan",
@@ -163,7 +171,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
         spatial=spatial,
         patch=network.get("patch_size", 2),
         stride=stride,
-        frame_step=2 * stride,  # it decodes latents in pairs
+        frame_step=2 * stride,  # it decodes pairs of latent frames
         size=(network.get("sample_width", 90) * spatial, network.get("sample_height", 60) * spatial),
         fixed=network.get("use_learned_positional_embeddings", False),
         refuses=REFUSED,
@@ -208,18 +216,23 @@ def _animatediff(folder: Path, kind: str) -> Family:
 
 
 def _pixels_a_latent(autoencoder: dict[str, Any]) -> int:
-    """Along a side, where each level of the autoencoder but the first halves it; of four unless it says."""
+    """Pixels along a side of a latent: every level of the autoencoder but the first halves the side.
+
+    A config without `block_out_channels` has four levels.
+    """
     return 2 ** (len(autoencoder.get("block_out_channels", range(4))) - 1)
 
 
 def _by(size: tuple[int, int] | None) -> str:
+    """A size as text, such as "832x480"."""
     return f"{size[0]}x{size[1]}" if size else "unknown"
 
 
 def _config(path: Path) -> dict[str, Any]:
+    """The values of a JSON config. Raises UserError when it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
-        raise UserError(f"Cannot read {path}: it is not JSON.") from error
+        raise UserError(f"{path} is damaged (not JSON): download the checkpoint again.") from error

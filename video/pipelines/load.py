@@ -1,4 +1,4 @@
-"""From a diffusers folder to a pipeline on its device. Imports diffusers when called."""
+"""Loads a diffusers folder as a pipeline on its device. Imports diffusers inside functions only."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ MODELS = {"Wan": Wan, "LTX": LTX, "CogVideoX": CogVideoX, "ModelScope": ModelSco
 
 
 def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: torch.device) -> PipelineModel:
-    """The video model of a folder, as the options ask for it: precision, LoRA, offload, tiling.
+    """The video model of a folder, with the dtype, LoRA weights, offload and tiling of the options.
 
-    Raises UserError for weights that are missing, damaged or do not fit.
+    Raises UserError when weights are missing, damaged or do not fit the model.
     """
     quieten()
     dtype = precision(options, device)
@@ -49,16 +49,17 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
 
 
 def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
-    """What is asked for, else `usual_dtype`."""
+    """The dtype of the options, `default_dtype` of the device if they give none."""
     return getattr(torch, options.dtype) if options.dtype else default_dtype(device)
 
 
 def exact_parts(family: Family) -> dict[str, torch.dtype]:
-    """The parts that stay in float32: those of Wan lose too much in half precision, its authors say."""
+    """Parts of the pipeline that stay in float32, as Wan's authors recommend for accuracy."""
     return {"vae": torch.float32, "image_encoder": torch.float32} if family.title == "Wan" else {}
 
 
 def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:
+    """The pipeline of class `name`. Raises UserError when the files cannot be loaded."""
     import diffusers
 
     try:
@@ -66,15 +67,19 @@ def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:
             folder, torch_dtype=dtypes, variant=variant(folder), use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"Cannot load the {name} in {folder}: {first_line(error)}.") from error
+        raise UserError(
+            f"Cannot load the {name} in {folder}: {first_line(error)}. "
+            "If files are missing or damaged, download the checkpoint again."
+        ) from error
 
 
 def lora_digests(lora: Sequence[str]) -> dict[str, str]:
-    """The sha256 of LoRA weights, by their names and scales as they were given."""
+    """The sha256 of each LoRA file, keyed by the source as given (NAME or NAME@SCALE)."""
     return {source: sha256(weights_file(split_scale(source)[0])) for source in lora}
 
 
 def _place(pipeline: Any, options: ClipOptions, device: torch.device) -> None:
+    """Moves the pipeline to the device, or installs the offload hooks of the options."""
     match options.offload:
         case "model":
             pipeline.enable_model_cpu_offload(device=device)

@@ -1,4 +1,4 @@
-"""Clips by diffusers' own video pipelines: Wan, LTX, CogVideoX and ModelScope behind one surface."""
+"""diffusers' video pipelines (Wan, LTX, CogVideoX, ModelScope) behind one clip-model interface."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ STILLS = 4  # frames of a preview
 
 
 class PipelineModel(ABC):
-    """A diffusers pipeline as a clip model. Latents are (1,C,F,h,w) here, whatever the pipeline's layout.
+    """Adapter from a diffusers pipeline to the clip-model interface.
 
-    A seed gives what the pipeline itself gives with a CPU generator of that seed: the same noise everywhere.
+    Latents are (1,C,F,h,w), whatever the pipeline's own layout. A seed gives the same clip as the pipeline
+    itself with a CPU generator of that seed, so the noise does not depend on the device.
     """
 
     keeps_latents = True
 
     def __init__(self, pipeline: Any, family: Family, device: torch.device, record: CheckpointRecord) -> None:
-        """pipeline: placed on the device, or to be placed there part by part."""
+        """pipeline: on the device, or with offload hooks that move its parts there."""
         self.pipeline = pipeline
         self.family = family
         self.device = device
@@ -36,13 +37,13 @@ class PipelineModel(ABC):
 
     @torch.no_grad()
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]; the states' x0 is a guess for previews, see `Guess`."""
-        guess = X0Estimator(self.pipeline.scheduler)
+        """A clip (1,3,F,H,W) in [-1, 1]. The x0 of each state is an estimate by `X0Estimator`."""
+        estimate_x0 = X0Estimator(self.pipeline.scheduler)
         steps = options.steps
 
-        def after(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            x, x0 = tensors["latents"], guess(step, tensors["latents"])
-            if step + 1 < steps:  # the last state is told below, as the pipeline returns it
+        def after_step(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            x, x0 = tensors["latents"], estimate_x0(step, tensors["latents"])
+            if step + 1 < steps:  # the last state is reported below, with the result of the pipeline
                 state = SamplerState(
                     self.latents(x, options), self.latents(x0, options), step + 1, steps, int(t)
                 )
@@ -59,7 +60,7 @@ class PipelineModel(ABC):
             output_type="latent",
             return_dict=False,
             **self.arguments(options),
-            **self.listening(after),
+            **self.listening(after_step),
         )
         x = self.latents(result[0], options)
         on_step(SamplerState(x, x, steps, steps, 0))
@@ -67,42 +68,42 @@ class PipelineModel(ABC):
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1] of latents (1,C,F,h,w)."""
+        """A clip (1,3,F,H,W) in [-1, 1] decoded from latents (1,C,F,h,w)."""
         clip = self.decode_latents(x.to(self.device)).float().clamp(-1, 1)
         self.pipeline.maybe_free_model_hooks()
         return clip
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Up to `STILLS` frames (1,3,F',H,W) from the whole length of the clip, each decoded by itself."""
-        chosen = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int().tolist()
-        return torch.cat([self.decode(x[:, :, i : i + 1])[:, :, :1] for i in chosen], dim=2)
+        """Up to `STILLS` frames (1,3,F',H,W), evenly spaced over the clip, each decoded separately."""
+        indices = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int().tolist()
+        return torch.cat([self.decode(x[:, :, i : i + 1])[:, :, :1] for i in indices], dim=2)
 
     def arguments(self, options: ClipOptions) -> dict[str, Any]:
-        """What the pipeline takes beside what every pipeline does."""
+        """Arguments of the pipeline call that depend on the options and the family."""
         width, height = self.family.resolution(options)
-        size: dict[str, Any] = {"width": width, "height": height}
+        arguments: dict[str, Any] = {"width": width, "height": height}
         if options.image:
-            size["image"] = read_image_cropped(options.image, width, height)
-        return size
+            arguments["image"] = read_image_cropped(options.image, width, height)
+        return arguments
 
     def listening(self, after: Any) -> dict[str, Any]:
-        """The arguments that make the pipeline call `after(pipeline, step, t, {"latents": x})`."""
+        """Arguments that make the pipeline call `after(pipeline, step, t, {"latents": x})` each step."""
         return {"callback_on_step_end": after}
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w) from the pipeline's own layout."""
+        """Latents (1,C,F,h,w) converted from the pipeline's own layout."""
         return x
 
     @abstractmethod
     def decode_latents(self, x: Tensor) -> Tensor:
-        """A clip (1,3,F,H,W) of latents (1,C,F,h,w) on the device, as the pipeline decodes them."""
+        """A clip (1,3,F,H,W) decoded from latents (1,C,F,h,w) on the device, as the pipeline does it."""
 
 
 class Wan(PipelineModel):
-    """Wan: latents are normalized per channel."""
+    """Wan 2.1 and 2.2."""
 
     def decode_latents(self, x: Tensor) -> Tensor:
-        """As `PipelineModel.decode_latents`."""
+        """Decodes latents that are normalized per channel."""
         autoencoder = self.pipeline.vae
         mean = torch.tensor(autoencoder.config.latents_mean).view(1, -1, 1, 1, 1).to(x)
         deviation = torch.tensor(autoencoder.config.latents_std).view(1, -1, 1, 1, 1).to(x)
@@ -110,14 +111,14 @@ class Wan(PipelineModel):
 
 
 class LTX(PipelineModel):
-    """LTX-Video: latents are packed into patches; the frame rate is a condition."""
+    """LTX-Video."""
 
     def arguments(self, options: ClipOptions) -> dict[str, Any]:
-        """As `PipelineModel.arguments`, with the frame rate."""
+        """Adds the frame rate, on which the network is conditioned."""
         return super().arguments(options) | {"frame_rate": options.fps}
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w), unpacked from patches."""
+        """Latents (1,C,F,h,w) from the pipeline's tokens (1,L,D)."""
         width, height = self.family.resolution(options)
         ratio, pipeline = self.family.spatial, self.pipeline
         frames = (options.frames - 1) // self.family.stride + 1
@@ -125,37 +126,37 @@ class LTX(PipelineModel):
         return pipeline._unpack_latents(x, frames, height // ratio, width // ratio, *patches)
 
     def decode_latents(self, x: Tensor) -> Tensor:
-        """As `PipelineModel.decode_latents`."""
+        """Decodes latents that are normalized per channel, at timestep 0 if the decoder takes one."""
         autoencoder = self.pipeline.vae
         scale = autoencoder.config.scaling_factor
         x = self.pipeline._denormalize_latents(x, autoencoder.latents_mean, autoencoder.latents_std, scale)
         x = x.to(self.pipeline.transformer.dtype).to(autoencoder.dtype)
         conditioned = autoencoder.config.timestep_conditioning
-        # The pipeline's default, 0: nothing is left to denoise, so that decoding draws no noise of its own.
+        # 0 is the pipeline's default: nothing is left to denoise, so the decoder adds no noise.
         t = torch.zeros(1, device=x.device, dtype=x.dtype) if conditioned else None
         return autoencoder.decode(x, t, return_dict=False)[0]
 
 
 class CogVideoX(PipelineModel):
-    """CogVideoX: latents with the frames before the channels."""
+    """CogVideoX 1.0 and 1.5."""
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w), without the frames that version 1.5 adds in front and discards."""
+        """Latents (1,C,F,h,w) from (1,F',C,h,w), without the frames that pad the front."""
         frames = (options.frames - 1) // self.family.stride + 1
-        return x[:, x.shape[1] - frames :].transpose(1, 2)  # 1.5 puts frames before that it throws away
+        return x[:, x.shape[1] - frames :].transpose(1, 2)  # 1.5 pads the front with frames and discards them
 
     def decode_latents(self, x: Tensor) -> Tensor:
-        """As `PipelineModel.decode_latents`."""
+        """Decodes latents in the pipeline's layout (1,F,C,h,w)."""
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype).transpose(1, 2))
 
 
 class ModelScope(PipelineModel):
-    """ModelScope: its pipeline has the older callback, without `callback_on_step_end`."""
+    """ModelScope's text-to-video U-Net."""
 
     def listening(self, after: Any) -> dict[str, Any]:
-        """As `PipelineModel.listening`."""
+        """Uses diffusers' older `callback` argument, the only one of this pipeline."""
         return {"callback": lambda step, t, x: after(self.pipeline, step, t, {"latents": x})}
 
     def decode_latents(self, x: Tensor) -> Tensor:
-        """As `PipelineModel.decode_latents`."""
+        """Decodes latents with the pipeline's own method."""
         return self.pipeline.decode_latents(x.to(self.pipeline.vae.dtype))

@@ -1,4 +1,4 @@
-"""The calls that a clip makes of a family's networks, on tensors without numbers, to learn their cost."""
+"""The network calls of a clip, made on fake tensors to measure their cost."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from video.options import ClipOptions
 from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.families import Family
 
-TOKENS = {"Wan": 512, "LTX": 128, "CogVideoX": 226}  # of a prompt, as the pipelines pad it; 77 of CLIP's
-TRAINED_FRAMES = 16  # of AnimateDiff, and so of its windows
-CHUNK = 3  # latent frames after which a decoder that goes through time has reached its most
+TOKENS = {"Wan": 512, "LTX": 128, "CogVideoX": 226}  # padded length of a prompt; 77 for CLIP
+TRAINED_FRAMES = 16  # frames of AnimateDiff's training, the length of its windows
+CHUNK = 3  # latent frames after which a decoder that runs frame by frame reaches its peak memory
 
 
 def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
-    """The cost of all steps of a clip."""
+    """Cost of all denoising steps of a clip: memory of one call, arithmetic of all of them."""
     part = "unet" if (folder / "unet").is_dir() else "transformer"
     frames, height, width = latent_shape(family, options)
     guided = options.guidance > 1
@@ -32,7 +32,7 @@ def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype:
         x = torch.empty(1 + guided, config.in_channels, frames, height, width)
         t = torch.ones(1 + guided)
         match family.title:
-            case "Wan":  # one branch of the guidance after the other
+            case "Wan":  # evaluates the two branches of the guidance one after the other
                 image = torch.empty(1, 257, config.image_dim) if config.image_dim else None
                 return network(x[:1], t[:1], text[:1], encoder_hidden_states_image=image)
             case "LTX":
@@ -40,11 +40,11 @@ def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype:
                 mask = torch.ones(text.shape[:2], dtype=torch.bool)
                 return network(tokens, text, t, mask, frames, height, width, (8 / 25, 32, 32))
             case "CogVideoX":
-                deep = config.patch_size_t or 1  # 1.5 pads the frames to whole tokens
-                x = x[:, :, :1].expand(-1, -1, -(-frames // deep) * deep, -1, -1)
-                rows = x.shape[2] // deep * height * width // config.patch_size**2
-                turns = torch.empty(rows, config.attention_head_dim)
-                rotary = (turns, turns) if config.use_rotary_positional_embeddings else None
+                depth = config.patch_size_t or 1  # 1.5 pads the frames to whole tokens
+                x = x[:, :, :1].expand(-1, -1, -(-frames // depth) * depth, -1, -1)
+                rows = x.shape[2] // depth * height * width // config.patch_size**2
+                angles = torch.empty(rows, config.attention_head_dim)
+                rotary = (angles, angles) if config.use_rotary_positional_embeddings else None
                 shift = torch.ones(1) if config.ofs_embed_dim else None
                 x = x.transpose(1, 2)
                 return network(x, text, t, ofs=shift, image_rotary_emb=rotary)
@@ -62,9 +62,9 @@ def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype:
 
 
 def profile_decoding(folder: Path, family: Family, options: ClipOptions, dtype: torch.dtype) -> Cost:
-    """The cost of decoding a clip, in the slices and tiles that it is decoded in."""
+    """Cost of decoding a clip in its slices and tiles: memory of one slice, arithmetic of all of them."""
     frames, height, width = latent_shape(family, options)
-    # LTX decodes the whole clip at once, image models a few frames; the others go through time.
+    # LTX decodes the clip at once and image models a few frames at a time; the others go frame by frame.
     pixels = height * width * family.spatial**2
     images = {"ModelScope": 1, "AnimateDiff": max(1, PIXELS_AT_ONCE // pixels)}.get(family.title, CHUNK)
     share = frames if family.title == "LTX" else min(frames, images)
@@ -73,19 +73,21 @@ def profile_decoding(folder: Path, family: Family, options: ClipOptions, dtype: 
         if options.tiling:
             autoencoder.enable_tiling()
         channels = autoencoder.config.get("z_dim") or autoencoder.config.latent_channels
-        images = family.stride == 1
-        shape = (share, channels, height, width) if images else (1, channels, share, height, width)
+        as_images = family.stride == 1
+        shape = (share, channels, height, width) if as_images else (1, channels, share, height, width)
         if family.title == "LTX" and autoencoder.config.timestep_conditioning:
             return autoencoder.decode(torch.empty(shape), torch.zeros(1))
         return autoencoder.decode(torch.empty(shape))
 
     once = measure_cost(_maker(folder / "vae"), call, dtype)
     clip = 3 * options.frames * pixels * dtype.itemsize
-    return Cost(once.memory + 2 * clip, once.flop * frames / share)  # twice: its chunks are joined
+    return Cost(
+        once.memory + 2 * clip, once.flop * frames / share
+    )  # twice, because decoded chunks are concatenated
 
 
 def latent_shape(family: Family, options: ClipOptions) -> tuple[int, int, int]:
-    """Frames, height and width of the clip's latents."""
+    """Frames, height and width of the clip's latents (F,h,w)."""
     width, height = family.resolution(options)
     return (
         (options.frames - 1) // family.stride + 1,
@@ -95,9 +97,9 @@ def latent_shape(family: Family, options: ClipOptions) -> tuple[int, int, int]:
 
 
 def _animate(network: Any, x: Tensor, t: Tensor, text: Tensor, backward: bool) -> object:
-    """The image network on the frames of a window; the cost of its motion layers is small.
+    """Runs the image network on the frames of a window; the motion layers are left out, as they add little.
 
-    backward: with the backward pass of reconstruction guidance.
+    backward: also runs the backward pass, as reconstruction guidance does.
     """
     frames = x.shape[2]
     x = x.transpose(1, 2).flatten(0, 1).requires_grad_(backward)
@@ -107,17 +109,18 @@ def _animate(network: Any, x: Tensor, t: Tensor, text: Tensor, backward: bool) -
         added = {"text_embeds": torch.empty(len(x), width), "time_ids": torch.empty(len(x), 6)}
     with torch.set_grad_enabled(backward):
         t, text = t.repeat_interleave(frames), text.repeat_interleave(frames, 0)
-        drawn = network(x, t, text, added_cond_kwargs=added).sample
-        return drawn.sum().backward() if backward else drawn
+        output = network(x, t, text, added_cond_kwargs=added).sample
+        return output.sum().backward() if backward else output
 
 
 def _text_width(config: Any) -> int:
+    """Width of the text encoder's states, by the config of the network."""
     names = ("text_dim", "caption_channels", "text_embed_dim", "cross_attention_dim")
     return next(config[name] for name in names if name in config)
 
 
 def _maker(part: Path) -> Callable[[], nn.Module]:
-    """Makes the network that a part's config.json describes, with whatever weights."""
+    """A function that makes the network of a part's config.json, with arbitrary weights."""
     import diffusers
 
     config = json.loads((part / "config.json").read_text(encoding="utf-8"))

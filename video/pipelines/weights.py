@@ -1,4 +1,4 @@
-"""The weights of a diffusers folder as files: what is in them, without reading them. Imports no torch."""
+"""Weight files of a diffusers folder: their sizes and digests, without loading them. Imports no torch."""
 
 import hashlib
 import json
@@ -10,41 +10,45 @@ from pathlib import Path
 from core.errors import UserError
 from core.pretrained.hub import UNUSED, resolve_checkpoint
 
-_BLOB = re.compile(r"[0-9a-f]{64}")  # how the hub's cache names a large file: by its sha256
+_BLOB = re.compile(r"[0-9a-f]{64}")  # name of a large file in the Hugging Face cache: its sha256
 
 
 def weight_files(folder: Path) -> dict[str, list[Path]]:
-    """The safetensors files that are read of each part of a diffusers folder.
+    """The safetensors files of each part of a diffusers folder that are loaded.
 
-    Files of half precision (.fp16.) count only where a part has no others. Raises UserError when there are
-    no files at all.
+    The fp16 variant is used only for parts that have no other file. Raises UserError when there are none.
     """
-    found = {}
+    files_of = {}
     for part in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in UNUSED):
         files = sorted(part.glob("*.safetensors"))
-        found[part.name] = [file for file in files if ".fp16." not in file.name] or files
-    found = {part: files for part, files in found.items() if files}
-    if not found:
-        raise UserError(f"There are no weights in {folder}: none of its parts has a .safetensors file.")
-    return found
+        files_of[part.name] = [file for file in files if ".fp16." not in file.name] or files
+    files_of = {part: files for part, files in files_of.items() if files}
+    if not files_of:
+        raise UserError(
+            f"There are no weights in {folder}: none of its subfolders has a .safetensors file. Download the "
+            "checkpoint again, in safetensors format."
+        )
+    return files_of
 
 
 def motion_files(motion: str) -> list[Path]:
-    """The files of a motion adapter, by folder, file or id; none of "none"."""
+    """The weight files of a motion adapter, given as a folder, file or Hugging Face id; [] for "none"."""
     if motion == "none":
         return []
-    place = resolve_checkpoint(motion)
-    return [place] if place.is_file() else sorted(place.glob("*.safetensors"))
+    path = resolve_checkpoint(motion)
+    return [path] if path.is_file() else sorted(path.glob("*.safetensors"))
 
 
 def variant(folder: Path) -> str | None:
-    """What `from_pretrained` calls the files of `weight_files`."""
+    """The `variant` argument with which `from_pretrained` reads the files of `weight_files`."""
     names = [file.name for files in weight_files(folder).values() for file in files]
     return "fp16" if any(".fp16." in name for name in names) else None
 
 
 def parameter_count(file: Path) -> int:
-    """How many numbers a safetensors file holds, by its header; of another, how many of float32 would fit.
+    """Number of parameters in a weight file.
+
+    It is read from the header of a safetensors file; for other files it is their size over 4 bytes.
 
     Raises UserError for a damaged file.
     """
@@ -58,17 +62,17 @@ def parameter_count(file: Path) -> int:
             header = json.loads(stream.read(length))
         return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     except (OSError, ValueError, KeyError, struct.error) as error:
-        raise UserError(f"The weights {file} are damaged.") from error
+        raise UserError(f"The weights {file} are damaged: download them again.") from error
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of the files of `weight_files` by their names within the folder."""
+    """The sha256 of each file of `weight_files`, keyed by its path within the folder."""
     files = [file for part in weight_files(folder).values() for file in part]
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
 
 
 def sha256(file: Path) -> str:
-    """Of a file's bytes; the hub's cache knows it already."""
+    """The sha256 of a file. For a file in the Hugging Face cache it is the name of its blob."""
     blob = file.resolve().name
     if file.is_symlink() and _BLOB.fullmatch(blob):
         return blob

@@ -1,4 +1,4 @@
-"""What a diffusion will end in, from two of its states: pipelines keep their predictions to themselves."""
+"""Estimated x0 from two successive sampler states, for pipelines that do not expose their predictions."""
 
 from typing import Any
 
@@ -6,19 +6,21 @@ from torch import Tensor
 
 
 class X0Estimator:
-    """x0 from the path of x: with x_t = alpha_t x0 + sigma_t eps at two timesteps, both can be solved for.
+    """Estimator of x0 from x at two successive timesteps.
 
-    Exact for the steps of DDIM (Song et al. 2020, eq. 12) and of Euler's method on a flow, to first order for
-    others of the probability-flow ODE.
+    x_t = alpha_t x0 + sigma_t eps at both timesteps gives two equations, which are solved for x0.
+
+    The result is exact for the steps of DDIM (Song et al. 2020, eq. 12) and of Euler's method on a flow, and
+    of first order for other solvers of the probability-flow ODE.
     """
 
     def __init__(self, scheduler: Any) -> None:
-        """scheduler: diffusers', whose timesteps are set before the first call."""
+        """scheduler: of diffusers; its timesteps must be set before the first call."""
         self.scheduler = scheduler
         self.before: Tensor | None = None
 
     def __call__(self, step: int, x: Tensor) -> Tensor:
-        """x0 like x, the state after step 0, 1, ...; x itself where nothing can be told."""
+        """Estimated x0 for x, the state after step 0, 1, ...; x itself where no estimate is possible."""
         before, self.before = self.before, x
         levels = noise_levels(self.scheduler)
         if before is None or step + 1 >= len(levels):
@@ -29,7 +31,7 @@ class X0Estimator:
 
 
 def noise_levels(scheduler: Any) -> list[tuple[float, float]]:
-    """(alpha, sigma) at each timestep and at the end; nothing for a scheduler of another kind."""
+    """(alpha, sigma) at each timestep and at the end; empty for an unsupported scheduler."""
     if scheduler.config.get("use_flow_sigmas") or "FlowMatch" in type(scheduler).__name__:
         return [(1 - sigma, sigma) for sigma in scheduler.sigmas.tolist()]
     if hasattr(scheduler, "alphas_cumprod"):

@@ -239,5 +239,5 @@ def test_missing_latents_and_wrong_sizes_raise_user_error(folder: Path, stage: A
         encode_shards(folder, "images", Autoencoder(AutoencoderConfig()))
     name = encode_shards(folder, "images", stage)
     write_shard(folder / "images-00001.safetensors", 4, 1)
-    with pytest.raises(UserError, match="are of another one; encode it anew"):
+    with pytest.raises(UserError, match="are of another shard: encode it again"):
         Shards(folder, "images", latents=name)

@@ -69,9 +69,9 @@ def test_no_shadow_leaves_the_backdrop_bright(call: Callable[..., str], tmp_path
 
 
 def test_size_and_company_options(call: Callable[..., str], tmp_path: Path) -> None:
-    call("--company", "brush", "--color", "green", "--size", 72)
+    call("--group", "brush", "--color", "green", "--size", 72)
     assert Image.open(tmp_path / "brush.png").size == (72, 72)
-    call("--company", "pair", "--subject", "teddy bear", "--action", "mixing chemicals")
+    call("--group", "pair", "--subject", "teddy bear", "--action", "mixing chemicals")
     assert (tmp_path / "teddy-bear-pair-mixing-chemicals.mp4").exists()
 
 
@@ -105,9 +105,9 @@ def test_contact_sheet(call: Callable[..., str], tmp_path: Path) -> None:
         (["--subject", "fox", "--action", "flying"], "The toybox has no action 'flying'; it has: standing"),
         (["--subject", "fox", "--color", "beige"], "The toybox has no color 'beige'; it has: red"),
         (["--subject", "fox", "--backdrop", "moon"], "The toybox has no backdrop 'moon'; it has: white"),
-        (["--company", "crowd"], "The toybox has no company 'crowd'; it has: pair, couple, brush"),
-        (["--company", "pair"], "A pair needs a --subject"),
-        (["--company", "couple", "--action", "running"], "no effect with --company couple"),
+        (["--group", "crowd"], "The toybox has no group 'crowd'; it has: pair, couple, brush"),
+        (["--group", "pair"], "A pair needs a --subject"),
+        (["--group", "couple", "--action", "running"], "no effect with --group couple"),
         (
             ["--subject", "fox", "--color", "red"],
             "--color would have no effect: 'standing' has no colored prop",

@@ -1,4 +1,4 @@
-"""The inflated U-Net: the image network at first, diffusers' UNetMotionModel with an adapter's weights."""
+"""The inflated U-Net against the image network (new layers) and diffusers' UNetMotionModel (an adapter)."""
 
 import copy
 
@@ -54,7 +54,7 @@ def inputs(frames: int, batch: int = 2):
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 @torch.no_grad()
-def test_it_is_the_motion_model_of_diffusers(unet, image, version) -> None:
+def test_output_equals_the_motion_model_of_diffusers(unet, image, version) -> None:
     theirs = adapter(version, unet)
     network = inflated(image, theirs)
     reference = UNetMotionModel.from_unet2d(unet, theirs).eval()
@@ -66,14 +66,14 @@ def test_it_is_the_motion_model_of_diffusers(unet, image, version) -> None:
 
 
 @torch.no_grad()
-def test_fresh_layers_leave_every_frame_as_the_image_network_has_it(image) -> None:
+def test_new_layers_give_the_output_of_the_image_network(image) -> None:
     clip, t, condition = inputs(20)
     expected = torch.stack([image(clip[:, :, f], t, condition) for f in range(20)], dim=2)
     torch.testing.assert_close(inflated(image)(clip, t, condition), expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_fresh_adapter_of_diffusers_is_not_the_identity(unet, image) -> None:
+def test_a_new_adapter_of_diffusers_is_not_the_identity(unet, image) -> None:
     clip, t, condition = inputs(4)
     plain = inflated(image)
     expected = plain(clip, t, condition)
@@ -88,7 +88,7 @@ def test_a_fresh_adapter_of_diffusers_is_not_the_identity(unet, image) -> None:
 
 @torch.no_grad()
 def test_the_group_norm_is_over_all_frames_as_in_diffusers(unet, image) -> None:
-    """A frame's values change the statistics that another is normalized by, even where nothing attends."""
+    """One frame changes the statistics that normalize the others, even without attention between frames."""
     theirs = adapter("v2", unet)
     network = inflated(image, theirs)
     for module in network.motion.modules():
@@ -102,23 +102,23 @@ def test_the_group_norm_is_over_all_frames_as_in_diffusers(unet, image) -> None:
 
 
 @torch.no_grad()
-def test_more_frames_than_positions_are_refused(unet, image) -> None:
+def test_more_frames_than_positions_raise(unet, image) -> None:
     network = inflated(image, adapter("v1", unet))
-    with pytest.raises(ValueError, match="sees at most 24 frames at once, not 25"):
+    with pytest.raises(ValueError, match="takes at most 24 frames per call, not 25"):
         network(*inputs(25))
     with pytest.raises(ValueError, match="expected clips"):
         network(*inputs(2)[:1], torch.tensor([1]), inputs(2)[2])
 
 
-def test_an_adapter_for_another_network_is_refused(image) -> None:
+def test_an_adapter_for_another_network_raises(image) -> None:
     with pytest.raises(
-        UserError, match="2 x 32, 2 x 64, 2 x 96 channels, and the image model's has 2 x 32, 2 x 64;"
+        UserError, match="2 x 32, 2 x 64, 2 x 96 channels, and the image model's has 2 x 32, 2 x 64:"
     ):
         InflatedUNet(image, image.unet, MotionLayers(MotionConfig(block_out_channels=(32, 64, 96))))
 
 
 @torch.no_grad()
-def test_deflated_it_is_the_image_network_again(unet, image) -> None:
+def test_deflate_restores_the_image_network(unet, image) -> None:
     clip, t, condition = inputs(1)
     expected = image(clip[:, :, 0], t, condition)
     network = inflated(image, adapter("v2", unet))
@@ -127,7 +127,7 @@ def test_deflated_it_is_the_image_network_again(unet, image) -> None:
 
 
 @torch.no_grad()
-def test_a_copy_has_hooks_of_its_own(unet, image) -> None:
+def test_a_copy_has_its_own_hooks(unet, image) -> None:
     network = inflated(image, adapter("v2", unet))
     twin = copy.deepcopy(network)
     expected = twin(*inputs(3))

@@ -1,4 +1,4 @@
-"""Motion adapters on disk: both formats, both ways, bit by bit."""
+"""Motion adapters on disk: both formats are read and written bit-exactly."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def unet() -> UNet2DConditionModel:
 
 
 def as_original(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """AnimateDiff's own names, written out by hand: one rule for each kind of weight."""
+    """The tensors under AnimateDiff's own names, by hand-written rules: one for each kind of weight."""
     rules = [
         (r"(norm|proj_in|proj_out)\.(weight|bias)", r"\1.\2"),
         (r"transformer_blocks\.(\d)\.attn1\.(.+)", r"transformer_blocks.\1.attention_blocks.0.\2"),
@@ -61,7 +61,7 @@ def same_bits(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) ->
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_a_folder_of_diffusers_round_trips(unet, version, dtype, tmp_path: Path) -> None:
+def test_round_trip_of_a_diffusers_folder(unet, version, dtype, tmp_path: Path) -> None:
     theirs = adapter(version, unet).to(dtype)
     theirs.save_pretrained(tmp_path / "theirs")
     motion = read_motion(tmp_path / "theirs")
@@ -69,13 +69,13 @@ def test_a_folder_of_diffusers_round_trips(unet, version, dtype, tmp_path: Path)
     write_motion(tmp_path / "ours", motion)
     again = MotionAdapter.from_pretrained(tmp_path / "ours", torch_dtype=dtype)
     same_bits(dict(again.state_dict()), dict(theirs.state_dict()))
-    told = {k: v for k, v in theirs.config.items() if not k.startswith("_")}
-    kept = {k: v for k, v in again.config.items() if not k.startswith("_")}
-    assert json.loads(json.dumps(told)) == json.loads(json.dumps(kept))
+    expected = {k: v for k, v in theirs.config.items() if not k.startswith("_")}
+    config = {k: v for k, v in again.config.items() if not k.startswith("_")}
+    assert json.loads(json.dumps(config)) == json.loads(json.dumps(expected))
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_an_original_file_round_trips(unet, version, tmp_path: Path) -> None:
+def test_round_trip_of_an_original_file(unet, version, tmp_path: Path) -> None:
     theirs = adapter(version, unet)
     original = as_original(theirs.state_dict())
     save_file(original, tmp_path / "original.safetensors")
@@ -88,7 +88,7 @@ def test_an_original_file_round_trips(unet, version, tmp_path: Path) -> None:
     MotionLayers(motion.config).load_state_dict(motion.tensors)
 
 
-def test_a_checkpoint_of_its_training_is_read_without_unpickling_code(unet, tmp_path: Path) -> None:
+def test_a_training_checkpoint_is_read_without_running_pickled_code(unet, tmp_path: Path) -> None:
     theirs = adapter("v2", unet)
     original = {f"module.{name}": value for name, value in as_original(theirs.state_dict()).items()}
     torch.save(
@@ -96,11 +96,11 @@ def test_a_checkpoint_of_its_training_is_read_without_unpickling_code(unet, tmp_
     )
     same_bits(read_motion(tmp_path / "mm.ckpt").tensors, theirs.state_dict())
     torch.save({"state_dict": original, "config": Path("anything but tensors")}, tmp_path / "mm.ckpt")
-    with pytest.raises(UserError, match="holds more than tensors: get it as .safetensors"):
+    with pytest.raises(UserError, match="holds more than tensors: download it as .safetensors"):
         read_motion(tmp_path / "mm.ckpt")
 
 
-def test_the_names_are_those_that_diffusers_translates_original_files_to(unet) -> None:
+def test_translated_names_are_those_of_diffusers(unet) -> None:
     from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
 
     tensors = dict(adapter("v2", unet).state_dict())
@@ -110,7 +110,7 @@ def test_the_names_are_those_that_diffusers_translates_original_files_to(unet) -
     same_bits(theirs, {name: value for name, value in tensors.items() if not name.endswith("pos_embed.pe")})
 
 
-def test_the_positions_of_fresh_layers_are_those_of_diffusers(unet) -> None:
+def test_positions_of_new_layers_are_those_of_diffusers(unet) -> None:
     theirs = adapter("v1", unet).state_dict()
     ours = MotionLayers(MotionConfig(block_out_channels=(32, 64), use_motion_mid_block=False)).state_dict()
     for name, value in theirs.items():
@@ -118,19 +118,19 @@ def test_the_positions_of_fresh_layers_are_those_of_diffusers(unet) -> None:
             torch.testing.assert_close(ours[name][:, :24], value, rtol=0, atol=1e-7)
 
 
-def test_what_is_no_adapter_is_refused(unet, tmp_path: Path) -> None:
+def test_files_that_are_no_adapter_raise(unet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no motion adapter in .*: cannot read config.json"):
         read_motion(tmp_path)
     with pytest.raises(UserError, match="Cannot read the motion adapter"):
         read_motion(tmp_path / "missing.ckpt")
     save_file({"conv_in.weight": torch.ones(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="none of its weights is of a motion module"):
+    with pytest.raises(UserError, match="none of its weights belongs to a motion module"):
         read_motion(tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match="is damaged"):
         read_motion(tmp_path / "broken.safetensors")
     unet.save_config(tmp_path)
-    with pytest.raises(UserError, match="is no motion adapter: its config.json is of UNet2DConditionModel"):
+    with pytest.raises(UserError, match="is not a motion adapter: its config.json has the class UNet2D"):
         read_motion(tmp_path)
     adapter("v2", unet).save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())

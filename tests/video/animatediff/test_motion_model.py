@@ -1,4 +1,4 @@
-"""AnimateDiff as a clip model: against diffusers' pipelines, and what it does beyond them."""
+"""AnimateDiff as a clip model: equality with diffusers' pipelines, and features that they lack."""
 
 from pathlib import Path
 
@@ -83,43 +83,44 @@ def ours(model, frames: int, steps: int, guidance: float, seed: int = 3, **more)
     )
 
 
-def agree(found: torch.Tensor, expected: torch.Tensor) -> None:
+def agree(clip: torch.Tensor, expected: torch.Tensor) -> None:
+    """Asserts equality up to 1e-4 of the largest value."""
     assert expected.std() > 0.01
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert (clip - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_stable_diffusion_with_an_adapter_draws_what_diffusers_draws(sd, adapters, version: str) -> None:
+def test_stable_diffusion_with_an_adapter_equals_diffusers(sd, adapters, version: str) -> None:
     model = load_motion_model(sd, adapters[version])
     reference = pipeline(sd, adapters[version])
     agree(ours(model, 5, 4, 7.5), theirs(reference, 5, 4, 7.5))
     agree(ours(model, 16, 2, 1.0), theirs(reference, 16, 2, 1.0))
 
 
-def test_sdxl_with_an_adapter_draws_what_diffusers_draws(xl, adapters) -> None:
+def test_sdxl_with_an_adapter_equals_diffusers(xl, adapters) -> None:
     reference = pipeline(xl, adapters["sdxl"], beta_schedule="scaled_linear", beta_end=0.02)
-    # UNetMotionModel.from_unet2d forgets this layer, and so draws with random weights in it.
+    # UNetMotionModel.from_unet2d does not copy this layer, which leaves random weights in it.
     image = StableDiffusionXLPipeline.from_pretrained(xl)
     reference.unet.add_embedding.load_state_dict(image.unet.add_embedding.state_dict())
     agree(ours(load_motion_model(xl, adapters["sdxl"]), 5, 4, 5.0), theirs(reference, 5, 4, 5.0))
 
 
-def test_an_original_file_draws_what_its_folder_draws(sd, adapters, tmp_path: Path) -> None:
+def test_an_original_file_gives_the_same_clip_as_its_folder(sd, adapters, tmp_path: Path) -> None:
     file = tmp_path / "mm_sd_v15_v2.safetensors"
     save_file(as_original(MotionAdapter.from_pretrained(adapters["v2"]).state_dict()), file)
     found, expected = (ours(load_motion_model(sd, source), 3, 2, 3.0) for source in (file, adapters["v2"]))
     assert torch.equal(found, expected)
 
 
-def test_the_schedule_that_diffusers_documents_by_default_is_another(sd, adapters) -> None:
-    """DDIMScheduler() is linear from 0.0001 to 0.02: AnimateDiff's layers were not trained for that."""
+def test_the_default_schedule_of_diffusers_gives_another_clip(sd, adapters) -> None:
+    """DDIMScheduler() is linear from 0.0001 to 0.02, which is not the schedule of AnimateDiff's training."""
     reference = pipeline(sd, adapters["v2"], beta_start=1e-4, beta_end=0.02)
     found, expected = ours(load_motion_model(sd, adapters["v2"]), 3, 4, 1.0), theirs(reference, 3, 4, 1.0)
     assert (found - expected).abs().max() > 1e-2 * expected.abs().max()
 
 
 @pytest.mark.parametrize("folder", ["sd", "xl"])
-def test_without_an_adapter_every_frame_is_the_image_models(folder: str, request) -> None:
+def test_without_an_adapter_frames_equal_images_of_the_image_model(folder: str, request) -> None:
     checkpoint = request.getfixturevalue(folder)
     clip = ours(load_motion_model(checkpoint, "none"), 4, 3, 5.0)
     image = load_image_model(checkpoint)
@@ -132,23 +133,21 @@ def test_without_an_adapter_every_frame_is_the_image_models(folder: str, request
 
 
 @pytest.mark.parametrize(("version", "frames"), [("v1", 25), ("v2", 33), ("v3", 48)])
-def test_more_frames_than_the_adapter_sees_are_drawn_from_noise_of_their_own(
-    sd, adapters, version: str, frames: int
-) -> None:
+def test_long_clips_use_independent_noise_for_each_frame(sd, adapters, version: str, frames: int) -> None:
     model = load_motion_model(sd, adapters[version])
-    seen = []
-    model.denoiser.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network_inputs = []
+    model.denoiser.network.register_forward_pre_hook(lambda module, inputs: network_inputs.append(inputs[0]))
     clip = ours(model, frames, 2, 1.0)
     assert clip.shape == (1, 3, frames, 64, 64) and bool(clip.isfinite().all())
-    assert torch.equal(seen[0], noise(frames))
-    alike = torch.corrcoef(seen[0][0].transpose(0, 1).flatten(1)).fill_diagonal_(0)
-    assert alike.abs().max() < 0.4, "two frames start from noise that is alike"
+    assert torch.equal(network_inputs[0], noise(frames))
+    correlation = torch.corrcoef(network_inputs[0][0].transpose(0, 1).flatten(1)).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.4, "the initial noise of two frames is correlated"
     with pytest.raises(RuntimeError):
         theirs(pipeline(sd, adapters[version]), frames, 1, 1.0)
 
 
-def test_a_lora_for_the_image_layers_is_added_as_diffusers_adds_it(sd, adapters, tmp_path: Path) -> None:
-    """As v3's domain adapter is."""
+def test_a_lora_for_the_image_layers_equals_diffusers(sd, adapters, tmp_path: Path) -> None:
+    """Case of v3's domain adapter."""
     file = motion_lora(
         tmp_path / "domain.safetensors", "attentions", StableDiffusionPipeline.from_pretrained(sd).unet
     )
@@ -160,7 +159,7 @@ def test_a_lora_for_the_image_layers_is_added_as_diffusers_adds_it(sd, adapters,
     assert (found - plain).abs().max() > 1e-3
 
 
-def test_a_lora_for_the_motion_modules_is_added_as_diffusers_adds_it(sd, adapters, tmp_path: Path) -> None:
+def test_a_lora_for_the_motion_modules_equals_diffusers(sd, adapters, tmp_path: Path) -> None:
     reference = pipeline(sd, adapters["v2"])
     file = motion_lora(tmp_path / "zoom.safetensors", "motion_modules", reference.unet)
     reference.load_lora_weights(tmp_path, weight_name=file.name)
@@ -188,11 +187,11 @@ def test_a_given_image_is_the_first_frame(sd, adapters) -> None:
     latents = model.image.first_stage.to_latents(image)
     torch.testing.assert_close(states[-1].x[:, :, 0], latents, rtol=0, atol=1e-4)
     torch.testing.assert_close(clip[:, :, 0], model.image.decode(latents), rtol=0, atol=1e-4)
-    led = ours(model, 4, 3, 3.0, image_scale=0.0, **settings)
-    assert (led - clip)[:, :, 1:].abs().max() > 1e-4
+    free = ours(model, 4, 3, 3.0, image_scale=0.0, **settings)
+    assert (free - clip)[:, :, 1:].abs().max() > 1e-4
 
 
-def test_trained_layers_are_saved_for_diffusers(sd, adapters, tmp_path: Path) -> None:
+def test_saved_motion_layers_load_in_diffusers(sd, adapters, tmp_path: Path) -> None:
     model = load_motion_model(sd, adapters["v1"])
     model.save_motion(tmp_path)
     again = MotionAdapter.from_pretrained(tmp_path).state_dict()
@@ -200,7 +199,7 @@ def test_trained_layers_are_saved_for_diffusers(sd, adapters, tmp_path: Path) ->
         assert torch.equal(again[name], value), name
 
 
-def test_what_does_not_fit_is_refused(sd, xl, adapters, tmp_path: Path) -> None:
+def test_mismatched_models_and_options_raise(sd, xl, adapters, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not fit SDXL"):
         load_motion_model(checkpoints.stable_diffusion(tmp_path / "other"), wider(tmp_path / "wider"))
     broken = read_motion(adapters["v1"])

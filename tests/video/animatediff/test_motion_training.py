@@ -1,4 +1,4 @@
-"""Motion layers trained on an inflated checkpoint, and what diffusers makes of them."""
+"""Motion layers trained on an inflated checkpoint, and their clips in diffusers."""
 
 from pathlib import Path
 
@@ -26,12 +26,12 @@ def clips() -> torch.Tensor:
     return torch.rand(3, 3, 4, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_trained_layers_draw_in_diffusers_what_they_draw_here(sd: Path, tmp_path: Path) -> None:
+def test_trained_layers_give_the_same_clip_in_diffusers(sd: Path, tmp_path: Path) -> None:
     model = load_motion_model(sd, "none")
     before = {name: value.clone() for name, value in model.image.denoiser.network.state_dict().items()}
     folder = train_motion(model, clips(), PROMPTS, tmp_path, Budget(steps=2), CONFIG)
     for name, value in model.image.denoiser.network.state_dict().items():
-        assert torch.equal(value, before[name]), f"{name} was to stay as it is"
+        assert torch.equal(value, before[name]), f"{name} is an image weight and has changed"
     motion = MotionAdapter.from_pretrained(folder)
     assert motion.down_blocks[0].motion_modules[0].proj_out.weight.abs().max() > 1e-4
 
@@ -50,13 +50,13 @@ def test_trained_layers_draw_in_diffusers_what_they_draw_here(sd: Path, tmp_path
     )
     settings = {"guidance_scale": 1.0, "num_inference_steps": 3, "num_frames": 3}
     expected = reference("a fox", latents=noise, output_type="pt", **settings).frames.transpose(1, 2) * 2 - 1
-    found = load_motion_model(sd, folder).sample(["a fox"], frames=3, steps=3, guidance=1.0, seeds=[3])
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    clip = load_motion_model(sd, folder).sample(["a fox"], frames=3, steps=3, guidance=1.0, seeds=[3])
+    assert (clip - expected).abs().max() < 1e-4 * expected.abs().max()
     untrained = load_motion_model(sd, "none").sample(["a fox"], frames=3, steps=3, guidance=1.0, seeds=[3])
-    assert (found - untrained).abs().max() > 1e-3
+    assert (clip - untrained).abs().max() > 1e-3
 
 
-def test_a_run_goes_on_where_it_was_left(sd: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_gives_the_same_weights(sd: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"decay": 0.0})
 
     def run(folder: Path, steps: int) -> dict[str, torch.Tensor]:
@@ -71,8 +71,8 @@ def test_a_run_goes_on_where_it_was_left(sd: Path, tmp_path: Path) -> None:
         assert torch.equal(value, expected[name]), name
 
 
-def test_the_loss_is_that_of_the_noise_at_the_levels_of_animatediff(sd: Path) -> None:
-    """Of a network that puts out nothing, it is the mean square of the noise; gradients reach all layers."""
+def test_the_loss_is_the_squared_error_of_the_noise(sd: Path) -> None:
+    """For a network whose output is zero it is the mean square of the noise; all layers get gradients."""
     model = load_motion_model(sd, "none")
     task = MotionTask(model, clips(), PROMPTS)
     torch.testing.assert_close(
@@ -87,15 +87,15 @@ def test_the_loss_is_that_of_the_noise_at_the_levels_of_animatediff(sd: Path) ->
         assert parameter.grad is not None and bool(parameter.grad.any()), name
     assert all(parameter.grad is None for parameter in model.image.denoiser.network.parameters())
 
-    class Nothing(nn.Module):
+    class ZeroNetwork(nn.Module):
         def forward(self, x, t, condition):
             return torch.zeros_like(x)
 
-    silent = model.denoiser.with_network(Nothing())
+    zero = model.denoiser.with_network(ZeroNetwork())
     torch.manual_seed(0)
-    assert task.loss(silent, torch.tensor([0, 1, 2])).mean().item() == pytest.approx(1, abs=0.1)
+    assert task.loss(zero, torch.tensor([0, 1, 2])).mean().item() == pytest.approx(1, abs=0.1)
 
 
-def test_clips_and_prompts_must_match(sd: Path) -> None:
+def test_unequal_numbers_of_clips_and_prompts_raise(sd: Path) -> None:
     with pytest.raises(ValueError, match="and 2 prompts"):
         MotionTask(load_motion_model(sd, "none"), clips(), PROMPTS[:2])
