@@ -1,5 +1,7 @@
 # make demo     a fresh environment, then the clip of the README
 # make test     the same environment with the test tools, then every check
+# make docs     the documentation with its API pages, in site/
+# make coverage the tests with the lines they never reach, also as htmlcov/
 # make models   the bundled models from nothing; goes on where it stopped
 #
 # On a machine with a CUDA GPU add GPU=1.  PYTHON=python3.12 picks the interpreter, PIP_ARGS reaches pip.
@@ -27,7 +29,7 @@ else
 CUDA := [cuda]
 endif
 
-.PHONY: demo test models clean
+.PHONY: demo test docs coverage models clean
 
 demo: .venv/installed
 	$(BIN)/gen-video "a panda on a swing"
@@ -38,6 +40,13 @@ test: .venv/installed-test
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+coverage: .venv/installed-test
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-report=html
+
+# Reads the sources without importing them, and needs no network. The variable silences a notice about mkdocs 2.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --clean
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Dreamlift needs Python 3.10 or newer." if sys.version_info < (3, 10) else 0)'
@@ -54,6 +63,10 @@ endif
 	$(PIP) $(CONSTRAINT) --editable .[test]
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(PIP) $(CONSTRAINT) --editable .[docs]
+	touch $@
+
 # Rendering, training and exporting all go on where they stopped; what is finished takes no time again.
 # The video model's training goes on with the image layers: both bundled models come out of its run.
 models: .venv/installed
@@ -68,5 +81,5 @@ models: .venv/installed
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*
+	rm -rf .venv site htmlcov .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*
 	find core video dream3d dreamlift tests -name __pycache__ -prune -exec rm -rf {} +
