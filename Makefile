@@ -1,18 +1,18 @@
-# make demo     a fresh environment, then the clip of the README
-# make test     the same environment with the test tools, then every check
-# make docs     the documentation with its API pages, in site/
-# make coverage the tests with the lines they never reach, also as htmlcov/
-# make models   the bundled models from nothing; goes on where it stopped
+# make demo     creates the environment, then makes the clip of the README
+# make test     adds the test tools to the environment, then runs every check
+# make docs     builds the documentation with its API pages in site/
+# make coverage runs the tests and reports the lines that none of them reaches, also in htmlcov/
+# make models   trains the bundled models from scratch; resumes an interrupted run
 #
-# On a machine with a CUDA GPU add GPU=1.  PYTHON=python3.12 picks the interpreter, PIP_ARGS reaches pip.
+# On a machine with a CUDA GPU add GPU=1.  PYTHON=python3.12 selects the interpreter, PIP_ARGS is passed to pip.
 
 PYTHON ?= python3
 PIP_ARGS ?=
 GPU ?=
-# PyTorch's own index of CPU builds: on Linux the build on PyPI brings CUDA's libraries with it.
+# PyTorch's own index of CPU builds: on Linux, PyPI's build includes CUDA's libraries.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-# make models: how much of the toybox to render, and how long to train; about what made the bundled weights
+# make models: size of the training data and minutes of training; about those of the bundled weights
 DATA ?= data/toybox
 IMAGES ?= 98304
 CLIPS ?= 5120
@@ -67,8 +67,8 @@ endif
 	$(PIP) $(CONSTRAINT) --editable .[docs]
 	touch $@
 
-# Rendering, training and exporting all go on where they stopped; what is finished takes no time again.
-# The video model's training goes on with the image layers: both bundled models come out of its run.
+# Rendering, training and exporting resume; completed parts are skipped.
+# The training of the video model also trains the image layers: both bundled models are exported from its run.
 models: .venv/installed
 	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS) --objects $(OBJECTS)
 	test -f runs/first-stage/config.json || $(BIN)/dreamlift train autoencoder --data $(DATA) --run runs/autoencoder --out runs/first-stage --minutes $(FIRST_STAGE_MINUTES) --resume
