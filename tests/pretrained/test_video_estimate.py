@@ -1,4 +1,4 @@
-"""What a clip will take: against closed forms, and against real runs of the same networks."""
+"""Estimated memory and time of a clip against closed forms and against runs of the same networks."""
 
 import sys
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.estimate import Estimate, check_memory, estimate_cost
 from video.pipelines.families import find_family
 
-GPU = torch.device("cuda")  # only named here, never used
+GPU = torch.device("cuda")  # named only, never used
 
 
-def test_the_cost_of_a_network_in_closed_form() -> None:
+def test_cost_of_a_network_in_closed_form() -> None:
     def network() -> nn.Module:
         return nn.Sequential(nn.Linear(100, 1000), nn.ReLU(), nn.Linear(1000, 10))
 
     found = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
-    # The input stays, and while the activation works its input and output are there; weights do not count.
+    # The network's input, and input and output of the activation, exist at once; weights do not count.
     assert found.memory == 4 * 10 * (100 + 1000 + 1000)
     assert found.flop == 2 * 10 * (100 * 1000 + 1000 * 10)
     half = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.bfloat16)
@@ -36,7 +36,7 @@ def test_the_cost_of_a_network_in_closed_form() -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_a_backward_pass_holds_what_it_needs() -> None:
+def test_memory_includes_activations_of_the_backward_pass() -> None:
     def call(net: nn.Module) -> None:
         with torch.enable_grad():
             net(torch.empty(10, 100, requires_grad=True)).sum().backward()
@@ -59,7 +59,7 @@ CLIPS = [
 
 
 @pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
-def test_it_is_what_a_run_takes(
+def test_estimate_equals_the_cost_of_a_run(
     video_folder: Callable[[str], Path], name: str, width: int, frames: int
 ) -> None:
     wanted = options(width, frames, steps=2)
@@ -82,7 +82,7 @@ def test_it_is_what_a_run_takes(
 
 
 def measured(network: nn.Module) -> tuple[list[float], list[float]]:
-    """Lists that each call of the network adds to: its arithmetic, and the most memory that it held."""
+    """Lists of the arithmetic and of the peak memory of each call of the network."""
     flop: list[float] = []
     peaks: list[float] = []
     forward = network.forward
@@ -93,12 +93,12 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
                 result = forward(*args, **kwargs)
         flop.append(counter.get_total_flops())
         events = profiler.profiler.kineto_results.events()
-        held = most = 0
+        current = peak = 0
         for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-            held += event.nbytes()
-            most = max(most, held)
+            current += event.nbytes()
+            peak = max(peak, current)
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        peaks.append(most + sum(value.nbytes for value in given))
+        peaks.append(peak + sum(value.nbytes for value in given))
         return result
 
     network.forward = watched
@@ -106,7 +106,7 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
 
 
 @pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
-def test_decoding_takes_about_what_was_thought(
+def test_estimate_of_decoding_is_close_to_a_run(
     video_folder: Callable[[str], Path], name: str, width: int, frames: int
 ) -> None:
     wanted = options(width, frames)

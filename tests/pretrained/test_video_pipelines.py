@@ -1,4 +1,4 @@
-"""Clips of diffusers' video pipelines: what the pipelines give by themselves, and what is told on the way."""
+"""Clip models of diffusers' video pipelines: equality with the pipelines, and the reported states."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +56,7 @@ def opened(folder: Path, wanted: ClipOptions) -> PipelineModel:
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of another size and shape than any clip."""
+    """A picture whose size and proportions differ from those of every clip."""
     path = tmp_path_factory.mktemp("picture") / "picture.png"
     pixels = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((90, 50)).save(path)
@@ -64,7 +64,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "pipeline", "width", "frames", "with_image"), CASES)
-def test_a_seed_gives_what_the_pipeline_gives(
+def test_a_clip_equals_that_of_the_pipeline(
     video_folder: Callable[[str], Path],
     picture: Path,
     name: str,
@@ -110,7 +110,7 @@ def test_a_seed_gives_what_the_pipeline_gives(
     assert stills.shape[:2] == (1, 3) and stills.shape[3:] == (32, width) and 1 <= stills.shape[2] <= 4
 
 
-def test_half_precision_stays_close(video_folder: Callable[[str], Path]) -> None:
+def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
     full = opened(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
     model = opened(video_folder("cogvideox"), rough)
@@ -120,7 +120,7 @@ def test_half_precision_stays_close(video_folder: Callable[[str], Path]) -> None
     assert 0 < (half - full).abs().mean() < 0.1
 
 
-def test_wans_decoder_stays_exact(video_folder: Callable[[str], Path]) -> None:
+def test_wan_decoder_stays_float32(video_folder: Callable[[str], Path]) -> None:
     model = opened(video_folder("wan"), options(32, 5, dtype="bfloat16"))
     assert {p.dtype for p in model.pipeline.vae.parameters()} == {torch.float32}
     assert next(model.pipeline.text_encoder.parameters()).dtype == torch.bfloat16
@@ -129,11 +129,11 @@ def test_wans_decoder_stays_exact(video_folder: Callable[[str], Path]) -> None:
 
 def test_frames_are_decoded_in_slices(video_folder: Callable[[str], Path]) -> None:
     model = opened(video_folder("modelscope"), options(32, 3))
-    seen: list[int] = []
+    batch_sizes: list[int] = []
     decoder = model.pipeline.vae.decoder
-    decoder.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    decoder.register_forward_pre_hook(lambda module, args: batch_sizes.append(len(args[0])))
     model.decode(torch.randn(1, 4, 3, 4, 4))
-    assert seen == [1, 1, 1]
+    assert batch_sizes == [1, 1, 1]
 
 
 def test_tiling_is_switched_on(video_folder: Callable[[str], Path]) -> None:
@@ -175,26 +175,26 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_the_guess_is_the_prediction_of_a_first_order_step(name: str) -> None:
-    """A scheduler's own step towards a known prediction, which changes from step to step."""
+def test_estimated_x0_equals_the_prediction_of_a_first_order_step(name: str) -> None:
+    """The scheduler takes steps with a known prediction that changes from step to step."""
     scheduler = SCHEDULERS[name]
     scheduler.set_timesteps(5)
     levels = noise_levels(scheduler)
     assert len(levels) == 6 and levels[-1][1] == 0
     generator = torch.Generator().manual_seed(0)
-    x, guess = torch.randn(2, 3, generator=generator), X0Estimator(scheduler)
+    x, estimate_x0 = torch.randn(2, 3, generator=generator), X0Estimator(scheduler)
     for step, t in enumerate(scheduler.timesteps):
         x0 = torch.randn(2, 3, generator=generator)
         alpha, sigma = levels[step]
         velocity = (x - alpha * x0) / sigma - x0 if name == "flow" else None
         x = scheduler.step(x0 if velocity is None else velocity, t, x, return_dict=False)[0]
-        found = guess(step, x)
-        if step:  # the first has nothing before it
-            torch.testing.assert_close(found, x0, rtol=1e-3, atol=1e-3)
+        estimate = estimate_x0(step, x)
+        if step:  # the first step has no previous state
+            torch.testing.assert_close(estimate, x0, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_is_guessed_of_an_unknown_scheduler() -> None:
+def test_an_unsupported_scheduler_gives_x_as_the_estimate() -> None:
     scheduler = diffusers.ScoreSdeVeScheduler()
     x = torch.randn(3)
-    guess = X0Estimator(scheduler)
-    assert guess(0, x) is x and guess(1, 2 * x).equal(2 * x)
+    estimate_x0 = X0Estimator(scheduler)
+    assert estimate_x0(0, x) is x and estimate_x0(1, 2 * x).equal(2 * x)
