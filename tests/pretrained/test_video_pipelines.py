@@ -47,11 +47,11 @@ def options(width: int, frames: int, image: Path | None = None, **changes: Any) 
     return ClipOptions(**{**values, "image": image, **changes})
 
 
-def opened(folder: Path, wanted: ClipOptions) -> PipelineModel:
-    found = find_family(folder)
-    assert found
-    found.check(wanted)
-    return load_pipeline(folder, found, wanted, CPU)
+def open_model(folder: Path, requested: ClipOptions) -> PipelineModel:
+    family = find_family(folder)
+    assert family
+    family.check(requested)
+    return load_pipeline(folder, family, requested, CPU)
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +73,10 @@ def test_a_clip_equals_that_of_the_pipeline(
     frames: int,
     with_image: bool,
 ) -> None:
-    wanted = options(width, frames, picture if with_image else None)
-    model = opened(video_folder(name), wanted)
+    requested = options(width, frames, picture if with_image else None)
+    model = open_model(video_folder(name), requested)
     states: list[SamplerState] = []
-    clip = model.sample(PROMPT, SEED, wanted, states.append)
+    clip = model.sample(PROMPT, SEED, requested, states.append)
 
     reference = getattr(diffusers, pipeline).from_pretrained(video_folder(name))
     reference.set_progress_bar_config(disable=True)
@@ -112,8 +112,8 @@ def test_a_clip_equals_that_of_the_pipeline(
 
 def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
-    full = opened(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
-    model = opened(video_folder("cogvideox"), rough)
+    full = open_model(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
+    model = open_model(video_folder("cogvideox"), rough)
     assert {p.dtype for p in model.pipeline.transformer.parameters()} == {torch.bfloat16}
     half = model.sample(PROMPT, SEED, rough, lambda state: None)
     assert half.dtype == torch.float32
@@ -121,14 +121,14 @@ def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> N
 
 
 def test_wan_decoder_stays_float32(video_folder: Callable[[str], Path]) -> None:
-    model = opened(video_folder("wan"), options(32, 5, dtype="bfloat16"))
+    model = open_model(video_folder("wan"), options(32, 5, dtype="bfloat16"))
     assert {p.dtype for p in model.pipeline.vae.parameters()} == {torch.float32}
     assert next(model.pipeline.text_encoder.parameters()).dtype == torch.bfloat16
     assert model.record.dtype == "bfloat16"
 
 
 def test_frames_are_decoded_in_slices(video_folder: Callable[[str], Path]) -> None:
-    model = opened(video_folder("modelscope"), options(32, 3))
+    model = open_model(video_folder("modelscope"), options(32, 3))
     batch_sizes: list[int] = []
     decoder = model.pipeline.vae.decoder
     decoder.register_forward_pre_hook(lambda module, args: batch_sizes.append(len(args[0])))
@@ -137,8 +137,8 @@ def test_frames_are_decoded_in_slices(video_folder: Callable[[str], Path]) -> No
 
 
 def test_tiling_is_switched_on(video_folder: Callable[[str], Path]) -> None:
-    assert opened(video_folder("wan"), options(32, 5, tiling=True)).pipeline.vae.use_tiling
-    assert not opened(video_folder("wan"), options(32, 5)).pipeline.vae.use_tiling
+    assert open_model(video_folder("wan"), options(32, 5, tiling=True)).pipeline.vae.use_tiling
+    assert not open_model(video_folder("wan"), options(32, 5)).pipeline.vae.use_tiling
 
 
 def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     diffusers.WanPipeline.save_lora_weights(
         tmp_path, transformer_lora_layers=get_peft_model_state_dict(network)
     )
-    wanted = options(32, 5, lora=(f"{tmp_path}@0.5",))
-    model = opened(folder, wanted)
-    clip = model.sample(PROMPT, SEED, wanted, lambda state: None)
+    requested = options(32, 5, lora=(f"{tmp_path}@0.5",))
+    model = open_model(folder, requested)
+    clip = model.sample(PROMPT, SEED, requested, lambda state: None)
 
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
@@ -162,7 +162,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     for name, weight in plain.transformer.state_dict().items():
         torch.testing.assert_close(changed[name], weight, msg=name)
     bare = options(32, 5)
-    assert not torch.allclose(clip, opened(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
+    assert not torch.allclose(clip, open_model(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
     assert f"{tmp_path}@0.5" in model.record.sha256
 
 
