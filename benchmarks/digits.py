@@ -1,4 +1,4 @@
-"""Data and networks of the orderings: sklearn's handwritten digits, small denoisers and a classifier."""
+"""Data and networks of the benchmarks: sklearn's handwritten digits, small denoisers and classifiers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.training.trainer import batch_indices, stratified_timesteps
 
 CLASSES = 10
 LEVELS = 17  # gray levels of the data, 0 to 16
-TESTED = 297  # digits that no model is trained on
+TESTED = 297  # digits of the test set, which no model is trained on
 BATCH = 128
 JUDGE_STEPS = 600  # training steps of the judge
 
@@ -47,7 +47,7 @@ def digits() -> tuple[Digits, Digits]:
     return Digits(*(part[TESTED:] for part in data)), Digits(*(part[:TESTED] for part in data))
 
 
-def said(labels: Tensor) -> Condition:
+def class_condition(labels: Tensor) -> Condition:
     """Class condition: one token (B,1,10), one-hot at the class; zeros for label -1, unconditional."""
     tokens = F.one_hot(labels.clamp(min=0), CLASSES) * (labels >= 0)[:, None]
     mask = torch.ones(len(labels), 1, dtype=torch.bool)
@@ -66,7 +66,7 @@ class Perceptron(nn.Module):
         self.width = width
         self.stem = nn.Linear(64, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.told = nn.Linear(CLASSES, width, bias=False)
+        self.class_embedding = nn.Linear(CLASSES, width, bias=False)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             for _ in range(blocks)
@@ -77,7 +77,7 @@ class Perceptron(nn.Module):
         """Outputs (B,outputs) for noisy digits (B,1,8,8) at timesteps (B,)."""
         embedding = self.time(timestep_embedding(t, self.width))
         if condition is not None:
-            embedding = embedding + self.told(condition.tokens[:, 0])
+            embedding = embedding + self.class_embedding(condition.tokens[:, 0])
         h = self.stem(x.flatten(1))
         for block in self.blocks:
             h = h + block(h + embedding)
@@ -161,24 +161,26 @@ Loss = Callable[[Denoiser, Tensor, Tensor, Condition, Tensor], Tensor]
 
 
 def train_denoiser(
-    denoiser: Denoiser, loss: Loss, data: Digits, steps: int, batch: int = BATCH, unsaid: float = 0.1
+    denoiser: Denoiser, loss: Loss, data: Digits, steps: int, batch: int = BATCH, drop: float = 0.1
 ) -> Denoiser:
-    """Trains a denoiser on the data and returns it; the class is dropped in a share `unsaid` of samples."""
+    """Trains a denoiser on the data and returns it; drop: share of the samples without a class condition."""
 
     def batch_loss(index: Tensor) -> Tensor:
         x0, labels = data.images[index], data.labels[index]
-        labels = torch.where(torch.rand(len(labels)) < unsaid, -1, labels)
+        labels = torch.where(torch.rand(len(labels)) < drop, -1, labels)
         t = stratified_timesteps(len(x0), denoiser.schedule.timesteps, x0.device)
-        return loss(denoiser, x0, t, said(labels), torch.randn_like(x0)).mean()
+        return loss(denoiser, x0, t, class_condition(labels), torch.randn_like(x0)).mean()
 
     train(denoiser.network, batch_loss, len(data.labels), steps, batch)
     return denoiser.eval().requires_grad_(False)
 
 
-def drawn(
+def sample(
     denoiser: DenoiserLike, shape: tuple[int, int, int], labels: Tensor, steps: int = 20, seed: int = 0
 ) -> Tensor:
     """DDIM samples (B,C,H,W) of the classes (B,), not clamped; sample i uses the seed `seed + i`."""
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(labels))]
-    *_, last = ddim(denoiser, noise_like((len(labels), *shape), generators), said(labels), steps=steps)
+    *_, last = ddim(
+        denoiser, noise_like((len(labels), *shape), generators), class_condition(labels), steps=steps
+    )
     return last.x

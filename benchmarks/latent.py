@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.digits import CLASSES, Digits, Judge, drawn, train, train_denoiser
+from benchmarks.digits import CLASSES, Digits, Judge, sample, train, train_denoiser
 from benchmarks.measures import frechet_distance
 from core.attributes import WIDTH
 from core.diffusion.denoiser import Denoiser
@@ -82,7 +82,7 @@ def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, F
         best, samples = float("inf"), []
         for part in range(PARTS):
             start = time.thread_time()
-            x = drawn(model, shape, torch.arange(PART) % CLASSES, seed=part * PART)
+            x = sample(model, shape, torch.arange(PART) % CLASSES, seed=part * PART)
             samples.append(decode(x).clamp(-1, 1))
             best = min(best, time.thread_time() - start)
         distance = frechet_distance(real, judge.features(torch.cat(samples)))

@@ -44,9 +44,9 @@ from benchmarks.digits import (
     ImagePerceptron,
     Judge,
     NoisyPerceptron,
+    class_condition,
     digits,
-    drawn,
-    said,
+    sample,
     train,
     train_denoiser,
 )
@@ -128,7 +128,7 @@ class Lab:
 
     def bits(self, denoiser: Denoiser) -> float:
         """Bits per dimension of the test digits; with the better fixed variance if none is learned."""
-        x0, condition = self.unseen.images, said(self.unseen.labels)
+        x0, condition = self.unseen.images, class_condition(self.unseen.labels)
 
         def total(fixed: float) -> float:
             generators = [torch.Generator().manual_seed(i) for i in range(len(x0))]
@@ -157,10 +157,10 @@ def guidance(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
     judge = Judge.trained(lab.known)
     real = judge.features(lab.known.images)
     labels = torch.arange(SAMPLES) % CLASSES
-    unconditional = said(torch.tensor([-1]))
+    unconditional = class_condition(torch.tensor([-1]))
 
     def measured(guided: DenoiserLike) -> PrecisionRecall:
-        return precision_recall(real, judge.features(drawn(guided, (1, 8, 8), labels).clamp(-1, 1)))
+        return precision_recall(real, judge.features(sample(guided, (1, 8, 8), labels).clamp(-1, 1)))
 
     curves = {
         "classifier-free": [

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits, and a network that learns to denoise them in seconds."""
+"""scikit-learn's handwritten digits, and a small denoiser that trains on them in seconds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +16,9 @@ from core.nn.unet import UNet, UNetConfig
 from core.training.ema import EMA
 from core.training.trainer import stratified_timesteps
 
-LEVELS = 17  # of gray
-ANY = 10  # the label that says nothing
-HELD_BACK = 297  # never trained on
+LEVELS = 17  # gray levels
+ANY = 10  # label for the unconditional case
+HELD_BACK = 297  # images at the end, which are not trained on
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -28,7 +28,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def condition(labels: Tensor) -> Condition:
-    """The condition of labels (B,): one token that points at the digit, or nowhere for `ANY`."""
+    """Condition of labels (B,): one token (B,1,16), one-hot at the digit, or zeros for `ANY`."""
     tokens = torch.eye(16)[labels][:, None] * (labels != ANY)[:, None, None]
     return Condition(tokens, torch.ones(len(labels), 1, dtype=torch.bool), torch.zeros(len(labels), 10))
 
@@ -40,7 +40,7 @@ def denoiser(
     width: int = 32,
     seed: int = 0,
 ) -> Denoiser:
-    """A small U-Net that knows nothing yet."""
+    """An untrained denoiser with a small U-Net. width: channels of the first level; seed: of the weights."""
     torch.manual_seed(seed)
     config = UNetConfig(
         in_channels=1, out_channels=2 if learned_variance else 1, patch=2, context_width=16, head_width=16,
@@ -52,7 +52,7 @@ def denoiser(
 def train(
     denoiser: Denoiser, steps: int, loss: Callable[..., Tensor] = simple_loss, dropout: float = 0.15
 ) -> Denoiser:
-    """Trains in place; returns the denoiser of the averaged weights. dropout: of the labels."""
+    """Trains in place and returns a denoiser with the averaged weights. dropout: share of dropped labels."""
     images, labels = (part[:-HELD_BACK] for part in digits())
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=2e-3, betas=(0.9, 0.99))
     average = EMA(denoiser.network, width=0.1)

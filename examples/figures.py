@@ -1,4 +1,4 @@
-"""The pictures of the notebooks: images in a grid, with words above and beside it."""
+"""Figures of the notebooks: images in a grid, with labels for columns and rows."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,15 @@ import matplotlib.pyplot as plt
 import torch.nn.functional as F
 from torch import Tensor
 
-GAP = 3  # px between images
-INCH = 96  # px
+GAP = 3  # pixels between images
+INCH = 96  # pixels per inch of the figure
 
 
 def grid(images: Tensor, across: Sequence[str] = (), down: Sequence[str] = ()) -> None:
-    """Draws images (N,1 or 3,H,W) in [-1, 1] in reading order, each about 64 pixels wide.
+    """Plots images (N,1 or 3,H,W) in [-1, 1] in reading order, each about 64 pixels wide.
 
-    across: the words above the columns, as many as there are columns; down: those to the left of the rows.
+    across: one label per column, above the grid; their number gives the number of columns.
+    down: one label per row, to the left of the grid.
     """
     enlarged = F.interpolate(images.float().clamp(-1, 1), scale_factor=max(1, 64 // images.shape[-1]))
     tiles = F.pad(enlarged, (0, GAP, 0, GAP), value=1.0).unflatten(0, (-1, len(across)))
@@ -24,7 +25,7 @@ def grid(images: Tensor, across: Sequence[str] = (), down: Sequence[str] = ()) -
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow((mosaic.expand(-1, -1, 3) + 1) / 2, interpolation="nearest")
     axes.set_axis_off()
-    for i, words in enumerate(across):
-        axes.text((i + 0.5) * width, -4, words, ha="center", va="bottom", fontsize=9)
-    for i, words in enumerate(down):
-        axes.text(-6, (i + 0.5) * height, words, ha="right", va="center", fontsize=9)
+    for i, label in enumerate(across):
+        axes.text((i + 0.5) * width, -4, label, ha="center", va="bottom", fontsize=9)
+    for i, label in enumerate(down):
+        axes.text(-6, (i + 0.5) * height, label, ha="right", va="center", fontsize=9)

@@ -1,4 +1,4 @@
-"""A first clip from Python: load the bundled model, watch it sample, write a gif.
+"""A first clip from Python: loads the bundled model, samples with progress, writes a GIF.
 
 python examples/first_clip.py "a panda on a swing" panda.gif
 """
@@ -13,14 +13,15 @@ from video.video_model import VideoModel
 
 
 def show(state: SamplerState) -> None:
-    """Called after every denoising step; `state.x0` is the model's present guess of the clip."""
+    """Prints the progress after a step; `state.x0` is the model's current prediction of the clip."""
     print(f"\rstep {state.step} of {state.steps}", end="", file=sys.stderr, flush=True)
 
 
 def main(prompt: str, out: str) -> None:
+    """Samples a clip of the prompt and writes it to the file `out`."""
     model = VideoModel.load(BUNDLED / "video")
 
-    # (1,3,16,64,64) in [-1, 1]. One seed a prompt; a clip depends on its own seed only.
+    # (1,3,16,64,64) in [-1, 1]. One seed per prompt; a clip depends on its own seed only.
     clips = model.sample([prompt], frames=16, steps=40, guidance=4.0, seeds=[0], on_step=show)
     print(file=sys.stderr)
 

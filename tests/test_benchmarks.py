@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 
 from benchmarks import animatediff_real, checkpoints, digits, latent, orderings, real_size
-from benchmarks.digits import LEVELS, Digits, said
+from benchmarks.digits import LEVELS, Digits, class_condition
 from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
 from benchmarks.sampling_overhead import cases, measure
@@ -88,7 +88,7 @@ def test_guidance_claims_need_monotonic_curves():
 
 
 def test_class_condition_is_one_hot_or_zero():
-    condition = said(torch.tensor([2, -1]))
+    condition = class_condition(torch.tensor([2, -1]))
     assert condition.tokens[0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     assert not condition.tokens[1].any() and condition.mask.all() and not condition.attributes.any()
 

@@ -1,1 +1,1 @@
-"""Checkpoints of the hub as our models. diffusers and transformers are imported here alone, and lazily."""
+"""Pretrained image checkpoints in diffusers' format. Imports diffusers and transformers lazily."""

@@ -1,4 +1,4 @@
-"""diffusers' AutoencoderKL behind the surface of our Autoencoder."""
+"""diffusers' AutoencoderKL behind the interface of this project's Autoencoder."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PIXELS_AT_ONCE = 2 * 512 * 512  # through the autoencoder; its activations need about 4 GB for so many
+PIXELS_AT_ONCE = 2 * 512 * 512  # per call of the autoencoder; its activations then need about 4 GB
 
 
 class KLFirstStage:
-    """Images (B,3,H,W) in [-1, 1] <-> the latents (B,C,H/f,W/f) of a checkpoint, both float32.
+    """Autoencoder of a checkpoint: images (B,3,H,W) in [-1, 1] and latents (B,C,H/f,W/f), both float32.
 
-    However many there are, few pass through at once: else the decoder alone would need more memory than all
-    the sampling before it.
+    Batches are split into parts of at most `PIXELS_AT_ONCE` pixels. Otherwise the decoder would need more
+    memory than sampling.
     """
 
     def __init__(self, vae: Any, device: torch.device) -> None:
+        """vae: diffusers' AutoencoderKL. device: of the results."""
         self.vae, self.device = vae, device
         shift, deviation = vae.config.get("latents_mean"), vae.config.get("latents_std")
         self.shift = torch.tensor(shift or [0.0], device=device).view(-1, 1, 1)
@@ -27,30 +28,30 @@ class KLFirstStage:
 
     @property
     def downscale(self) -> int:
-        """f: pixels of the image a latent, across as well as down."""
+        """f: pixels along a side of a latent."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def channels(self) -> int:
-        """C of the latents."""
+        """C: channels of the latents."""
         return self.vae.config.latent_channels
 
     def to_latents(self, images: Tensor) -> Tensor:
-        """The mean of the encoder's distribution, shifted and scaled; with gradient.
+        """Latents: the mean of the encoder's distribution, shifted and scaled; with gradient.
 
-        Raises ValueError for images that are not (B,3,H,W) with sides that are multiples of f.
+        Raises ValueError unless images are (B,3,H,W) with H and W multiples of f.
         """
         factor = self.downscale
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % factor or images.shape[3] % factor:
             raise ValueError(
-                f"images must be (B,3,H,W), sides multiples of {factor}, not {tuple(images.shape)}"
+                f"images must be (B,3,H,W), H and W multiples of {factor}, not {tuple(images.shape)}"
             )
         parts = images.to(self.device, self.vae.dtype).split(_at_once(images.shape[2] * images.shape[3]))
         means = torch.cat([self.vae.encode(part).latent_dist.mean for part in parts])
         return (means.float() - self.shift) * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of such latents; not clamped. Raises ValueError unless latents are (B,C,h,w)."""
+        """Images (B,3,H,W), not clamped. Raises ValueError unless latents are (B,C,h,w)."""
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise ValueError(f"latents must be (B,{self.channels},h,w), not {tuple(latents.shape)}")
         raw = (latents.to(self.device) / self.scale + self.shift).to(self.vae.dtype)
@@ -59,5 +60,5 @@ class KLFirstStage:
 
 
 def _at_once(pixels: int) -> int:
-    """How many images of so many pixels pass through together."""
+    """Number of images of so many pixels per call of the autoencoder, at least 1."""
     return max(1, PIXELS_AT_ONCE // pixels)

@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a local folder, or an id of the Hugging Face hub, fetched once into its cache."""
+"""Resolves checkpoints: local folders, or Hugging Face ids, which are downloaded once to the hub's cache."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from pydantic import BaseModel, ConfigDict
 from core.errors import UserError
 from core.io.presets import load_preset
 
-INDEX = "model_index.json"  # of diffusers
-CONFIG, WEIGHTS = "config.json", "model.safetensors"  # as in `core.io.weights`, which would import torch
-NATIVE = "dreamlift"  # the kind of a folder that `core.io.weights.save_folder` wrote
+INDEX = "model_index.json"  # index of a diffusers pipeline
+CONFIG, WEIGHTS = (
+    "config.json",
+    "model.safetensors",
+)  # the names of `core.io.weights`, which is not imported because it imports torch
+NATIVE = "dreamlift"  # the kind of a folder written by `core.io.weights.save_folder`
 
-FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # nothing that would be unpickled
-VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # second copies of the same weights
+FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
+VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # other copies of the same weights
 UNUSED = ("safety_checker", "watermarker")
 
 
 class HubNames(BaseModel):
-    """configs/hub.yaml: short names of checkpoints, and the mirrors of those that left the hub."""
+    """configs/hub.yaml: short names of checkpoints, and mirrors of checkpoints that were removed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,13 +34,13 @@ class HubNames(BaseModel):
     moved: dict[str, str]
 
     def resolve(self, name: str) -> str:
-        """The id that a name or an id of old has today."""
+        """The current id for a short name or a removed id; other names are returned unchanged."""
         name = self.names.get(name, name)
         return self.moved.get(name, name)
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name is one of the hub, short or OWNER/NAME, and not of a folder or file here."""
+    """Whether a name is a short name or OWNER/NAME of the hub, and not an existing folder or file."""
     known = name in load_preset("hub", HubNames).names
     return (known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))) and not Path(
         name
@@ -45,13 +48,15 @@ def is_hub_name(name: str) -> bool:
 
 
 def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path:
-    """The local path of a folder or file, which is returned as it is, or of an id's snapshot.
+    """Local path of a checkpoint: an existing folder or file itself, or the snapshot of a Hugging Face id.
 
-    An id is fetched into the hub's cache: of a pipeline what its index names, safetensors only. With
-    HF_HUB_OFFLINE=1, or without a network, the cache must have it already. See `HubNames` for what names
-    and ids lead elsewhere. weights: False fetches what describes the model and no more.
+    An id is downloaded to the hub's cache: for a pipeline the parts that its index lists, safetensors only.
+    With HF_HUB_OFFLINE=1, or without a network, it must be in the cache already. `HubNames` lists short names
+    and replaced ids.
 
-    Raises UserError, with what to do, when folder or id do not exist, the id is gated or cannot be reached.
+    weights: False downloads the configs only.
+
+    Raises UserError when folder or id do not exist, or when the id is gated or cannot be reached.
     """
     path = Path(name_or_folder).expanduser()
     if path.exists():
@@ -59,18 +64,18 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
     name = load_preset("hub", HubNames).resolve(str(name_or_folder))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise UserError(
-            f"There is no folder {name}, and the name of a model on the hub looks like owner/model."
+            f"There is no folder {name}: give an existing folder, or a model on the hub as owner/model."
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     try:
-        # The index first, since it says what else is needed; other repositories have none.
+        # The index comes first, because it lists the parts to download. Only pipelines have one.
         index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
         parts = [part for part in _parts(index) if part not in UNUSED]
-        needed = FILES if weights else ["*.json"]
-        wanted = [INDEX, *(f"{part}/{files}" for part in parts for files in needed)] if parts else needed
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=VARIANTS))
+        kinds = FILES if weights else ["*.json"]
+        patterns = [INDEX, *(f"{part}/{kind}" for part in parts for kind in kinds)] if parts else kinds
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=VARIANTS))
     except GatedRepoError as error:
         raise UserError(
             f"{name} is gated: accept its terms on https://huggingface.co/{name}, then run `hf auth login`."
@@ -84,15 +89,15 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
         offline = os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
         why = "HF_HUB_OFFLINE is set" if offline else f"the hub cannot be reached ({first_line(error)})"
         raise UserError(
-            f"{name} is not in the local cache, and {why}: run once with a network, or give a local folder."
+            f"{name} is not in the local cache, and {why}: run once online, or give a local folder."
         ) from error
 
 
 def checkpoint_kind(folder: Path) -> str:
-    """Class name of the pipeline or component in a folder, or `OURS` for a model of this project.
+    """Class of the model in a folder, by its model_index.json or else its config.json.
 
-    Read from model_index.json, else from config.json (a single component, such as a MotionAdapter).
-    Raises UserError when neither names a class.
+    The latter is that of a single component, such as a MotionAdapter. Folders in this project's format give
+    `NATIVE`. Raises UserError when it is none of these.
     """
     index = _index(folder)
     if "_class_name" in index:
@@ -103,26 +108,27 @@ def checkpoint_kind(folder: Path) -> str:
     if "format" in config:
         return NATIVE
     raise UserError(
-        f"{folder} is not a model's folder: it has neither diffusers' {INDEX} nor a {CONFIG} of our own."
+        f"{folder} is not a model folder: it has neither diffusers' {INDEX} nor a model's {CONFIG}."
     )
 
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
-    """What a pipeline's folder says of its scheduler; empty where it has none."""
+    """Config of the scheduler of a pipeline's folder; empty if it has none."""
     return _json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _index(folder: Path) -> dict[str, Any]:
+    """Values of the model_index.json; empty if there is none."""
     return _json(folder / INDEX)
 
 
 def _parts(index: dict[str, Any]) -> list[str]:
-    """The components that a pipeline's index names and has."""
+    """Components that a pipeline's index lists and does not leave empty."""
     return [part for part, named in index.items() if isinstance(named, list) and named[0]]
 
 
 def weights_sha256(folder: Path) -> str:
-    """Of the files with the network's weights, one after another: of a pipeline's U-Net, or of our own."""
+    """The sha256 of the network's weight files in sequence: a pipeline's U-Net, or a native model."""
     digest = sha256()
     for file in sorted((folder / "unet").glob("*.safetensors")) or [folder / WEIGHTS]:
         with file.open("rb") as data:
@@ -132,23 +138,23 @@ def weights_sha256(folder: Path) -> str:
 
 
 def component_names(folder: Path) -> list[str]:
-    """The components that a pipeline's folder has, such as "unet"; none of other folders."""
+    """Components of a pipeline's folder, such as "unet"; [] for other folders."""
     return _parts(_index(folder))
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no file. Raises UserError where it is no object."""
+    """Object in a JSON file; empty if there is no file. Raises UserError when it is not a JSON object."""
     if not path.is_file():
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is damaged: it is not JSON.") from error
+        raise UserError(f"{path} is damaged (not JSON): download the checkpoint again.") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged: it is not a JSON object.")
+        raise UserError(f"{path} is damaged (not a JSON object): download the checkpoint again.")
     return values
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, as a part of a sentence."""
+    """First line of an error's message, without its final period, for use within a sentence."""
     return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""Checkpoints of diffusers as image models: Stable Diffusion 1.x and 2.x, SDXL, DeepFloyd IF."""
+"""Image models from diffusers checkpoints: Stable Diffusion 1.x and 2.x, SDXL, DeepFloyd IF."""
 
 from __future__ import annotations
 
@@ -38,21 +38,22 @@ STABLE_DIFFUSION, SDXL, DEEPFLOYD = "StableDiffusionPipeline", "StableDiffusionX
 
 
 class PretrainedImageModel:
-    """A checkpoint as an image model: text encoder, `denoiser`, and `first_stage` where it has latents.
+    """A checkpoint as an image model: text encoder, `denoiser`, and `first_stage` for latent models.
 
-    denoiser: what distillation and video build on; never clipped. sampling: how its publisher samples.
+    denoiser: used by distillation and video; its x0 is not clipped.
+    sampling: sampler with the checkpoint's own schedule and timesteps.
     """
 
     reads_attributes = False
 
     def __init__(self, pipeline: Any, device: torch.device, offload: bool = False) -> None:
-        """pipeline: of diffusers, of one of the three classes above, on the CPU.
+        """pipeline: a diffusers pipeline of one of the three classes above, on the CPU.
 
-        offload: the weights stay in the CPU's memory, and those of the text encoders or of the network are on
-            the device only while they are at work.
+        offload: keep the weights of text encoders and network in CPU memory; each is on the device only while
+            it runs.
 
-        Raises UserError for checkpoints of these classes that are no plain text-to-image model, and for
-        schedulers that `Sampling` does not know.
+        Raises UserError for checkpoints of these classes that are not text-to-image models, and for
+        schedulers that `CheckpointSampler` does not support.
         """
         self.pipeline, self.device = pipeline, device
         self.name = type(pipeline).__name__
@@ -77,33 +78,39 @@ class PretrainedImageModel:
         self._offloaded = self._place(offload)
 
     def _sampling(self, pixels: bool) -> CheckpointSampler:
+        """The sampler of the checkpoint's scheduler; ancestral for pixel models."""
         config = dict(self.pipeline.scheduler.config)
         config["_class_name"] = type(self.pipeline.scheduler).__name__
         return CheckpointSampler.from_config(config, ancestral=pixels)
 
     def _check(self, unet: Any, channels: int) -> None:
-        """Raises UserError unless the network is told of text, time and sizes alone."""
+        """Raises UserError unless the network is conditioned on text, timestep and sizes only."""
         config = unet.config
         if config.in_channels != channels:
             raise UserError(
-                f"The checkpoint's network takes {config.in_channels} channels, not {channels}: it is not "
-                "for text alone, but perhaps for inpainting or upscaling."
+                f"The checkpoint's network takes {config.in_channels} channels, not {channels}, so it is not "
+                "a text-to-image model (perhaps inpainting or upscaling): give a text-to-image checkpoint."
             )
         if config.time_cond_proj_dim is not None or config.class_embed_type is not None:
             raise UserError(
-                "The checkpoint's network is told more than text (it is distilled or takes classes): give "
-                "the checkpoint that it was made from."
+                "The checkpoint's network is conditioned on more than text (it is distilled or has classes): "
+                "give the checkpoint that it was made from."
             )
         learned = config.out_channels == 2 * channels
         if config.out_channels != channels and not learned:
-            raise UserError(f"The network puts out {config.out_channels} channels for {channels}.")
+            raise UserError(
+                f"The checkpoint's network has {config.out_channels} output channels, not {channels} or "
+                f"{2 * channels}: give another checkpoint."
+            )
         if self.sampling.variance == "learned" and not learned:
             raise UserError(
-                "The checkpoint's scheduler does not match its network: it samples with a learned variance, "
-                "and the network puts out none."
+                "The checkpoint's scheduler does not match its network: the scheduler uses a learned "
+                "variance, and the network predicts none. Set variance_type in "
+                "scheduler_config.json to fixed_small."
             )
 
     def _text_encoding(self) -> CheckpointTextEncoder:
+        """The text encoder of the pipeline's class."""
         p = self.pipeline
         match self.name:
             case "StableDiffusionXLPipeline":
@@ -117,9 +124,9 @@ class PretrainedImageModel:
                 return CLIPTextEncoder(p.tokenizer, p.text_encoder, self.device)
 
     def _place(self, offload: bool) -> Any:
-        """Puts everything where it works; the hook that takes the network off again, if there is one.
+        """Moves the parts to the device or installs offload hooks; returns the network's hook, if any.
 
-        The first stage is small and always on the device: distillation needs it beside the network.
+        The first stage is small and always on the device, because distillation needs it with the network.
         """
         if self.first_stage:
             self.pipeline.vae.to(self.device)
@@ -137,10 +144,10 @@ class PretrainedImageModel:
         return hook
 
     def check_guidance(self, scale: float, negative: str) -> None:
-        """Nothing to refuse: these models were all trained with text dropped too."""
+        """Accepts every scale: these models were all trained with text dropout."""
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
-        """The condition of B prompts. said: attributes, of which the network is told nothing."""
+        """Condition of B prompts. attributes: stored in it, but not an input of these networks."""
         tokens, pooled = self.text(prompts)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         attributes = encode_attributes(len(prompts)) if attributes is None else attributes
@@ -160,26 +167,28 @@ class PretrainedImageModel:
         guidance_rescale: float = 0.0,
         on_step: StepCallback | None = None,
     ) -> Tensor:
-        """Images (B,3,size,size) in [-1, 1] of B prompts, along the timesteps of the checkpoint's scheduler.
+        """Images (B,3,size,size) in [-1, 1] of B prompts, at the timesteps of the checkpoint's scheduler.
 
-        guidance: the guidance scale; 1, no guidance, is what turbo models take.
-        sampler: the checkpoint's own unless given. The rest is as in `ImageModel.sample`.
+        guidance: guidance scale; 1 disables guidance, as turbo models require.
+        sampler: by default the checkpoint's own. The rest is as in `ImageModel.sample`.
         """
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.shape), generators).to(self.device)
-        condition, away = self.encode(prompts), self.encode([negative])
-        x = self.sampling.sample(self.denoiser, noise, condition, away, options, generators, on_step=on_step)
+        condition, unconditional = self.encode(prompts), self.encode([negative])
+        x = self.sampling.sample(
+            self.denoiser, noise, condition, unconditional, options, generators, on_step=on_step
+        )
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Images (B,3,H,W) in [-1, 1] of denoised x (B,C,h,w); without gradient."""
+        """Images (B,3,H,W) in [-1, 1] decoded from denoised x (B,C,h,w), without gradient."""
         if self._offloaded:
             self._offloaded.offload()
         return decode_latents(x, self.first_stage)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes the checkpoint in diffusers' layout, safetensors only."""
+        """Writes the checkpoint in diffusers' layout, with safetensors weights."""
         self.pipeline.save_pretrained(folder, safe_serialization=True)
 
 
@@ -192,45 +201,48 @@ def load_image_model(
     offload: bool = False,
     slicing: bool = False,
 ) -> ImageModel | PretrainedImageModel:
-    """The image model of a local folder or of an id of the hub: our own format, or a checkpoint of diffusers.
+    """Loads an image model from a folder or Hugging Face id: this project's format or a diffusers checkpoint.
 
-    dtype: of a checkpoint's weights; see `usual_dtype` for what it is unless given.
-    lora: what `core.pretrained.lora.add` takes, each added to the weights.
-    offload: see `PretrainedImageModel`. slicing: attention in slices, and the first stage's activations
-        calculated again for gradients: less memory, more time.
+    dtype: of a checkpoint's weights; by default `default_dtype` of the device.
+    lora: sources for `core.pretrained.lora.add_lora`, each added to the weights.
+    offload: see `PretrainedImageModel`.
+    slicing: computes attention in slices and recomputes the first stage's activations in the backward pass:
+        less memory, more time.
 
-    Raises UserError where nothing is there, or it is no image model that is known here, or an option is for
-    checkpoints alone.
+    Raises UserError when nothing is found, when it is not a supported image model, or when an option applies
+    to checkpoints only.
     """
     folder = resolve_checkpoint(name_or_folder)
-    found = checkpoint_kind(folder)
-    if found == NATIVE:
+    kind = checkpoint_kind(folder)
+    if kind == NATIVE:
         if lora or offload or slicing or dtype not in (None, torch.float32):
             raise UserError(
-                "Models of our own format take no LoRA weights, no other dtype, no offload and no slicing."
+                "Models in Dreamlift's own format take no LoRA weights, dtype, offload or slicing: "
+                "omit these options."
             )
         return ImageModel.load(folder, device)
-    if found not in (STABLE_DIFFUSION, SDXL, DEEPFLOYD):
+    if kind not in (STABLE_DIFFUSION, SDXL, DEEPFLOYD):
         raise UserError(
-            f"{name_or_folder} is a {found}; image models are {STABLE_DIFFUSION}, {SDXL} and {DEEPFLOYD}."
+            f"{name_or_folder} has the class {kind}, which is not supported: give an image model of class "
+            f"{STABLE_DIFFUSION}, {SDXL} or {DEEPFLOYD}."
         )
-    CheckpointSampler.from_config(scheduler_config(folder))  # refused here, before gigabytes are read
+    CheckpointSampler.from_config(scheduler_config(folder))  # raises its errors before gigabytes are read
     device = torch.device(device)
     pipeline = _pipeline(folder, dtype or default_dtype(device))
-    for each in lora:
-        adapters.add_lora(pipeline, each)
+    for source in lora:
+        adapters.add_lora(pipeline, source)
     if slicing:
         pipeline.unet.set_attention_slice("auto")
-        if found != DEEPFLOYD:
+        if kind != DEEPFLOYD:
             pipeline.vae.enable_gradient_checkpointing()
     return PretrainedImageModel(pipeline, device, offload)
 
 
 def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
-    """diffusers' pipeline of a folder, on the CPU. Raises UserError where its files do not make one."""
+    """diffusers' pipeline of a folder, on the CPU. Raises UserError when it cannot be loaded."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    # Left out by name: else the pipeline would ask why a part that its index names is missing.
+    # None for each unused part: otherwise diffusers would report it as missing.
     unused = {part: None for part in UNUSED if part in component_names(folder)}
     try:
         with quiet():
@@ -238,7 +250,10 @@ def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
                 folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **unused
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"The checkpoint {folder} cannot be read: {first_line(error)}.") from error
+        raise UserError(
+            f"Cannot read the checkpoint {folder}: {first_line(error)}. If files are missing or damaged, "
+            "download it again."
+        ) from error
     if dtype == torch.float16 and getattr(getattr(pipeline, "vae", None), "config", {}).get("force_upcast"):
         pipeline.vae.float()  # overflows in half precision
     return pipeline

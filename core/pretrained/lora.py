@@ -1,4 +1,4 @@
-"""LoRA weights of the hub, added to a checkpoint's own."""
+"""LoRA weights, added to the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from core.pretrained.quiet import quiet
 
 
 def add_lora(pipeline: Any, source: str) -> None:
-    """Adds W <- W + scale B A (Hu et al. 2021) to the network and the text encoders, for good.
+    """Adds W <- W + scale B A (Hu et al. 2021) to the weights of network and text encoders.
 
-    source: an id of the hub, a folder with one safetensors file, or a file; and a scale perhaps: "NAME@0.7".
+    source: a Hugging Face id, a folder with one safetensors file, or a file; optionally with a scale, as in
+        "NAME@0.7".
 
-    Raises UserError where nothing is found, it does not fit the checkpoint, or peft is not installed.
+    Raises UserError when nothing is found, when it does not fit the checkpoint, or without peft installed.
     """
     name, scale = split_scale(source)
     if find_spec("peft") is None:
@@ -31,32 +32,34 @@ def add_lora(pipeline: Any, source: str) -> None:
                 pipeline.unload_lora_weights()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
-            f"The LoRA weights {name} do not fit this checkpoint: {first_line(error)}."
+            f"The LoRA weights {name} do not fit this checkpoint: {first_line(error)}. Give a LoRA that was "
+            "trained for this model."
         ) from error
     if not fitting:
         raise UserError(
-            f"The LoRA weights {name} do not fit this checkpoint: none of them is for its network."
+            f"The LoRA weights {name} do not fit this checkpoint: none of them is for its network. Give a "
+            "LoRA that was trained for this model."
         )
 
 
 def weights_file(name: str) -> Path:
-    """The one safetensors file of an id, a folder, or that file. Raises UserError where there is not one."""
-    place = resolve_checkpoint(name)
-    if place.is_file():
-        return place
-    files = sorted(place.glob("*.safetensors"))
+    """The safetensors file of a Hugging Face id, folder or file. Raises UserError unless there is one."""
+    path = resolve_checkpoint(name)
+    if path.is_file():
+        return path
+    files = sorted(path.glob("*.safetensors"))
     if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
+        names = ", ".join(file.name for file in files) or "none"
         raise UserError(
-            f"{name} must hold one file of safetensors, and there is {found}: give a file's path."
+            f"{name} must contain one safetensors file, and it contains {names}: give the path of a file."
         )
     return files[0]
 
 
 def split_scale(source: str) -> tuple[str, float]:
-    """NAME or NAME@SCALE as both. Raises UserError where the scale is no number."""
-    name, _, said = source.rpartition("@") if "@" in source else (source, "", "1")
+    """Name and scale of NAME or NAME@SCALE; the default scale is 1. Raises UserError for other text."""
+    name, _, scale = source.rpartition("@") if "@" in source else (source, "", "1")
     try:
-        return name, float(said)
+        return name, float(scale)
     except ValueError as error:
         raise UserError(f"--lora takes NAME or NAME@SCALE, not {source!r}.") from error

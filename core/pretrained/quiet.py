@@ -1,4 +1,4 @@
-"""diffusers and transformers say on stderr what a user of our commands has no use for."""
+"""Silences the progress bars and advice that diffusers and transformers print on stderr."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def quieten() -> None:
-    """diffusers and transformers keep their progress bars and advice to themselves from now on."""
+    """Turns off progress bars and warnings of diffusers and transformers for the rest of the process."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -19,7 +19,7 @@ def quieten() -> None:
 
 @contextmanager
 def quiet() -> Generator[None, None, None]:
-    """Neither progress bars nor warnings of the two libraries within; errors still rise."""
+    """Context without progress bars and warnings of the two libraries; errors are still raised."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's scheduler_config.json says: noise schedule, parameterization, and how it samples."""
+"""Noise schedule, parameterization and sampling settings of a checkpoint's scheduler_config.json."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from core.sampling_options import SamplingOptions
 
 @dataclass(frozen=True, eq=False)
 class CheckpointSampler:
-    """The schedule that a checkpoint was trained on, and the path that its publisher samples along.
+    """Noise schedule of a checkpoint's training, and the sampling settings of its publisher.
 
-    spacing, offset: of the timesteps, see `core.diffusion.timestep_spacing`; offset is added where the
-        spacing is "leading".
-    end: the timestep where sampling ends, -1 for clean data (0: diffusers' set_alpha_to_one=False).
-    variance: of ancestral sampling, which pixel models use; None: DDIM.
-    thresholding: percentile and highest limit of `DynamicThresholding`, where it is used.
+    spacing, offset: of the timesteps, see `core.diffusion.timestep_spacing`; the offset applies to "leading"
+        spacing only.
+    end: timestep at which sampling ends, -1 for clean data (0: diffusers' set_alpha_to_one=False).
+    variance: of ancestral sampling, which pixel models use; None selects DDIM.
+    thresholding: percentile and largest limit of `DynamicThresholding`; None disables it.
     """
 
     schedule: NoiseSchedule
@@ -41,22 +41,27 @@ class CheckpointSampler:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], ancestral: bool = False) -> CheckpointSampler:
-        """What a scheduler's configuration stands for; what it leaves open is as in `DDIMScheduler`.
+        """Sampler for a scheduler config; missing values are those of diffusers' `DDIMScheduler`.
 
-        Most schedulers of diffusers are ways to sample one process, and their configurations say which: their
-        betas count here, not their class. ancestral: DDPM with the configuration's own variance, not DDIM.
+        Most schedulers of diffusers are different solvers for the same diffusion process. Only the process,
+        given by the betas, is read; the scheduler's class is ignored.
 
-        Raises UserError for a process or a parameterization that the engine does not have.
+        ancestral: use DDPM with the variance of the config instead of DDIM.
+
+        Raises UserError for an unsupported process or parameterization.
         """
         name = config.get("_class_name", "the scheduler")
         if "original_inference_steps" in config:  # LCM, TCD
             raise UserError(
-                f"This checkpoint is distilled for {name}, and there is no sampler for that here: give the "
-                "checkpoint that it was made from."
+                f"This checkpoint is distilled for {name}, which is not supported: give the checkpoint that "
+                "it was made from."
             )
         spacing = config.get("timestep_spacing", "leading")
         if spacing not in ("leading", "trailing", "linspace"):
-            raise UserError(f"The timestep spacing {spacing!r} of {name} is unknown.")
+            raise UserError(
+                f"The timestep spacing {spacing!r} of {name} is not supported: set timestep_spacing in "
+                "scheduler_config.json to leading, trailing or linspace."
+            )
         thresholding = config.get("dynamic_thresholding_ratio", 0.995), config.get("sample_max_value", 1.0)
         return cls(
             _schedule(config, name),
@@ -69,14 +74,16 @@ class CheckpointSampler:
         )
 
     def timesteps(self, steps: int) -> list[float]:
-        """The timesteps of so many steps, descending. Raises UserError where they do not fit the schedule."""
-        visited = self.schedule.sampling_timesteps(steps, self.spacing)
+        """Descending timesteps for a number of steps. Raises UserError when they exceed the schedule."""
+        timesteps = self.schedule.sampling_timesteps(steps, self.spacing)
         if self.spacing == "leading" and self.offset:
-            visited = [t + self.offset for t in visited]
-            if visited[0] >= self.schedule.timesteps:
-                raise UserError(f"{steps} steps are too many for this checkpoint's timesteps.")
-        # A step that would end where it begins changes nothing.
-        return [t for t in visited if t > self.end]
+            timesteps = [t + self.offset for t in timesteps]
+            if timesteps[0] >= self.schedule.timesteps:
+                raise UserError(
+                    f"{steps} steps are too many for this checkpoint's timesteps: give fewer steps."
+                )
+        # A step from the end to itself would change nothing.
+        return [t for t in timesteps if t > self.end]
 
     def sample(
         self,
@@ -90,9 +97,9 @@ class CheckpointSampler:
         on_step: StepCallback | None = None,
         constrain: Constraint | None = None,
     ) -> Tensor:
-        """The result of sampling from noise (B,C,...) along the checkpoint's timesteps, not clamped.
+        """Samples, shaped like noise (B,C,...), at the checkpoint's timesteps; not clamped.
 
-        options: without a sampler it is the checkpoint's own. The rest is as in `sample_latents`.
+        options: if they name no sampler, the checkpoint's own is used. The rest is as in `sample_latents`.
         """
         if self.variance and options.sampler is None:
             options = replace(options, sampler="ddpm")
@@ -106,7 +113,7 @@ class CheckpointSampler:
             on_step=on_step,
             constrain=constrain,
             timesteps=self.timesteps(options.steps),
-            # Ending a little before clean data would leave noise in known frames.
+            # An end before clean data would leave noise in known frames.
             end=-1 if constrain else self.end,
             variance=self.variance or "fixed_small",
             thresholding=self.thresholding,
@@ -114,10 +121,12 @@ class CheckpointSampler:
 
 
 def _schedule(config: Mapping[str, Any], name: str) -> NoiseSchedule:
+    """Noise schedule of a config. Raises UserError unless it is a supported variance-preserving one."""
     betas = config.get("beta_schedule")
     if betas is None or config.get("trained_betas") is not None or config.get("use_flow_sigmas"):
         raise UserError(
-            f"{name} is of another process than the variance-preserving one of image models here."
+            f"{name} is not supported: it has another process than the variance-preserving one with a beta "
+            "schedule. Give a checkpoint of Stable Diffusion 1.x or 2.x, SDXL or DeepFloyd IF."
         )
     timesteps = int(config.get("num_train_timesteps", 1000))
     start, end = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
@@ -129,11 +138,15 @@ def _schedule(config: Mapping[str, Any], name: str) -> NoiseSchedule:
         case "squaredcos_cap_v2":
             schedule = NoiseSchedule.cosine(timesteps)
         case _:
-            raise UserError(f"The beta schedule {betas!r} of {name} is unknown.")
+            raise UserError(
+                f"The beta schedule {betas!r} of {name} is not supported: it must be linear, scaled_linear "
+                "or squaredcos_cap_v2."
+            )
     return schedule.zero_terminal_snr() if config.get("rescale_betas_zero_snr") else schedule
 
 
 def _parameterization(config: Mapping[str, Any], name: str) -> Parameterization:
+    """Parameterization of a config. Raises UserError when it is not supported."""
     match config.get("prediction_type", "epsilon"):
         case "epsilon":
             return Parameterization.EPS
@@ -142,10 +155,14 @@ def _parameterization(config: Mapping[str, Any], name: str) -> Parameterization:
         case "sample":
             return Parameterization.X0
         case other:
-            raise UserError(f"The prediction type {other!r} of {name} is unknown.")
+            raise UserError(
+                f"The prediction type {other!r} of {name} is not supported: it must be epsilon, v_prediction "
+                "or sample."
+            )
 
 
 def _variance(config: Mapping[str, Any], name: str) -> Variance:
+    """Variance of ancestral sampling of a config. Raises UserError when it is not supported."""
     match config.get("variance_type", "fixed_small"):
         case "learned_range":
             return "learned"
@@ -154,4 +171,7 @@ def _variance(config: Mapping[str, Any], name: str) -> Variance:
         case "fixed_large":
             return "fixed_large"
         case other:
-            raise UserError(f"The variance type {other!r} of {name} is unknown.")
+            raise UserError(
+                f"The variance type {other!r} of {name} is not supported: it must be learned_range, "
+                "fixed_small or fixed_large."
+            )

@@ -24,11 +24,11 @@ from transformers import (
 
 LENGTH = 77
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789,."
-WIDTH = 32  # of the text encoders' states
+WIDTH = 32  # width of the text encoders' states
 
 
 def clip_tokenizer(pad: str | None = None) -> CLIPTokenizer:
-    """Letters, digits and their forms at the end of a word; no merges."""
+    """A tokenizer with letters, digits and their end-of-word forms; no merges."""
     words = [c + end for end in ("", "</w>") for c in CHARACTERS]
     words += ["<|startoftext|>", "<|endoftext|>"] + ([pad] if pad else [])
     return CLIPTokenizer(
@@ -47,7 +47,7 @@ def t5_tokenizer() -> T5Tokenizer:
 def clip(
     tokenizer: CLIPTokenizer, projection: int | None = None
 ) -> CLIPTextModel | CLIPTextModelWithProjection:
-    """A CLIP text encoder of three layers, with a projection of its pooled state where a width is given."""
+    """A CLIP text encoder of three layers; projection: width of the projected pooled state, if any."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -65,7 +65,7 @@ def clip(
 
 
 def vae(scaling: float = 0.18215) -> AutoencoderKL:
-    """An autoencoder that makes a side of 8 pixels one latent, as the real ones do."""
+    """An autoencoder that downscales by 8, as the real ones do."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -78,7 +78,7 @@ def vae(scaling: float = 0.18215) -> AutoencoderKL:
 
 
 def unet(size: int = 8, **config) -> UNet2DConditionModel:
-    """A U-Net of two levels with cross-attention at one of them. config: changes to that."""
+    """A U-Net of two levels with cross-attention at one of them. config: changes to its settings."""
     network = UNet2DConditionModel(
         **{
             "sample_size": size,
@@ -129,7 +129,7 @@ def stable_diffusion(
 
 
 def sdxl(folder: Path, seed: int = 0) -> Path:
-    """Stable Diffusion XL: two text encoders, a pooled state and the picture's sizes beside the timestep."""
+    """Stable Diffusion XL: two text encoders; the pooled state and the image sizes are conditions too."""
     torch.manual_seed(seed)
     first, second = clip_tokenizer(), clip_tokenizer("!")
     projection = 24

@@ -1,4 +1,4 @@
-"""The tiny checkpoints, written once a session."""
+"""The tiny checkpoints, written once per session."""
 
 from collections.abc import Callable
 from functools import cache
@@ -32,5 +32,5 @@ def deepfloyd(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def video_folder(tmp_path_factory) -> Callable[[str], Path]:
-    """The folder of a video checkpoint by its name in `VIDEO`."""
+    """Function from a name in `VIDEO` to the folder of that checkpoint."""
     return cache(lambda name: VIDEO[name](tmp_path_factory.mktemp(name)))

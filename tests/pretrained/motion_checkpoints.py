@@ -1,4 +1,4 @@
-"""Motion adapters at tiny size, with random weights, made by diffusers' own class."""
+"""Tiny motion adapters with random weights, made by diffusers' own class."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ VERSIONS = {
 
 
 def random_weights(module: torch.nn.Module, seed: int, std: float = 0.1) -> None:
-    """Every parameter random: large enough that each counts, and norms near one."""
+    """Sets random parameters, large enough that each has an effect; weights of norms are near one."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         noise = std * torch.randn(parameter.shape, generator=generator)
@@ -24,7 +24,7 @@ def random_weights(module: torch.nn.Module, seed: int, std: float = 0.1) -> None
 
 
 def tiny_unet(seed: int = 1) -> UNet2DConditionModel:
-    """Of Stable Diffusion's kind: a level with attention and one without."""
+    """A U-Net like Stable Diffusion's: one level with attention and one without."""
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(32, 64),
@@ -38,7 +38,7 @@ def tiny_unet(seed: int = 1) -> UNet2DConditionModel:
 
 
 def adapter(version: str, unet: UNet2DConditionModel, seed: int = 7) -> MotionAdapter:
-    """Of a version of AnimateDiff, for a U-Net of any size."""
+    """A motion adapter with the layout of an AnimateDiff version, for a U-Net of any size."""
     config = unet.config
     made = MotionAdapter(
         block_out_channels=tuple(config.block_out_channels),
@@ -51,13 +51,13 @@ def adapter(version: str, unet: UNet2DConditionModel, seed: int = 7) -> MotionAd
 
 
 def motion_adapter(folder: Path, version: str, unet: UNet2DConditionModel) -> Path:
-    """The folder of an adapter in diffusers' format."""
+    """Writes an adapter in diffusers' format; returns its folder."""
     adapter(version, unet).save_pretrained(folder)
     return folder
 
 
 def motion_lora(file: Path, part: str, unet: torch.nn.Module, rank: int = 2) -> Path:
-    """LoRA weights, as diffusers names them, for the attentions within "attentions" or "motion_modules"."""
+    """LoRA weights under diffusers' names for the attentions within "attentions" or "motion_modules"."""
     generator = torch.Generator().manual_seed(11)
     weights = {}
     for name, module in unet.named_modules():

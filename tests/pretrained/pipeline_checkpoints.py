@@ -116,7 +116,7 @@ def _wan_transformer(in_channels: int, **image: int) -> WanTransformer3DModel:
 
 
 def ltx(folder: Path, *, timestep_conditioning: bool = False) -> Path:
-    """LTX-Video, which takes an image or none; from 0.9.1 on its decoder denoises too, told a timestep."""
+    """LTX-Video, with or without an image; from 0.9.1 on its decoder denoises too and takes a timestep."""
     torch.manual_seed(0)
     widths, layers = (8, 8, 8, 8), (1, 1, 1, 1, 1)
     autoencoder = AutoencoderKLLTXVideo(
@@ -139,7 +139,7 @@ def ltx(folder: Path, *, timestep_conditioning: bool = False) -> Path:
 def cogvideox(
     folder: Path, *, image: bool = False, learned_positions: bool = False, patch_size_t: int | None = None
 ) -> Path:
-    """CogVideoX-2b, or a 5b-I2V with an image; learned positions hold it to one size, as that one's do.
+    """CogVideoX-2b, or a 5b-I2V with an image; learned positions hold it to one size, as in that model.
 
     patch_size_t: latent frames of a token, 2 in CogVideoX 1.5.
     """

@@ -1,4 +1,4 @@
-"""`dream3d` on checkpoints: gradients against diffusers' own parts, and the command as a person runs it."""
+"""`dream3d` on checkpoints: gradients against diffusers' parts, and the command as a subprocess."""
 
 import json
 import math
@@ -27,20 +27,20 @@ SCALE = 100.0
 
 
 @pytest.mark.parametrize("name", ["sd_eps", "sd_v", "deepfloyd"])
-def test_the_gradient_is_that_of_diffusers_parts(name, request):
-    """w(t) (eps^ - eps) d latents / d render, put together from the pipeline's U-Net, VAE and scheduler."""
+def test_gradient_equals_one_from_diffusers_parts(name, request):
+    """w(t) (eps^ - eps) d latents / d render, computed with the pipeline's U-Net, VAE and scheduler."""
     folder = request.getfixturevalue(name)
     model = load_image_model(folder)
     renders = torch.rand(2, 3, model.size, model.size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    said, away = model.encode(["a fox, front view", "a fox, back view"]), model.encode([""])
+    condition, unconditional = model.encode(["a fox, front view", "a fox, back view"]), model.encode([""])
 
-    guided = ClassifierFreeGuidance(model.denoiser, SCALE, away)
+    guided = ClassifierFreeGuidance(model.denoiser, SCALE, unconditional)
     ours = renders.clone().requires_grad_()
     generator = torch.Generator().manual_seed(5)
-    told = SDS(guided, LinearAnnealing((0.3, 0.6), (0.3, 0.6)), make_model_space(model.first_stage))(
-        ours, said, 0.0, generator
+    result = SDS(guided, LinearAnnealing((0.3, 0.6), (0.3, 0.6)), make_model_space(model.first_stage))(
+        ours, condition, 0.0, generator
     )
-    told.loss.backward()
+    result.loss.backward()
 
     pipeline = DiffusionPipeline.from_pretrained(folder)
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -52,7 +52,7 @@ def test_the_gradient_is_that_of_diffusers_parts(name, request):
     LinearAnnealing((0.3, 0.6), (0.3, 0.6)).draw(2, 0.0, 1000, again)
     eps = noise_for(x, again)
     with torch.no_grad():
-        noised = scheduler.add_noise(x, eps, told.t)
+        noised = scheduler.add_noise(x, eps, result.t)
         texts = torch.cat(
             [
                 pipeline.encode_prompt(
@@ -61,10 +61,10 @@ def test_the_gradient_is_that_of_diffusers_parts(name, request):
                 for p in ("", "", "a fox, front view", "a fox, back view")
             ]
         )
-        out = pipeline.unet(noised.repeat(2, 1, 1, 1), told.t.repeat(2), encoder_hidden_states=texts).sample
+        out = pipeline.unet(noised.repeat(2, 1, 1, 1), result.t.repeat(2), encoder_hidden_states=texts).sample
         uncond, cond = out[:, : x.shape[1]].chunk(2)
         predicted = uncond + SCALE * (cond - uncond)
-        abar = scheduler.alphas_cumprod[told.t].view(-1, 1, 1, 1)
+        abar = scheduler.alphas_cumprod[result.t].view(-1, 1, 1, 1)
         if scheduler.config.prediction_type == "v_prediction":
             predicted = abar.sqrt() * predicted + (1 - abar).sqrt() * noised
         gradient = (1 - abar) * (predicted - eps)
@@ -72,15 +72,15 @@ def test_the_gradient_is_that_of_diffusers_parts(name, request):
     assert (ours.grad - theirs.grad).abs().max() < 1e-4 * theirs.grad.abs().max()
 
 
-def test_a_gradient_reaches_every_pixel_of_a_latent_model(sdxl):
+def test_every_pixel_of_a_latent_model_has_a_gradient(sdxl):
     model = load_image_model(sdxl)
     renders = torch.zeros(1, 3, model.size, model.size, requires_grad=True)
     guided = ClassifierFreeGuidance(model.denoiser, SCALE, model.encode([""]))
     space = make_model_space(model.first_stage)
-    told = SDS(guided, LinearAnnealing(), space)(renders, model.encode(["a fox"]), 0.5, torch.Generator())
-    told.loss.backward()
+    result = SDS(guided, LinearAnnealing(), space)(renders, model.encode(["a fox"]), 0.5, torch.Generator())
+    result.loss.backward()
     assert (renders.grad.abs().sum(1) > 0).float().mean() > 0.99
-    assert told.to_images().shape == renders.shape
+    assert result.to_images().shape == renders.shape
 
 
 def options(loss: str) -> ObjectOptions:
@@ -90,32 +90,32 @@ def options(loss: str) -> ObjectOptions:
 
 
 @pytest.mark.parametrize(("loss", "kind"), [("csd", CSD), ("ism", ISM), ("vsd", VSD), ("sds", SDS)])
-def test_every_loss_hears_the_view_in_words(loss, kind, sdxl, monkeypatch):
+def test_every_loss_is_conditioned_on_view_texts(loss, kind, sdxl, monkeypatch):
     model = load_image_model(sdxl)
-    heard = []
+    conditions = []
     network = model.denoiser.network
     forward = type(network).forward
     monkeypatch.setattr(
-        type(network), "forward", lambda self, x, t, c: heard.append(c) or forward(self, x, t, c)
+        type(network), "forward", lambda self, x, t, c: conditions.append(c) or forward(self, x, t, c)
     )
-    teach = build_distillation(model, "a fox", options(loss), seed=0)
-    taught = teach(options(loss).stages[0])
-    assert type(taught) is kind
+    build_loss = build_distillation(model, "a fox", options(loss), seed=0)
+    distillation = build_loss(options(loss).stages[0])
+    assert type(distillation) is kind
     azimuth = torch.tensor([0.0, 180.0])
     condition = camera_condition(model.encode(["a fox on a blue ground"]), azimuth, torch.zeros(2))
     renders = torch.zeros(2, 3, model.size, model.size, requires_grad=True)
-    taught(renders, condition, 0.5, torch.Generator().manual_seed(0)).loss.backward()
+    distillation(renders, condition, 0.5, torch.Generator().manual_seed(0)).loss.backward()
     views = model.encode(["a fox, front view", "a fox, back view"])
-    with_text = next(c for c in heard if any(torch.equal(row, views.tokens[0]) for row in c.tokens))
+    with_text = next(c for c in conditions if any(torch.equal(row, views.tokens[0]) for row in c.tokens))
     for tokens, pooled in zip(views.tokens, views.pooled, strict=True):
-        row = next(i for i, said in enumerate(with_text.tokens) if torch.equal(said, tokens))
+        row = next(i for i, other in enumerate(with_text.tokens) if torch.equal(other, tokens))
         assert torch.equal(with_text.pooled[row], pooled)
 
 
-def test_words_replace_the_text_of_rows_that_say_a_camera():
-    """Against the texts themselves: in front, behind, half way to the side, and a row that says none."""
+def test_view_texts_replace_the_text_of_rows_with_a_camera():
+    """Rows in front, behind and halfway to the side, and a row without a camera."""
 
-    class Told:
+    class ConditionRecorder:
         schedule = None
 
         def predict(self, x, t, condition):
@@ -133,7 +133,7 @@ def test_words_replace_the_text_of_rows_that_say_a_camera():
         torch.tensor([0.0, 180.0, -45.0, math.nan]),
         torch.tensor([0.0, 0.0, 0.0, math.nan]),
     )
-    denoiser = Told()
+    denoiser = ConditionRecorder()
     ViewTextDenoiser(denoiser, ViewTexts(condition(texts))).predict(None, None, rows)
     assert denoiser.condition.tokens[:, 0, 0].tolist() == [0.0, 2.0, 0.5, 9.0]
     assert denoiser.condition.pooled[:, 0].tolist() == [0.0, 2.0, 0.5, 9.0]
@@ -167,7 +167,7 @@ def dream3d(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("name", "scale"), [("sd_eps", 100.0), ("sd_v", 100.0), ("sdxl", 100.0), ("deepfloyd", 20.0)]
 )
-def test_the_command_makes_an_object_of_every_checkpoint(name, scale, request, tmp_path):
+def test_the_command_makes_an_object_with_every_checkpoint(name, scale, request, tmp_path):
     folder = request.getfixturevalue(name)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     done = dream3d(tmp_path, "a fox", "--model", folder, "--preset", "tiny.yaml", "--out", "fox.obj")
@@ -188,14 +188,14 @@ def test_the_command_makes_an_object_of_every_checkpoint(name, scale, request, t
             ["--model", "someone/missing"],
             "someone/missing is not in the local cache, and HF_HUB_OFFLINE is set",
         ),
-        (["--model", "UNET"], "is a UNet2DConditionModel; image models are"),
+        (["--model", "UNET"], "has the class UNet2DConditionModel, which is not supported"),
         (["--model", "SD", "--lora", "nothing.safetensors"], "There is no folder nothing.safetensors"),
         (["--model", "SD", "--dtype", "int4"], "--dtype cannot be 'int4'"),
         (["--model", "SD", "--offload", "--loss", "vsd"], "--offload cannot be combined with --loss vsd"),
         (["--lora", "x.safetensors"], "--lora, --dtype and --offload are for checkpoints"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(arguments, sentence, sd_eps, tmp_path):
+def test_invalid_arguments_are_errors_before_any_work(arguments, sentence, sd_eps, tmp_path):
     places = {"SD": sd_eps, "UNET": sd_eps / "unet"}
     done = dream3d(tmp_path, "a fox", *(places.get(word, word) for word in arguments))
     assert done.returncode == 2, done.stderr

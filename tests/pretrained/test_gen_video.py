@@ -1,4 +1,4 @@
-"""`gen-video` on checkpoints in diffusers' layouts, as a person runs it: offline, as a process of its own."""
+"""`gen-video` on checkpoints in diffusers' layouts, offline, as a subprocess."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from video.record import CheckpointRecord, RunRecord
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
-# checkpoint, width, frames, whether an image is set in motion
+# checkpoint, width, frames, whether it takes an image
 CASES = [
     ("wan", 32, 5, False),
     ("wan-2.2", 32, 5, True),
@@ -48,20 +48,20 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "picture.png"
 
 
-def drawn(model: Path, options: ClipOptions, seed: int) -> np.ndarray:
-    """The frames of "a fox" by the same model without the command."""
+def sample_frames(model: Path, options: ClipOptions, seed: int) -> np.ndarray:
+    """Frames of "a fox" from the same model without the command."""
     loaded = checkpoint_reference(str(model)).open(options, torch.device("cpu"), force=True)
     return to_frames(loaded.sample("a fox", seed, options, lambda state: None)[0].numpy())
 
 
 def check_files(folder: Path, frames: np.ndarray) -> RunRecord:
-    """Raises unless the folder holds the run's files and they show the frames; returns the record."""
+    """Asserts that the folder has the run's files and that they show the frames; returns the record."""
     assert {"a-fox.json", "a-fox.mp4", "a-fox.png"} == {
         n for n in os.listdir(folder) if n.startswith("a-fox")
     }
     with Image.open(folder / "a-fox.png") as sheet:  # lossless
         shown, expected = (np.asarray(each, np.int16) for each in (sheet, contact_sheet(frames, "a fox")))
-    # Other threads add up in another order, so that a pixel may be rounded otherwise.
+    # Another number of threads adds in another order, so a pixel may be rounded differently.
     assert shown.shape == expected.shape and np.abs(shown - expected).max() <= 2
     assert iio.imread(folder / "a-fox.mp4").shape == frames.shape
     record = RunRecord.model_validate_json((folder / "a-fox.json").read_text())
@@ -91,7 +91,9 @@ def test_a_clip_of_each_family(
     assert result.stderr.startswith("A clip needs about 0.0 GiB and ") and result.stderr.count("\n") == 2
     record = check_files(
         tmp_path,
-        drawn(folder, record_of(tmp_path).options.with_changes(image=picture if with_image else None), 3),
+        sample_frames(
+            folder, record_of(tmp_path).options.with_changes(image=picture if with_image else None), 3
+        ),
     )
     assert record.preset == name and record.seed == 3 and record.size == (width, 32)
     assert record.options.guidance == {"ltx": 3.0, "modelscope": 9.0}.get(name, 6.0 if "cog" in name else 5.0)
@@ -102,7 +104,7 @@ def record_of(folder: Path) -> RunRecord:
 
 
 @pytest.mark.parametrize("kind", ["sd_eps", "sdxl"])
-def test_an_image_model_is_set_in_motion(
+def test_image_model_with_a_motion_adapter(
     kind: str, request: pytest.FixtureRequest, command: Command, tmp_path: Path, picture: Path
 ) -> None:
     folder = request.getfixturevalue(kind)
@@ -116,13 +118,13 @@ def test_an_image_model_is_set_in_motion(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith("A clip needs about 0.0 GiB and ") and result.stderr.count("\n") == 2
-    record = check_files(tmp_path, drawn(folder, record_of(tmp_path).options, 0))
+    record = check_files(tmp_path, sample_frames(folder, record_of(tmp_path).options, 0))
     assert record.preset == ("animatediff" if kind == "sd_eps" else "animatediff-sdxl")
     assert isinstance(record.model, CheckpointRecord)
     assert "motion/diffusion_pytorch_model.safetensors" in record.model.sha256
 
 
-def test_frames_of_no_motion_and_a_seed_of_its_own(command: Command, tmp_path: Path, sd_v: Path) -> None:
+def test_image_model_without_a_motion_adapter(command: Command, tmp_path: Path, sd_v: Path) -> None:
     result = command(
         "gen-video",
         "a fox",
@@ -138,11 +140,11 @@ def test_frames_of_no_motion_and_a_seed_of_its_own(command: Command, tmp_path: P
         "cpu",
     )
     assert result.returncode == 0, result.stderr
-    record = check_files(tmp_path, drawn(sd_v, record_of(tmp_path).options, 0))
+    record = check_files(tmp_path, sample_frames(sd_v, record_of(tmp_path).options, 0))
     assert record.size == (64, 64)  # the checkpoint's own
 
 
-def test_a_failure_of_decoding_loses_nothing(
+def test_a_failed_decoding_can_be_resumed(
     command: Command, video_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     arguments = ["a fox", "--model", video_folder("wan"), "--steps", 3, "--frames", 5]

@@ -1,4 +1,4 @@
-"""Where checkpoints are found, against a hub of our own: a local HTTP server that answers as the hub does."""
+"""Resolution of checkpoints against a local HTTP server that imitates the Hugging Face hub."""
 
 import json
 import os
@@ -38,7 +38,7 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Of one model; others are missing, and one is gated."""
+    """Request handler of a hub with one model; names with "gated" are gated, all others are missing."""
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
@@ -82,8 +82,8 @@ def hub():
     server.shutdown()
 
 
-def ask(name: str, cache: Path, endpoint: str, **environment: str) -> str:
-    """What `located` answers in a process of its own, whose hub and cache are these: a path or an error."""
+def resolve_in_subprocess(name: str, cache: Path, endpoint: str, **environment: str) -> str:
+    """Output of `resolve_checkpoint` in a subprocess with this hub and cache: a path, or an error."""
     code = (
         "import sys; from core.errors import UserError; from core.pretrained.hub import resolve_checkpoint\n"
         "try: print(resolve_checkpoint(sys.argv[1]))\n"
@@ -102,13 +102,15 @@ def ask(name: str, cache: Path, endpoint: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_an_id_is_fetched_once_and_only_what_is_needed(hub, tmp_path):
-    folder = Path(ask(MODEL, tmp_path, hub))
+def test_an_id_is_downloaded_once_and_only_the_needed_files(hub, tmp_path):
+    folder = Path(resolve_in_subprocess(MODEL, tmp_path, hub))
     fetched = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert fetched == {"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"}
     assert checkpoint_kind(folder) == "StableDiffusionPipeline"
-    assert ask(MODEL, tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1") == str(folder)
-    assert ask(MODEL, tmp_path, "http://127.0.0.1:9") == str(folder)  # nobody there
+    assert resolve_in_subprocess(MODEL, tmp_path, "http://127.0.0.1:9", HF_HUB_OFFLINE="1") == str(folder)
+    assert resolve_in_subprocess(MODEL, tmp_path, "http://127.0.0.1:9") == str(
+        folder
+    )  # nothing listens on this port
 
 
 @pytest.mark.parametrize(
@@ -130,41 +132,41 @@ def test_an_id_is_fetched_once_and_only_what_is_needed(hub, tmp_path):
         ("bad name/x", {}, "There is no folder bad name/x and no public model"),
     ],
 )
-def test_what_cannot_be_had_is_said_in_one_sentence(name, environment, sentence, hub, tmp_path):
-    said = ask(name, tmp_path, hub, **environment)
-    assert said.startswith(f"refused: {sentence}") and "\n" not in said
+def test_unavailable_checkpoints_give_a_one_line_error(name, environment, sentence, hub, tmp_path):
+    output = resolve_in_subprocess(name, tmp_path, hub, **environment)
+    assert output.startswith(f"refused: {sentence}") and "\n" not in output
 
 
-def test_no_network_is_said_in_one_sentence(tmp_path):
-    said = ask(MODEL, tmp_path, "http://127.0.0.1:9")
-    assert said.startswith(f"refused: {MODEL} is not in the local cache, and the hub cannot be reached")
-    assert "\n" not in said
+def test_no_network_gives_a_one_line_error(tmp_path):
+    output = resolve_in_subprocess(MODEL, tmp_path, "http://127.0.0.1:9")
+    assert output.startswith(f"refused: {MODEL} is not in the local cache, and the hub cannot be reached")
+    assert "\n" not in output
 
 
 @pytest.mark.parametrize("name", ["runwayml/stable-diffusion-v1-5", "sd15"])
-def test_short_names_and_ids_that_left_the_hub_lead_to_what_is_there(name, hub, tmp_path):
-    said = ask(name, tmp_path, hub)
-    assert said.startswith("refused: There is no folder stable-diffusion-v1-5/stable-diffusion-v1-5 ")
+def test_short_names_and_removed_ids_resolve_to_current_ids(name, hub, tmp_path):
+    output = resolve_in_subprocess(name, tmp_path, hub)
+    assert output.startswith("refused: There is no folder stable-diffusion-v1-5/stable-diffusion-v1-5 ")
 
 
-def test_no_name_leads_to_an_id_that_left():
+def test_no_name_resolves_to_a_removed_id():
     known = load_preset("hub", HubNames)
     assert not set(known.moved) & {*known.moved.values(), *known.names.values()}
-    assert all(found.count("/") == 1 for found in {*known.moved.values(), *known.names.values()})
+    assert all(name.count("/") == 1 for name in {*known.moved.values(), *known.names.values()})
 
 
-def test_folders_and_files_are_themselves(tmp_path):
+def test_folders_and_files_resolve_to_themselves(tmp_path):
     file = tmp_path / "lora.safetensors"
     file.write_bytes(b"")
     assert resolve_checkpoint(tmp_path) == tmp_path and resolve_checkpoint(str(file)) == file
 
 
-def test_what_a_folder_holds(tmp_path, sdxl):
+def test_checkpoint_kind_of_folders(tmp_path, sdxl):
     assert checkpoint_kind(sdxl) == "StableDiffusionXLPipeline"
     assert checkpoint_kind(sdxl / "unet") == "UNet2DConditionModel"
     assert checkpoint_kind(BUNDLED / "image") == "dreamlift"
-    with pytest.raises(UserError, match="is not a model's folder"):
+    with pytest.raises(UserError, match="is not a model folder"):
         checkpoint_kind(tmp_path)
     (tmp_path / "model_index.json").write_text("[")
-    with pytest.raises(UserError, match="it is not JSON"):
+    with pytest.raises(UserError, match=r"is damaged \(not JSON\)"):
         checkpoint_kind(tmp_path)

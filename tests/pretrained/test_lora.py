@@ -1,4 +1,4 @@
-"""LoRA weights, against W + scale B A calculated here and against diffusers' pipeline with them."""
+"""LoRA weights against W + scale B A computed here, and against diffusers' pipeline with them."""
 
 from pathlib import Path
 
@@ -44,40 +44,40 @@ def test_weights_become_w_plus_scale_b_a(sd_eps, style):
     stored = load_file(style / "pytorch_lora_weights.safetensors")
     down, up = (stored[f"unet.{LAYER}.lora_{side}.weight"] for side in "AB")
     before, after = weights(sd_eps), weights(sd_eps, lora=[f"{style}@0.5"])
-    assert before.keys() == after.keys()  # added for good: nothing of peft stays
+    assert before.keys() == after.keys()  # merged: no weights of peft remain
     twice = weights(sd_eps, lora=[str(style / "pytorch_lora_weights.safetensors")])
     name = f"{LAYER}.weight"
     torch.testing.assert_close(after[name], before[name] + 0.5 * up @ down, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(twice[name], before[name] + up @ down, atol=1e-6, rtol=1e-5)
 
 
-def test_the_network_and_the_text_say_what_diffusers_pipeline_says(sd_eps, style):
+def test_network_and_text_encoder_equal_diffusers(sd_eps, style):
     pipeline = StableDiffusionPipeline.from_pretrained(sd_eps)
     pipeline.load_lora_weights(style)
     model, plain = load_image_model(sd_eps, lora=[str(style)]), load_image_model(sd_eps)
-    said = model.encode(["a fox"])
+    condition = model.encode(["a fox"])
     tokens = pipeline.encode_prompt("a fox", "cpu", 1, False)[0]
-    torch.testing.assert_close(said.tokens, tokens, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(said.tokens, plain.encode(["a fox"]).tokens, atol=1e-2)
+    torch.testing.assert_close(condition.tokens, tokens, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(condition.tokens, plain.encode(["a fox"]).tokens, atol=1e-2)
     x, t = torch.randn(1, *model.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
     with torch.no_grad():
         eps = pipeline.unet(x, t, encoder_hidden_states=tokens).sample
-        torch.testing.assert_close(model.denoiser(x, t, said).eps, eps, atol=1e-4, rtol=1e-4)
-        assert not torch.allclose(plain.denoiser(x, t, said).eps, eps, atol=1e-2)
+        torch.testing.assert_close(model.denoiser(x, t, condition).eps, eps, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(plain.denoiser(x, t, condition).eps, eps, atol=1e-2)
 
 
-def test_what_does_not_fit_or_is_not_there_is_refused(sd_eps, sdxl, deepfloyd, style, tmp_path):
+def test_mismatched_or_missing_weights_raise(sd_eps, sdxl, deepfloyd, style, tmp_path):
     with pytest.raises(UserError, match="do not fit this checkpoint"):
         load_image_model(sdxl, lora=[str(style)])
     with pytest.raises(UserError, match="do not fit this checkpoint"):
         load_image_model(sd_eps, lora=[str(sd_eps / "vae" / "diffusion_pytorch_model.safetensors")])
     with pytest.raises(UserError, match="NAME@SCALE"):
         load_image_model(sd_eps, lora=[f"{style}@much"])
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="it contains none"):
         load_image_model(sd_eps, lora=[str(tmp_path)])
 
 
-def test_without_peft_one_sentence_says_what_to_install(monkeypatch):
+def test_error_without_peft_names_the_package(monkeypatch):
     monkeypatch.setattr(lora, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install peft"):
         lora.add_lora(None, "a/b")

@@ -1,4 +1,4 @@
-"""What a clip will take: against closed forms, and against real runs of the same networks."""
+"""Estimated memory and time of a clip against closed forms and against runs of the same networks."""
 
 import sys
 from collections.abc import Callable
@@ -14,29 +14,29 @@ from torch.profiler import ProfilerActivity, profile
 import video.pipelines.estimate
 from core.errors import UserError
 from core.io.machine import flop_counter, free_memory
-from tests.pretrained.test_video_pipelines import CPU, PROMPT, opened, options
+from tests.pretrained.test_video_pipelines import CPU, PROMPT, open_model, options
 from video.cli import main
 from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.estimate import Estimate, check_memory, estimate_cost
 from video.pipelines.families import find_family
 
-GPU = torch.device("cuda")  # only named here, never used
+GPU = torch.device("cuda")  # named only, never used
 
 
-def test_the_cost_of_a_network_in_closed_form() -> None:
+def test_cost_of_a_network_in_closed_form() -> None:
     def network() -> nn.Module:
         return nn.Sequential(nn.Linear(100, 1000), nn.ReLU(), nn.Linear(1000, 10))
 
-    found = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
-    # The input stays, and while the activation works its input and output are there; weights do not count.
-    assert found.memory == 4 * 10 * (100 + 1000 + 1000)
-    assert found.flop == 2 * 10 * (100 * 1000 + 1000 * 10)
+    cost = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.float32)
+    # The network's input, and input and output of the activation, exist at once; weights do not count.
+    assert cost.memory == 4 * 10 * (100 + 1000 + 1000)
+    assert cost.flop == 2 * 10 * (100 * 1000 + 1000 * 10)
     half = measure_cost(network, lambda net: net(torch.empty(10, 100)), torch.bfloat16)
-    assert half.memory == found.memory / 2
+    assert half.memory == cost.memory / 2
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_a_backward_pass_holds_what_it_needs() -> None:
+def test_memory_includes_activations_of_the_backward_pass() -> None:
     def call(net: nn.Module) -> None:
         with torch.enable_grad():
             net(torch.empty(10, 100, requires_grad=True)).sum().backward()
@@ -59,30 +59,30 @@ CLIPS = [
 
 
 @pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
-def test_it_is_what_a_run_takes(
+def test_estimate_equals_the_cost_of_a_run(
     video_folder: Callable[[str], Path], name: str, width: int, frames: int
 ) -> None:
-    wanted = options(width, frames, steps=2)
+    requested = options(width, frames, steps=2)
     folder = video_folder(name)
-    found = find_family(folder)
-    assert found
-    planned = estimate_cost(folder, found, wanted, CPU)
-    model = opened(folder, wanted)
+    family = find_family(folder)
+    assert family
+    estimate = estimate_cost(folder, family, requested, CPU)
+    model = open_model(folder, requested)
     pipeline = model.pipeline
 
-    for part, size in planned.weights.items():
+    for part, size in estimate.weights.items():
         tensors = {tensor.data_ptr(): tensor for tensor in getattr(pipeline, part).state_dict().values()}
         assert size == sum(4 * tensor.numel() for tensor in tensors.values()), part
 
     network = pipeline.unet if name == "modelscope" else pipeline.transformer
     flop, peaks = measured(network)
-    model.sample(PROMPT, 0, wanted, lambda state: None)
-    assert sum(flop) == pytest.approx(planned.sampling.flop, rel=0.01)
-    assert max(peaks) == pytest.approx(planned.sampling.memory, rel=0.2)
+    model.sample(PROMPT, 0, requested, lambda state: None)
+    assert sum(flop) == pytest.approx(estimate.sampling.flop, rel=0.01)
+    assert max(peaks) == pytest.approx(estimate.sampling.memory, rel=0.2)
 
 
 def measured(network: nn.Module) -> tuple[list[float], list[float]]:
-    """Lists that each call of the network adds to: its arithmetic, and the most memory that it held."""
+    """Lists of the arithmetic and of the peak memory of each call of the network."""
     flop: list[float] = []
     peaks: list[float] = []
     forward = network.forward
@@ -93,12 +93,12 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
             result = forward(*args, **kwargs)
         flop.append(counter.get_total_flops())
         events = profiler.profiler.kineto_results.events()
-        held = most = 0
+        current = peak = 0
         for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-            held += event.nbytes()
-            most = max(most, held)
+            current += event.nbytes()
+            peak = max(peak, current)
         given = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        peaks.append(most + sum(value.nbytes for value in given))
+        peaks.append(peak + sum(value.nbytes for value in given))
         return result
 
     network.forward = watched
@@ -106,36 +106,36 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
 
 
 @pytest.mark.parametrize(("name", "width", "frames"), CLIPS)
-def test_decoding_takes_about_what_was_thought(
+def test_estimate_of_decoding_is_close_to_a_run(
     video_folder: Callable[[str], Path], name: str, width: int, frames: int
 ) -> None:
-    wanted = options(width, frames)
+    requested = options(width, frames)
     folder = video_folder(name)
-    found = find_family(folder)
-    assert found
-    planned = estimate_cost(folder, found, wanted, CPU).decoding
-    model = opened(folder, wanted)
+    family = find_family(folder)
+    assert family
+    estimate = estimate_cost(folder, family, requested, CPU).decoding
+    model = open_model(folder, requested)
     config = model.pipeline.vae.config
     channels = config.z_dim if name == "wan" else config.latent_channels
-    size = (frames - 1) // found.stride + 1, 32 // found.spatial, width // found.spatial
+    size = (frames - 1) // family.stride + 1, 32 // family.spatial, width // family.spatial
     latents = torch.randn(1, channels, *size)
     with flop_counter() as counter:
         model.decode(latents)
-    assert counter.get_total_flops() == pytest.approx(planned.flop, rel=0.4)
+    assert counter.get_total_flops() == pytest.approx(estimate.flop, rel=0.4)
 
 
 def test_device_memory_of_each_offload_mode() -> None:
-    planned = Estimate({"text_encoder": 50, "transformer": 30, "vae": 5}, Cost(20, 1e9), Cost(40, 1e9))
-    assert planned.device_memory(None) == 85 + 40
-    assert planned.device_memory("model") == max(50 + 20, 5 + 40)
-    assert planned.device_memory("layers") == 40
+    estimate = Estimate({"text_encoder": 50, "transformer": 30, "vae": 5}, Cost(20, 1e9), Cost(40, 1e9))
+    assert estimate.device_memory(None) == 85 + 40
+    assert estimate.device_memory("model") == max(50 + 20, 5 + 40)
+    assert estimate.device_memory("layers") == 40
 
 
 def test_wan_decoder_is_counted_in_float32(video_folder: Callable[[str], Path]) -> None:
-    found = find_family(video_folder("wan"))
-    assert found
-    full = estimate_cost(video_folder("wan"), found, options(32, 5), CPU).weights
-    half = estimate_cost(video_folder("wan"), found, options(32, 5, dtype="float16"), CPU).weights
+    family = find_family(video_folder("wan"))
+    assert family
+    full = estimate_cost(video_folder("wan"), family, options(32, 5), CPU).weights
+    half = estimate_cost(video_folder("wan"), family, options(32, 5, dtype="float16"), CPU).weights
     assert half == {
         "text_encoder": full["text_encoder"] / 2,
         "transformer": full["transformer"] / 2,
@@ -159,13 +159,13 @@ def test_too_little_memory_is_an_error_with_advice(
     advice: str,
 ) -> None:
     folder = video_folder("modelscope")
-    wanted = options(32, 3)
-    found = find_family(folder)
-    assert found
-    needed = estimate_cost(folder, found, wanted, device).device_memory(None)
+    requested = options(32, 3)
+    family = find_family(folder)
+    assert family
+    needed = estimate_cost(folder, family, requested, device).device_memory(None)
     monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: int(short * needed))
     with pytest.raises(UserError, match=advice) as refused:
-        check_memory(folder, found, wanted, device)
+        check_memory(folder, family, requested, device)
     assert " GiB with ModelScope, " in str(refused.value) and "--force" in str(refused.value)
 
 

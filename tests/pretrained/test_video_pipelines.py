@@ -1,4 +1,4 @@
-"""Clips of diffusers' video pipelines: what the pipelines give by themselves, and what is told on the way."""
+"""Clip models of diffusers' video pipelines: equality with the pipelines, and the reported states."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,16 +47,16 @@ def options(width: int, frames: int, image: Path | None = None, **changes: Any) 
     return ClipOptions(**{**values, "image": image, **changes})
 
 
-def opened(folder: Path, wanted: ClipOptions) -> PipelineModel:
-    found = find_family(folder)
-    assert found
-    found.check(wanted)
-    return load_pipeline(folder, found, wanted, CPU)
+def open_model(folder: Path, requested: ClipOptions) -> PipelineModel:
+    family = find_family(folder)
+    assert family
+    family.check(requested)
+    return load_pipeline(folder, family, requested, CPU)
 
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A picture of another size and shape than any clip."""
+    """A picture whose size and proportions differ from those of every clip."""
     path = tmp_path_factory.mktemp("picture") / "picture.png"
     pixels = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((90, 50)).save(path)
@@ -64,7 +64,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("name", "pipeline", "width", "frames", "with_image"), CASES)
-def test_a_seed_gives_what_the_pipeline_gives(
+def test_a_clip_equals_that_of_the_pipeline(
     video_folder: Callable[[str], Path],
     picture: Path,
     name: str,
@@ -73,10 +73,10 @@ def test_a_seed_gives_what_the_pipeline_gives(
     frames: int,
     with_image: bool,
 ) -> None:
-    wanted = options(width, frames, picture if with_image else None)
-    model = opened(video_folder(name), wanted)
+    requested = options(width, frames, picture if with_image else None)
+    model = open_model(video_folder(name), requested)
     states: list[SamplerState] = []
-    clip = model.sample(PROMPT, SEED, wanted, states.append)
+    clip = model.sample(PROMPT, SEED, requested, states.append)
 
     reference = getattr(diffusers, pipeline).from_pretrained(video_folder(name))
     reference.set_progress_bar_config(disable=True)
@@ -110,35 +110,35 @@ def test_a_seed_gives_what_the_pipeline_gives(
     assert stills.shape[:2] == (1, 3) and stills.shape[3:] == (32, width) and 1 <= stills.shape[2] <= 4
 
 
-def test_half_precision_stays_close(video_folder: Callable[[str], Path]) -> None:
+def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
-    full = opened(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
-    model = opened(video_folder("cogvideox"), rough)
+    full = open_model(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
+    model = open_model(video_folder("cogvideox"), rough)
     assert {p.dtype for p in model.pipeline.transformer.parameters()} == {torch.bfloat16}
     half = model.sample(PROMPT, SEED, rough, lambda state: None)
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().mean() < 0.1
 
 
-def test_wans_decoder_stays_exact(video_folder: Callable[[str], Path]) -> None:
-    model = opened(video_folder("wan"), options(32, 5, dtype="bfloat16"))
+def test_wan_decoder_stays_float32(video_folder: Callable[[str], Path]) -> None:
+    model = open_model(video_folder("wan"), options(32, 5, dtype="bfloat16"))
     assert {p.dtype for p in model.pipeline.vae.parameters()} == {torch.float32}
     assert next(model.pipeline.text_encoder.parameters()).dtype == torch.bfloat16
     assert model.record.dtype == "bfloat16"
 
 
 def test_frames_are_decoded_in_slices(video_folder: Callable[[str], Path]) -> None:
-    model = opened(video_folder("modelscope"), options(32, 3))
-    seen: list[int] = []
+    model = open_model(video_folder("modelscope"), options(32, 3))
+    batch_sizes: list[int] = []
     decoder = model.pipeline.vae.decoder
-    decoder.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    decoder.register_forward_pre_hook(lambda module, args: batch_sizes.append(len(args[0])))
     model.decode(torch.randn(1, 4, 3, 4, 4))
-    assert seen == [1, 1, 1]
+    assert batch_sizes == [1, 1, 1]
 
 
 def test_tiling_is_switched_on(video_folder: Callable[[str], Path]) -> None:
-    assert opened(video_folder("wan"), options(32, 5, tiling=True)).pipeline.vae.use_tiling
-    assert not opened(video_folder("wan"), options(32, 5)).pipeline.vae.use_tiling
+    assert open_model(video_folder("wan"), options(32, 5, tiling=True)).pipeline.vae.use_tiling
+    assert not open_model(video_folder("wan"), options(32, 5)).pipeline.vae.use_tiling
 
 
 def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     diffusers.WanPipeline.save_lora_weights(
         tmp_path, transformer_lora_layers=get_peft_model_state_dict(network)
     )
-    wanted = options(32, 5, lora=(f"{tmp_path}@0.5",))
-    model = opened(folder, wanted)
-    clip = model.sample(PROMPT, SEED, wanted, lambda state: None)
+    requested = options(32, 5, lora=(f"{tmp_path}@0.5",))
+    model = open_model(folder, requested)
+    clip = model.sample(PROMPT, SEED, requested, lambda state: None)
 
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
@@ -162,7 +162,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     for name, weight in plain.transformer.state_dict().items():
         torch.testing.assert_close(changed[name], weight, msg=name)
     bare = options(32, 5)
-    assert not torch.allclose(clip, opened(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
+    assert not torch.allclose(clip, open_model(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
     assert f"{tmp_path}@0.5" in model.record.sha256
 
 
@@ -175,26 +175,26 @@ SCHEDULERS = {
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_the_guess_is_the_prediction_of_a_first_order_step(name: str) -> None:
-    """A scheduler's own step towards a known prediction, which changes from step to step."""
+def test_estimated_x0_equals_the_prediction_of_a_first_order_step(name: str) -> None:
+    """The scheduler takes steps with a known prediction that changes from step to step."""
     scheduler = SCHEDULERS[name]
     scheduler.set_timesteps(5)
     levels = noise_levels(scheduler)
     assert len(levels) == 6 and levels[-1][1] == 0
     generator = torch.Generator().manual_seed(0)
-    x, guess = torch.randn(2, 3, generator=generator), X0Estimator(scheduler)
+    x, estimate_x0 = torch.randn(2, 3, generator=generator), X0Estimator(scheduler)
     for step, t in enumerate(scheduler.timesteps):
         x0 = torch.randn(2, 3, generator=generator)
         alpha, sigma = levels[step]
         velocity = (x - alpha * x0) / sigma - x0 if name == "flow" else None
         x = scheduler.step(x0 if velocity is None else velocity, t, x, return_dict=False)[0]
-        found = guess(step, x)
-        if step:  # the first has nothing before it
-            torch.testing.assert_close(found, x0, rtol=1e-3, atol=1e-3)
+        estimate = estimate_x0(step, x)
+        if step:  # the first step has no previous state
+            torch.testing.assert_close(estimate, x0, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_is_guessed_of_an_unknown_scheduler() -> None:
+def test_an_unsupported_scheduler_gives_x_as_the_estimate() -> None:
     scheduler = diffusers.ScoreSdeVeScheduler()
     x = torch.randn(3)
-    guess = X0Estimator(scheduler)
-    assert guess(0, x) is x and guess(1, 2 * x).equal(2 * x)
+    estimate_x0 = X0Estimator(scheduler)
+    assert estimate_x0(0, x) is x and estimate_x0(1, 2 * x).equal(2 * x)

@@ -34,6 +34,7 @@ class CheckpointReference:
         self.family.check(options)
 
     def _check_motion(self, options: ClipOptions) -> None:
+        """Raises UserError unless the options name a motion adapter and an offload mode that it allows."""
         if not options.motion:
             raise UserError(
                 f"{self.name} is an image model: give an AnimateDiff adapter with --motion, or --motion none "

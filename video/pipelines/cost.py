@@ -49,11 +49,13 @@ class _LiveStorage(TorchDispatchMode):
     """
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
+        """weights: tensors whose storage is not counted."""
         super().__init__()
         self.current = self.peak = 0
         self.sizes = {id(weight.untyped_storage()): 0 for weight in weights}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs an operation and counts the storages of its results."""
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
@@ -61,6 +63,7 @@ class _LiveStorage(TorchDispatchMode):
         return out
 
     def _add(self, storage: torch.UntypedStorage) -> None:
+        """Counts a storage from its first appearance until it is freed."""
         key = id(storage)
         if key not in self.sizes:
             self.sizes[key] = storage.nbytes()
@@ -69,4 +72,5 @@ class _LiveStorage(TorchDispatchMode):
             weakref.finalize(storage, self._release, key)
 
     def _release(self, key: int) -> None:
+        """Subtracts the size of a freed storage."""
         self.current -= self.sizes.pop(key)

@@ -119,6 +119,7 @@ REFUSED = {
 
 
 def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
+    """Wan 2.1 and 2.2. index: the values of model_index.json; kind: the pipeline class."""
     autoencoder = _config(folder / "vae" / "config.json")
     network = _config(folder / "transformer" / "config.json")
     text = kind == "WanPipeline"
@@ -139,6 +140,7 @@ def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
 
 
 def _ltx(folder: Path) -> Family:
+    """LTX-Video."""
     autoencoder = _config(folder / "vae" / "config.json")
     halvings = sum(autoencoder.get("spatio_temporal_scaling", [True, True, True, False]))
     spatial = autoencoder.get("spatial_compression_ratio") or autoencoder.get("patch_size", 4) * 2**halvings
@@ -158,6 +160,7 @@ def _ltx(folder: Path) -> Family:
 
 
 def _cogvideox(folder: Path, kind: str) -> Family:
+    """CogVideoX 1.0 and 1.5. kind: the pipeline class."""
     autoencoder = _config(folder / "vae" / "config.json")
     network = _config(folder / "transformer" / "config.json")
     spatial = _pixels_a_latent(autoencoder)
@@ -179,6 +182,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
 
 
 def _modelscope(folder: Path) -> Family:
+    """ModelScope's text-to-video U-Net."""
     network = _config(folder / "unet" / "config.json")
     spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 32) * spatial
@@ -197,6 +201,7 @@ def _modelscope(folder: Path) -> Family:
 
 
 def _animatediff(folder: Path, kind: str) -> Family:
+    """Image models of Stable Diffusion 1.x or XL, for a motion adapter. kind: the pipeline class."""
     network = _config(folder / "unet" / "config.json")
     spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 64) * spatial

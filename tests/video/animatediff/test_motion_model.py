@@ -108,15 +108,15 @@ def test_sdxl_with_an_adapter_equals_diffusers(xl, adapters) -> None:
 def test_an_original_file_gives_the_same_clip_as_its_folder(sd, adapters, tmp_path: Path) -> None:
     file = tmp_path / "mm_sd_v15_v2.safetensors"
     save_file(as_original(MotionAdapter.from_pretrained(adapters["v2"]).state_dict()), file)
-    found, expected = (ours(load_motion_model(sd, source), 3, 2, 3.0) for source in (file, adapters["v2"]))
-    assert torch.equal(found, expected)
+    clip, expected = (ours(load_motion_model(sd, source), 3, 2, 3.0) for source in (file, adapters["v2"]))
+    assert torch.equal(clip, expected)
 
 
 def test_the_default_schedule_of_diffusers_gives_another_clip(sd, adapters) -> None:
     """DDIMScheduler() is linear from 0.0001 to 0.02, which is not the schedule of AnimateDiff's training."""
     reference = pipeline(sd, adapters["v2"], beta_start=1e-4, beta_end=0.02)
-    found, expected = ours(load_motion_model(sd, adapters["v2"]), 3, 4, 1.0), theirs(reference, 3, 4, 1.0)
-    assert (found - expected).abs().max() > 1e-2 * expected.abs().max()
+    clip, expected = ours(load_motion_model(sd, adapters["v2"]), 3, 4, 1.0), theirs(reference, 3, 4, 1.0)
+    assert (clip - expected).abs().max() > 1e-2 * expected.abs().max()
 
 
 @pytest.mark.parametrize("folder", ["sd", "xl"])
@@ -154,9 +154,9 @@ def test_a_lora_for_the_image_layers_equals_diffusers(sd, adapters, tmp_path: Pa
     reference = pipeline(sd, adapters["v3"])
     reference.load_lora_weights(tmp_path, weight_name=file.name)
     plain = ours(load_motion_model(sd, adapters["v3"]), 3, 2, 3.0)
-    found = ours(load_motion_model(sd, adapters["v3"], lora=[str(file)]), 3, 2, 3.0)
-    agree(found, theirs(reference, 3, 2, 3.0))
-    assert (found - plain).abs().max() > 1e-3
+    clip = ours(load_motion_model(sd, adapters["v3"], lora=[str(file)]), 3, 2, 3.0)
+    agree(clip, theirs(reference, 3, 2, 3.0))
+    assert (clip - plain).abs().max() > 1e-3
 
 
 def test_a_lora_for_the_motion_modules_equals_diffusers(sd, adapters, tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_a_lora_for_the_motion_modules_equals_diffusers(sd, adapters, tmp_path: 
     reference.load_lora_weights(tmp_path, weight_name=file.name)
     reference.fuse_lora(lora_scale=0.5)
     plain = ours(load_motion_model(sd, adapters["v2"]), 3, 2, 3.0)
-    found = ours(load_motion_model(sd, adapters["v2"], lora=[f"{file}@0.5"]), 3, 2, 3.0)
-    agree(found, theirs(reference, 3, 2, 3.0))
-    assert (found - plain).abs().max() > 1e-3
+    clip = ours(load_motion_model(sd, adapters["v2"], lora=[f"{file}@0.5"]), 3, 2, 3.0)
+    agree(clip, theirs(reference, 3, 2, 3.0))
+    assert (clip - plain).abs().max() > 1e-3
 
 
 def test_a_clip_depends_on_its_own_seed_only(sd, adapters) -> None:

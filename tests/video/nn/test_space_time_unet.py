@@ -130,7 +130,7 @@ def test_inputs_that_do_not_fit_are_refused(network):
     clip, t, condition = inputs(5, per_frame=True)
     for arguments, message in [
         ((clip[:, :, 0], t, condition), "clips must be"),
-        ((clip, t[:1], condition), "one timestep a clip"),
+        ((clip, t[:1], condition), "one timestep per clip"),
         ((clip[:, :, :4], t, condition), "attributes for 5 frames, 4 frames given"),
         ((clip[..., :15], t, condition), "multiples of 8"),
     ]:
