@@ -38,7 +38,7 @@ def run(notebook: dict[str, Any]) -> None:
 def _png(number: int) -> bytes:
     drawn, small = io.BytesIO(), io.BytesIO()
     plt.figure(number).savefig(drawn, format="png", bbox_inches="tight", facecolor="white")
-    palette = Image.open(drawn).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    palette = Image.open(drawn).convert("RGB").quantize(COLORS, kmeans=4, dither=Image.Dither.NONE)
     palette.save(small, format="PNG", optimize=True)
     return small.getvalue()
 

@@ -49,5 +49,5 @@ def test_it_runs_and_shows_what_is_committed(notebook: Path, tmp_path: Path) -> 
 
 def test_committed_figures_are_small() -> None:
     sizes = [len(png) for notebook in NOTEBOOKS for png in figures(notebook)]
-    assert len(NOTEBOOKS) == 4 and sizes
+    assert len(NOTEBOOKS) == 6 and sizes
     assert max(sizes) <= FIGURE and sum(sizes) <= ALL
