@@ -60,7 +60,7 @@ def tiny(tmp_path: Path) -> Path:
         (["a fox", "--preset", "best"], "There is no preset 'dream3d/best'"),
         (["a fox", "--resume"], "There is nothing to resume: no a-fox.checkpoint.safetensors."),
         (["a fox", "--device", "abacus"], "There is no device 'abacus' here"),
-        (["a fox", "--model", "nowhere"], "There is no folder nowhere: give an existing folder, or a model on the hub"),
+        (["a fox", "--model", "nowhere"], "There is no folder nowhere: give an existing folder"),
     ],
 )  # fmt: skip
 def test_errors_are_one_sentence_and_exit_code_2(
