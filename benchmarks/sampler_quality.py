@@ -28,8 +28,15 @@ from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, j
 from dreamlift.evaluation.video_metrics import horizontal_position, sine_fit, unsteadiness
 from video.video_model import VideoModel
 
-IMAGE_SETTINGS = [("ddim", 40), ("ddim", 20), ("dpm-solver++", 12), ("dpm-solver++", 8), ("unipc", 12)]
-CLIP_SETTINGS = [("ddim", 40), ("ddim", 20), ("dpm-solver++", 12)]
+IMAGE_SETTINGS = [
+    ("ddim", 40),
+    ("ddim", 20),
+    ("dpm-solver++", 20),
+    ("dpm-solver++", 12),
+    ("dpm-solver++", 8),
+    ("unipc", 12),
+]
+CLIP_SETTINGS = [("ddim", 40), ("ddim", 20), ("dpm-solver++", 20), ("dpm-solver++", 12)]
 GUIDANCE = 2.0  # of the presets
 BATCH = {"images": 8, "clips": 1}
 SEED = 11  # not that of `dreamlift evaluate`

@@ -121,12 +121,12 @@ def test_multistep_targets_follow_the_probability_flow():
     """The exact flow maps x_t to mu + s (x_t - alpha mu) / sqrt(V)."""
     alpha, sigma, total = levels(600)
     condition, renders = data(), torch.full(SHAPE, RENDER, dtype=torch.float64)
-    said = X0Reconstruction(DENOISER, At(600), steps=200)(
+    result = X0Reconstruction(DENOISER, At(600), steps=200)(
         renders, condition, 0.0, torch.Generator().manual_seed(0)
     )
     mean = MU + S * alpha * (RENDER - MU) / math.sqrt(total)
-    assert abs(said.x0.mean().item() - mean) < 0.005
-    assert said.x0.std().item() == pytest.approx(S * sigma / math.sqrt(total), rel=0.03)
+    assert abs(result.x0.mean().item() - mean) < 0.005
+    assert result.x0.std().item() == pytest.approx(S * sigma / math.sqrt(total), rel=0.03)
 
 
 def test_sjc_with_one_noise_sample_is_sds_and_more_samples_are_averaged():

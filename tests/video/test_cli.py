@@ -81,10 +81,10 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
     monkeypatch.setattr(sys, "argv", ["gen-video", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert stop.value.code == 2
-    assert sentence in said.err and said.err.startswith("gen-video: ") and said.err.count("\n") == 1
-    assert not said.out and not list(tmp_path.iterdir())
+    assert sentence in printed.err and printed.err.startswith("gen-video: ") and printed.err.count("\n") == 1
+    assert not printed.out and not list(tmp_path.iterdir())
 
 
 def test_damaged_weights_are_refused(command: Command, tmp_path: Path, tiny_model: Path) -> None:
@@ -255,9 +255,9 @@ def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Pa
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:
     _warn_about_unknown_subjects(["a panda on a swing", "a purple toaster"])
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "a purple toaster" in said and "on a swing" not in said
-    assert "panda, " in said and "--model" in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "a purple toaster" in printed and "on a swing" not in printed
+    assert "panda, " in printed and "--model" in printed
     _warn_about_unknown_subjects(["two pandas on a swing"])
     assert not capsys.readouterr().err
 

@@ -56,8 +56,8 @@ def test_untrained_it_draws_each_frame_as_the_image_model_does(image: ImageModel
     generator = [torch.Generator().manual_seed(3)]
     common, own = noise_like((1, 3, 1, 16, 16), generator), noise_like((1, 3, frames, 16, 16), generator)
     noise = (0.3**0.5 * common + 0.7**0.5 * own)[0].transpose(0, 1)
-    said = encode_attributes(frames, phase=0.25 + torch.arange(frames) / 16)
-    condition = image.encode([prompt] * frames, said)
+    attributes = encode_attributes(frames, phase=0.25 + torch.arange(frames) / 16)
+    condition = image.encode([prompt] * frames, attributes)
     options = SamplingOptions(steps=3, guidance_scale=2.0)
     expected = sample_latents(image.denoiser, noise, condition, image.encode([""]), options, [])
     torch.testing.assert_close(clip[0].transpose(0, 1), expected, rtol=0, atol=1e-4)

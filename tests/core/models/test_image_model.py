@@ -89,8 +89,8 @@ def test_a_model_never_trained_without_text_is_guided_by_a_negative_prompt_only(
 def test_encode_says_nothing_unless_told(text: TextEncoder) -> None:
     model = random_model(text)
     assert not model.encode(["a fox", "a panda"]).attributes.any()
-    said = encode_attributes(2, phase=torch.tensor([0.0, 0.5]))
-    assert torch.equal(model.encode(["a fox", "a panda"], said).attributes, said)
+    attributes = encode_attributes(2, phase=torch.tensor([0.0, 0.5]))
+    assert torch.equal(model.encode(["a fox", "a panda"], attributes).attributes, attributes)
 
 
 def test_an_image_depends_on_its_own_seed_only(text: TextEncoder) -> None:
