@@ -34,6 +34,7 @@ def videos() -> TextToVideo:
     return TextToVideo.from_pretrained("bundled", preset="draft", device="cpu")
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_clip_has_the_bytes_of_the_command(command: Command, tmp_path: Path, videos: TextToVideo) -> None:
     clip = videos("a panda on a swing", seed=5, num_frames=3, num_inference_steps=2, guidance_scale=2.5)
     assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8
@@ -110,6 +111,7 @@ def test_an_image_and_its_file(tmp_path: Path) -> None:
     assert images("a fox").record["sampler"] == "dpm-solver++"
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_an_object_has_the_bytes_of_the_command(command: Command, tmp_path: Path) -> None:
     preset = tmp_path / "tiny.yaml"
     preset.write_text(yaml.safe_dump(TINY_OBJECT))
