@@ -3,8 +3,9 @@
 A record is a scene with one caption. An image record is rendered at several moments from several cameras, a
 clip record over one loop from one camera. Object records match the views of score distillation: cameras from
 all sides, a plain backdrop, no shadow, and half of them at the first moment of the loop. Textureless records
-are gray (see `render`) and only train the judge: they have neither shadow nor caption. Every shard follows
-from the seed alone, so an interrupted preparation can resume.
+are gray (see `render`) and only train the judge: they have neither shadow nor caption. Large records are
+images of four times the side, for super-resolution. Every shard follows from the seed alone, so an
+interrupted preparation can resume.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from core.toybox.camera import Camera
 from core.toybox.captions import caption
 from core.toybox.scenes import Scene, random_scene, render_scenes
 
-KINDS = ("images", "clips", "textureless", "objects")  # the index is part of the seed
-CAPTIONED = ("images", "clips", "objects")
+KINDS = ("images", "clips", "textureless", "objects", "large")  # the index is part of the seed
+CAPTIONED = ("images", "clips", "objects", "large")
 FRAMES = 16  # per loop
 VIEWS = 8  # per image record
 SHARD = 4096  # images per shard
+LARGE_SHARD = 512  # large images per shard
+LARGE = 4  # side of large images over that of the others
 CAPTIONS = "captions.txt"
 PLAIN = tuple(i for i, place in enumerate(BACKDROPS) if place.plain)
 SHOWCASE_SHARE = 1 / 8  # of the training scenes, in addition to the share of uniform draws
@@ -39,9 +42,10 @@ SHOWCASE_SHARE = 1 / 8  # of the training scenes, in addition to the share of un
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """Numbers of images, clips, textureless images and objects to prepare in the folder `out`.
+    """Numbers of images, clips, textureless images, objects and large images to prepare in the folder `out`.
 
-    The numbers are rounded up to full shards. held: as in `random_scene`. size: pixels.
+    The numbers are rounded up to full shards. held: as in `random_scene`. size: pixels; a fourth of those of
+    large images.
     """
 
     out: Path
@@ -52,6 +56,7 @@ class DatasetPlan:
     size: int = 64
     textureless: int = 0
     objects: int = 0
+    large: int = 0
 
     def jobs(self) -> list[tuple[str, int]]:
         """Kind (one of `KINDS`) and index of every shard."""
@@ -60,7 +65,7 @@ class DatasetPlan:
     def shards(self, kind: str) -> int:
         """Number of shards of that kind."""
         images = self.clips * FRAMES if kind == "clips" else getattr(self, kind)
-        return -(-images // SHARD)
+        return -(-images // _images(kind))
 
     def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
         """Scenes and captions of one shard, and the generator from which its cameras are drawn next."""
@@ -81,9 +86,14 @@ class DatasetPlan:
         return self.out / f"{kind}-{shard:05d}.safetensors"
 
 
+def _images(kind: str) -> int:
+    """Number of images per shard."""
+    return LARGE_SHARD if kind == "large" else SHARD
+
+
 def _scenes(kind: str) -> int:
     """Number of scenes per shard."""
-    return SHARD // (FRAMES if kind == "clips" else VIEWS)
+    return _images(kind) // (FRAMES if kind == "clips" else VIEWS)
 
 
 def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,12 +127,13 @@ def render_shard(plan: DatasetPlan, kind: str, shard: int, device: str = "cpu") 
     moments = torch.from_numpy(moments.reshape(-1).astype(np.float32))
     camera = Camera(*(torch.from_numpy(np.repeat(angle, frames)) for angle in (azimuth, elevation)))
     with_shadow = torch.from_numpy(np.repeat(shadow, frames))
+    size = plan.size * (LARGE if kind == "large" else 1)
     chunk, images = (4 if device == "cpu" else 64), []
     for i in range(0, len(scenes), chunk):
         rows = slice(i * views * frames, (i + chunk) * views * frames)
         cameras = Camera(camera.azimuth[rows], camera.elevation[rows])
         part = scenes[i : i + chunk], moments[rows], cameras, with_shadow[rows]
-        color, _ = render_scenes(*part, plan.size, device=device, textureless=textureless)
+        color, _ = render_scenes(*part, size, device=device, textureless=textureless)
         images.append((color * 255).round().clamp(0, 255).byte().cpu())
     pixels = torch.cat(images)
     first = plan.first_caption(kind, shard) if kind in CAPTIONED else 0

@@ -92,7 +92,7 @@ def image_model(folder: Path) -> "ImageModel":
     """Image model of a model folder or a run folder; of a video run, the image layers inside it."""
     from core.models.image_model import ImageModel, load_denoiser
     from core.training import checkpoint
-    from core.training.images import ImagePreset
+    from core.training.tasks.images import ImagePreset
     from video.video_model import VideoModelConfig
 
     if not (folder / PRESET).is_file():

@@ -23,7 +23,7 @@ SIZES = (64, 512)  # px
 SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (the default)"
 # The options that each of the three jobs uses, in addition to --out.
 USED = {
-    SHARDS: {"images", "clips", "textureless", "objects", "seed", "held_out", "all_pairs"}
+    SHARDS: {"images", "clips", "textureless", "objects", "large", "seed", "held_out", "all_pairs"}
     | {"processes", "device"},
     SCENE: {"subject", "action", "color", "backdrop", "group", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
@@ -49,6 +49,7 @@ def toybox(
     clips: Annotated[int, _shards("Number of clips of 16 frames, rounded up to full shards.")] = 0,
     textureless: Annotated[int, _shards("Number of images in plain gray, for training the judge.")] = 0,
     objects: Annotated[int, _shards("Number of images with the views that distillation samples.")] = 0,
+    large: Annotated[int, _shards("Number of images of 256x256, for super-resolution.")] = 0,
     seed: Annotated[int, _shards("Random seed of the shards.")] = 0,
     held_out: Annotated[bool, _shards("Use only pairs held out of training.", "--held-out")] = False,
     all_pairs: Annotated[bool, _shards("Include pairs held out of training.", "--all")] = False,
@@ -86,14 +87,14 @@ def toybox(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     job = SCENE if given & {"subject", "group"} else SHEETS
-    if given & {"images", "clips", "textureless", "objects"}:
+    if given & {"images", "clips", "textureless", "objects", "large"}:
         job = SHARDS
     unused = sorted(given - USED[job] - {"out"})
     if unused:
         flags = {"held_out": "--held-out", "all_pairs": "--all"}
         names = ", ".join(flags.get(name, f"--{name}") for name in unused)
         where = {
-            SHARDS: "together with --images, --clips, --textureless or --objects",
+            SHARDS: "together with --images, --clips, --textureless, --objects or --large",
             SCENE: "together with --subject or --group",
             SHEETS: "on contact sheets",
         }[job]
@@ -105,7 +106,9 @@ def toybox(
         held = True if held_out else None if all_pairs else False
         from core.toybox.dataset import DatasetPlan
 
-        plan = DatasetPlan(out, images, clips, seed, held, textureless=textureless, objects=objects)
+        plan = DatasetPlan(
+            out, images, clips, seed, held, textureless=textureless, objects=objects, large=large
+        )
         _write_shards(plan, processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, color, backdrop, group)
@@ -129,10 +132,11 @@ def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> No
     from core.io.machine import pick_device
     from core.toybox.dataset import write_dataset
 
-    counts = plan.images, plan.clips, plan.textureless, plan.objects
+    counts = plan.images, plan.clips, plan.textureless, plan.objects, plan.large
     if min(counts) < 0 or not any(counts):
         raise UserError(
-            "--images, --clips, --textureless and --objects: give at least one, and no negative numbers."
+            "--images, --clips, --textureless, --objects and --large: give at least one, and no negative "
+            "numbers."
         )
     if plan.seed < 0:
         raise UserError(f"--seed cannot be {plan.seed}: give an integer of at least 0.")

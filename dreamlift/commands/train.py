@@ -51,7 +51,7 @@ def image(
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
-    from core.training.images import ImagePreset, ImageTask
+    from core.training.tasks.images import ImagePreset, ImageTask
     from core.training.trainer import Trainer, make_accelerator
 
     budget = Budget(steps, minutes)

@@ -41,8 +41,8 @@ def train_autoencoder_command(
     from core.models.autoencoder import Autoencoder
     from core.training import checkpoint
     from core.training.adversary import Adversary
-    from core.training.autoencoders import AutoencoderPreset, AutoencoderTask, trained_autoencoder
     from core.training.config import Budget
+    from core.training.tasks.autoencoders import AutoencoderPreset, AutoencoderTask, trained_autoencoder
     from core.training.trainer import BareNetwork, Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
@@ -99,7 +99,7 @@ def train_features_command(
     from core.io.atomic import writable_folder
     from core.training import checkpoint
     from core.training.config import Budget
-    from core.training.features import (
+    from core.training.tasks.features import (
         Classifier,
         FeaturesPreset,
         FeaturesTask,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import UserError
 from core.io.presets import CONFIGS, load_preset
-from core.training.images import ImagePreset
+from core.training.tasks.images import ImagePreset
 
 
 class Wheel(BaseModel):

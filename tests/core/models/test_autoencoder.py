@@ -18,16 +18,16 @@ from core.models.bottleneck import Gaussian, VectorQuantizer
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, render_scenes
 from core.training import checkpoint
-from core.training.autoencoders import (
+from core.training.config import Budget, TrainingConfig
+from core.training.data import Shards
+from core.training.tasks.autoencoders import (
     AutoencoderPreset,
     AutoencoderTask,
     figure_mask,
     trained_autoencoder,
     weighted_l1,
 )
-from core.training.config import Budget, TrainingConfig
-from core.training.data import Shards
-from core.training.features import FeaturesPreset
+from core.training.tasks.features import FeaturesPreset
 from core.training.trainer import BareNetwork, Trainer
 
 TINY = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))

@@ -14,8 +14,8 @@ from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierGuidance
 from core.models.classifier import ClassifierConfig, NoisyClassifier
-from core.training.classifiers import ClassifierTask, DiffusedClassifier
 from core.training.config import Budget, TrainingConfig
+from core.training.tasks.classifiers import ClassifierTask, DiffusedClassifier
 from core.training.trainer import Trainer
 
 CONFIG = ClassifierConfig(

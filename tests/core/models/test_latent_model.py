@@ -21,10 +21,10 @@ from core.models.image_model import ImageModel, ImageModelConfig, decode_latents
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.training import latents as latents_module
-from core.training.autoencoders import AutoencoderPreset
 from core.training.data import Captions, ConditionDropout, ImageData, Shards, latents_path
-from core.training.images import ImagePreset, ImageTask
 from core.training.latents import encode_shards
+from core.training.tasks.autoencoders import AutoencoderPreset
+from core.training.tasks.images import ImagePreset, ImageTask
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 NETWORK = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))

@@ -14,10 +14,10 @@ from core.errors import UserError
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig, PerceptualDistance
 from core.training import checkpoint
-from core.training.autoencoders import AutoencoderPreset, AutoencoderTask
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.features import (
+from core.training.tasks.autoencoders import AutoencoderPreset, AutoencoderTask
+from core.training.tasks.features import (
     LABELS,
     Classifier,
     FeaturesPreset,

@@ -23,9 +23,9 @@ from core.models.discriminator import (
 )
 from core.training import checkpoint
 from core.training.adversary import Adversary, AdversaryConfig
-from core.training.autoencoders import AutoencoderPreset, AutoencoderTask
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
+from core.training.tasks.autoencoders import AutoencoderPreset, AutoencoderTask
 from core.training.trainer import BareNetwork, Trainer
 
 SMALL = AdversaryConfig(network=DiscriminatorConfig(widths=(8, 16)), start=0.4)

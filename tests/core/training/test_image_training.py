@@ -11,7 +11,7 @@ from core.condition import Condition
 from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
 from core.training.config import Budget, TrainingConfig
 from core.training.data import ImageData
-from core.training.images import ImagePreset, ImageTask
+from core.training.tasks.images import ImagePreset, ImageTask
 from core.training.trainer import Trainer, stratified_timesteps
 
 NETWORK = {"widths": [32], "blocks": [1], "attention": [False], "context_width": 8, "patch": 2}

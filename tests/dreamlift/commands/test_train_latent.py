@@ -13,7 +13,7 @@ from core.models.autoencoder import Autoencoder
 from core.models.image_model import ImageModel, decode_latents
 from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training import checkpoint
-from core.training.features import LABELS
+from core.training.tasks.features import LABELS
 from dreamlift.commands import train
 from dreamlift.commands.train_autoencoder import (
     encode_command,

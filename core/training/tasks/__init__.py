@@ -1,0 +1,1 @@
+"""What is trained: presets, data and losses of each kind of model."""

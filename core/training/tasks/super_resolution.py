@@ -1,0 +1,247 @@
+"""Training of the super-resolution model: preset, low-resolution inputs, and task."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.attributes import encode_attributes
+from core.diffusion.denoiser import Denoiser
+from core.errors import UserError
+from core.io.atomic import atomic_write
+from core.models.image_model import ImageModel
+from core.models.super_resolution import SuperResolutionConfig, augment, no_condition, with_low_resolution
+from core.samplers import noise_like
+from core.sampling import make_generators, sample_latents
+from core.sampling_options import SamplingOptions
+from core.training.adversary import Adversary, AdversaryConfig
+from core.training.config import TrainingConfig
+from core.training.data import CAPTIONS, read_shard, shard_paths, to_float_images
+from core.training.tasks.autoencoders import weighted_l1
+from core.training.trainer import stratified_timesteps
+
+KIND = "large"  # of the shards with high-resolution images
+ATTRIBUTES = ("azimuth", "elevation", "phase", "shadow")  # columns of the shards
+BATCH = 32  # images at once, while inputs are prepared
+RESAMPLED = (120, 420)  # range of timesteps from which inputs are sampled again
+STEPS = 3  # of sampling an input again
+GUIDANCE = 3.0
+
+
+class InputShares(BaseModel):
+    """Shares of the three kinds of low-resolution inputs, in the order in which they are stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rendered: float = Field(default=0.15, ge=0, description="means of the true image")
+    reconstructed: float = Field(default=0.40, ge=0, description="through the first stage")
+    resampled: float = Field(default=0.45, ge=0, description="noised, then sampled by the image model")
+
+    @property
+    def weights(self) -> Tensor:
+        """(3,) float32."""
+        return torch.tensor([self.rendered, self.reconstructed, self.resampled])
+
+
+class SuperResolutionPreset(BaseModel):
+    """Architecture and training of a super-resolution model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: SuperResolutionConfig = SuperResolutionConfig()
+    crop: int = Field(default=24, ge=8, description="side of the training crops in low-resolution pixels")
+    whole_steps: float = Field(default=0.25, ge=0, le=1, description="share of steps on entire images")
+    inputs: InputShares = InputShares()
+    greatest_level: float = Field(default=0.3, ge=0, le=0.5, description="of the augmentation's noise")
+    one_step_share: float = Field(
+        default=0.5, ge=0, le=1, description="share of samples at the last timestep, for one-step sampling"
+    )
+    edge_weight: float = Field(default=0.5, ge=0, description="weight of the L1 error of image gradients")
+    greatest_snr: float = Field(default=5.0, gt=0, description="limit of the SNR in the weight SNR + 1")
+    adversary: AdversaryConfig | None = None
+    held_back: int = Field(default=256, ge=1, description="number of last images held back from training")
+    training: TrainingConfig = TrainingConfig(batch_size=32, learning_rate=6e-4, decay=0.6)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SuperResolutionPreset":
+        if self.adversary and self.training.compile:
+            raise ValueError("training.compile must be false with an adversary")
+        if self.crop % self.model.stride or self.crop > self.model.low_size:
+            raise ValueError(f"crop must be a multiple of {self.model.stride}, at most {self.model.low_size}")
+        return self
+
+
+@torch.no_grad()
+def prepare_inputs(
+    folder: Path, model: ImageModel, size: int, on_done: Callable[[int, int], None] | None = None
+) -> str:
+    """Low-resolution inputs of the shards of large images, as an image model draws them; returns their label.
+
+    `inputs-<label>-large-00000.safetensors` holds `inputs` uint8 (N,3,3,size,size): means of the true image;
+    these through the model's first stage; and the latter noised to a random level and sampled again, which
+    gives the model's own faults in pictures that are still aligned with the true ones. Shards that have their
+    inputs are skipped.
+
+    on_done: called with (shards done, shards in total).
+
+    Raises UserError when there are no shards, or when the model draws another size or has no first stage.
+    """
+    if model.size != size or model.first_stage is None:
+        raise UserError(f"Inputs need a latent image model of {size} pixels.")
+    label = _label(model)
+    texts = (folder / CAPTIONS).read_text(encoding="utf-8").splitlines()
+    paths = shard_paths(folder, KIND)
+    for done, path in enumerate(paths, start=1):
+        out = inputs_path(path, label)
+        if not out.exists():
+            shard = read_shard(path, ("pixels", "caption", *ATTRIBUTES))
+            rows = [
+                _inputs(model, shard, index, texts, size)
+                for index in torch.arange(len(shard["pixels"])).split(BATCH)
+            ]
+            with atomic_write(out) as draft:
+                save_file({"inputs": torch.cat(rows)}, draft)
+        if on_done:
+            on_done(done, len(paths))
+    return label
+
+
+def _inputs(
+    model: ImageModel, shard: dict[str, Tensor], index: Tensor, texts: list[str], size: int
+) -> Tensor:
+    """The three inputs of the images at index (B,), uint8 (B,3,3,size,size)."""
+    pixels = to_float_images(shard["pixels"][index])
+    means = F.avg_pool2d(pixels, pixels.shape[-1] // size)
+    assert model.first_stage is not None
+    latents = model.first_stage.to_latents(means.to(model.device))
+    attributes = encode_attributes(
+        len(index),
+        **{name: shard[name][index].float() for name in ("azimuth", "elevation", "phase", "shadow")},
+    )
+    prompts = [texts[line] for line in shard["caption"][index].tolist()]
+    generators = make_generators(prompts, index.tolist())
+    start = int(torch.randint(*RESAMPLED, (), generator=generators[0]))
+    t = torch.full((len(index),), start, device=latents.device)
+    noise = noise_like(latents.shape, generators).to(latents)
+    noised = model.denoiser.schedule.add_noise(latents, noise, t)
+    resampled = sample_latents(
+        model.denoiser,
+        noised,
+        model.encode(prompts, attributes),
+        model.encode([""]),
+        SamplingOptions(STEPS, GUIDANCE),
+        generators,
+        timesteps=[start * (STEPS - step) / STEPS for step in range(STEPS)],
+    )
+    kinds = means, model.decode(latents).cpu(), model.decode(resampled).cpu()
+    stacked = torch.stack(kinds, dim=1)
+    return ((stacked.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
+def _label(model: ImageModel) -> str:
+    """Hash of an image model's weights: 12 hexadecimal digits."""
+    digest = hashlib.sha256(model.first_stage.fingerprint.encode() if model.first_stage else b"")
+    for _, value in sorted(model.denoiser.network.state_dict().items()):
+        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def inputs_path(path: Path, label: str) -> Path:
+    """File of the inputs of a shard."""
+    return path.with_name(f"inputs-{label}-{path.name}")
+
+
+class ImagePairs:
+    """Pairs of low- and high-resolution images, memory-mapped."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        """label: of `prepare_inputs`. Raises UserError when shards are missing or damaged."""
+        paths = shard_paths(folder, KIND)
+        self.high = [read_shard(path, ("pixels",))["pixels"] for path in paths]
+        self.low = [read_shard(inputs_path(path, label), ("inputs",))["inputs"] for path in paths]
+        self.shard = len(self.high[0])
+
+    def __len__(self) -> int:
+        return sum(len(pixels) for pixels in self.high)
+
+    def crop(self, index: int, kind: int, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
+        """Crops in [-1, 1] of image `index`: low (3,side,side) at (top, left), and its high resolution.
+
+        kind: index of the input's kind, see `InputShares`.
+        """
+        table, row = divmod(index, self.shard)
+        low, high = self.low[table][row, kind], self.high[table][row]
+        factor = high.shape[-1] // low.shape[-1]
+        rows, columns = slice(top, top + side), slice(left, left + side)
+        large = tuple(slice(each.start * factor, each.stop * factor) for each in (rows, columns))
+        return to_float_images(low[:, rows, columns]), to_float_images(high[:, large[0], large[1]])
+
+
+class SuperResolutionTask:
+    """Denoising of high-resolution crops, conditioned on their low resolution with augmentation noise.
+
+    A share of the samples are at the last timestep, where the input is nearly pure noise: there the network
+    draws the entire picture in one step. These have an L1 loss, with that of the gradients, and the adversary
+    where there is one. The others have the squared error of x0, weighted by the clipped SNR + 1 (Salimans and
+    Ho 2022, section 4).
+    """
+
+    def __init__(
+        self, pairs: ImagePairs, preset: SuperResolutionPreset, adversary: Adversary | None = None
+    ) -> None:
+        """adversary: required exactly if the preset has one.
+
+        Raises ValueError otherwise, and UserError when there are no more images than are held back.
+        """
+        if bool(adversary) != bool(preset.adversary):
+            raise ValueError("the adversary is not that of the preset")
+        if len(pairs) <= preset.held_back:
+            raise UserError(f"{len(pairs)} images are too few: {preset.held_back} are held back.")
+        self.pairs, self.preset, self.adversary = pairs, preset, adversary
+
+    def __len__(self) -> int:
+        return len(self.pairs) - self.preset.held_back
+
+    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+        """Loss of each crop, (B,), or of fewer entire images. index: (B,) on the CPU."""
+        low, high = self._batch(index, next(denoiser.network.parameters()).device)
+        count, preset = len(high), self.preset
+        level = preset.greatest_level * torch.rand(count) * (torch.rand(count) < 0.5)
+        level = level.to(high.device)
+        bound = with_low_resolution(denoiser, augment(low, level, torch.randn_like(low)), level)
+        timesteps = denoiser.schedule.timesteps
+        t = stratified_timesteps(count, timesteps, high.device)
+        last = torch.arange(count, device=high.device) < round(preset.one_step_share * count)
+        t = torch.where(last, timesteps - 1, t)
+        noised = denoiser.schedule.add_noise(high, torch.randn_like(high), t)
+        x0 = bound.predict(noised, t, no_condition(count, high.device)).x0
+        error = x0 - high
+        squares = error.square().flatten(1).mean(1)
+        snr = denoiser.schedule.log_snr(t).exp().float()
+        one_step = weighted_l1(error, torch.ones_like(high[:, :1]), preset.edge_weight)
+        if self.adversary and self.adversary.active and last.any():
+            adversarial = self.adversary.loss(high[last], x0[last], one_step[last])
+            one_step = one_step + adversarial
+        return torch.where(last, one_step, (snr + 1).clamp(max=preset.greatest_snr + 1) * squares)
+
+    def _batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Crops of the images at index, or of the first few the entire images; low and high resolution."""
+        preset = self.preset
+        size, side = preset.model.low_size, preset.crop
+        if torch.rand(()) < preset.whole_steps:
+            side, index = size, index[: max(1, len(index) * side**2 // size**2)]
+        kinds = torch.multinomial(preset.inputs.weights, len(index), replacement=True).tolist()
+        pairs = [self._crop(image, kind, side) for image, kind in zip(index.tolist(), kinds, strict=True)]
+        low, high = (torch.stack(parts).to(device) for parts in zip(*pairs, strict=True))
+        return low, high
+
+    def _crop(self, image: int, kind: int, side: int) -> tuple[Tensor, Tensor]:
+        """The more detailed of two random crops of an image: backdrops need less training than figures."""
+        places = torch.randint(self.preset.model.low_size - side + 1, (2, 2)).tolist()
+        crops = [self.pairs.crop(image, kind, top, left, side) for top, left in places]
+        return max(crops, key=lambda pair: pair[0].std().item())
