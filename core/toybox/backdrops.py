@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from core.toybox.character import Color, rgb
 
 HORIZON, FAR_SHORE = 0.56, 0.44  # heights in the image, 0 at the top and 1 at the bottom
+SMALL = 64  # px; larger images are supersampled, so that edges are smooth
+SUPERSAMPLING = 2
 
 # image (N,3,size,size), x and y (size,size) in (0,1), phase (N,) -> the image with the layer painted over it
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -45,6 +48,11 @@ class Backdrop:
 
     def paint(self, phase: Tensor, size: int = 64) -> Tensor:
         """Images (N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop."""
+        if size > SMALL and not self.plain:
+            return avg_pool2d(self._paint(phase, size * SUPERSAMPLING), SUPERSAMPLING)
+        return self._paint(phase, size)
+
+    def _paint(self, phase: Tensor, size: int) -> Tensor:
         device = phase.device
         centers = (torch.arange(size, device=device) + 0.5) / size
         y, x = torch.meshgrid(centers, centers, indexing="ij")

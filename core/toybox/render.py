@@ -107,11 +107,13 @@ def _gray(normal: Tensor) -> Tensor:
     return GRAY * (GRAY_AMBIENT + (GRAY_BRIGHTEST - GRAY_AMBIENT) * facing).clamp(max=1)
 
 
-def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int, coarse: int = 4) -> Tensor:
+def _ground_shadow(solids: Solids, eye: Tensor, axes: Tensor, size: int) -> Tensor:
     """Soft shadow (N,1,size,size) on the plane y = 0: solids dim the light rays that pass near them.
 
-    Each solid is approximated by an ellipsoid. The shadow is evaluated at every `coarse`-th pixel.
+    Each solid is approximated by an ellipsoid. The shadow is evaluated at every fourth pixel, and at every
+    second one of images larger than 64 pixels, where the coarser grid would show.
     """
+    coarse = 4 if size <= 64 else 2
     cones, boxes, balls = solids.cones, solids.boxes, solids.ellipsoids
     middle, half = (cones.a + cones.b) / 2, (cones.b - cones.a) / 2
     length = half.norm(dim=-1, keepdim=True)
