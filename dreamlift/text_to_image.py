@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED, super_resolution_beside
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.machine import pick_device
 from core.models.image_model import ImageModel
+from core.models.super_resolution import SuperResolution
 from core.pretrained.image_model import PretrainedImageModel, load_image_model
 from core.sampling_options import SamplerName
 from core.toybox.captions import complete_prompt
@@ -31,7 +32,7 @@ SAMPLER: SamplerName = "dpm-solver++"
 class Picture:
     """An image and the record of how it was made. Shows itself in a notebook.
 
-    image: PIL image at the model's own size. record: prompt, seed and options.
+    image: PIL image. record: prompt, seed and options.
     """
 
     image: Image.Image
@@ -55,8 +56,13 @@ class Picture:
 class TextToImage:
     """Makes images from prompts, with the model that clips and objects are built on."""
 
-    def __init__(self, model: ImageModel | PretrainedImageModel, name: str) -> None:
-        self.model, self.name = model, name
+    def __init__(
+        self,
+        model: ImageModel | PretrainedImageModel,
+        name: str,
+        super_resolution: SuperResolution | None = None,
+    ) -> None:
+        self.model, self.name, self.super_resolution = model, name, super_resolution
 
     @classmethod
     def from_pretrained(
@@ -76,7 +82,8 @@ class TextToImage:
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
-        return cls(model, str(name))
+        beside = super_resolution_beside(Path(folder)) if isinstance(model, ImageModel) else None
+        return cls(model, str(name), SuperResolution.load(beside, chosen) if beside else None)
 
     def __call__(
         self,
@@ -93,17 +100,23 @@ class TextToImage:
         guidance_rescale: float = 0.0,
         azimuth: float = AZIMUTH,
         elevation: float = ELEVATION,
+        super_resolution: int | None = None,
         complete: bool = True,
         callback_on_step_end: EndOfStep | None = None,
     ) -> Picture:
         """Makes one image. What is not given is the model's default.
 
         azimuth, elevation: of the camera, in degrees; only of models in this project's format.
+        super_resolution: denoising steps of the bundled model's super-resolution, 1 unless given; 0 leaves
+            the image at the model's own size.
         complete: let the bundled model fill in the color and the place that the prompt leaves open.
         The sampling options are those of `core.sampling_options.SamplingOptions`.
 
         Raises UserError for what the model cannot do.
         """
+        if super_resolution and not self.super_resolution:
+            raise UserError(f"{self.name} has no super-resolution: leave it out.")
+        enlarging = 1 if super_resolution is None else super_resolution
         number = resolve_seed(seed, generator)
         native = isinstance(self.model, ImageModel)
         text = complete_prompt(prompt, number) if self.name == BUNDLED_NAME and complete else prompt
@@ -114,7 +127,7 @@ class TextToImage:
             sampler = SAMPLER
         steps = num_inference_steps or (STEPS if native else 30)
         guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
-        (image,) = sample(
+        images = sample(
             [text],
             steps=steps,
             guidance=guidance,
@@ -126,9 +139,13 @@ class TextToImage:
             guidance_rescale=guidance_rescale,
             on_step=step_callback(self, callback_on_step_end),
         )
+        if self.super_resolution and enlarging:
+            images = self.super_resolution.sample(images, [number], steps=enlarging)
+        (image,) = images
         pixels = ((image.float().cpu().numpy().transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
         record = {"prompt": prompt, "completed": text, "seed": number, "model": self.name}
         record |= {"steps": steps, "guidance": guidance, "negative": negative_prompt, "sampler": sampler}
         record |= {"eta": eta, "guidance_interval": guidance_interval, "guidance_rescale": guidance_rescale}
         record |= {"azimuth": azimuth, "elevation": elevation} if native else {}
+        record |= {"super_resolution": enlarging} if self.super_resolution else {}
         return Picture(Image.fromarray(pixels), record)

@@ -92,12 +92,14 @@ class TextToVideo:
         azimuth: float | None = None,
         elevation: float | None = None,
         fps: float | None = None,
+        super_resolution: int | None = None,
         complete: bool = True,
         callback_on_step_end: EndOfStep | None = None,
     ) -> Clip:
         """Makes one clip. What is not given is the preset's.
 
         image: path of a picture that becomes the first frame. azimuth, elevation: of the camera, in degrees.
+        super_resolution: its denoising steps; 0 leaves the frames at the model's own size.
         complete: let the bundled model fill in the color and the place that the prompt leaves open.
         The sampling options are those of `core.sampling_options.SamplingOptions`.
 
@@ -120,6 +122,7 @@ class TextToVideo:
             azimuth=azimuth,
             elevation=elevation,
             fps=fps,
+            super_resolution=super_resolution,
         )
         self.reference.check(options)
         job = ClipJob(text, number, Path("clip.mp4"))

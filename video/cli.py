@@ -75,6 +75,13 @@ def gen_video(
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Number of frames.", show_default=PRESETS_OWN)] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default=PRESETS_OWN)] = None,
+    super_resolution: Annotated[
+        int | None,
+        typer.Option(
+            help="Denoising steps of the bundled model's super-resolution to 256 pixels; 0 leaves it out.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
     scale: Annotated[
         int | None,
         typer.Option(help="Factor by which the finished frames are enlarged.", show_default=PRESETS_OWN),
@@ -180,6 +187,7 @@ def gen_video(
         guidance_rescale=guidance_rescale,
         frames=frames,
         fps=fps,
+        super_resolution=super_resolution,
         scale=scale,
         resampling=resampling,
         azimuth=azimuth,

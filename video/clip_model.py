@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.io.pictures import read_image_cropped
+from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
@@ -38,19 +40,25 @@ class ClipModel(Protocol):
 
 
 class NativeClipModel:
-    """A `VideoModel` as a clip model."""
+    """A `VideoModel` as a clip model, with the super-resolution model of its frames where there is one."""
 
     keeps_latents = False
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Raises UserError for a folder that is missing, damaged or does not fit."""
+    def __init__(self, folder: Path, device: torch.device, super_resolution: Path | None = None) -> None:
+        """super_resolution: folder of that model.
+
+        Raises UserError for a folder that is missing, damaged or does not fit.
+        """
         self.model = VideoModel.load(folder, device)
         self.record = read_model_record(folder)
+        self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
+        if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
+            raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         size = self.model.config.image.size
-        return self.model.sample(
+        clips = self.model.sample(
             [prompt],
             frames=options.frames,
             steps=options.steps,
@@ -66,6 +74,10 @@ class NativeClipModel:
             image=first_frame(options.image, size, size) if options.image else None,
             on_step=on_step,
         )
+        if not self.super_resolution:
+            return clips
+        steps = 1 if options.super_resolution is None else options.super_resolution
+        return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
 
     def decode(self, x: Tensor) -> Tensor:
         """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
@@ -74,6 +86,14 @@ class NativeClipModel:
     def preview_frames(self, x: Tensor) -> Tensor:
         """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
+
+
+def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int) -> Tensor:
+    """Clips (B,3,F,H,W) at the size of a super-resolution model, drawn from the same noise in all frames."""
+    count, _, frames, _, _ = clips.shape
+    images = clips.transpose(1, 2).flatten(0, 1)
+    large = model.sample(images, [seed] * len(images), steps=steps)
+    return large.unflatten(0, (count, frames)).transpose(1, 2)
 
 
 def first_frame(path: Path, width: int, height: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED, super_resolution_beside
 from video.options import ClipOptions, refuse_options
 
 if TYPE_CHECKING:
@@ -43,16 +43,19 @@ class NativeModelReference:
         self.folder = folder
         self.bundled = folder == BUNDLED_MODEL
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
+        self.super_resolution = super_resolution_beside(folder)
 
     def check(self, options: ClipOptions) -> None:
-        """Raises UserError for options that apply to checkpoints only, see `REFUSED`."""
+        """Raises UserError for options that the model cannot apply, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
+        if not self.super_resolution:
+            refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
-        return NativeClipModel(self.folder, device)
+        return NativeClipModel(self.folder, device, self.super_resolution)
 
 
 REFUSED = {

@@ -40,7 +40,8 @@ class ClipOptions(BaseModel):
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
     fps: float = Field(gt=0, le=50)  # gif players slow down higher rates
-    scale: int = Field(ge=1, le=32)  # display pixels per pixel of the model, along a side
+    super_resolution: int | None = Field(None, ge=0, le=100)  # its denoising steps; None is the model's own
+    scale: int = Field(ge=1, le=32)  # display pixels per pixel of the finished frames, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
     azimuth: float | None = Field(None, ge=-360, le=360)  # degrees, 0 the front, counter-clockwise from above
     elevation: float | None = Field(None, ge=-90, le=90)  # degrees

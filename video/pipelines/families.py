@@ -11,6 +11,7 @@ from video.options import ClipOptions, refuse_options
 ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
+OWN_SIZE = "it draws at its own size, see --width"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
@@ -111,6 +112,7 @@ REFUSED = {
     "motion": NO_MOTION,
     "azimuth": NO_CAMERA,
     "elevation": NO_CAMERA,
+    "super_resolution": OWN_SIZE,
     "sampler": OWN_SCHEDULER,
     "eta": OWN_SCHEDULER,
     "guidance_interval": OWN_SCHEDULER,
@@ -216,7 +218,7 @@ def _animatediff(folder: Path, kind: str) -> Family:
         frame_step=1,
         size=(side, side),
         least_guidance=0,
-        refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA},
+        refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA, "super_resolution": OWN_SIZE},
     )
 
 
