@@ -89,3 +89,9 @@ class Condition:
             torch.cat([c.attributes for c in conditions]),
             torch.cat(pooled) if pooled else None,
         )
+
+
+def no_condition(count: int, device: torch.device | str) -> Condition:
+    """The condition of a denoiser that reads none, of length `count`."""
+    ones = torch.ones(count, 1, device=device)
+    return Condition(ones[..., None], ones.bool(), ones)

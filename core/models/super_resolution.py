@@ -8,7 +8,6 @@ al. 2022, "Imagen Video", applies it to every frame of a clip.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from core.condition import Condition
+from core.condition import Condition, no_condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.io.presets import validate
 from core.io.weights import CONFIG, load_folder, load_weights, save_folder
-from core.nn.blocks import Downsample, Upsample, zero_init
-from core.nn.embeddings import timestep_embedding
+from core.nn.convolutional_unet import ConvolutionalUNet
 from core.samplers import ddim, noise_like
 
 AT_ONCE = 4  # images per network call on a CPU: more do not fit its caches
@@ -66,28 +64,8 @@ class SuperResolutionConfig(BaseModel):
         return Denoiser(SuperResolutionUNet(self), NoiseSchedule.cosine(), self.parameterization)
 
 
-class ModulatedResidual(nn.Module):
-    """Residual block x + conv(SiLU(conv(SiLU(x)) (1 + scale) + shift)), scale and shift from an embedding.
-
-    It has no normalization layers, as in EDSR (Lim et al. 2017, "Enhanced Deep Residual Networks for Single
-    Image Super-Resolution", section 3.1): a crop then gives the same pixels as the entire image.
-    """
-
-    def __init__(self, width: int, embedding_width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.modulation = zero_init(nn.Linear(embedding_width, 2 * width))
-        self.second = zero_init(nn.Conv2d(width, width, 3, padding=1))
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,C,H,W); embedding: (B,E). Returns a tensor shaped like x."""
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = self.first(F.silu(x)) * (1 + scale) + shift
-        return x + self.second(F.silu(h))
-
-
 class SuperResolutionUNet(nn.Module):
-    """Convolutional U-Net on the pixel grid of the low resolution, without attention or normalization.
+    """Convolutional U-Net on the pixel grid of the low resolution.
 
     One position holds a square of factor x factor pixels (space to depth) and the low-resolution pixel at its
     place. The network is fully convolutional, so that it trains on crops and runs at any size.
@@ -96,23 +74,8 @@ class SuperResolutionUNet(nn.Module):
     def __init__(self, config: SuperResolutionConfig) -> None:
         super().__init__()
         self.config = config
-        widths, self.embedding_width = config.widths, 4 * config.widths[0]
-        self.time = nn.Sequential(
-            nn.Linear(2 * widths[0], self.embedding_width),
-            nn.SiLU(),
-            nn.Linear(self.embedding_width, self.embedding_width),
-            nn.SiLU(),
-        )
-        self.stem = nn.Conv2d(3 * config.factor**2 + 3, widths[0], 3, padding=1)
-        levels = list(zip(widths, config.blocks, strict=True))
-        self.down = nn.ModuleList(self._blocks(width, count) for width, count in levels)
-        self.downsample = nn.ModuleList(Downsample(fine, coarse) for fine, coarse in pairwise(widths))
-        self.upsample = nn.ModuleList(Upsample(coarse, fine) for fine, coarse in pairwise(widths))
-        self.up = nn.ModuleList(self._blocks(width, count) for width, count in levels[:-1])
-        self.out = zero_init(nn.Conv2d(widths[0], 3 * config.factor**2, 3, padding=1))
-
-    def _blocks(self, width: int, count: int) -> nn.ModuleList:
-        return nn.ModuleList(ModulatedResidual(width, self.embedding_width) for _ in range(count))
+        channels = 3 * config.factor**2
+        self.unet = ConvolutionalUNet(channels + 3, channels, config.widths, config.blocks)
 
     def forward(self, x: Tensor, t: Tensor, low: Tensor, level: Tensor) -> Tensor:
         """The output in the config's parameterization, shaped like x.
@@ -126,40 +89,24 @@ class SuperResolutionUNet(nn.Module):
         Raises:
             ValueError: the shapes do not fit each other or the network's stride.
         """
-        factor, stride = self.config.factor, self.config.stride
+        factor = self.config.factor
         height, width = low.shape[2:]
-        if x.shape[2:] != (height * factor, width * factor) or height % stride or width % stride:
+        if x.shape[2:] != (height * factor, width * factor):
             raise ValueError(
                 f"images {tuple(x.shape)} of low resolution {tuple(low.shape)}: the sides must differ by a "
-                f"factor of {factor}, and those of the low resolution must be multiples of {stride}"
+                f"factor of {factor}"
             )
-        scaled = (
-            timestep_embedding(t, self.config.widths[0]),
-            timestep_embedding(1000 * level, self.config.widths[0]),
+        output = F.pixel_shuffle(
+            self.unet(torch.cat([F.pixel_unshuffle(x, factor), low], dim=1), t, level), factor
         )
-        embedding = self.time(torch.cat(scaled, dim=1))
-        h = self.stem(torch.cat([F.pixel_unshuffle(x, factor), low], dim=1))
-        skips: list[Tensor] = []
-        for number, blocks in enumerate(self.down):
-            if number > 0:
-                skips.append(h)
-                h = self.downsample[number - 1](h)
-            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, embedding)
-        for number, blocks in reversed(list(enumerate(self.up))):
-            h = skips.pop() + self.upsample[number](h)
-            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
-                h = block(h, embedding)
-        output = F.pixel_shuffle(self.out(F.silu(h)), factor)
         # x0 is a correction of the enlarged picture; other parameterizations have no such simple part.
-        return (
-            output + enlarge(low, factor) if self.config.parameterization is Parameterization.X0 else output
-        )
+        residual = self.config.parameterization is Parameterization.X0
+        return output + enlarge(low, factor) if residual else output
 
     @property
     def last_layer(self) -> nn.Parameter:
         """Weight of the last layer, at which the adaptive adversarial weight is computed."""
-        return self.out.weight  # pyright: ignore[reportReturnType]
+        return self.unet.out.weight  # pyright: ignore[reportReturnType]
 
 
 class _Bound(nn.Module):
@@ -180,12 +127,6 @@ def with_low_resolution(denoiser: Denoiser, low: Tensor, level: Tensor) -> Denoi
     changed the error by 0.01 dB.
     """
     return denoiser.with_network(_Bound(denoiser.network, low, level))
-
-
-def no_condition(count: int, device: torch.device | str) -> Condition:
-    """The condition of a denoiser that reads none, of length `count`."""
-    ones = torch.ones(count, 1, device=device)
-    return Condition(ones[..., None], ones.bool(), ones)
 
 
 def enlarge(images: Tensor, factor: int) -> Tensor:

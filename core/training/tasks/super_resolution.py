@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.attributes import encode_attributes
+from core.condition import no_condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.models.image_model import ImageModel
-from core.models.super_resolution import SuperResolutionConfig, augment, no_condition, with_low_resolution
+from core.models.super_resolution import SuperResolutionConfig, augment, with_low_resolution
 from core.samplers import noise_like
 from core.sampling import make_generators, sample_latents
 from core.sampling_options import SamplingOptions

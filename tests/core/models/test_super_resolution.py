@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from core.condition import no_condition
 from core.diffusion.parameterization import Parameterization
 from core.errors import UserError
 from core.models.super_resolution import (
@@ -13,7 +14,6 @@ from core.models.super_resolution import (
     SuperResolutionConfig,
     augment,
     enlarge,
-    no_condition,
     with_low_resolution,
 )
 

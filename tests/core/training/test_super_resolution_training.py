@@ -73,7 +73,7 @@ def test_crops_of_both_resolutions_show_the_same_place(data: Path, image_model: 
     assert (F.avg_pool2d(high, 4) - low).abs().max() <= 1.01 / 127.5
 
 
-def test_training_reduces_the_error_of_enlargement(data: Path, image_model: ImageModel, tmp_path: Path) -> None:
+def test_training_reduces_the_error(data: Path, image_model: ImageModel, tmp_path: Path) -> None:
     pairs = ImagePairs(data, prepare_inputs(data, image_model, LOW))
     preset = SuperResolutionPreset(
         model=SuperResolutionConfig(size=HIGH, widths=(16, 16), blocks=(1, 1)),
