@@ -81,8 +81,8 @@ class FrameInterpolation:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = noise_like((len(clips), *clips[0, :, 0].shape), generators).to(self.device)
         x = noise.repeat_interleave(gaps, dim=0)
-        neighbors = (frames.transpose(1, 2).flatten(0, 1).to(self.device) for frames in (before, after))
-        bound = between(self.denoiser, *neighbors, torch.zeros(len(x), device=self.device))
+        before, after = (each.transpose(1, 2).flatten(0, 1).to(self.device) for each in (before, after))
+        bound = between(self.denoiser, before, after, torch.zeros(len(x), device=self.device))
         for state in dpm_solver(bound, x, no_condition(len(x), self.device), steps=steps):
             x = state.x
         middle = x.unflatten(0, (len(clips), gaps)).transpose(1, 2).to(clips)
