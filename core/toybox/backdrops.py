@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from core.toybox.camera import SMALL, Crop
 from core.toybox.character import Color, rgb
 
+SUPERSAMPLING = 3  # of images larger than SMALL
 HORIZON, FAR_SHORE = 0.56, 0.44  # heights in the image, 0 at the top and 1 at the bottom
 SMALL = 64  # px; larger images are supersampled, so that edges are smooth
 SUPERSAMPLING = 2
 
-# image (N,3,size,size), x and y (size,size) in (0,1), phase (N,) -> the image with the layer painted over it
+# image (N,3,h,w), x and y (h,w) in (0,1), phase (N,) -> the image with the layer painted over it
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -46,22 +48,28 @@ class Backdrop:
         """Whether the backdrop is a plain color."""
         return self.sky is None
 
-    def paint(self, phase: Tensor, size: int = 64) -> Tensor:
-        """Images (N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop."""
-        if size > SMALL and not self.plain:
-            return avg_pool2d(self._paint(phase, size * SUPERSAMPLING), SUPERSAMPLING)
-        return self._paint(phase, size)
+    def paint(self, phase: Tensor, size: int = 64, crop: Crop | None = None) -> Tensor:
+        """Images (N,3,size,size) in [0,1] at the moments `phase` (N,) of the loop, or the crop of them.
 
-    def _paint(self, phase: Tensor, size: int) -> Tensor:
+        Places larger than `SMALL` pixels average `SUPERSAMPLING`**2 points per pixel.
+        """
+        crop = crop or Crop(0, 0, size)
+        if self.plain or size <= SMALL:
+            return self._paint(phase, size, crop)
+        fine = self._paint(phase, size * SUPERSAMPLING, crop.scaled(SUPERSAMPLING))
+        return avg_pool2d(fine, SUPERSAMPLING)
+
+    def _paint(self, phase: Tensor, size: int, crop: Crop) -> Tensor:
+        """The crop, (N,3,side,side), with the color at the center of each pixel."""
         device = phase.device
         centers = (torch.arange(size, device=device) + 0.5) / size
-        y, x = torch.meshgrid(centers, centers, indexing="ij")
+        y, x = torch.meshgrid(centers[crop.rows], centers[crop.columns], indexing="ij")
         ground = _tint(self.ground, device)
         if self.sky is None:
-            return (ground * (1.04 - 0.1 * y)).clamp(0, 1).expand(len(phase), 3, size, size)
+            return (ground * (1.04 - 0.1 * y)).clamp(0, 1).expand(len(phase), 3, -1, -1)
         sky = _tint(self.sky, device) * (0.9 + 0.2 * y)
         picture = torch.where(y > HORIZON, ground * (1.08 - 0.16 * y), sky)
-        picture = picture.expand(len(phase), 3, size, size)
+        picture = picture.expand(len(phase), 3, -1, -1)
         for layer in self.layers:
             picture = layer(picture, x, y, phase)
         return picture.clamp(0, 1)

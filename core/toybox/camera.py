@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+SMALL = 64  # pixels; larger images have supersampled backdrops and finer shadows
+
+
+class Crop(NamedTuple):
+    """A square part of a square image, in pixels."""
+
+    top: int
+    left: int
+    side: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows in the image."""
+        return slice(self.top, self.top + self.side)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns in the image."""
+        return slice(self.left, self.left + self.side)
+
+    def scaled(self, factor: int) -> Crop:
+        """The same part of an image of `factor` times the size."""
+        return Crop(self.top * factor, self.left * factor, self.side * factor)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from core.toybox.camera import focal_length, rays
+from core.toybox.camera import Crop, focal_length, rays
 from core.toybox.solids import AffineSolids, RoundCones
 
 TILE = 8  # rays along a tile's side
 
 
 class PixelGrid:
-    """The rays of an image of `size` x `size` pixels in tiles: `tiles` per row, TILE**2 rays in each."""
+    """The rays of an image of `size` x `size` pixels in `count` tiles of TILE**2 rays, `tiles` per row.
 
-    def __init__(self, size: int, device: torch.device | str):
-        self.tiles = size // TILE
-        self._rays = rays(size, device)
+    crop: only the tiles that overlap this part are cast; `rows` and `columns` are their slices of the image.
+    """
+
+    def __init__(self, size: int, device: torch.device | str, crop: Crop | None = None):
+        crop = crop or Crop(0, 0, size)
+        self._across = size // TILE
+        first_row, first_column = crop.top // TILE, crop.left // TILE
+        last_row, last_column = -(-crop.rows.stop // TILE), -(-crop.columns.stop // TILE)
+        self._rows, self.tiles = last_row - first_row, last_column - first_column
+        self._first = first_row, first_column
+        self.count = self._rows * self.tiles
+        self.rows = slice(first_row * TILE, last_row * TILE)
+        self.columns = slice(first_column * TILE, last_column * TILE)
+        self._rays = rays(size, device)[self.rows, self.columns]
         self._pitch = 2 / size / focal_length()
         offsets = (torch.arange(TILE, device=device) + 0.5 - TILE / 2) * self._pitch
         v, u = torch.meshgrid(-offsets, offsets, indexing="ij")
@@ -34,22 +45,30 @@ class PixelGrid:
         self._monomials = torch.stack([u * u, v * v, u * v, u, v, torch.ones_like(u)])  # (6, TILE**2)
 
     def directions(self) -> Tensor:
-        """Ray directions (tiles**2, TILE**2, 3) in camera axes."""
-        square = self._rays.reshape(self.tiles, TILE, self.tiles, TILE, 3).transpose(1, 2)
-        return square.reshape(self.tiles**2, TILE**2, 3)
+        """Ray directions (count, TILE**2, 3) in camera axes."""
+        square = self._rays.reshape(self._rows, TILE, self.tiles, TILE, 3).transpose(1, 2)
+        return square.reshape(self.count, TILE**2, 3)
+
+    def image(self, values: Tensor) -> Tensor:
+        """Values (N*count, TILE**2, C) of all rays, in the order of the tiles -> images (N,C,h,w)."""
+        channels = values.shape[-1]
+        square = values.reshape(-1, self._rows, self.tiles, TILE, TILE, channels).permute(0, 5, 1, 3, 2, 4)
+        return square.reshape(-1, channels, self._rows * TILE, self.tiles * TILE)
 
     def covered(self, a: Tensor, b: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of tile and hull of two balls at `a` and `b` that may overlap: solids (K,) and tiles (K,).
 
         a, b: (S,3) in camera axes, in front of the camera; radius: (S,), that of the larger ball.
         """
-        scale = focal_length() * self.tiles / 2
+        scale = focal_length() * self._across / 2
         depth = -torch.maximum(a[:, 2], b[:, 2]).clamp(max=-1e-3)
         # In perspective a ball's outline is an ellipse; 2% covers its excess over the disc in narrow views.
         reach = radius / (depth.square() - radius.square()).clamp(min=1e-6).sqrt() * scale * 1.02 + 0.5**0.5
         a, b = (p[:, :2] / -p[:, 2:] * scale for p in (a, b))
-        centers = torch.arange(self.tiles, device=a.device) + 0.5 - self.tiles / 2
-        row, column = torch.meshgrid(-centers, centers, indexing="ij")
+        centers = torch.arange(self._across, device=a.device) + 0.5 - self._across / 2
+        down = centers[self._first[0] :][: self._rows]
+        right = centers[self._first[1] :][: self.tiles]
+        row, column = torch.meshgrid(-down, right, indexing="ij")
         x, y = column - a[:, 0, None, None], row - a[:, 1, None, None]
         dx, dy = (b - a)[:, :, None, None].unbind(1)
         along = ((x * dx + y * dy) / (dx * dx + dy * dy).clamp(min=1e-9)).clamp(0, 1)
@@ -63,9 +82,10 @@ class PixelGrid:
         All terms of an intersection are such forms. They are expanded about the tile's center in float64 and
         evaluated on the tile in float32. This is fast (one matrix product) and avoids cancellation.
         """
-        half = self.tiles / 2 - 0.5
-        x = ((tile % self.tiles) - half).double() * TILE * self._pitch
-        y = (half - torch.div(tile, self.tiles, rounding_mode="floor")).double() * TILE * self._pitch
+        half = self._across / 2 - 0.5
+        row, column = torch.div(tile, self.tiles, rounding_mode="floor"), tile % self.tiles
+        x = (self._first[1] + column - half).double() * TILE * self._pitch
+        y = (half - self._first[0] - row).double() * TILE * self._pitch
         base = torch.stack([x, y, -torch.ones_like(x)], -1)[:, None, :, None]
         forms = (forms + forms.transpose(-1, -2)) / 2
         turned = (forms @ base).squeeze(-1)  # (K,R,3)
@@ -108,7 +128,7 @@ class _AffineView:
         frame, offset = solids.frame, eye[solids.frame] - solids.center
         center = -torch.einsum("sji,sj->si", axes[frame], offset)
         solid, self.tile = screen.covered(center, center, solids.radius)
-        self.slot = frame[solid] * screen.tiles**2 + self.tile
+        self.slot = frame[solid] * screen.count + self.tile
         self.color = solids.color[solid]
         self.to_unit = (solids.matrix @ axes[frame])[solid]  # (K,3,3) camera axes -> unit solid
         # Position of the eye in the unit solid.
@@ -168,7 +188,7 @@ class ConeIntersections:
         a = torch.einsum("sij,sj->si", to_camera, solids.a - eye[frame])
         b = torch.einsum("sij,sj->si", to_camera, solids.b - eye[frame])
         solid, tile = screen.covered(a, b, torch.maximum(solids.ra, solids.rb))
-        self.slot = frame[solid] * screen.tiles**2 + tile
+        self.slot = frame[solid] * screen.count + tile
         self.color = solids.color[solid]
         self._a, self._ba, self._ra, self._rb = a[solid], (b - a)[solid], solids.ra[solid], solids.rb[solid]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from core.toybox import props
 from core.toybox.actions import ACTIONS, Action
 from core.toybox.backdrops import BACKDROPS, PROP_COLORS, Backdrop
-from core.toybox.camera import Camera
+from core.toybox.camera import Camera, Crop
 from core.toybox.character import Color, Subject
 from core.toybox.render import SceneRender, render
 from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
@@ -128,19 +128,25 @@ def render_scenes(
     supersampling: int = 2,
     device: torch.device | str = "cpu",
     textureless: bool = False,
+    crop: Crop | None = None,
 ) -> tuple[Tensor, SceneRender]:
     """Images of several scenes with the same number n of frames each.
 
     phase, camera and shadow (bool) have one entry per frame, (len(scenes) * n,), in the order of the scenes.
     textureless: figures and props in one gray, as in `render`; the backdrop has its colors.
+    crop: the part of the images to render; it costs its share of the time and equals that part of the entire
+        images up to rounding.
     Returns color over the backdrop (N,3,size,size) in [0,1] and the render without backdrop.
     """
     frames = len(phase) // len(scenes)
     moments = phase.cpu().numpy().reshape(len(scenes), frames)
     solids = Solids.cat([scene.solids(p) for scene, p in zip(scenes, moments, strict=True)]).to(device)
-    picture = render(solids, camera.to(device), size, supersampling, textureless)
+    picture = render(solids, camera.to(device), size, supersampling, textureless, crop)
     backdrop = torch.cat(
-        [scene.place.paint(p.to(device), size) for scene, p in zip(scenes, phase.split(frames), strict=True)]
+        [
+            scene.place.paint(p.to(device), size, crop)
+            for scene, p in zip(scenes, phase.split(frames), strict=True)
+        ]
     )
     backdrop = backdrop * (1 - SHADOW_DEPTH * picture.shadow * shadow.to(device)[:, None, None, None])
     return picture.color + backdrop * (1 - picture.alpha), picture

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.toybox.camera import Camera
+from core.toybox.camera import Camera, Crop
 from core.toybox.ray_intersections import PixelGrid
 from core.toybox.render import SceneRender, render
-from core.toybox.scenes import Scene
+from core.toybox.scenes import Scene, named_scene, render_scenes
 from core.toybox.solids import Frame, SceneBuilder, Solids, rotation
 
 RED, BLUE = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
@@ -185,6 +185,53 @@ def test_without_texture_a_ball_is_gray_under_a_light_over_the_left_shoulder() -
     gray = 200 / 255 * (0.6 + 0.45 * (normal @ light).clip(0)).clip(0, 1)
     for channel in rendered.color[0].numpy():
         np.testing.assert_allclose(channel[hit], gray[hit], atol=2e-3)
+
+
+@pytest.mark.parametrize("backdrop", ["on a pink background", "in the rain"])
+@pytest.mark.parametrize("place", [(0, 0, 64), (70, 101, 60), (160, 96, 96)])
+def test_a_crop_equals_that_part_of_the_image(backdrop: str, place: tuple[int, int, int]) -> None:
+    scene = [named_scene("fox", "waving", backdrop=backdrop)]
+    shared = torch.tensor([0.1, 0.6]), camera(25, 13, 2), torch.ones(2, dtype=torch.bool), 256
+    full, full_render = render_scenes(scene, *shared)
+    part, part_render = render_scenes(scene, *shared, crop=Crop(*place))
+    top, left, side = place
+    window = (..., slice(top, top + side), slice(left, left + side))
+    torch.testing.assert_close(part, full[window], rtol=0, atol=1e-3)
+    for ours, whole in zip(part_render, full_render, strict=True):
+        assert ours.shape[-2:] == (side, side)
+        torch.testing.assert_close(ours, whole[window], rtol=0, atol=1e-3)
+
+
+def test_a_crop_casts_only_its_rays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cast: list[int] = []
+    evaluate = PixelGrid.evaluate
+
+    def counted(self: PixelGrid, forms: Tensor, tile: Tensor) -> Tensor:
+        cast.append(len(tile))
+        return evaluate(self, forms, tile)
+
+    monkeypatch.setattr(PixelGrid, "evaluate", counted)
+    solids = Scene(1, 9, 4, 2).solids(np.array([0.2]))
+    render(solids, camera(), 256)
+    whole = sum(cast)
+    cast.clear()
+    render(solids, camera(), 256, crop=Crop(64, 96, 64))
+    assert 0 < sum(cast) < 0.3 * whole  # a sixteenth of the image, in its middle
+
+
+def test_shadows_of_large_images_are_smooth() -> None:
+    """At 256 pixels the shadow is that of 1024 pixels; an evaluation at every fourth pixel misses it."""
+    solids = Scene(6, 25, 0, 2).solids(np.array([0.3]))
+    fine = render(solids, camera(25, 13), 1024, 1).shadow
+    expected = torch.nn.functional.avg_pool2d(fine, 4)
+    error = (render(solids, camera(25, 13), 256, 1).shadow - expected).abs()
+    assert error.max() < 0.06 and error[expected > 0.05].mean() < 0.01
+
+
+@pytest.mark.parametrize("crop", [Crop(0, 0, 72), Crop(-8, 0, 16), Crop(56, 60, 8), Crop(0, 0, 0)])
+def test_crops_beyond_the_image_raise(crop: Crop) -> None:
+    with pytest.raises(ValueError, match="is not inside of an image of 64 pixels"):
+        render(balls(((0, 1, 0), RED)), camera(), 64, crop=crop)
 
 
 @pytest.mark.parametrize("size", [0, 60, 100])

@@ -253,6 +253,15 @@ def test_weather_loops_and_falls() -> None:
     torch.testing.assert_close(rain[1][:, 2:30], rain[0][:, :28], atol=0.06, rtol=0)  # two pixels lower
 
 
+@pytest.mark.parametrize("name", ["on a beach at sunset", "at night", "in the rain", "in the snow"])
+def test_edges_of_large_backdrops_are_smooth(name: str) -> None:
+    """Pixels at edges have the mean of their area, here that of 8x8 pixels of a larger picture."""
+    backdrop, phase = next(b for b in BACKDROPS if b.name == name), torch.tensor([0.37])
+    expected = torch.nn.functional.avg_pool2d(backdrop.paint(phase, 1024), 8)
+    error = (backdrop.paint(phase, 128) - expected).abs()
+    assert error.max() < 0.2 * (expected.amax() - expected.amin())
+
+
 def test_backdrops_and_colors_are_distinct() -> None:
     means = [tuple(b.paint(torch.zeros(1))[0].mean((1, 2)).tolist()) for b in BACKDROPS]
     for values, least in ((means, 0.05), (list(PROP_COLORS.values()), 0.2)):
