@@ -14,8 +14,6 @@ from core.toybox.character import Color, rgb
 
 SUPERSAMPLING = 3  # of images larger than SMALL
 HORIZON, FAR_SHORE = 0.56, 0.44  # heights in the image, 0 at the top and 1 at the bottom
-SMALL = 64  # px; larger images are supersampled, so that edges are smooth
-SUPERSAMPLING = 2
 
 # image (N,3,h,w), x and y (h,w) in (0,1), phase (N,) -> the image with the layer painted over it
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
