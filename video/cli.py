@@ -47,6 +47,10 @@ def gen_video(
             show_default="the one that fits the model",
         ),
     ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(help="draft: the distilled model, with the preset draft unless one is given."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
         float | None,
@@ -171,6 +175,7 @@ def gen_video(
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
     requested = read_prompts(prompt, prompts)
+    preset = preset or ("draft" if tier else None)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset
@@ -184,6 +189,7 @@ def gen_video(
         dtype=dtype,
         offload=offload,
         tiling=tiling,
+        tier=tier,
         steps=steps,
         guidance=guidance,
         negative=negative,

@@ -12,6 +12,7 @@ from core.errors import UserError
 from core.io.pictures import read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
+from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
@@ -52,8 +53,11 @@ class NativeClipModel:
         device: torch.device,
         super_resolution: Path | None = None,
         interpolation: Path | None = None,
+        distilled: Path | None = None,
     ) -> None:
         """super_resolution, interpolation: folders of the later stages of the cascade.
+
+        distilled: folder of a model that needs few steps, drawn with in place of the full one.
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
@@ -61,6 +65,10 @@ class NativeClipModel:
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
         self.record = read_model_record(folder)
+        self.distilled: DistilledConfig | None = None
+        if distilled:
+            self.distilled, student = load_student(distilled, self.model.denoiser, self.record.sha256)
+            self.model.denoiser = merged(student)
         self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
             raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
@@ -68,6 +76,7 @@ class NativeClipModel:
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         size = self.model.config.image.size
+        self._check_distilled(options)
         clips = self.model.sample(
             [prompt],
             frames=options.frames,
@@ -89,6 +98,17 @@ class NativeClipModel:
             return clips
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+
+    def _check_distilled(self, options: ClipOptions) -> None:
+        """Raises UserError unless the options are those that a distilled model was trained for."""
+        if not self.distilled:
+            return
+        given, needed = (options.steps, options.guidance, options.sampler), (self.distilled.steps, 1, "ddim")
+        if given != needed:
+            raise UserError(
+                f"The draft tier takes {needed[0]} steps of ddim and guidance 1, which it has learned: leave "
+                "out --steps, --guidance and --sampler."
+            )
 
     def _load_interpolation(self, folder: Path, device: torch.device) -> FrameInterpolation:
         interpolation, stage = FrameInterpolation.load(folder, device), self.model.first_stage

@@ -45,10 +45,13 @@ class NativeModelReference:
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
         self.super_resolution = model_beside(folder, "super_resolution")
         self.interpolation = model_beside(folder, "interpolation")
+        self.distilled = model_beside(folder, "distilled")
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
+        if not self.distilled:
+            refuse_options(self.title, {"tier": "no distilled model lies beside its folder"}, options)
         if not self.super_resolution:
             refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
 
@@ -56,7 +59,13 @@ class NativeModelReference:
         """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
-        return NativeClipModel(self.folder, device, self.super_resolution, self.interpolation)
+        return NativeClipModel(
+            self.folder,
+            device,
+            self.super_resolution,
+            self.interpolation,
+            self.distilled if options.tier else None,
+        )
 
 
 REFUSED = {

@@ -26,6 +26,7 @@ class ClipOptions(BaseModel):
     lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
     offload: Literal["model", "layers"] | None = None  # what stays in CPU memory until the GPU needs it
+    tier: Literal["draft"] | None = None  # draft: the distilled model, which needs few steps
     tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
 
     steps: int = Field(ge=1, le=1000)
