@@ -60,8 +60,8 @@ def train_distill_command(
         before, earlier = load_student(teacher, video.denoiser, sha256)
         if (before.steps, before.rank) != (2 * config.steps, config.rank):
             raise UserError(
-                f"The teacher takes {before.steps} steps with changes of rank {before.rank}: its student needs "
-                "half as many steps and the same rank."
+                f"The teacher takes {before.steps} steps with changes of rank {before.rank}: its "
+                "student needs half as many steps and the same rank."
             )
         student.network.load_state_dict(earlier.network.state_dict())
         guided = merged(earlier)

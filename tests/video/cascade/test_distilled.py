@@ -1,4 +1,4 @@
-"""Few-step models: a stored student is the trained one, and distillation halves the steps of a known teacher."""
+"""Few-step models: a student takes half the steps of a known teacher, and is stored as it was trained."""
 
 from pathlib import Path
 
