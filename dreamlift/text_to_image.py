@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from core.bundled import BUNDLED, super_resolution_beside
+from core.bundled import BUNDLED, model_beside
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.machine import pick_device
@@ -82,7 +82,7 @@ class TextToImage:
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
-        beside = super_resolution_beside(Path(folder)) if isinstance(model, ImageModel) else None
+        beside = model_beside(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
         return cls(model, str(name), SuperResolution.load(beside, chosen) if beside else None)
 
     def __call__(

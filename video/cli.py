@@ -74,7 +74,13 @@ def gen_video(
         typer.Option(help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default="0"),
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Number of frames.", show_default=PRESETS_OWN)] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default=PRESETS_OWN)] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            help="Frames per second. From 16 on, the bundled model draws a frame between every two.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
     super_resolution: Annotated[
         int | None,
         typer.Option(

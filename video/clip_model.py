@@ -1,5 +1,6 @@
 """Clip models: one interface to the bundled model, AnimateDiff and diffusers' video pipelines."""
 
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,10 @@ from core.errors import UserError
 from core.io.pictures import read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
+from video.cascade.interpolation import FrameInterpolation
 from video.options import ClipOptions
 from video.record import CheckpointRecord, ModelRecord, read_model_record
-from video.video_model import VideoModel
+from video.video_model import FRAME_RATE, VideoModel
 
 
 class ClipModel(Protocol):
@@ -44,12 +46,20 @@ class NativeClipModel:
 
     keeps_latents = False
 
-    def __init__(self, folder: Path, device: torch.device, super_resolution: Path | None = None) -> None:
-        """super_resolution: folder of that model.
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        super_resolution: Path | None = None,
+        interpolation: Path | None = None,
+    ) -> None:
+        """super_resolution, interpolation: folders of the later stages of the cascade.
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
         self.model = VideoModel.load(folder, device)
+        if interpolation:
+            self.model.interpolation = self._load_interpolation(interpolation, device)
         self.record = read_model_record(folder)
         self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
@@ -72,12 +82,19 @@ class NativeClipModel:
             azimuth=options.azimuth,
             elevation=options.elevation,
             image=first_frame(options.image, size, size) if options.image else None,
+            doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
         if not self.super_resolution:
             return clips
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+
+    def _load_interpolation(self, folder: Path, device: torch.device) -> FrameInterpolation:
+        interpolation, stage = FrameInterpolation.load(folder, device), self.model.first_stage
+        if not stage or interpolation.config.first_stage != stage.fingerprint:
+            raise UserError(f"The interpolation model in {folder} is of other latents than the video model.")
+        return interpolation
 
     def decode(self, x: Tensor) -> Tensor:
         """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
@@ -86,6 +103,11 @@ class NativeClipModel:
     def preview_frames(self, x: Tensor) -> Tensor:
         """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
+
+
+def frame_doublings(fps: float) -> int:
+    """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
+    return max(0, int(math.log2(fps / FRAME_RATE)))
 
 
 def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.bundled import BUNDLED, super_resolution_beside
+from core.bundled import BUNDLED, model_beside
 from video.options import ClipOptions, refuse_options
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class NativeModelReference:
         self.folder = folder
         self.bundled = folder == BUNDLED_MODEL
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
-        self.super_resolution = super_resolution_beside(folder)
+        self.super_resolution = model_beside(folder, "super_resolution")
+        self.interpolation = model_beside(folder, "interpolation")
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
@@ -55,7 +56,7 @@ class NativeModelReference:
         """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
-        return NativeClipModel(self.folder, device, self.super_resolution)
+        return NativeClipModel(self.folder, device, self.super_resolution, self.interpolation)
 
 
 REFUSED = {

@@ -30,9 +30,12 @@ from core.models.text_encoder import TextEncoder
 from core.samplers import noise_like
 from core.sampling import StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
+from video.cascade.interpolation import FrameInterpolation
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
 from video.reconstruction import continue_from
+
+FRAME_RATE = 8.0  # frames per second: a loop of 16 frames takes two seconds
 
 
 class VideoModelConfig(BaseModel):
@@ -75,8 +78,11 @@ class VideoModel:
         denoiser: Denoiser,
         text: TextEncoder | None = None,
         first_stage: Autoencoder | None = None,
+        interpolation: FrameInterpolation | None = None,
     ) -> None:
         """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.inflate(...)`.
+
+        interpolation: temporal super-resolution of clips of this first stage.
 
         Raises ValueError unless there is a first stage exactly where the image model's config has one.
         """
@@ -87,6 +93,7 @@ class VideoModel:
         self.device = next(denoiser.parameters()).device
         self.first_stage = first_stage.to(self.device).eval() if first_stage else None
         self.text = text or TextEncoder(self.device)
+        self.interpolation = interpolation
 
     def sample(
         self,
@@ -104,6 +111,7 @@ class VideoModel:
         noise_share: float | None = None,
         image: Tensor | None = None,
         image_scale: float = 3.0,
+        doublings: int = 0,
         sampler: SamplerName | None = None,
         eta: float = 0.0,
         guidance_interval: tuple[float, float] | None = None,
@@ -122,6 +130,7 @@ class VideoModel:
             model's unless given.
         image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
             `image_scale` makes the others continue it, which takes about three times as long.
+        doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1.
         on_step: called after every step; its states hold pixels or latents, for `decode`.
 
         Raises UserError for empty prompts and impossible frames, options, shares, seeds or images.
@@ -148,6 +157,9 @@ class VideoModel:
         x = sample_latents(
             self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
         )
+        for _ in range(doublings if self.interpolation else 0):
+            assert self.interpolation is not None
+            x = self.interpolation.sample(x, range(count) if seeds is None else seeds)
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:

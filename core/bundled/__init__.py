@@ -1,11 +1,14 @@
-"""The weights that ship with the package, one folder a model: image, video, judge."""
+"""The weights that ship with the package: a folder for each stage of the cascade, and the judge."""
 
 from pathlib import Path
 
 BUNDLED = Path(__file__).parent
 
 
-def super_resolution_beside(model: Path) -> Path | None:
-    """Folder of the super-resolution model that lies beside the folder of an image or video model, if any."""
-    folder = model.parent / "super_resolution"
-    return folder if folder.is_dir() else None
+def model_beside(folder: Path, name: str) -> Path | None:
+    """Folder of a later stage of the cascade that lies beside the folder of an image or video model, if any.
+
+    name: "super_resolution" or "interpolation".
+    """
+    beside = folder.parent / name
+    return beside if beside.is_dir() else None

@@ -10,7 +10,6 @@ A distillation is built from a `DenoiserLike` (a denoiser, or guidance around on
 """
 
 from dream3d.distill.contract import Distillation, DistillationResult
-from dream3d.distill.lora import LoRANetwork
 from dream3d.distill.score import CSD, ISM, SDS, SJC, ScoreDistillation, damped_variance, uniform, variance
 from dream3d.distill.space import LatentSpace, ModelSpace, PixelSpace, make_model_space
 from dream3d.distill.timesteps import DreamTime, LinearAnnealing, Timesteps
@@ -28,7 +27,6 @@ __all__ = [
     "DreamTime",
     "LatentSpace",
     "LinearAnnealing",
-    "LoRANetwork",
     "LoRAScoreModel",
     "ModelSpace",
     "PixelSpace",

@@ -12,8 +12,8 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
 from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
+from core.nn.lora import LoRANetwork
 from dream3d.distill.contract import noise_for
-from dream3d.distill.lora import LoRANetwork
 from dream3d.distill.score import ScoreDistillation, Weight, variance
 from dream3d.distill.space import ModelSpace
 from dream3d.distill.timesteps import Timesteps

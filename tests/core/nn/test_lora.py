@@ -6,8 +6,8 @@ from torch import nn
 
 from core.attributes import WIDTH
 from core.condition import Condition
+from core.nn.lora import LoRANetwork
 from core.nn.unet import UNet, UNetConfig
-from dream3d.distill import LoRANetwork
 
 
 @pytest.fixture
