@@ -1,4 +1,4 @@
-"""The known wording nearest in meaning, by cosine similarity of sentence embeddings (Reimers & Gurevych 2019)."""
+"""Nearest wording by cosine similarity of sentence embeddings (Reimers & Gurevych 2019, "Sentence-BERT")."""
 
 from __future__ import annotations
 

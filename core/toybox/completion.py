@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import numpy as np
 
-from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS, PROP_COLORS
 from core.toybox.captions import articles, prop_phrases
 from core.toybox.character import Color

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -15,14 +15,16 @@ Kind = Literal[
     "couple", "brush", "filler", "negation", "function", "word",
 ]  # fmt: skip
 
-DETERMINERS = set(
-    "a an the some its his her their my your our this that these those is are was were be been being am it s "
-    "very really so just all which who whose".split()
-)
-PREPOSITIONS = set(
-    "on in at with under of to from by over into near onto for through inside behind beside above below during "
-    "against around across along before after among upon off out up down while".split()
-)
+DETERMINERS = {
+    "a", "an", "the", "some", "its", "his", "her", "their", "my", "your", "our", "this", "that", "these",
+    "those", "is", "are", "was", "were", "be", "been", "being", "am", "it", "s", "very", "really", "so",
+    "just", "all", "which", "who", "whose",
+}  # fmt: skip
+PREPOSITIONS = {
+    "on", "in", "at", "with", "under", "of", "to", "from", "by", "over", "into", "near", "onto", "for",
+    "through", "inside", "behind", "beside", "above", "below", "during", "against", "around", "across",
+    "along", "before", "after", "among", "upon", "off", "out", "up", "down", "while",
+}  # fmt: skip
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | {"and", "or", "but", "then", "do", "does", "has", "have", "as"}
 # After these a negation ends.
 ENDS_OF_NEGATION = {"but", "just", "only", "while", "yet", "then", "instead"}
@@ -34,15 +36,16 @@ IRREGULAR = {
     "spun": "spin", "drew": "draw", "drawn": "draw", "taught": "teach", "made": "make", "taken": "take",
     "took": "take", "threw": "throw", "thrown": "throw", "lying": "lie", "seen": "seen", "loaves": "loaf",
     "slept": "sleep", "wrote": "write", "written": "write", "flew": "fly", "has": "have", "having": "have",
-    "does": "do", "doing": "do", "done": "do", "goes": "go", "going": "go", "grey": "gray", "puppies": "puppy",
-    "spacemen": "spaceman", "corgis": "corgi", "skis": "ski", "shown": "show", "fishes": "fish", "bicycling": "bicycle",
+    "does": "do", "doing": "do", "done": "do", "goes": "go", "going": "go", "grey": "gray",
+    "puppies": "puppy", "spacemen": "spaceman", "corgis": "corgi", "skis": "ski", "shown": "show",
+    "fishes": "fish", "bicycling": "bicycle",
 }  # fmt: skip
 PLURALS = {"men", "women", "children", "people", "folk", "mice", "wolves", "kids", "spacemen"}
 UNSTEMMED = {
     "swing", "spring", "evening", "morning", "string", "during", "nothing", "something", "anything", "king",
-    "sing", "ring", "wing", "thing", "ceiling", "glasses", "his", "this", "is", "was", "us", "s", "its", "yes",
-    "bus", "canvas", "arctic", "red", "bed", "sled", "need", "feed", "weed", "speed", "seed", "hundred",
-    "circus", "macro", "as", "always", "calculus", "mathematics", "maths", "sunglasses", "shoes", "jeans",
+    "sing", "ring", "wing", "thing", "ceiling", "glasses", "his", "this", "is", "was", "us", "s", "its",
+    "yes", "bus", "canvas", "arctic", "red", "bed", "sled", "need", "feed", "weed", "speed", "seed",
+    "hundred", "circus", "macro", "as", "always", "calculus", "mathematics", "maths", "sunglasses", "shoes", "jeans",
 }  # fmt: skip
 
 
@@ -107,18 +110,18 @@ def tokenize(prompt: str) -> list[Token]:
     """The words of a prompt in lower case; hyphens separate words, a possessive s is dropped."""
     tokens: list[Token] = []
     clause = 0
-    for piece in re.findall(r"[a-z0-9]+(?:['’][a-z]+)?|[,.;:!?()|\"]", prompt.lower()):
+    for piece in re.findall("[a-z0-9]+(?:['\u2019][a-z]+)?|[,.;:!?()|\"]", prompt.lower()):
         if not piece[0].isalnum():
             clause += 1
             continue
-        text = piece.replace("’", "'").removesuffix("'s")
+        text = piece.replace("\u2019", "'").removesuffix("'s")
         tokens.append(Token(text, stem(text), clause))
     return tokens
 
 
 def listed(text: str) -> list[str]:
     """The wordings of a table's entry, which commas separate."""
-    return [wording.strip() for wording in text.split(",") if wording.strip()]
+    return [" ".join(wording.split()) for wording in text.split(",") if wording.strip()]
 
 
 def _pattern(wording: str) -> tuple[str, ...]:
@@ -141,7 +144,7 @@ def lexicon() -> dict[tuple[str, ...], Entry]:
     for color, words in wordings.COLOR_WORDINGS.items():
         add("color", color, words)
     add("color", "", wordings.UNKNOWN_COLORS)
-    for kind, table, near in (
+    tables: tuple[tuple[Kind, Mapping[str, str], bool], ...] = (
         ("subject", wordings.SUBJECT_WORDINGS, False),
         ("action", wordings.ACTION_WORDINGS, False),
         ("place", wordings.PLACE_WORDINGS, False),
@@ -149,7 +152,8 @@ def lexicon() -> dict[tuple[str, ...], Entry]:
         ("subject", wordings.NEAR_SUBJECTS, True),
         ("action", wordings.NEAR_ACTIONS, True),
         ("place", wordings.NEAR_PLACES, True),
-    ):
+    )
+    for kind, table, near in tables:
         for value, words in table.items():
             add(kind, value, words, near)
     for camera, words in wordings.VIEWS.items():
@@ -229,7 +233,7 @@ def _plural(words: Sequence[str]) -> bool:
 
 
 def scan(prompt: str) -> list[Item]:
-    """The items of a prompt in the order of their first words; those in the scope of a negation are marked."""
+    """The items of a prompt in order; those in the scope of a negation are marked."""
     tokens = tokenize(prompt)
     items: list[Item] = []
     i = 0
