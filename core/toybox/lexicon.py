@@ -25,7 +25,10 @@ PREPOSITIONS = {
     "through", "inside", "behind", "beside", "above", "below", "during", "against", "around", "across",
     "along", "before", "after", "among", "upon", "off", "out", "up", "down", "while",
 }  # fmt: skip
+KNOWN_THINGS = ("subject", "action", "place", "plain", "couple", "brush", "view")
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | {"and", "or", "but", "then", "do", "does", "has", "have", "as"}
+REQUESTS = {"draw", "paint", "mak", "show", "creat", "generat", "imagin", "render"}  # as first words
+HELPERS = {"wear", "hold", "carry", "us", "hav"}  # stems that a denied object may follow
 # After these a negation ends.
 ENDS_OF_NEGATION = {"but", "just", "only", "while", "yet", "then", "instead"}
 
@@ -45,7 +48,8 @@ UNSTEMMED = {
     "swing", "spring", "evening", "morning", "string", "during", "nothing", "something", "anything", "king",
     "sing", "ring", "wing", "thing", "ceiling", "glasses", "his", "this", "is", "was", "us", "s", "its",
     "yes", "bus", "canvas", "arctic", "red", "bed", "sled", "need", "feed", "weed", "speed", "seed",
-    "hundred", "circus", "macro", "as", "always", "calculus", "mathematics", "maths", "sunglasses", "shoes", "jeans",
+    "hundred", "circus", "macro", "as", "always", "calculus", "mathematics", "maths", "sunglasses", "shoes",
+    "jeans",
 }  # fmt: skip
 
 
@@ -239,7 +243,8 @@ def scan(prompt: str) -> list[Item]:
     i = 0
     while i < len(tokens):
         text = tokens[i].text
-        matched = None if text in DETERMINERS else _match(tokens, i)
+        requested = i == 0 and tokens[i].stem in REQUESTS
+        matched = None if text in DETERMINERS or requested else _match(tokens, i)
         if matched:
             chosen, entry = matched
             end = chosen[-1] + 1
@@ -258,7 +263,7 @@ def scan(prompt: str) -> list[Item]:
             i = end
             continue
         adverb = text.endswith("ly") and text not in FUNCTION_WORDS
-        kind: Kind = "function" if text in FUNCTION_WORDS else "filler" if adverb else "word"
+        kind: Kind = "function" if text in FUNCTION_WORDS else "filler" if adverb or requested else "word"
         items.append(Item(kind, text, i, i + 1, text))
         i += 1
     return _negate(items, tokens)
@@ -283,13 +288,17 @@ def _negate(items: list[Item], tokens: Sequence[Token]) -> list[Item]:
             if active and word_seen and item.typed in PREPOSITIONS:
                 active = False
             verb_next = bool(following and tokens[following.start].text.endswith("ing"))
+            if active and item.typed in ("or", "nor"):
+                word_seen = False
             if carried and (item.typed in ("or", "nor") or (item.typed == "and" and not verb_next)):
                 active, carried, word_seen = True, False, False
+        elif active and word_seen and item.kind in KNOWN_THINGS:
+            active = False
         elif active:
             item = replace(item, negated=True)
-            if item.kind in ("subject", "action", "place", "plain", "couple", "brush", "view"):
+            if item.kind in KNOWN_THINGS:
                 active, carried = False, True
-            word_seen |= item.kind == "word"
+            word_seen |= item.kind == "word" and tokens[item.start].stem not in HELPERS
         else:
             carried = False
         result.append(item)

@@ -135,7 +135,7 @@ ACTION_WORDINGS: Mapping[str, str] = {
     "sitting": """
         sit, sitting on the ground, sitting down, seated, sit on floor, take a seat, squat, have a seat, sit
         still, rest, relax, sit around, sit cross legged, meditate, sit and relax, chill, lounge, sit on its
-        bottom, take a rest, take a break, sit on ground, sit on the grass
+        bottom, take a rest, take a break, sit on ground
     """,
     "dancing": """
         dance, doing a dance, do the twist, boogie, groove, disco, dance around, breakdance, break dance,
@@ -695,23 +695,24 @@ BRUSHES = """
 """
 
 FILLERS = """
-    happy, sad, funny, smile, laugh, cry, angry, silly, cheerful, joyful, excited, smiling, friendly, brave,
-    clever, lazy, sleepy, big, large, huge, giant, fat, chubby, tall, short, old, new, shiny, beautiful,
-    nice, good, great, cool, awesome, magic, magical, amazing, fancy, elegant, colorful, furry, soft, fuzzy,
-    wild, wise, curious, playful, proud, high quality, hd, 4k, 8k, ultra hd, cinematic, detailed, highly
-    detailed, realistic, masterpiece, best quality, trending on artstation, hyperrealistic, high resolution,
-    sharp focus, vibrant, dramatic lighting, soft lighting, video of, video, clip of, clip, gif of, gif,
-    short clip of, short video of, footage of, scene of, scene, shot of, shot, show, showing, view of, view,
-    style, in style of, please, looping, loop, animated gif of, movie of, film of, loop of, seen, viewed,
-    facing camera direction, watched, filmed, lone, single, one, solo, make, generate, create, draw me, show
-    me, give me, i want, can you, could you, let, there, quickly, fast, slowly, alone, by itself, all by
-    itself, by himself, by herself, together, side by side, next to each other, each other, away, along,
-    around, merrily, plain, solid, simple, bright, light, dark, pale, neon, striped, wooden, toy, classic,
-    full body, full body shot of, full body shot, wide shot, wide shot of, long shot, medium shot, whole
-    body, vintage, retro, modern, favorite, own, pair, time, moment, day, way, like, lovely, gentle, gently,
-    joyously, looking, having fun, enjoying itself, enthusiastically, energetic, crazy, goofy, super, ultra,
-    world, famous, up, down, back, forth, here, while, loud, quiet, cold, warm, hot, sunny, calm, fresh,
-    delicious, tasty, yummy
+    happy, sad, ever, any, kind of, sort of, please draw, draw me, draw picture of, paint me, paint picture
+    of, please paint, draw us, please make, imagine, funny, smile, laugh, cry, angry, silly, cheerful,
+    joyful, excited, smiling, friendly, brave, clever, lazy, sleepy, big, large, huge, giant, fat, chubby,
+    tall, short, old, new, shiny, beautiful, nice, good, great, cool, awesome, magic, magical, amazing,
+    fancy, elegant, colorful, furry, soft, fuzzy, wild, wise, curious, playful, proud, high quality, hd, 4k,
+    8k, ultra hd, cinematic, detailed, highly detailed, realistic, masterpiece, best quality, trending on
+    artstation, hyperrealistic, high resolution, sharp focus, vibrant, dramatic lighting, soft lighting,
+    video of, video, clip of, clip, gif of, gif, short clip of, short video of, footage of, scene of, scene,
+    shot of, shot, show, showing, view of, view, style, in style of, please, looping, loop, animated gif of,
+    movie of, film of, loop of, seen, viewed, facing camera direction, watched, filmed, lone, single, one,
+    solo, make, generate, create, show me, give me, i want, can you, could you, let, there, quickly, fast,
+    slowly, alone, by itself, all by itself, by himself, by herself, together, side by side, next to each
+    other, each other, away, along, around, merrily, plain, solid, simple, bright, light, dark, pale, neon,
+    striped, wooden, toy, classic, full body, full body shot of, full body shot, wide shot, wide shot of,
+    long shot, medium shot, whole body, vintage, retro, modern, favorite, own, pair, time, moment, day, way,
+    like, lovely, gentle, gently, joyously, looking, having fun, enjoying itself, enthusiastically,
+    energetic, crazy, goofy, super, ultra, world, famous, up, down, back, forth, here, while, loud, quiet,
+    cold, warm, hot, sunny, calm, fresh, delicious, tasty, yummy
 """
 """Words that do not change what the models draw."""
 
