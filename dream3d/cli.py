@@ -115,7 +115,11 @@ def dream3d(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     complete: Annotated[
-        bool, typer.Option(help="Fill in the color that a prompt leaves open, for the bundled model.")
+        bool,
+        typer.Option(
+            help="Read the prompt into words that the bundled model knows, and fill in the color that it "
+            "leaves open."
+        ),
     ] = True,
     resume: Annotated[
         bool,
@@ -150,16 +154,12 @@ def dream3d(
     options = defaults.with_changes(**changes)
     check_model_reference(reference, options)
     if reference.bundled:
-        from core.toybox.captions import SUBJECT_NAMES, known_subject
+        from core.toybox.prompts import sentences
 
-        if known_subject(prompt) is None:
-            print(
-                f"The bundled model knows no subject in the prompt: {prompt}. Its subjects are "
-                f"{', '.join(SUBJECT_NAMES)}; for others give an image model with --model.",
-                file=sys.stderr,
-            )
-        if complete:
-            jobs = [job.with_completed_prompt() for job in jobs]
+        read = [job.with_reading() for job in jobs]
+        for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
+            print(sentence, file=sys.stderr)
+        jobs = read if complete else jobs
 
     from dream3d.generate import generate
 

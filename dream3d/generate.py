@@ -60,7 +60,7 @@ def run_identity(job: ObjectJob, options: ObjectOptions, reference: ImageModelRe
     run: dict[str, object] = {
         "prompt": job.text,
         "seed": job.seed,
-        "options": options.model_dump(mode="json"),
+        "options": job.adjusted(options).model_dump(mode="json"),
     }
     return run if reference.bundled else {**run, "model": reference.name, "lora": list(reference.lora)}
 
@@ -100,7 +100,7 @@ def generate(
         for job, identity in zip(jobs, identities, strict=True):
             began = time.perf_counter()
             optimization = start_optimization(
-                model, job.text, options, seed=job.seed, bundled=reference.bundled
+                model, job.text, job.adjusted(options), seed=job.seed, bundled=reference.bundled
             )
             if resume:
                 checkpoint.load(job.checkpoint, optimization)
@@ -139,6 +139,6 @@ def _print_summary(console: Console, job: ObjectJob, record: ObjectRecord, secon
         console.print(f"{job.mesh}: {sentence}", highlight=False)
     console.print(
         f"{job.mesh}: {record.surface.faces} faces, seed {job.seed}, {record.iterations} iterations, "
-        f"made in {seconds:.0f} s" + (f", as: {job.completed}" if job.completed else ""),
+        f"made in {seconds:.0f} s" + (f", as: {job.reading.summary}" if job.reading else ""),
         highlight=False,
     )

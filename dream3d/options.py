@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import UserError
+
+if TYPE_CHECKING:
+    from core.toybox.prompts import PromptReading
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
@@ -226,19 +229,31 @@ class ObjectJob(NamedTuple):
     prompt: str
     seed: int
     mesh: Path
-    completed: str | None = None  # the prompt with the missing color filled in
+    reading: PromptReading | None = None  # what the prompt was read as, for the bundled model
 
     @property
     def text(self) -> str:
-        """The prompt for the model, without the background."""
-        return self.completed or self.prompt
+        """The text for the model, without the background: that of the reading, or the prompt."""
+        return self.reading.text if self.reading else self.prompt
 
-    def with_completed_prompt(self) -> ObjectJob:
-        """The job with the color filled in that its prompt leaves open, by its seed."""
-        from core.toybox.captions import with_color
+    @property
+    def completed(self) -> str | None:
+        """The text for the model where it differs from the prompt."""
+        return None if self.text == self.prompt else self.text
 
-        text = with_color(self.prompt, self.seed)
-        return self if text == self.prompt else self._replace(completed=text)
+    def with_reading(self) -> ObjectJob:
+        """The job with its prompt read, and the color that the prompt leaves open filled in by its seed."""
+        from core.models.nearest_wording import nearest_wording
+        from core.toybox.prompts import read_prompt
+
+        reading = read_prompt(self.prompt, self.seed, place=False, nearest=nearest_wording)
+        return self._replace(reading=reading)
+
+    def adjusted(self, options: ObjectOptions) -> ObjectOptions:
+        """The options with the negations that the prompt names."""
+        if not self.reading:
+            return options
+        return options.with_changes(negative=self.reading.negative_with(options.negative))
 
     @property
     def glb(self) -> Path:

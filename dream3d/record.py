@@ -23,7 +23,8 @@ class ObjectRecord(BaseModel):
     """Everything needed to reproduce an object, and its results."""
 
     prompt: str
-    completed: str | None = None  # the prompt that the model got, if the command completed it
+    completed: str | None = None  # the prompt that the model got, if the command rewrote it
+    notes: list[str] = []  # what of the prompt the model cannot express; its negations are in `options`
     seed: int
     options: ObjectOptions
     preset: str

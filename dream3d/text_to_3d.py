@@ -103,6 +103,7 @@ def finish_object(
     record = ObjectRecord(
         prompt=job.prompt,
         completed=job.completed,
+        notes=list(job.reading.notes) if job.reading else [],
         seed=job.seed,
         options=optimization.options,
         preset=preset,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import torch
 
 from core.errors import UserError
 from core.samplers import SamplerState
 from core.sampling import StepCallback
+
+if TYPE_CHECKING:
+    from core.toybox.prompts import PromptReading
 
 BUNDLED_NAME = "bundled"
 
@@ -37,3 +41,11 @@ def step_callback(pipeline: Any, callback: EndOfStep | None) -> StepCallback:
             callback(pipeline, state.step - 1, state.t, {"latents": state.x, "x0": state.x0})
 
     return on_step
+
+
+def warn_of(reading: PromptReading | None) -> None:
+    """Warns of what of a prompt the bundled model cannot draw."""
+    from core.toybox.prompts import sentences
+
+    for sentence in sentences([reading] if reading else []):
+        warn(sentence, stacklevel=3)

@@ -20,7 +20,7 @@ from dream3d.options import (
 )
 from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
-from dreamlift.front_door import BUNDLED_NAME, resolve_seed
+from dreamlift.front_door import BUNDLED_NAME, resolve_seed, warn_of
 
 
 class TextTo3D:
@@ -79,7 +79,8 @@ class TextTo3D:
 
         num_inference_steps: iterations of the optimization.
         loss: "x0", "sds", "sjc", "csd", "vsd" or "ism". field: "voxel" or "hash".
-        complete: let the bundled model fill in the color that the prompt leaves open.
+        complete: read the prompt into words that the bundled model knows, its negations too, and fill in the
+            color that it leaves open. What cannot be expressed is a warning.
         callback_on_step_end: called as (pipeline, iteration from 0, `OptimizationState`) after each one;
             returning True ends the optimization early.
 
@@ -98,7 +99,9 @@ class TextTo3D:
         options = options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
         job = ObjectJob(prompt, resolve_seed(seed, generator), Path("object.glb"))
         if reference.bundled and complete:
-            job = job.with_completed_prompt()
+            job = job.with_reading()
+            warn_of(job.reading)
+            options = job.adjusted(options)
         optimization = start_optimization(model, job.text, options, seed=job.seed, bundled=reference.bundled)
         for state in optimization:
             if callback_on_step_end and callback_on_step_end(self, state.iteration - 1, state) is True:

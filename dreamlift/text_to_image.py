@@ -18,11 +18,12 @@ from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.machine import pick_device
 from core.models.image_model import ImageModel
+from core.models.nearest_wording import nearest_wording
 from core.models.super_resolution import SuperResolution
 from core.pretrained.image_model import PretrainedImageModel, load_image_model
 from core.sampling_options import SamplerName
-from core.toybox.captions import complete_prompt
-from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback
+from core.toybox.prompts import PromptReading, read_prompt
+from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
 
 STEPS, GUIDANCE, AZIMUTH, ELEVATION = 12, 3.0, 30.0, 13.0  # of models in this project's format
 SAMPLER: SamplerName = "dpm-solver++"
@@ -98,18 +99,20 @@ class TextToImage:
         eta: float = 0.0,
         guidance_interval: tuple[float, float] | None = None,
         guidance_rescale: float = 0.0,
-        azimuth: float = AZIMUTH,
-        elevation: float = ELEVATION,
+        azimuth: float | None = None,
+        elevation: float | None = None,
         super_resolution: int | None = None,
         complete: bool = True,
         callback_on_step_end: EndOfStep | None = None,
     ) -> Picture:
         """Makes one image. What is not given is the model's default.
 
-        azimuth, elevation: of the camera, in degrees; only of models in this project's format.
+        azimuth, elevation: of the camera, in degrees; only of models in this project's format. Unless given,
+            those of the view that the prompt names, or 30 and 13.
         super_resolution: denoising steps of the bundled model's super-resolution, 1 unless given; 0 leaves
             the image at the model's own size.
-        complete: let the bundled model fill in the color and the place that the prompt leaves open.
+        complete: read the prompt into words that the bundled model knows, its views and negations too, and
+            fill in the color and the place that it leaves open. What cannot be drawn is a warning.
         The sampling options are those of `core.sampling_options.SamplingOptions`.
 
         Raises UserError for what the model cannot do.
@@ -119,10 +122,16 @@ class TextToImage:
         enlarging = 1 if super_resolution is None else super_resolution
         number = resolve_seed(seed, generator)
         native = isinstance(self.model, ImageModel)
-        text = complete_prompt(prompt, number) if self.name == BUNDLED_NAME and complete else prompt
+        reading = PromptReading(prompt, prompt)
+        if self.name == BUNDLED_NAME and complete:
+            reading = read_prompt(prompt, number, nearest=nearest_wording)
+            warn_of(reading)
+        text, negative = reading.text, reading.negative_with(negative_prompt)
+        around = next(a for a in (azimuth, reading.azimuth, AZIMUTH) if a is not None)
+        above = next(e for e in (elevation, reading.elevation, ELEVATION) if e is not None)
         sample = self.model.sample
         if isinstance(self.model, ImageModel):
-            sample = partial(self.model.sample, azimuth=azimuth, elevation=elevation)
+            sample = partial(self.model.sample, azimuth=around, elevation=above)
         if native and sampler is None:
             sampler = SAMPLER
         steps = num_inference_steps or (STEPS if native else 30)
@@ -131,7 +140,7 @@ class TextToImage:
             [text],
             steps=steps,
             guidance=guidance,
-            negative=negative_prompt,
+            negative=negative,
             seeds=[number],
             sampler=sampler,
             eta=eta,
@@ -143,9 +152,15 @@ class TextToImage:
             images = self.super_resolution.sample(images, [number], steps=enlarging)
         (image,) = images
         pixels = ((image.float().cpu().numpy().transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
-        record = {"prompt": prompt, "completed": text, "seed": number, "model": self.name}
-        record |= {"steps": steps, "guidance": guidance, "negative": negative_prompt, "sampler": sampler}
+        record = {
+            "prompt": prompt,
+            "completed": text,
+            "notes": list(reading.notes),
+            "seed": number,
+            "model": self.name,
+        }
+        record |= {"steps": steps, "guidance": guidance, "negative": negative, "sampler": sampler}
         record |= {"eta": eta, "guidance_interval": guidance_interval, "guidance_rescale": guidance_rescale}
-        record |= {"azimuth": azimuth, "elevation": elevation} if native else {}
+        record |= {"azimuth": around, "elevation": above} if native else {}
         record |= {"super_resolution": enlarging} if self.super_resolution else {}
         return Picture(Image.fromarray(pixels), record)

@@ -9,7 +9,7 @@ import torch
 from core.io.machine import pick_device
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
-from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback
+from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
 from video.clip_model import ClipModel
 from video.find_model import find_model
 from video.model_reference import ModelReference
@@ -100,7 +100,8 @@ class TextToVideo:
 
         image: path of a picture that becomes the first frame. azimuth, elevation: of the camera, in degrees.
         super_resolution: its denoising steps; 0 leaves the frames at the model's own size.
-        complete: let the bundled model fill in the color and the place that the prompt leaves open.
+        complete: read the prompt into words that the bundled model knows, its views and negations too, and
+            fill in the color and the place that it leaves open. What cannot be drawn is a warning.
         The sampling options are those of `core.sampling_options.SamplingOptions`.
 
         Raises UserError for what the model cannot do.
@@ -127,6 +128,7 @@ class TextToVideo:
         self.reference.check(options)
         job = ClipJob(text, number, Path("clip.mp4"))
         if self.reference.bundled and complete:
-            job = job.with_completed_prompt()
+            job = job.with_reading(azimuth, elevation)
+            warn_of(job.reading)
         on_step = step_callback(self, callback_on_step_end)
         return sample_clip(self.model, job, options, preset=self.preset, device=self.device, on_step=on_step)

@@ -13,7 +13,7 @@ from core.io.command import run_app
 from core.io.pictures import read_image
 from core.io.presets import load_preset
 from video.find_model import find_model
-from video.options import ClipOptions, plan_clips, read_prompts
+from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
 
@@ -161,7 +161,8 @@ def gen_video(
     complete: Annotated[
         bool | None,
         typer.Option(
-            help="Fill in the color and the place that a prompt leaves open.",
+            help="Read the prompt into words that the model knows, and fill in the color and the place that "
+            "it leaves open.",
             show_default="on for the bundled model",
         ),
     ] = None,
@@ -212,9 +213,7 @@ def gen_video(
         raise UserError("--complete is for the bundled model: give it without --model.")
     jobs = plan_clips(requested, num, seed, out)
     if reference.bundled:
-        _warn_about_unknown_subjects(requested)
-        if complete is not False:
-            jobs = [job.with_completed_prompt() for job in jobs]
+        jobs = _read_prompts(jobs, complete is not False, azimuth, elevation)
 
     from video.generate import generate
 
@@ -235,16 +234,16 @@ def _preset(name: str) -> ClipOptions:
     return load_preset(name if name.endswith((".yaml", ".yml")) else f"{PRESETS}/{name}", ClipOptions)
 
 
-def _warn_about_unknown_subjects(prompts: Sequence[str]) -> None:
-    from core.toybox.captions import SUBJECT_NAMES, known_subject
+def _read_prompts(
+    jobs: Sequence[ClipJob], complete: bool, azimuth: float | None, elevation: float | None
+) -> list[ClipJob]:
+    """The jobs with their prompts read where they are to be completed; prints what cannot be drawn."""
+    from core.toybox.prompts import sentences
 
-    unknown = [prompt for prompt in prompts if known_subject(prompt) is None]
-    if unknown:
-        print(
-            f"The bundled model knows no subject in: {'; '.join(unknown)}. It knows "
-            f"{', '.join(SUBJECT_NAMES)}; give another model with --model.",
-            file=sys.stderr,
-        )
+    read = [job.with_reading(azimuth, elevation) for job in jobs]
+    for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
+        print(sentence, file=sys.stderr)
+    return read if complete else list(jobs)
 
 
 def main() -> None:

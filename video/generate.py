@@ -102,7 +102,11 @@ def generate(
         task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
             progress.update(task, description=job.clip.name)
-            cache = LatentCache(job.latents, _request(job, options, model)) if model.keeps_latents else None
+            cache = (
+                LatentCache(job.latents, _request(job, job.adjusted(options), model))
+                if model.keeps_latents
+                else None
+            )
             monitor = SamplingMonitor(progress, task, job, model.preview_frames if preview else None, cache)
             try:
                 clip = sample_clip(
@@ -140,7 +144,7 @@ def generate(
             console.print(
                 f"{job.clip}: {len(clip.frames)} frames, {options.fps:g} a second, {width}x{height}, "
                 f"seed {job.seed}, sampled in {seconds.sample:.1f} s"
-                + (f", drawn as: {job.completed}" if job.completed else ""),
+                + (f", drawn as: {job.reading.summary}" if job.reading else ""),
                 highlight=False,
             )
 

@@ -1,8 +1,9 @@
 """Options and jobs of `gen-video`, checked before anything heavy is imported."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,6 +11,11 @@ from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
+
+if TYPE_CHECKING:
+    from core.toybox.prompts import PromptReading
+
+ELEVATION = 13.0  # degrees, of a view in words where neither prompt nor options give one
 
 
 class ClipOptions(BaseModel):
@@ -98,19 +104,42 @@ class ClipJob(NamedTuple):
     prompt: str
     seed: int
     clip: Path
-    completed: str | None = None  # the prompt with color and place filled in
+    reading: "PromptReading | None" = None  # what the prompt was read as, for the bundled model
 
     @property
     def text(self) -> str:
-        """The text for the model: the completed prompt, or the prompt."""
-        return self.completed or self.prompt
+        """The text for the model: that of the reading, or the prompt."""
+        return self.reading.text if self.reading else self.prompt
 
-    def with_completed_prompt(self) -> "ClipJob":
-        """The job with the color and the place filled in that its prompt leaves open, by its seed."""
-        from core.toybox.captions import complete_prompt
+    @property
+    def completed(self) -> str | None:
+        """The text for the model where it differs from the prompt."""
+        return None if self.text == self.prompt else self.text
 
-        text = complete_prompt(self.prompt, self.seed)
-        return self if text == self.prompt else self._replace(completed=text)
+    def with_reading(self, azimuth: float | None, elevation: float | None) -> "ClipJob":
+        """The job with its prompt read, and what the prompt leaves open filled in by its seed.
+
+        azimuth, elevation: of the camera where given by hand, which overrides the view that a prompt names.
+        """
+        from core.models.nearest_wording import nearest_wording
+        from core.toybox.prompts import read_prompt
+
+        reading = read_prompt(self.prompt, self.seed, nearest=nearest_wording)
+        if azimuth is not None:
+            reading = replace(reading, azimuth=None)
+        if elevation is not None:
+            reading = replace(reading, elevation=None)
+        return self._replace(reading=reading)
+
+    def adjusted(self, options: ClipOptions) -> ClipOptions:
+        """The options with the view and the negations that the prompt names."""
+        if not self.reading:
+            return options
+        azimuth, elevation = self.reading.azimuth, self.reading.elevation
+        if options.azimuth is None and (azimuth, elevation) != (None, None):
+            azimuth, elevation = azimuth or 0.0, ELEVATION if elevation is None else elevation
+        negative = self.reading.negative_with(options.negative)
+        return options.with_changes(azimuth=azimuth, elevation=elevation, negative=negative)
 
     @property
     def sheet(self) -> Path:

@@ -48,7 +48,8 @@ class RunRecord(BaseModel):
     """Everything needed to make the same clip again, and what it cost."""
 
     prompt: str
-    completed: str | None = None  # the prompt with color and place filled in, see `gen-video --complete`
+    completed: str | None = None  # the prompt as it was drawn, see `gen-video --complete`
+    notes: list[str] = []  # what of the prompt the model cannot draw; its view and negations are in `options`
     seed: int
     options: ClipOptions
     preset: str

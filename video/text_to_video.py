@@ -77,6 +77,7 @@ def sample_clip(
     latents: of an earlier run, to be decoded instead of sampling.
     """
     began = time.perf_counter()
+    options = job.adjusted(options)
     if latents is None:
         clips = model.sample(job.text, job.seed, options, on_step)
     else:
@@ -86,6 +87,7 @@ def sample_clip(
     record = RunRecord(
         prompt=job.prompt,
         completed=job.completed,
+        notes=list(job.reading.notes) if job.reading else [],
         seed=job.seed,
         options=options,
         preset=preset,

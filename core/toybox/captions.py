@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 
 from core.errors import UserError
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
-from core.toybox.scenes import COLOR_NAMES, Scene
+from core.toybox.scenes import COLOR_NAMES, PAIR_ACTIONS, Scene
 from core.toybox.subjects import SUBJECTS
 
 OPENINGS = (
@@ -23,6 +24,8 @@ OPENINGS = (
     "a cartoon {}",
     "a toy {}",
 )
+COUPLES = ("a couple walking", "a man and a woman walking", "a couple taking a walk")
+BRUSHES = ("a brush painting on a canvas", "a paintbrush painting on a canvas")
 SUBJECT_NAMES = tuple(subject.name for subject in SUBJECTS)
 PLURALS = {
     "man": "men",
@@ -43,13 +46,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     color = COLOR_NAMES[scene.color]
     place = str(rng.choice(scene.place.phrases))
     if scene.group == "couple":
-        who = str(rng.choice(["a couple walking", "a man and a woman walking", "a couple taking a walk"]))
+        who = str(rng.choice(COUPLES))
         text = f"{who} under a {color} umbrella"
     elif scene.group == "brush":
-        text = (
-            str(rng.choice(["a brush painting on a canvas", "a paintbrush painting on a canvas"]))
-            + f" with {color} paint"
-        )
+        text = f"{rng.choice(BRUSHES)} with {color} paint"
     else:
         name = str(scene.who.names[0] if rng.random() < 0.6 else rng.choice(scene.who.names))
         phrase = str(rng.choice(scene.act.phrases))
@@ -70,21 +70,37 @@ def plural(name: str) -> str:
     return PLURALS.get(name, name + "s")
 
 
-def known_subject(prompt: str) -> str | None:
-    """Label of the subject that a prompt mentions, or None.
+def prop_phrases() -> list[str]:
+    """All phrases of actions with "{c}" for the color of a prop, longest first."""
+    phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
+    return sorted(phrases, key=len, reverse=True)
 
-    Longer names take precedence: "teddy bear" over "bear".
-    """
-    known = [(name, subject.name) for subject in SUBJECTS for name in subject.names]
-    known += [(plural(name), label) for name, label in known] + [
-        ("couple", "man"),
-        ("paintbrush", "brush"),
-        ("brush", "brush"),
-    ]
-    for name, label in sorted(known, key=lambda pair: -len(pair[0])):
-        if re.search(rf"\b{re.escape(name)}\b", prompt.lower()):
-            return label
-    return None
+
+def is_caption(text: str) -> bool:
+    """Whether the text is a caption of the training images, with or without its color and its place."""
+    return bool(_caption_pattern().fullmatch(_normalize(text)))
+
+
+@cache
+def _caption_pattern() -> re.Pattern[str]:
+    colors = f"(?:(?:{'|'.join(COLOR_NAMES)}) )?"
+
+    def one_of(texts: Iterable[str]) -> str:
+        normalized = sorted({_normalize(text) for text in texts}, key=len, reverse=True)
+        return "(?:" + "|".join(re.escape(t).replace(r"\{c\}\ ", colors) for t in normalized) + ")"
+
+    phrases = [phrase for action in ACTIONS for phrase in action.phrases]
+    pair_phrases = [phrase for a in ACTIONS if a.name in PAIR_ACTIONS for phrase in a.phrases]
+    names = [name for subject in SUBJECTS for name in subject.names]
+    openings = one_of(OPENINGS).replace(r"\{\}", one_of(names))
+    alternatives = (
+        f"{openings} {one_of(phrases)}",
+        f"two {one_of(plural(name) for name in names)} {one_of(pair_phrases)}",
+        f"{one_of(COUPLES)} {one_of(['under a {c} umbrella'])}",
+        f"{one_of(BRUSHES)} {one_of(['with {c} paint'])}",
+    )
+    places = one_of(phrase for backdrop in BACKDROPS for phrase in backdrop.phrases)
+    return re.compile(f"(?:{'|'.join(alternatives)})(?: {places})?")
 
 
 def named_subject(name: str) -> int:
@@ -119,38 +135,3 @@ def _named(kind: str, name: str, wordings: Sequence[Sequence[str]]) -> int:
 def _normalize(text: str) -> str:
     """The text in lower case, with single spaces and with "an" replaced by "a"."""
     return re.sub(r"\ban ", "a ", " ".join(text.lower().split()))
-
-
-def complete_prompt(prompt: str, seed: int) -> str:
-    """The prompt with a seeded prop color and a seeded plain backdrop added where it names none.
-
-    Small models follow explicit attributes far better than open ones, which can change between the frames of
-    a clip. "a panda on a swing" -> "a panda on a red swing on a light blue background".
-    """
-    rng = np.random.default_rng(seed)
-    text = _colored(prompt, rng)
-    place = str(rng.choice([b.name for b in BACKDROPS if b.plain]))
-    lowered = prompt.lower()
-    if "background" not in lowered and not any(p in lowered for b in BACKDROPS for p in b.phrases):
-        text = f"{text} {place}"
-    return articles(text)
-
-
-def with_color(prompt: str, seed: int) -> str:
-    """The prompt with a seeded prop color added where it names none."""
-    return articles(_colored(prompt, np.random.default_rng(seed)))
-
-
-def _colored(prompt: str, rng: np.random.Generator) -> str:
-    # White and black props have too little contrast with pale backdrops and dark figures.
-    color = str(rng.choice([name for name in COLOR_NAMES if name not in ("white", "black")]))
-    lowered = prompt.lower()
-    if any(re.search(rf"\b{name}\b", lowered) for name in COLOR_NAMES):
-        return prompt
-    phrases = [phrase for action in ACTIONS for phrase in action.phrases if "{c}" in phrase]
-    for phrase in sorted(phrases, key=len, reverse=True):
-        bare = articles(phrase.replace("{c} ", ""))
-        if bare in lowered:
-            start = lowered.index(bare)
-            return prompt[:start] + phrase.replace("{c}", color) + prompt[start + len(bare) :]
-    return prompt
