@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.pictures import read_image_cropped
+from core.io.pictures import read_clip_cropped, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
 from video.options import ClipOptions
+from video.plan import FRAME_RATE
 from video.record import CheckpointRecord, ModelRecord, read_model_record
-from video.video_model import FRAME_RATE, VideoModel
+from video.video_model import VideoModel
+
+IMAGE_SCALE = 3.0  # of reconstruction guidance
 
 
 class ClipModel(Protocol):
@@ -91,6 +94,12 @@ class NativeClipModel:
             azimuth=options.azimuth,
             elevation=options.elevation,
             image=first_frame(options.image, size, size) if options.image else None,
+            last_image=first_frame(options.last_image, size, size) if options.last_image else None,
+            image_scale=0.0 if options.extension == "replacement" else IMAGE_SCALE,
+            clip=read_clip(options.video, size, options.frames) if options.video else None,
+            strength=options.strength,
+            loop=options.loop,
+            later_prompts=[(round(shot.start * FRAME_RATE), shot.prompt) for shot in options.later_prompts],
             doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
@@ -123,6 +132,12 @@ class NativeClipModel:
     def preview_frames(self, x: Tensor) -> Tensor:
         """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
+
+
+def read_clip(path: Path, size: int, frames: int) -> Tensor:
+    """The start of a video file as a clip (1,3,frames,size,size) in [-1, 1] at the model's frame rate."""
+    pixels = read_clip_cropped(path, size, frames, FRAME_RATE).astype(np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(3, 0, 1, 2)[None]
 
 
 def frame_doublings(fps: float) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED, model_beside
 from video.options import ClipOptions, refuse_options
+from video.plan import FRAME_RATE
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ class ModelReference(Protocol):
 
     preset: str  # the name in configs/gen-video that fits the model
     bundled: bool
+    frame_rate: float | None  # frames a second of its motion; None: that of the clip
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot apply."""
@@ -38,6 +40,7 @@ class NativeModelReference:
     """A folder with a video model in this project's format."""
 
     preset = "standard"
+    frame_rate = FRAME_RATE
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

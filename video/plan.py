@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from core.errors import UserError
 
+FRAME_RATE = 8.0  # frames per second of models in this project's format: a loop takes two seconds
 WINDOW = 16  # frames sampled together; the length of the training clips
 OVERLAP = 4  # frames of the previous window that the next one continues
 

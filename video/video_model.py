@@ -37,8 +37,6 @@ from video.nn.temporal import TemporalConfig
 from video.plan import WINDOW, Window, plan_windows
 from video.reconstruction import constrain_to
 
-FRAME_RATE = 8.0  # frames per second: a loop of 16 frames takes two seconds
-
 
 class VideoModelConfig(BaseModel):
     """Everything that makes a video model but its weights: the `config.json` of its folder."""

@@ -109,7 +109,13 @@ def find_family(folder: Path) -> Family | None:
             return None
 
 
+# What reaches into the sampling of clips, which only models in this project's format allow.
+OWN_SAMPLING = dict.fromkeys(
+    ("last_image", "video", "loop", "later_prompts", "extension"),
+    "it is an option of models in this project's format",
+)
 REFUSED = {
+    **OWN_SAMPLING,
     "motion": NO_MOTION,
     "azimuth": NO_CAMERA,
     "elevation": NO_CAMERA,
@@ -221,6 +227,7 @@ def _animatediff(folder: Path, kind: str) -> Family:
         size=(side, side),
         least_guidance=0,
         refuses={
+            **OWN_SAMPLING,
             "azimuth": NO_CAMERA,
             "elevation": NO_CAMERA,
             "super_resolution": OWN_SIZE,
