@@ -93,6 +93,7 @@ class NativeClipModel:
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,
+            shadow=True,  # left open, a shadow comes and goes within a clip
             image=first_frame(options.image, size, size) if options.image else None,
             last_image=first_frame(options.last_image, size, size) if options.last_image else None,
             image_scale=0.0 if options.extension == "replacement" else IMAGE_SCALE,
