@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -28,7 +28,6 @@ PREPOSITIONS = {
 KNOWN_THINGS = ("subject", "action", "place", "plain", "couple", "brush", "view")
 FUNCTION_WORDS = DETERMINERS | PREPOSITIONS | {"and", "or", "but", "then", "do", "does", "has", "have", "as"}
 REQUESTS = {"draw", "paint", "mak", "show", "creat", "generat", "imagin", "render"}  # as first words
-HELPERS = {"wear", "hold", "carry", "us", "hav"}  # stems that a denied object may follow
 # After these a negation ends.
 ENDS_OF_NEGATION = {"but", "just", "only", "while", "yet", "then", "instead"}
 
@@ -41,7 +40,7 @@ IRREGULAR = {
     "slept": "sleep", "wrote": "write", "written": "write", "flew": "fly", "has": "have", "having": "have",
     "does": "do", "doing": "do", "done": "do", "goes": "go", "going": "go", "grey": "gray",
     "puppies": "puppy", "spacemen": "spaceman", "corgis": "corgi", "skis": "ski", "shown": "show",
-    "fishes": "fish", "bicycling": "bicycle",
+    "fishes": "fish", "bicycling": "bicycle", "stare": "gaze", "stares": "gaze", "staring": "gaze",
 }  # fmt: skip
 PLURALS = {"men", "women", "children", "people", "folk", "mice", "wolves", "kids", "spacemen"}
 UNSTEMMED = {
@@ -49,7 +48,7 @@ UNSTEMMED = {
     "sing", "ring", "wing", "thing", "ceiling", "glasses", "his", "this", "is", "was", "us", "s", "its",
     "yes", "bus", "canvas", "arctic", "red", "bed", "sled", "need", "feed", "weed", "speed", "seed",
     "hundred", "circus", "macro", "as", "always", "calculus", "mathematics", "maths", "sunglasses", "shoes",
-    "jeans",
+    "jeans", "mars",
 }  # fmt: skip
 
 
@@ -93,7 +92,7 @@ def stem(word: str) -> str:
     word = IRREGULAR.get(word, word)
     if word in UNSTEMMED or len(word) < 3:
         return word
-    if word.endswith("ies") and len(word) > 4:
+    if word.endswith(("ies", "ied")) and len(word) > 4:
         word = word[:-3] + "y"
     elif re.search(r"(s|x|z|ch|sh)es$", word):
         word = word[:-2]
@@ -114,6 +113,7 @@ def tokenize(prompt: str) -> list[Token]:
     """The words of a prompt in lower case; hyphens separate words, a possessive s is dropped."""
     tokens: list[Token] = []
     clause = 0
+    prompt = prompt.replace("w/o ", "without ").replace("w/ ", "with ")
     for piece in re.findall("[a-z0-9]+(?:['\u2019][a-z]+)?|[,.;:!?()|\"]", prompt.lower()):
         if not piece[0].isalnum():
             clause += 1
@@ -188,20 +188,19 @@ def _transparent(token: Token) -> bool:
     return known or (entry is None and token.text.endswith("ly") and token.text not in FUNCTION_WORDS)
 
 
-def _span(tokens: Sequence[Token], start: int, words: int, transparent: bool) -> list[int] | None:
-    """Indices of the next `words` tokens that patterns are made of, within one clause."""
-    chosen: list[int] = []
-    for i in range(start, len(tokens)):
+def _spans(tokens: Sequence[Token], start: int, words: int) -> Iterator[list[int]]:
+    """Indices of `words` tokens of one clause, the first at `start`; what patterns may skip lies between."""
+    if words == 1:
+        yield [start]
+        return
+    for i in range(start + 1, len(tokens)):
         if tokens[i].clause != tokens[start].clause:
-            return None
-        skipped = tokens[i].text in DETERMINERS or (transparent and _transparent(tokens[i]))
-        if not skipped:
-            chosen.append(i)
-        elif not chosen:
-            return None
-        if len(chosen) == words:
-            return chosen
-    return None
+            return
+        if tokens[i].text in DETERMINERS:
+            continue
+        yield from ([start, *rest] for rest in _spans(tokens, i, words - 1))
+        if not _transparent(tokens[i]):
+            return
 
 
 @cache
@@ -212,10 +211,9 @@ def _longest() -> int:
 def _match(tokens: Sequence[Token], start: int) -> tuple[list[int], Entry] | None:
     """The longest wording that begins at a token, with the indices of its words."""
     for words in range(_longest(), 0, -1):
-        for transparent in (False, True):
-            chosen = _span(tokens, start, words, transparent)
-            entry = lexicon().get(tuple(tokens[i].stem for i in chosen)) if chosen else None
-            if chosen and entry and not _is_subject_of_verb(tokens, chosen):
+        for chosen in _spans(tokens, start, words):
+            entry = lexicon().get(tuple(tokens[i].stem for i in chosen))
+            if entry and not _is_subject_of_verb(tokens, chosen):
                 return chosen, entry
     return None
 
@@ -298,7 +296,7 @@ def _negate(items: list[Item], tokens: Sequence[Token]) -> list[Item]:
             item = replace(item, negated=True)
             if item.kind in KNOWN_THINGS:
                 active, carried = False, True
-            word_seen |= item.kind == "word" and tokens[item.start].stem not in HELPERS
+            word_seen |= item.kind == "word"
         else:
             carried = False
         result.append(item)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from core.toybox.actions import ACTIONS
 from core.toybox.captions import SUBJECT_NAMES, articles, is_caption, plural
 from core.toybox.completion import complete
-from core.toybox.lexicon import Item, Kind, listed, scan
+from core.toybox.lexicon import FUNCTION_WORDS, Item, Kind, listed, scan
 from core.toybox.scenes import PAIR_ACTIONS, index_of
 from core.toybox.wordings import (
     ACTION_WORDINGS,
@@ -45,6 +45,7 @@ RANKS = {
     **dict.fromkeys(("walking", "sitting"), 3),
     "standing": 4,
 }
+NEAR_RANK = 1.5  # added to the rank of an action that is only the nearest one
 ADJECTIVES: tuple[Kind, ...] = ("color", "filler", "opening")
 ARTICLES = ("a", "an", "the")
 PRONOUNS = (
@@ -136,6 +137,8 @@ def read_prompt(
         caption = False
     else:
         caption = is_caption(prompt)
+    if name and action and not phrase:
+        reader.note_unknown_words()
     text = prompt if caption else reader.rewritten(name, action, phrase, group, color, backdrop)
     text = complete(text, seed, place=place, subject=name, excluded=excluded, like=like)
     notes = tuple(dict.fromkeys(reader.notes))
@@ -164,13 +167,16 @@ class _Reader:
     """The items of one prompt. Its methods interpret one kind each and collect notes."""
 
     def __init__(self, prompt: str, nearest: Nearest | None) -> None:
+        self.prompt = prompt
         items = scan(prompt)
         self.items = [item for item in items if not item.negated]
         self.denied = [item for item in items if item.negated]
         self.nearest = nearest
         self.notes: list[str] = []
         self.suggestion: str | None = None
-        self.drawn: Item | None = None  # the subject
+        self.read = set[int]()  # starts of the unknown words that were read as the nearest known wording
+        self.compound = list[Item]()  # adjacent subjects, as in "robot cat"
+        self.drawn: Item | None = None  # the last of them
         self.doing: Item | None = None  # the action
 
     def subject(self) -> str | None:
@@ -180,17 +186,22 @@ class _Reader:
             return "man"
         if not found:
             return self._nearest_subject()
-        self.drawn = found[0]
+        self.compound = found[:1]
         for other in found[1:]:
-            if self.drawn.end != other.start or self.drawn.plural:
+            if self.compound[-1].end != other.start or self.compound[-1].plural:
                 break
-            self.drawn = other
+            self.compound.append(other)
+        self.drawn = self.compound[-1]
         if self.drawn.near:
             self._note_nearest(self.drawn.typed, f"a {self.drawn.value}")
         return self.drawn.value
 
     def _nearest_subject(self) -> str | None:
-        words = [item.typed for item in self._of("word")]
+        words = list[str]()
+        for item in self.items:  # up to the first verb
+            if item.kind in ("action", "view") or item.typed.endswith("ing"):
+                break
+            words += [item.typed] * (item.kind == "word")
         if not words or not self.nearest:
             return None
         candidates, labels = _candidates(SUBJECT_WORDINGS, "a ")
@@ -200,11 +211,15 @@ class _Reader:
             self.suggestion = labels[index]
             return None
         self._note_nearest(word, f"a {labels[index]}")
+        self.read |= {item.start for item in self._of("word") if item.typed == word}
         return labels[index]
 
     def action(self, has_subject: bool) -> tuple[str | None, str]:
         """Label of the action, and the words that stand for one where none is known."""
-        found = sorted(self._of("action"), key=lambda item: (RANKS.get(item.value, 0), item.near, item.start))
+        found = sorted(
+            self._of("action"),
+            key=lambda item: (RANKS.get(item.value, 0) + NEAR_RANK * item.near, item.start),
+        )
         labels = [item.value for item in found]
         if not found:
             return self._nearest_action(has_subject)
@@ -219,13 +234,16 @@ class _Reader:
 
     def _nearest_action(self, has_subject: bool) -> tuple[str | None, str]:
         phrase = self._unknown_words(after=self.drawn.end if self.drawn else 0)
-        if not phrase or not has_subject:
-            return ("standing" if has_subject else None), ""
+        if not has_subject:
+            return None, ""
+        if not phrase or phrase.split()[0] in FUNCTION_WORDS:
+            return "standing", ""
         if self.nearest:
             candidates, labels = _candidates(ACTION_WORDINGS)
             index, similarity = self.nearest(phrase, candidates)
             if similarity >= ACTION_THRESHOLD:
                 self._note_nearest(phrase, labels[index])
+                self.read |= {item.start for item in self._of("word")}
                 return labels[index], ""
         self.notes.append(f'The bundled model does not know "{phrase}": it draws what it can.')
         return None, phrase
@@ -251,8 +269,9 @@ class _Reader:
         pair = bool(count) and (action is None or action in PAIR_ACTIONS)
         shown = f"two {plural(name)}" if pair else f"a {name}"
         if count and not pair:
-            known = f"{', '.join(PAIR_ACTIONS[:-1])} and {PAIR_ACTIONS[-1]}"
-            self.notes.append(f"The bundled model draws two figures only {known}: here {articles(shown)}.")
+            self.notes.append(
+                articles(f"The bundled model does not draw two figures {action}: here a {name}.")
+            )
         elif mixed or count == "many":
             self.notes.append(f"{ONE_OR_TWO}: here {articles(shown)}.")
         return name, action, "pair" if pair else ""
@@ -266,7 +285,7 @@ class _Reader:
             and item.kind not in (*ADJECTIVES, "pair", "many")
             and item.typed not in (*ARTICLES, "of")
         )
-        return next(following, None) in self._of("subject")
+        return next(following, None) in self.compound
 
     def place(self) -> str | None:
         """Name of the backdrop, or None where the prompt leaves it open."""
@@ -336,6 +355,13 @@ class _Reader:
             self.notes.append("The camera of the bundled model stands still.")
         return azimuth, elevation
 
+    def note_unknown_words(self) -> None:
+        """Notes the words that are left out."""
+        words = [item for item in self._of("word") if item.start not in self.read]
+        if words:
+            listed_words = ", ".join(f'"{item.typed}"' for item in words)
+            self.notes.append(f"The bundled model does not know {listed_words}.")
+
     def negations(self, name: str | None, action: str | None) -> tuple[str, list[str]]:
         """The negative prompt, and the colors and backdrops that must not be filled in."""
         texts, excluded = list[str](), list[str]()
@@ -370,6 +396,8 @@ class _Reader:
             doing = ACTIONS[index_of(ACTIONS, action)].phrases[0] if action else phrase
             if name is None:
                 subject = self._unknown_words(after=0)
+                if not subject:
+                    return self.prompt
             else:
                 subject = f"two {plural(name)}" if group == "pair" else self._opening().format(name)
             text = f"{subject} {doing}".strip()
@@ -386,15 +414,18 @@ class _Reader:
 
     def _unknown_words(self, after: int) -> str:
         """The words from a token on that are in no table, with the small words between them."""
-        kinds = ("word", "function", "color", "filler")
-        kept = [item for item in self.items if item.start >= after and item.kind in kinds]
-        if not any(item.kind == "word" for item in kept):
-            return ""
-        while kept and kept[0].kind == "function" and kept[0].typed not in ARTICLES:
+        kept, small = list[Item](), list[Item]()
+        for item in (item for item in self.items if item.start >= after):
+            if item.kind in ("word", "color", "filler"):
+                kept += [*small, item]
+                small = []
+            elif item.kind == "function" and item.typed not in ("and", "is", "are", "who", "that", "which"):
+                small.append(item)
+            else:
+                small = []
+        while kept and kept[0].kind == "filler":
             kept.pop(0)
-        while kept and kept[-1].kind == "function":
-            kept.pop()
-        return " ".join(item.typed for item in kept)
+        return " ".join(item.typed for item in kept) if any(item.kind == "word" for item in kept) else ""
 
     def _of(self, *kinds: Kind) -> list[Item]:
         return [item for item in self.items if item.kind in kinds]

@@ -18,8 +18,8 @@ SUBJECT_WORDINGS: Mapping[str, str] = {
         bear
     """,
     "corgi": """
-        corgi, corgi dog, puppy, pup, puppy dog, puppydog, doggy, doggie, pooch, little dog, small dog,
-        welsh corgi, pembroke corgi, pembroke welsh corgi, corgi puppy, baby dog, doggo, pupper
+        corgi, corgi dog, puppy, pup, puppy dog, puppydog, doggy, doggie, pooch, welsh corgi, pembroke
+        corgi, pembroke welsh corgi, corgi puppy, baby dog, doggo, pupper
     """,
     "rabbit": """
         rabbit, bunny, white rabbit, bunny rabbit, white bunny, hare, easter bunny, easter rabbit, lapin,
@@ -43,12 +43,10 @@ SUBJECT_WORDINGS: Mapping[str, str] = {
     """,
     "golden retriever": """
         golden retriever, golden retriever dog, yellow dog, dog, retriever, golden dog, labrador, labrador
-        retriever, lab dog, yellow lab, hound, golden retriever puppy, big dog, canine, good boy dog, mutt,
-        golden lab, yellow labrador
+        retriever, lab dog, yellow lab, hound, golden retriever puppy, canine, good boy dog, mutt, golden
+        lab, yellow labrador
     """,
-    "horse": """
-        horse, brown horse, pony, stallion, mare, foal, colt, steed, mustang, horsey, horsie, baby horse
-    """,
+    "horse": "horse, brown horse, pony, stallion, mare, foal, colt, steed, horsey, horsie, baby horse",
     "astronaut": """
         astronaut, spaceman, spacewoman, cosmonaut, space man, space explorer, space traveler, space
         traveller, taikonaut, moonwalker, man in space suit, man in spacesuit, woman in space suit, woman in
@@ -76,19 +74,26 @@ NEAR_SUBJECTS: Mapping[str, str] = {
     "fox": "wolf, coyote, jackal, red panda, squirrel, dingo, fennec, werewolf",
     "bear": """
         polar bear, koala, sloth, gorilla, monkey, ape, chimpanzee, beaver, bigfoot, yeti, white bear, black
-        bear, wombat, capybara, groundhog
+        bear, wombat, capybara, groundhog, elephant, hippo, hippopotamus, rhino, rhinoceros, bruin,
+        orangutan, otter, grizzlies
     """,
     "corgi": "dachshund, beagle, terrier, chihuahua, pug, bulldog, shiba, shiba inu, jack russell",
-    "rabbit": "hamster, mouse, rat, guinea pig, chinchilla, kangaroo, wallaby, sheep, lamb",
-    "cat": "lion, tiger, leopard, cheetah, panther, jaguar, lynx, puma, cougar",
+    "rabbit": """
+        hamster, mouse, rat, guinea pig, chinchilla, kangaroo, wallaby, sheep, lamb, jackrabbit, wallaroo
+    """,
+    "cat": """
+        lion, tiger, leopard, cheetah, panther, jaguar, lynx, puma, cougar, siamese, siamese cat, persian
+        cat, bobcat
+    """,
     "robot": "cyberman, terminator, transformer, alien, r2d2, wall e, knight",
     "lobster": "crab, shrimp, prawn, scorpion, crustacean",
     "penguin": """
         duck, duckling, bird, chicken, chick, rooster, hen, owl, parrot, puffin, goose, crow, seal, pigeon
     """,
-    "frog": "lizard, gecko, salamander, chameleon, newt, tadpole, turtle, tortoise, iguana",
+    "frog": "lizard, gecko, salamander, chameleon, newt, tadpole, turtle, tortoise, iguana, polliwog",
     "golden retriever": """
-        poodle, husky, dalmatian, german shepherd, border collie, collie, sheepdog, spaniel, cocker spaniel
+        poodle, husky, dalmatian, german shepherd, border collie, collie, sheepdog, spaniel, cocker spaniel,
+        rottweiler, great dane, saint bernard
     """,
     "horse": """
         donkey, mule, zebra, unicorn, cow, bull, deer, reindeer, moose, goat, camel, llama, alpaca, giraffe,
@@ -96,13 +101,21 @@ NEAR_SUBJECTS: Mapping[str, str] = {
     """,
     "skeleton": "zombie, ghost, mummy, grim reaper, skull",
     "dragon": """
-        dinosaur, dino, t rex, trex, tyrannosaurus, godzilla, monster, crocodile, alligator, raptor
+        dinosaur, dino, t rex, trex, tyrannosaurus, godzilla, monster, crocodile, alligator, raptor,
+        reptile, hydra, lizard man, snake
     """,
     "man": """
         pirate, wizard, ninja, superhero, chef, clown, cowboy, santa, santa claus, doctor, scientist,
-        soldier, policeman, farmer, musician, teacher, professor, hipster, sailor, viking, businessperson
+        soldier, policeman, farmer, musician, teacher, professor, hipster, sailor, viking, businessperson,
+        superman, spiderman, spider man, batman, iron man, warrior, shepherd, gnome, elf, dwarf, hobbit,
+        baby boy, babies, infant, chap, teenager, samurai, gladiator, vampire, frankenstein, mime, acrobat,
+        athlete, singer, dancer, worker, builder, fireman, firefighter, detective, spy, thief, magician,
+        caveman, monk, priest, boxer, wrestler
     """,
-    "woman": "witch, mermaid, ballerina, nurse, fairy, superheroine",
+    "woman": """
+        witch, mermaid, ballerina, nurse, fairy, superheroine, damsel, gentlewoman, goddess, wonder woman,
+        geisha, nun
+    """,
 }
 """Other beings, by the subject that comes nearest; readings of them are reported."""
 
@@ -314,7 +327,7 @@ NEAR_ACTIONS: Mapping[str, str] = {
     "standing": """
         look, watch, think, cook, talk, speak, sing, yawn, stretch, hide, shop, howl, shout, sneeze, roar
     """,
-    "walking": "explore, travel, walk dog, follow, ice skate, walk tightrope, go, move, climb, creep",
+    "walking": "explore, travel, walk dog, follow, walk tightrope, go, move, climb, creep",
     "running": """
         drive, play soccer, play football, play basketball, play tennis, soccer, football, basketball,
         tennis, play sport, play tag, escape, ski race
@@ -324,8 +337,8 @@ NEAR_ACTIONS: Mapping[str, str] = {
         celebrate, cheer, play around, have fun, frolic, do gymnastics, do parkour
     """,
     "sitting": """
-        sleep, nap, lie, lie down, lying, take a nap, sleep on, fish, fishing, do yoga, yoga, kneel, watch
-        tv, watch television, camp, eat, lay, sunbathe, picnic, have picnic
+        sleep, nap, lie, lie down, lying, take a nap, fish, fishing, do yoga, yoga, kneel, watch tv, watch
+        television, camp, lay, sunbathe, picnic, have picnic, doze, snooze
     """,
     "waving": "clap, applaud, point, salute, shake hand, give thumbs up, thumbs up, cheer on",
     "dancing": """
@@ -382,7 +395,8 @@ NEAR_ACTIONS: Mapping[str, str] = {
         eat candy, lollipop, candy, eat lollipop, lick lollipop, eat cupcake, cupcake, cotton candy, eat
         cotton candy, eat apple, eat banana, banana, apple, eat fruit, carrot, eat carrot, dessert, eat
         dessert, eat donut, donut, hold microphone, microphone, sing into microphone, eat cookie, cookie,
-        eat chocolate, popcorn, eat popcorn, eat snack, hold flower, flower, hold torch, eat watermelon
+        eat chocolate, popcorn, eat popcorn, eat snack, hold flower, flower, hold torch, eat watermelon,
+        eat, lick, munch, snack, eat honey, bite
     """,
     "drinking a glass of juice": "soup, eat soup, drink potion, bottle, hold bottle, hold cup, cup, mug",
     "painting at an easel with paint": """
@@ -458,7 +472,7 @@ PLACE_WORDINGS: Mapping[str, str] = {
     "in the rain": """
         in rain, in heavy rain, on rainy day, rain, rainy, raining, rainstorm, storm, thunderstorm, drizzle,
         downpour, pouring rain, in pouring rain, rainfall, stormy, in storm, monsoon, rainy day, wet
-        weather, bad weather, while it rains, shower of rain, in shower, stormy weather, heavy rain
+        weather, bad weather, while it rains, shower of rain, stormy weather, heavy rain
     """,
 }
 
@@ -506,7 +520,7 @@ NEAR_BACKDROP_COLORS: Mapping[str, str] = {
 COLOR_WORDINGS: Mapping[str, str] = {
     "red": "red, crimson, scarlet, ruby, cherry, burgundy, maroon, dark red, bright red",
     "orange": "orange, tangerine, amber, copper, apricot, mango, peach",
-    "yellow": "yellow, gold, golden, lemon, mustard, banana, bright yellow",
+    "yellow": "yellow, gold, golden, lemon, mustard, bright yellow",
     "green": """
         green, lime, emerald, mint, olive, teal, turquoise, dark green, light green, pistachio, neon green
     """,
@@ -677,9 +691,9 @@ PAIR_COUNTS = """
 """
 
 MANY_COUNTS = """
-    three, four, five, six, seven, eight, nine, ten, 3, 4, 5, 6, 7, 8, 9, 10, many, several, some, group of,
-    bunch of, crowd of, herd of, pack of, family of, dozen, trio of, a few, few, lots of, lot of, band of,
-    dozens of, hundred, hundreds of, team of, gang of, trio, multiple, army of, row of, flock of, dozens
+    three, four, five, six, seven, eight, nine, ten, 3, 4, 5, 6, 7, 8, 9, 10, many, several, group of, bunch
+    of, crowd of, herd of, pack of, family of, dozen, trio of, a few, few, lots of, lot of, band of, dozens
+    of, hundred, hundreds of, team of, gang of, trio, multiple, army of, row of, flock of, dozens
 """
 
 COUPLES = """
@@ -695,24 +709,28 @@ BRUSHES = """
 """
 
 FILLERS = """
-    happy, sad, ever, any, kind of, sort of, please draw, draw me, draw picture of, paint me, paint picture
-    of, please paint, draw us, please make, imagine, funny, smile, laugh, cry, angry, silly, cheerful,
-    joyful, excited, smiling, friendly, brave, clever, lazy, sleepy, big, large, huge, giant, fat, chubby,
-    tall, short, old, new, shiny, beautiful, nice, good, great, cool, awesome, magic, magical, amazing,
-    fancy, elegant, colorful, furry, soft, fuzzy, wild, wise, curious, playful, proud, high quality, hd, 4k,
-    8k, ultra hd, cinematic, detailed, highly detailed, realistic, masterpiece, best quality, trending on
-    artstation, hyperrealistic, high resolution, sharp focus, vibrant, dramatic lighting, soft lighting,
-    video of, video, clip of, clip, gif of, gif, short clip of, short video of, footage of, scene of, scene,
-    shot of, shot, show, showing, view of, view, style, in style of, please, looping, loop, animated gif of,
-    movie of, film of, loop of, seen, viewed, facing camera direction, watched, filmed, lone, single, one,
-    solo, make, generate, create, show me, give me, i want, can you, could you, let, there, quickly, fast,
-    slowly, alone, by itself, all by itself, by himself, by herself, together, side by side, next to each
-    other, each other, away, along, around, merrily, plain, solid, simple, bright, light, dark, pale, neon,
-    striped, wooden, toy, classic, full body, full body shot of, full body shot, wide shot, wide shot of,
-    long shot, medium shot, whole body, vintage, retro, modern, favorite, own, pair, time, moment, day, way,
-    like, lovely, gentle, gently, joyously, looking, having fun, enjoying itself, enthusiastically,
-    energetic, crazy, goofy, super, ultra, world, famous, up, down, back, forth, here, while, loud, quiet,
-    cold, warm, hot, sunny, calm, fresh, delicious, tasty, yummy
+    hold, love, enjoy, like to, wear, have, do, can, work, give, perform, attend, camera, us, we, you, me,
+    joy, head, hand, paw, paws, long, round, get, use, carry, want, see, circus, art, try, start, begin,
+    face, body, today, again, both, lot, i, one day, busy, keep, learn, practice, who, there, bring, put,
+    hold up, himself, herself, itself, themselves, outfit, happy, sad, cruise, rockin, ever, any, kind of,
+    sort of, please draw, draw me, draw picture of, paint me, paint picture of, please paint, draw us,
+    please make, imagine, funny, smile, laugh, cry, angry, silly, cheerful, joyful, excited, smiling,
+    friendly, brave, clever, lazy, sleepy, big, large, huge, giant, fat, chubby, tall, short, old, new,
+    shiny, beautiful, nice, good, great, cool, awesome, magic, magical, amazing, fancy, elegant, colorful,
+    furry, soft, fuzzy, wild, wise, curious, playful, proud, high quality, hd, 4k, 8k, ultra hd, cinematic,
+    detailed, highly detailed, realistic, masterpiece, best quality, trending on artstation, hyperrealistic,
+    high resolution, sharp focus, vibrant, dramatic lighting, soft lighting, video of, video, clip of, clip,
+    gif of, gif, short clip of, short video of, footage of, scene of, scene, shot of, shot, show, showing,
+    view of, view, style, in style of, please, looping, loop, animated gif of, movie of, film of, loop of,
+    seen, viewed, facing camera direction, watched, filmed, lone, single, one, solo, make, generate, create,
+    show me, give me, i want, can you, could you, let, quickly, fast, slowly, alone, by itself, all by
+    itself, by himself, by herself, together, side by side, next to each other, each other, away, along,
+    around, merrily, plain, solid, simple, bright, light, dark, pale, neon, striped, wooden, toy, classic,
+    full body, full body shot of, full body shot, wide shot, wide shot of, long shot, medium shot, whole
+    body, vintage, retro, modern, favorite, own, pair, time, moment, day, way, like, lovely, gentle, gently,
+    joyously, looking, having fun, enjoying itself, enthusiastically, energetic, crazy, goofy, super, ultra,
+    world, famous, up, down, back, forth, here, while, loud, quiet, cold, warm, hot, sunny, calm, fresh,
+    delicious, tasty, yummy
 """
 """Words that do not change what the models draw."""
 

@@ -13,8 +13,6 @@ from core.toybox.captions import (
     SUBJECT_NAMES,
     articles,
     caption,
-    complete_prompt,
-    known_subject,
     named_action,
     named_backdrop,
     named_color,
@@ -97,28 +95,6 @@ def test_plurals() -> None:
     assert [plural(name) for name in names] == expected
 
 
-@pytest.mark.parametrize(
-    ("prompt", "subject"),
-    [
-        ("a panda on a swing", "panda"),
-        ("A Fox holding a video game controller", "fox"),
-        ("teddy bears mixing sparkling chemicals", "teddy bear"),
-        ("a grizzly bear in a calculus class", "bear"),
-        ("a panda bear", "panda"),
-        ("an astronaut riding a horse", "astronaut"),
-        ("a horse drinking water", "horse"),
-        ("a couple walking in heavy rain", "man"),
-        ("a brush painting on a canvas", "brush"),
-        ("two women dancing", "woman"),
-        ("a car", None),
-        ("catastrophe", None),
-        ("", None),
-    ],
-)
-def test_known_subjects(prompt: str, subject: str | None) -> None:
-    assert known_subject(prompt) == subject
-
-
 def test_names_are_found_by_any_wording() -> None:
     assert [named_subject(name) for name in SUBJECT_NAMES] == list(range(len(SUBJECTS)))
     assert [named_action(action.name) for action in ACTIONS] == list(range(len(ACTIONS)))
@@ -142,15 +118,3 @@ def test_names_are_found_by_any_wording() -> None:
 def test_unknown_names_raise_with_the_list_of_names(find: Callable[[str], int], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         find("wolf")
-
-
-def test_complete_prompt_adds_only_a_missing_color_and_backdrop():
-    text = complete_prompt("a panda on a swing", 0)
-    color = re.search(r"on an? (\w+) swing", text)
-    assert color and color[1] in COLOR_NAMES
-    assert text.startswith("a panda on a") and text.endswith("background")
-    assert complete_prompt("a panda on a swing", 0) == text
-    assert len({complete_prompt("a panda on a swing", seed) for seed in range(20)}) > 10
-    for complete in ("a fox holding a red controller on a beach", "a cat dancing in the snow"):
-        assert complete_prompt(complete, 3) == complete
-    assert complete_prompt("a cat dancing", 3).startswith("a cat dancing on a")
