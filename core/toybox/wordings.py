@@ -108,7 +108,7 @@ NEAR_SUBJECTS: Mapping[str, str] = {
         pirate, wizard, ninja, superhero, chef, clown, cowboy, santa, santa claus, doctor, scientist,
         soldier, policeman, farmer, musician, teacher, professor, hipster, sailor, viking, businessperson,
         superman, spiderman, spider man, batman, iron man, warrior, shepherd, gnome, elf, dwarf, hobbit,
-        baby boy, babies, infant, chap, teenager, samurai, gladiator, vampire, frankenstein, mime, acrobat,
+        baby boy, infant, chap, teenager, samurai, gladiator, vampire, frankenstein, mime, acrobat,
         athlete, singer, dancer, worker, builder, fireman, firefighter, detective, spy, thief, magician,
         caveman, monk, priest, boxer, wrestler
     """,
