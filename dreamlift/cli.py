@@ -12,6 +12,7 @@ from dreamlift.commands.train_autoencoder import (
     train_autoencoder_command,
     train_features_command,
 )
+from dreamlift.commands.train_distill import train_distill_command
 from dreamlift.commands.train_interpolation import train_interpolation_command
 from dreamlift.commands.train_judge import train_judge_command
 from dreamlift.commands.train_super_resolution import train_super_resolution_command
@@ -29,6 +30,7 @@ train.app.command("judge")(train_judge_command)
 train.app.command("autoencoder")(train_autoencoder_command)
 train.app.command("super-resolution")(train_super_resolution_command)
 train.app.command("interpolation")(train_interpolation_command)
+train.app.command("distill")(train_distill_command)
 train.app.command("features")(train_features_command)
 train.app.command("encode")(encode_command)
 train.app.command("swap-decoder")(swap_decoder_command)

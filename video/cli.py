@@ -13,7 +13,7 @@ from core.io.command import run_app
 from core.io.pictures import read_image
 from core.io.presets import load_preset
 from video.find_model import find_model
-from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
+from video.options import ClipJob, ClipOptions, frames_of, plan_clips, read_prompts, read_script
 
 START = time.perf_counter()
 
@@ -47,6 +47,10 @@ def gen_video(
             show_default="the one that fits the model",
         ),
     ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(help="draft: the distilled model, with the preset draft unless one is given."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
         float | None,
@@ -73,7 +77,41 @@ def gen_video(
         float | None,
         typer.Option(help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default="0"),
     ] = None,
-    frames: Annotated[int | None, typer.Option(help="Number of frames.", show_default=PRESETS_OWN)] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(
+            help='A text file with a prompt for each part of one clip, as lines "SECONDS: PROMPT". A PROMPT '
+            'may also be a script: "0: a fox standing | 2: a fox waving".'
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of frames; the bundled model continues clips of more than 16 window by window.",
+            show_default=PRESETS_OWN,
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Length in seconds, in place of --frames.", show_default="by --frames"),
+    ] = None,
+    loop: Annotated[
+        bool | None, typer.Option("--loop", help="Make the end of the clip meet its beginning.")
+    ] = None,
+    interpolate: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two pictures, the first and the last frame.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A clip to start from (.mp4, .gif, .webp): it is noised and redrawn.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How much of --video is redrawn, above 0 to 1.", show_default="0.6"),
+    ] = None,
+    extension: Annotated[
+        str | None,
+        typer.Option(help="How long clips are continued: guidance or replacement.", show_default="guidance"),
+    ] = None,
     fps: Annotated[
         float | None,
         typer.Option(
@@ -171,20 +209,35 @@ def gen_video(
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
-    requested = read_prompts(prompt, prompts)
+    if script and (prompt or prompts):
+        raise UserError("--script holds the prompts of the clip: leave out PROMPT and --prompts.")
+    shots = read_script(prompt, script)
+    requested = [shots[0].prompt] if shots else read_prompts(prompt, prompts)
+    preset = preset or ("draft" if tier else None)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset
-    options = (options or _preset(preset)).with_changes(
+    defaults = options or _preset(preset)
+    if frames and seconds:
+        raise UserError("Give either --frames or --seconds.")
+    rate = reference.frame_rate or fps or defaults.fps
+    options = defaults.with_changes(
         model=model,
         motion=motion,
-        image=image,
+        image=interpolate[0] if interpolate else image,
+        last_image=interpolate and interpolate[1],
+        video=video,
+        strength=strength,
+        loop=loop,
+        extension=extension,
+        later_prompts=tuple(shots[1:]) or None,
         width=width,
         height=height,
         lora=lora or None,
         dtype=dtype,
         offload=offload,
         tiling=tiling,
+        tier=tier,
         steps=steps,
         guidance=guidance,
         negative=negative,
@@ -192,7 +245,7 @@ def gen_video(
         eta=eta,
         guidance_interval=guidance_interval,
         guidance_rescale=guidance_rescale,
-        frames=frames,
+        frames=frames or frames_of(seconds, shots, rate),
         fps=fps,
         super_resolution=super_resolution,
         scale=scale,
@@ -200,9 +253,17 @@ def gen_video(
         azimuth=azimuth,
         elevation=elevation,
     )
+    if shots and round(shots[-1].start * rate) >= options.frames:
+        raise UserError(
+            f"The last prompt of the script begins at {shots[-1].start:g} s, but the clip ends at "
+            f"{options.frames / rate:g} s: give more --seconds."
+        )
     reference.check(options)
-    if options.image:
-        read_image(options.image)
+    for picture in (options.image, options.last_image):
+        if picture:
+            read_image(picture)
+    if options.video and not options.video.is_file():
+        raise UserError(f"There is no clip {options.video}.")
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
     jobs = plan_clips(requested, num, seed, out)

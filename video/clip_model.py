@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.pictures import read_image_cropped
+from core.io.pictures import read_clip_cropped, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
+from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
 from video.options import ClipOptions
+from video.plan import FRAME_RATE
 from video.record import CheckpointRecord, ModelRecord, read_model_record
-from video.video_model import FRAME_RATE, VideoModel
+from video.video_model import VideoModel
+
+IMAGE_SCALE = 3.0  # of reconstruction guidance
 
 
 class ClipModel(Protocol):
@@ -52,8 +56,11 @@ class NativeClipModel:
         device: torch.device,
         super_resolution: Path | None = None,
         interpolation: Path | None = None,
+        distilled: Path | None = None,
     ) -> None:
         """super_resolution, interpolation: folders of the later stages of the cascade.
+
+        distilled: folder of a model that needs few steps, drawn with in place of the full one.
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
@@ -61,6 +68,10 @@ class NativeClipModel:
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
         self.record = read_model_record(folder)
+        self.distilled: DistilledConfig | None = None
+        if distilled:
+            self.distilled, student = load_student(distilled, self.model.denoiser, self.record.sha256)
+            self.model.denoiser = merged(student)
         self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
             raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
@@ -68,6 +79,7 @@ class NativeClipModel:
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         size = self.model.config.image.size
+        self._check_distilled(options)
         clips = self.model.sample(
             [prompt],
             frames=options.frames,
@@ -81,7 +93,14 @@ class NativeClipModel:
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,
+            shadow=True,  # left open, a shadow comes and goes within a clip
             image=first_frame(options.image, size, size) if options.image else None,
+            last_image=first_frame(options.last_image, size, size) if options.last_image else None,
+            image_scale=0.0 if options.extension == "replacement" else IMAGE_SCALE,
+            clip=read_clip(options.video, size, options.frames) if options.video else None,
+            strength=options.strength,
+            loop=options.loop,
+            later_prompts=[(round(shot.start * FRAME_RATE), shot.prompt) for shot in options.later_prompts],
             doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
@@ -89,6 +108,17 @@ class NativeClipModel:
             return clips
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+
+    def _check_distilled(self, options: ClipOptions) -> None:
+        """Raises UserError unless the options are those that a distilled model was trained for."""
+        if not self.distilled:
+            return
+        given, needed = (options.steps, options.guidance, options.sampler), (self.distilled.steps, 1, "ddim")
+        if given != needed:
+            raise UserError(
+                f"The draft tier takes {needed[0]} steps of ddim and guidance 1, which it has learned: leave "
+                "out --steps, --guidance and --sampler."
+            )
 
     def _load_interpolation(self, folder: Path, device: torch.device) -> FrameInterpolation:
         interpolation, stage = FrameInterpolation.load(folder, device), self.model.first_stage
@@ -103,6 +133,12 @@ class NativeClipModel:
     def preview_frames(self, x: Tensor) -> Tensor:
         """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
+
+
+def read_clip(path: Path, size: int, frames: int) -> Tensor:
+    """The start of a video file as a clip (1,3,frames,size,size) in [-1, 1] at the model's frame rate."""
+    pixels = read_clip_cropped(path, size, frames, FRAME_RATE).astype(np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(3, 0, 1, 2)[None]
 
 
 def frame_doublings(fps: float) -> int:

@@ -99,7 +99,8 @@ def generate(
         cost = model.record.expected
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with make_progress(console) as progress:
-        task = progress.add_task("", total=len(jobs) * options.steps)
+        windows = len(options.windows()) if reference.frame_rate else 1
+        task = progress.add_task("", total=len(jobs) * options.steps * windows)
         for job in jobs:
             progress.update(task, description=job.clip.name)
             cache = (

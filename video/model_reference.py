@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED, model_beside
 from video.options import ClipOptions, refuse_options
+from video.plan import FRAME_RATE
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ class ModelReference(Protocol):
 
     preset: str  # the name in configs/gen-video that fits the model
     bundled: bool
+    frame_rate: float | None  # frames a second of its motion; None: that of the clip
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot apply."""
@@ -38,6 +40,7 @@ class NativeModelReference:
     """A folder with a video model in this project's format."""
 
     preset = "standard"
+    frame_rate = FRAME_RATE
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,10 +48,13 @@ class NativeModelReference:
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
         self.super_resolution = model_beside(folder, "super_resolution")
         self.interpolation = model_beside(folder, "interpolation")
+        self.distilled = model_beside(folder, "distilled")
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
+        if not self.distilled:
+            refuse_options(self.title, {"tier": "no distilled model lies beside its folder"}, options)
         if not self.super_resolution:
             refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
 
@@ -56,7 +62,13 @@ class NativeModelReference:
         """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
-        return NativeClipModel(self.folder, device, self.super_resolution, self.interpolation)
+        return NativeClipModel(
+            self.folder,
+            device,
+            self.super_resolution,
+            self.interpolation,
+            self.distilled if options.tier else None,
+        )
 
 
 REFUSED = {

@@ -1,5 +1,6 @@
 """Options and jobs of `gen-video`, checked before anything heavy is imported."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
+from video.plan import FRAME_RATE, WINDOW, Shot, Window, parse_script, plan_windows
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -32,6 +34,7 @@ class ClipOptions(BaseModel):
     lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
     offload: Literal["model", "layers"] | None = None  # what stays in CPU memory until the GPU needs it
+    tier: Literal["draft"] | None = None  # draft: the distilled model, which needs few steps
     tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
 
     steps: int = Field(ge=1, le=1000)
@@ -42,6 +45,12 @@ class ClipOptions(BaseModel):
     guidance_interval: tuple[float, float] | None = None  # noise levels sigma / alpha with guidance
     guidance_rescale: float = Field(0.0, ge=0, le=1)  # brings back the deviation of the unguided x0
     image: Path | None = None  # the first frame
+    last_image: Path | None = None
+    video: Path | None = None  # a clip to start from
+    strength: float = Field(0.6, gt=0, le=1)  # share of the noise that is added to `video`
+    loop: bool = False  # the last frame precedes the first
+    later_prompts: tuple[Shot, ...] = ()  # from which second another prompt holds
+    extension: Literal["guidance", "replacement"] | None = None  # of clips longer than a window
     frames: int = Field(ge=1, le=1024)
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
@@ -68,7 +77,21 @@ class ClipOptions(BaseModel):
             raise UserError("A camera needs both --azimuth and --elevation: give both or neither.")
         if (changed.width is None) != (changed.height is None):
             raise UserError("A size needs both --width and --height: give both or neither.")
+        if changed.video and (changed.image or changed.loop):
+            raise UserError("--video starts from a clip: leave out --image, --interpolate and --loop.")
+        if changed.loop and changed.image:
+            raise UserError("A loop has no first frame: leave out --image and --interpolate.")
+        if values.get("strength") is not None and not changed.video:
+            raise UserError("--strength is of --video: name the clip to start from.")
         return changed
+
+    def windows(self) -> list[Window]:
+        """The windows in which a model in this project's format samples the clip."""
+        if self.loop or self.video:
+            return [Window(0, self.frames, 0, 0)]
+        return plan_windows(
+            self.frames, [0, *(round(shot.start * FRAME_RATE) for shot in self.later_prompts)]
+        )
 
     def sampling(self) -> SamplingOptions:
         """How the clip is sampled. Raises UserError for options that exclude each other."""
@@ -131,14 +154,23 @@ class ClipJob(NamedTuple):
         return self._replace(reading=reading)
 
     def adjusted(self, options: ClipOptions) -> ClipOptions:
-        """The options with the view and the negations that the prompt names."""
+        """The options with the prompt's view and negations, and with later prompts read like it."""
         if not self.reading:
             return options
+        from core.models.nearest_wording import nearest_wording
+        from core.toybox.prompts import read_prompt
+
+        def read(prompt: str) -> str:
+            return read_prompt(prompt, self.seed, nearest=nearest_wording, like=self.text).text
+
+        later = tuple(shot._replace(prompt=read(shot.prompt)) for shot in options.later_prompts)
         azimuth, elevation = self.reading.azimuth, self.reading.elevation
         if options.azimuth is None and (azimuth, elevation) != (None, None):
             azimuth, elevation = azimuth or 0.0, ELEVATION if elevation is None else elevation
         negative = self.reading.negative_with(options.negative)
-        return options.with_changes(azimuth=azimuth, elevation=elevation, negative=negative)
+        return options.with_changes(
+            azimuth=azimuth, elevation=elevation, negative=negative, later_prompts=later
+        )
 
     @property
     def sheet(self) -> Path:
@@ -177,6 +209,35 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     if not prompts:
         raise UserError("The prompt is empty." if file is None else f"There is no prompt in {file}.")
     return prompts
+
+
+def read_script(prompt: str | None, file: Path | None) -> list[Shot]:
+    """The shots of a script: of the file, or of a prompt such as "0: a fox standing | 2: a fox waving".
+
+    An empty list for a prompt that is no script. Raises UserError for a file that cannot be read and for what
+    is wrong with the times.
+    """
+    if file is None:
+        return parse_script(prompt) if prompt and re.match(r"\s*\d[\d.]*\s*s?\s*:", prompt) else []
+    try:
+        return parse_script(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"Cannot read the script {file}: {reason}.") from error
+
+
+def frames_of(seconds: float | None, shots: Sequence[Shot], rate: float) -> int | None:
+    """Frames of a clip of that many seconds at `rate` frames a second; None where nothing is asked for.
+
+    A script without a length ends one window after its last prompt begins.
+    """
+    if seconds is None:
+        return round(shots[-1].start * rate) + WINDOW if shots else None
+    if not 0 < seconds * rate <= 1024:
+        raise UserError(
+            f"--seconds cannot be {seconds:g}: give a length above 0, of at most {1024 / rate:g} s."
+        )
+    return max(1, round(seconds * rate))
 
 
 def plan_clips(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[ClipJob]:

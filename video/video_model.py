@@ -31,11 +31,11 @@ from core.samplers import noise_like
 from core.sampling import StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
 from video.cascade.interpolation import FrameInterpolation
+from video.loop import in_a_circle
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
-from video.reconstruction import continue_from
-
-FRAME_RATE = 8.0  # frames per second: a loop of 16 frames takes two seconds
+from video.plan import WINDOW, Window, plan_windows
+from video.reconstruction import constrain_to
 
 
 class VideoModelConfig(BaseModel):
@@ -110,7 +110,12 @@ class VideoModel:
         shadow: Tensor | bool | None = None,
         noise_share: float | None = None,
         image: Tensor | None = None,
+        last_image: Tensor | None = None,
         image_scale: float = 3.0,
+        clip: Tensor | None = None,
+        strength: float = 1.0,
+        loop: bool = False,
+        later_prompts: Sequence[tuple[int, str]] = (),
         doublings: int = 0,
         sampler: SamplerName | None = None,
         eta: float = 0.0,
@@ -119,6 +124,10 @@ class VideoModel:
         on_step: StepCallback | None = None,
     ) -> Tensor:
         """Clips (B,3,frames,size,size) in [-1, 1] of B prompts.
+
+        Clips longer than a window of 16 frames are sampled window by window. Each continues the last frames
+        of the one before by `ReconstructionGuidance`, whose scale is `image_scale` (Ho et al. 2022, "Video
+        Diffusion Models", section 3.1); a scale of 0 is the replacement method.
 
         steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
         negative: the negative prompt.
@@ -130,6 +139,13 @@ class VideoModel:
             model's unless given.
         image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
             `image_scale` makes the others continue it, which takes about three times as long.
+        last_image: like image, the last frame; only together with `image`, within one window.
+        clip: (B,3,frames,size,size) or (1,...) in [-1, 1], a clip to start from, in one window.
+        strength: share of the noise that is added to `clip` and removed again, in (0, 1]; 1 keeps nothing of
+            it (Meng et al. 2022, "SDEdit").
+        loop: make the last frame precede the first, in one window; frames must be a multiple of the model's
+            loop.
+        later_prompts: (frame, prompt) from which another prompt holds in all clips, ascending.
         doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1.
         on_step: called after every step; its states hold pixels or latents, for `decode`.
 
@@ -139,41 +155,105 @@ class VideoModel:
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
+        self._check_inputs(frames, image, last_image, clip, strength, loop)
         share = self.config.noise_share if noise_share is None else noise_share
         if not 0 <= share < 1:
             raise UserError(f"The share of noise common to all frames must be in [0, 1), not {share}.")
         count = len(prompts)
         channels, height, width = self.config.image.shape
         generators = make_generators(prompts, seeds)
-        common = noise_like((count, channels, 1, height, width), generators)
-        own = noise_like((count, channels, frames, height, width), generators)
-        noise = mixed_noise(common, own, share).to(self.device)
-        attributes = clip_attributes(
-            count, frames, 1 / self.config.loop, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
-        )
-        condition = Condition(*self.text(prompts), attributes.to(self.device))
         away = Condition(*self.text([negative]), encode_attributes(1).to(self.device))
-        constrain = None if image is None else continue_from(self._first_frame(image, count), image_scale)
-        x = sample_latents(
-            self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
-        )
+        texts = [self.text(prompts), *(self.text([later] * count) for _, later in later_prompts)]
+        images = [
+            self._to_model(given[:, :, None], count) for given in (image, last_image) if given is not None
+        ]
+        windows = plan_windows(frames, [0, *(start for start, _ in later_prompts)])
+        if loop or clip is not None:
+            windows = [Window(0, frames, 0, 0)]
+        latents = torch.empty(count, channels, 0, height, width, device=self.device)
+        for window in windows:
+            common = noise_like((count, channels, 1, height, width), generators)
+            own = noise_like((count, channels, window.count, height, width), generators)
+            noise = mixed_noise(common, own, share).to(self.device)
+            start = None if phase is None else phase + window.first / self.config.loop
+            attributes = clip_attributes(
+                count,
+                window.count,
+                1 / self.config.loop,
+                start,
+                azimuth=azimuth,
+                elevation=elevation,
+                shadow=shadow,
+            )
+            constrain, timesteps = None, None
+            if window.known:
+                constrain = constrain_to(latents[:, :, -window.known :], image_scale)
+            elif images:
+                constrain = constrain_to(
+                    torch.cat(images, dim=2), image_scale, [0, window.count - 1][: len(images)]
+                )
+            elif loop:
+                constrain = in_a_circle
+            if clip is not None:
+                timesteps = self.denoiser.schedule.sampling_timesteps(steps)[
+                    -max(1, round(strength * steps)) :
+                ]
+                t = torch.full((count,), timesteps[0], device=self.device)
+                noise = self.denoiser.schedule.add_noise(self._to_model(clip, count), noise, t)
+            sampled = sample_latents(
+                self.denoiser,
+                noise,
+                Condition(*texts[window.shot], attributes.to(self.device)),
+                away,
+                options,
+                generators,
+                on_step=on_step,
+                constrain=constrain,
+                timesteps=timesteps,
+            )
+            latents = torch.cat([latents, sampled[:, :, window.known :]], dim=2)
+        x = latents
         for _ in range(doublings if self.interpolation else 0):
             assert self.interpolation is not None
-            x = self.interpolation.sample(x, range(count) if seeds is None else seeds)
+            x = self.interpolation.sample(x, range(count) if seeds is None else seeds, loop=loop)
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,size,size) in [-1, 1] of denoised x (B,C,F,h,w); without gradient."""
         return frame_by_frame(lambda frames: decode_latents(frames, self.first_stage), x)
 
+    def _check_inputs(
+        self,
+        frames: int,
+        image: Tensor | None,
+        last_image: Tensor | None,
+        clip: Tensor | None,
+        strength: float,
+        loop: bool,
+    ) -> None:
+        """Raises UserError for inputs that exclude each other or do not fit the number of frames."""
+        if last_image is not None and (image is None or not 2 <= frames <= WINDOW):
+            raise UserError(f"A last image needs a first one, and from 2 to {WINDOW} frames, not {frames}.")
+        if clip is not None and (image is not None or loop):
+            raise UserError("A clip to start from excludes images and loops: leave them out.")
+        if clip is not None and clip.shape[2] != frames:
+            raise UserError(f"The clip to start from has {clip.shape[2]} frames, not {frames}.")
+        if not 0 < strength <= 1:
+            raise UserError(f"The strength must be above 0 and at most 1, not {strength:g}.")
+        if loop and (image is not None or frames % self.config.loop):
+            raise UserError(
+                f"A loop starts from no image, and its frames must be a multiple of {self.config.loop}."
+            )
+
     @torch.no_grad()
-    def _first_frame(self, image: Tensor, count: int) -> Tensor:
-        """The image (B or 1,C,1,h,w) as the network denoises it."""
+    def _to_model(self, clip: Tensor, count: int) -> Tensor:
+        """A clip (1 or B,3,F,size,size) as the network denoises it, (B,C,F,h,w)."""
         size = self.config.image.size
-        if image.shape[1:] != (3, size, size) or len(image) not in (1, count):
-            raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
-        image = image.to(self.device)
-        return (self.first_stage.to_latents(image) if self.first_stage else image)[:, :, None]
+        if (clip.shape[1], *clip.shape[3:]) != (3, size, size) or len(clip) not in (1, count):
+            shape = (*clip.shape[:2], *clip.shape[3:])
+            raise UserError(f"The image must be (1,3,{size},{size}), not {shape}.")
+        clip = clip.to(self.device).expand(count, -1, -1, -1, -1)
+        return frame_by_frame(self.first_stage.to_latents, clip) if self.first_stage else clip
 
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes config.json and model.safetensors (float16).

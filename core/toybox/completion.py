@@ -25,6 +25,7 @@ def complete(
     place: bool = True,
     subject: str | None = None,
     excluded: Collection[str] = (),
+    like: str = "",
 ) -> str:
     """The caption with a prop color and a plain backdrop added where it names none.
 
@@ -34,6 +35,7 @@ def complete(
 
     place: whether to add a backdrop. subject: label of the subject, if known.
     excluded: colors and names of backdrops that are not drawn.
+    like: a caption whose color and place are taken instead, where it names them.
     """
     digest = sha256(f"{seed}|{text.lower()}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
@@ -41,7 +43,9 @@ def complete(
     named = named_place(text)
     ground = next((b.ground for b in BACKDROPS if b.name == named), None)
     color = named_color(text)
-    if color is None:
+    if color is None and (of_other := named_color(like)):
+        text = _with_color(text, of_other)
+    elif color is None:
         # White and black props have too little contrast with pale backdrops and dark figures.
         unfit = ("white", "black", *excluded)
         candidates = [c for c in COLOR_NAMES if c not in unfit and c not in (named or "")]
@@ -52,7 +56,9 @@ def complete(
             [(body, PROP_TO_SUBJECT), (ground, PROP_TO_PLACE)],
         )
         text = _with_color(text, color)
-    if place and named is None:
+    if place and named is None and (of_other := named_place(like)):
+        text = f"{text} {of_other}"
+    elif place and named is None:
         drawn = named_color(text)
         plain = [b for b in BACKDROPS if b.plain and b.name not in excluded]
         plain = [b for b in plain if not drawn or drawn not in b.name]

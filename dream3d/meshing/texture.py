@@ -29,6 +29,14 @@ class Atlas(NamedTuple):
     corners: NDArray[np.int32]  # (F,3) rows of `uv` for each face of the surface
 
 
+class Texels(NamedTuple):
+    """Texels of a texture with the surface that they show."""
+
+    texel: NDArray[np.int64]  # (K,) row * size + column
+    point: NDArray[np.float64]  # (K,3) world
+    normal: NDArray[np.float64]  # (K,3) interpolated, about unit
+
+
 def unwrap(
     vertices: NDArray[np.float32], normals: NDArray[np.float32], faces: NDArray[np.int32], size: int
 ) -> Atlas:
@@ -60,26 +68,43 @@ def bake(
 
     Texels outside all charts take the color of the nearest texel inside one.
     """
+    points = texels(vertices, normals, faces, atlas, size)
+    texture = np.zeros((size * size, 3), np.uint8)
+    covered = np.zeros(size * size, bool)
+    texture[points.texel] = surface_colors(field, points.point, points.normal, depth)
+    covered[points.texel] = True
+    return fill(texture.reshape(size, size, 3), covered.reshape(size, size))
+
+
+def texels(
+    vertices: NDArray[np.float32],
+    normals: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    atlas: Atlas,
+    size: int,
+) -> Texels:
+    """The texels inside the charts of a texture of size x size texels, with their places on the surface."""
     inside = fragments(atlas.uv[atlas.corners] * size, size, size)
     point, normal = (
         np.einsum("kc,kcd->kd", inside.weights, of[faces[inside.face]]) for of in (vertices, normals)
     )
-    texture = np.zeros((size * size, 3), np.uint8)
-    covered = np.zeros(size * size, bool)
     # A thin chart may cover no texel center; the texels at its corners are then colored instead.
     column, row = (atlas.uv[atlas.corners.ravel()] * size).astype(int).clip(0, size - 1).T
     corner = row * size + column
     uncovered = np.ones(size * size, bool)
     uncovered[inside.pixel] = False
     thin = uncovered[corner]
-    point = np.concatenate([point, vertices[faces.ravel()[thin]]])
-    normal = np.concatenate([normal, normals[faces.ravel()[thin]]])
-    texel = np.concatenate([inside.pixel, corner[thin]])
-    texture[texel] = surface_colors(field, point, normal, depth)
-    covered[texel] = True
-    empty = ~covered.reshape(size, size)
-    row, column = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
-    return texture.reshape(size, size, 3)[row, column]
+    return Texels(
+        np.concatenate([inside.pixel, corner[thin]]),
+        np.concatenate([point, vertices[faces.ravel()[thin]]]),
+        np.concatenate([normal, normals[faces.ravel()[thin]]]),
+    )
+
+
+def fill(texture: NDArray[np.uint8], covered: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The texture (S,S,3) whose texels that are not covered (S,S) take the color of the nearest that is."""
+    row, column = np.asarray(distance_transform_edt(~covered, return_distances=False, return_indices=True))
+    return texture[row, column]
 
 
 def surface_colors(

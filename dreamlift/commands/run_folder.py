@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core.models.image_model import ImageModel, ImageModelConfig
     from core.models.perceptual import PerceptualDistance
     from core.training.data import Captions, Shards
-    from video.training import VideoPreset
+    from video.training.clips import VideoPreset
     from video.video_model import VideoModel
 
 PRESET = "preset.json"  # in every run folder: the kind of model, and the complete preset

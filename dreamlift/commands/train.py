@@ -95,7 +95,7 @@ def video(
     from core.training.config import Budget
     from core.training.data import ImageData
     from core.training.trainer import Trainer, make_accelerator
-    from video.training import ClipData, VideoPreset, VideoTask
+    from video.training.clips import ClipData, VideoPreset, VideoTask
     from video.video_model import VideoModelConfig
 
     budget = Budget(steps, minutes)

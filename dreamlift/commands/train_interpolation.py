@@ -30,7 +30,7 @@ def train_interpolation_command(
     from core.training.config import Budget
     from core.training.trainer import Trainer, make_accelerator
     from video.cascade.interpolation import FrameInterpolation
-    from video.cascade.interpolation_training import InterpolationPreset, InterpolationTask
+    from video.training.interpolation import InterpolationPreset, InterpolationTask
 
     budget = Budget(steps, minutes)
     writable_folder(out)

@@ -9,7 +9,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
-from video.training import clip_loss
+from video.training.clips import clip_loss
 
 
 class ZeroNetwork(nn.Module):

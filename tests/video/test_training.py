@@ -14,7 +14,7 @@ from core.io.presets import load_preset
 from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
-from video.training import ClipData, FrameByFrame, VideoPreset, VideoTask
+from video.training.clips import ClipData, FrameByFrame, VideoPreset, VideoTask
 from video.video_model import VideoModelConfig
 
 WHOLE = ConditionDropout(text=0, camera=0, phase=0, shadow=0)

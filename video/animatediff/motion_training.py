@@ -14,7 +14,7 @@ from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer, stratified_timesteps
 from video.animatediff.motion_format import MotionFile, write_motion
 from video.animatediff.motion_model import MotionModel, motion_sampling
-from video.training import clip_loss
+from video.training.clips import clip_loss
 
 
 class MotionTask:

@@ -20,6 +20,7 @@ class CheckpointReference:
     """A reference to a diffusers checkpoint: a video model, or an image model for a motion adapter."""
 
     bundled = False
+    frame_rate = None
 
     def __init__(self, name: str, of: Family) -> None:
         """name: local folder or Hugging Face id. of: its model family."""

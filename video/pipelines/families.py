@@ -12,6 +12,7 @@ ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion ada
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
 OWN_SIZE = "it draws at its own size, see --width"
+NO_TIER = "no distilled model of it is known"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
@@ -108,11 +109,18 @@ def find_family(folder: Path) -> Family | None:
             return None
 
 
+# What reaches into the sampling of clips, which only models in this project's format allow.
+OWN_SAMPLING = dict.fromkeys(
+    ("last_image", "video", "loop", "later_prompts", "extension"),
+    "it is an option of models in this project's format",
+)
 REFUSED = {
+    **OWN_SAMPLING,
     "motion": NO_MOTION,
     "azimuth": NO_CAMERA,
     "elevation": NO_CAMERA,
     "super_resolution": OWN_SIZE,
+    "tier": NO_TIER,
     "sampler": OWN_SCHEDULER,
     "eta": OWN_SCHEDULER,
     "guidance_interval": OWN_SCHEDULER,
@@ -218,7 +226,13 @@ def _animatediff(folder: Path, kind: str) -> Family:
         frame_step=1,
         size=(side, side),
         least_guidance=0,
-        refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA, "super_resolution": OWN_SIZE},
+        refuses={
+            **OWN_SAMPLING,
+            "azimuth": NO_CAMERA,
+            "elevation": NO_CAMERA,
+            "super_resolution": OWN_SIZE,
+            "tier": NO_TIER,
+        },
     )
 
 

@@ -227,7 +227,7 @@ class SuperResolutionTask:
         one_step = weighted_l1(error, torch.ones_like(high[:, :1]), preset.edge_weight)
         if self.adversary and self.adversary.active and last.any():
             adversarial = self.adversary.loss(high[last], x0[last], one_step[last])
-            one_step = one_step + adversarial
+            one_step = one_step.index_add(0, last.nonzero()[:, 0], adversarial.to(one_step))
         return torch.where(last, one_step, (snr + 1).clamp(max=preset.greatest_snr + 1) * squares)
 
     def _batch(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

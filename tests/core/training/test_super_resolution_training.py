@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import UserError
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.discriminator import DiscriminatorConfig
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.models.super_resolution import SuperResolutionConfig
 from core.nn.unet import UNetConfig
+from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import Budget, TrainingConfig
 from core.training.data import to_float_images
 from core.training.tasks.super_resolution import (
@@ -93,6 +95,31 @@ def test_training_reduces_the_error(data: Path, image_model: ImageModel, tmp_pat
     before = error()
     Trainer(denoiser, task, preset.training, tmp_path / "run", make_accelerator()).run(Budget(steps=60))
     assert error() < 0.7 * before
+
+
+def test_an_adversary_is_trained_with_it(data: Path, image_model: ImageModel, tmp_path: Path) -> None:
+    pairs = ImagePairs(data, prepare_inputs(data, image_model, LOW))
+    preset = SuperResolutionPreset(
+        model=SuperResolutionConfig(size=HIGH, widths=(16, 16), blocks=(1, 1)),
+        crop=8,
+        whole_steps=0.0,
+        held_back=COUNT,
+        adversary=AdversaryConfig(network=DiscriminatorConfig(widths=(8, 16)), start=0.6),
+        training=TrainingConfig(batch_size=4, warmup_steps=0, compile=False),
+    )
+    assert preset.adversary is not None
+    denoiser, accelerator = preset.model.denoiser(), make_accelerator()
+    adversary = Adversary(preset.adversary, denoiser.network.last_layer, accelerator)
+    before = [parameter.clone() for parameter in adversary.network.parameters()]
+    task = SuperResolutionTask(pairs, preset, adversary)
+    trainer = Trainer(denoiser, task, preset.training, tmp_path / "run", accelerator, auxiliary=adversary)
+    trainer.run(Budget(steps=1))
+    assert all(torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True))
+    trainer.run(Budget(steps=3))  # from the third step on
+    moved = [not torch.equal(a, b) for a, b in zip(before, adversary.network.parameters(), strict=True)]
+    assert any(moved)
+    with pytest.raises(ValueError, match="not that of the preset"):
+        SuperResolutionTask(pairs, preset)
 
 
 def test_too_few_images_are_refused(data: Path, image_model: ImageModel) -> None:

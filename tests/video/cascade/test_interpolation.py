@@ -12,7 +12,7 @@ from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
 from core.training.trainer import Trainer, make_accelerator
 from video.cascade.interpolation import FrameInterpolation, InterpolationConfig, between
-from video.cascade.interpolation_training import InterpolationPreset, InterpolationTask
+from video.training.interpolation import InterpolationPreset, InterpolationTask
 
 SMALL = InterpolationConfig(channels=2, widths=(16, 16), blocks=(1, 1))
 

@@ -50,7 +50,7 @@ class VideoPreset(BaseModel):
     image_rate: float = Field(
         default=0.3, ge=0, le=1, description="factor on the learning rate of the image layers"
     )
-    motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clip_loss")
+    motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clips.clip_loss")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     dropout: ConditionDropout = ConditionDropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)

@@ -1,0 +1,88 @@
+"""`dreamlift train distill`: progressive distillation of a video model to few steps."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import UserError
+from dreamlift.commands import run_folder
+from dreamlift.commands.train import Data, Minutes, PresetName, Resume, Run
+
+
+def train_distill_command(
+    data: Data,
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
+    model: Annotated[Path, typer.Option(help="Folder of the video model.")],
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a distilled model with twice the steps.", show_default="the video model"
+        ),
+    ] = None,
+    sampling_steps: Annotated[
+        int | None, typer.Option(help="Steps of the student.", show_default="the preset's")
+    ] = None,
+    preset: PresetName = None,
+    minutes: Minutes = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Distills a video model to few steps, which need no guidance, and writes what has changed."""
+    import torch
+
+    from core.attributes import encode_attributes
+    from core.condition import Condition
+    from core.io.atomic import writable_folder
+    from core.training import checkpoint
+    from core.training.config import Budget
+    from core.training.trainer import Trainer, make_accelerator
+    from video.cascade.distilled import load_student, merged, save_student
+    from video.record import read_model_record
+    from video.training.clips import ClipData
+    from video.training.distillation import DistillationPreset, DistillationTask
+    from video.video_model import VideoModel
+
+    budget = Budget(steps, minutes)
+    writable_folder(out)
+    settings = run_folder.load_training_preset(
+        run, "distilled", preset, DistillationPreset, resume, default="distilled"
+    )
+    video = VideoModel.load(model)
+    sha256 = read_model_record(model).sha256
+    config = settings.model.model_copy(update={"teacher": sha256})
+    if sampling_steps:
+        config = config.model_copy(update={"steps": sampling_steps})
+    student = config.student(video.denoiser)
+    guided = video.denoiser
+    if teacher:
+        before, earlier = load_student(teacher, video.denoiser, sha256)
+        if (before.steps, before.rank) != (2 * config.steps, config.rank):
+            raise UserError(
+                f"The teacher takes {before.steps} steps with changes of rank {before.rank}: its "
+                "student needs half as many steps and the same rank."
+            )
+        student.network.load_state_dict(earlier.network.state_dict())
+        guided = merged(earlier)
+    accelerator = make_accelerator()
+    (clips,) = run_folder.shards(data, ["clips"], accelerator, video.first_stage)
+    captions = run_folder.captions(data, accelerator)
+    negative = None if teacher else Condition(*video.text([""]), encode_attributes(1))
+    settings = settings.model_copy(update={"model": config})
+    task = DistillationTask(
+        ClipData(clips, captions, settings.dropout, settings.frames, (1,)),
+        settings,
+        guided,
+        negative,
+        video.config.noise_share,
+    )
+    torch.manual_seed(settings.training.seed)
+    trainer = Trainer(student, task, settings.training, run, accelerator)
+    finished = trainer.run(budget)
+    run_folder.print_outcome(finished, run)
+    if finished and accelerator.is_main_process:
+        samples = trainer.step * settings.training.batch_size
+        notes = {"clips": len(task), "samples": samples, "seconds": round(trainer.seconds)}
+        save_student(out, config, checkpoint.read_ema(run), notes)
+        print(f"{out}: {config.steps} steps in place of those of {model}")

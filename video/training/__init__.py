@@ -1,0 +1,1 @@
+"""Training of video models: presets, data and losses of every stage."""
