@@ -223,8 +223,13 @@ def _is_subject_of_verb(tokens: Sequence[Token], chosen: Sequence[int]) -> bool:
     first, last = tokens[chosen[0]], tokens[chosen[-1]]
     if len(chosen) != 2 or first.stem not in ("hors", "pony") or last.stem != "rid":
         return False
-    following = tokens[chosen[1] + 1 : chosen[1] + 2]
-    return any(t.clause == last.clause and t.text not in PREPOSITIONS | {"and"} for t in following)
+    for following in tokens[chosen[1] + 1 : chosen[1] + 2]:
+        entry = lexicon().get((following.stem,))
+        modifies = entry is not None and entry.kind == "subject"  # "a horse riding robot"
+        return (
+            following.clause == last.clause and not modifies and following.text not in PREPOSITIONS | {"and"}
+        )
+    return False
 
 
 def _plural(words: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from core.toybox.lexicon import FUNCTION_WORDS, Item, Kind, listed, scan
 from core.toybox.scenes import PAIR_ACTIONS, index_of
 from core.toybox.wordings import (
     ACTION_WORDINGS,
+    AGENTS,
     BACKDROP_COLORS,
     NATURAL_COLORS,
     NEAR_BACKDROP_COLORS,
@@ -48,6 +49,7 @@ RANKS = {
 NEAR_RANK = 1.5  # added to the rank of an action that is only the nearest one
 ADJECTIVES: tuple[Kind, ...] = ("color", "filler", "opening")
 ARTICLES = ("a", "an", "the")
+CONNECTIVES = ("and", "is", "are", "who", "that", "which")
 PRONOUNS = (
     "he",
     "she",
@@ -191,7 +193,7 @@ class _Reader:
             if self.compound[-1].end != other.start or self.compound[-1].plural:
                 break
             self.compound.append(other)
-        self.drawn = self.compound[-1]
+        self.drawn = next((item for item in reversed(self.compound) if not item.near), self.compound[-1])
         if self.drawn.near:
             self._note_nearest(self.drawn.typed, f"a {self.drawn.value}")
         return self.drawn.value
@@ -202,6 +204,8 @@ class _Reader:
             if item.kind in ("action", "view") or item.typed.endswith("ing"):
                 break
             words += [item.typed] * (item.kind == "word")
+        if not words and any(item.typed in listed(AGENTS) for item in self._of("action")):
+            return "man"
         if not words or not self.nearest:
             return None
         candidates, labels = _candidates(SUBJECT_WORDINGS, "a ")
@@ -228,7 +232,8 @@ class _Reader:
             self._note_nearest(found[0].typed, found[0].value)
         if labels[0] in (BERET, BAGUETTE) and {BERET, BAGUETTE} <= set(labels):
             return BERET_AND_BAGUETTE, ""
-        if any(RANKS.get(label, 0) < 3 and label != labels[0] for label in labels):
+        others = [item.value for item in found if not item.near and RANKS.get(item.value, 0) < 3]
+        if any(label != labels[0] for label in others):
             self.notes.append(f"The bundled model draws one action at a time: here {articles(labels[0])}.")
         return labels[0], ""
 
@@ -266,6 +271,7 @@ class _Reader:
         if any(item.value == name for item in others) or (self.drawn.plural and not count):
             count = "pair"
         mixed = [item for item in self._of("subject") if item.value != name and item.typed not in PRONOUNS]
+        mixed = [item for item in mixed if not (item.near and item in self.compound)]
         pair = bool(count) and (action is None or action in PAIR_ACTIONS)
         shown = f"two {plural(name)}" if pair else f"a {name}"
         if count and not pair:
@@ -358,6 +364,8 @@ class _Reader:
     def note_unknown_words(self) -> None:
         """Notes the words that are left out."""
         words = [item for item in self._of("word") if item.start not in self.read]
+        described = self.compound[0].start if self.compound else -1
+        words = [item for item in words if item.end != described]  # an adjective of the subject
         if words:
             listed_words = ", ".join(f'"{item.typed}"' for item in words)
             self.notes.append(f"The bundled model does not know {listed_words}.")
@@ -416,16 +424,16 @@ class _Reader:
         """The words from a token on that are in no table, with the small words between them."""
         kept, small = list[Item](), list[Item]()
         for item in (item for item in self.items if item.start >= after):
-            if item.kind in ("word", "color", "filler"):
+            if item.kind == "word" and item.start not in self.read:
                 kept += [*small, item]
                 small = []
-            elif item.kind == "function" and item.typed not in ("and", "is", "are", "who", "that", "which"):
+            elif item.kind in ("function", "color", "filler") and item.typed not in CONNECTIVES:
                 small.append(item)
             else:
                 small = []
         while kept and kept[0].kind == "filler":
             kept.pop(0)
-        return " ".join(item.typed for item in kept) if any(item.kind == "word" for item in kept) else ""
+        return " ".join(item.typed for item in kept)
 
     def _of(self, *kinds: Kind) -> list[Item]:
         return [item for item in self.items if item.kind in kinds]

@@ -108,9 +108,9 @@ NEAR_SUBJECTS: Mapping[str, str] = {
         pirate, wizard, ninja, superhero, chef, clown, cowboy, santa, santa claus, doctor, scientist,
         soldier, policeman, farmer, musician, teacher, professor, hipster, sailor, viking, businessperson,
         superman, spiderman, spider man, batman, iron man, warrior, shepherd, gnome, elf, dwarf, hobbit,
-        baby boy, babies, infant, chap, teenager, samurai, gladiator, vampire, frankenstein, mime, acrobat,
-        athlete, singer, dancer, worker, builder, fireman, firefighter, detective, spy, thief, magician,
-        caveman, monk, priest, boxer, wrestler
+        baby boy, infant, chap, teenager, samurai, gladiator, vampire, frankenstein, mime, acrobat, athlete,
+        singer, worker, builder, fireman, firefighter, detective, spy, thief, magician, caveman, monk,
+        priest, boxer, wrestler, waiter, butler, driver, santa clause, king, barista, baker
     """,
     "woman": """
         witch, mermaid, ballerina, nurse, fairy, superheroine, damsel, gentlewoman, goddess, wonder woman,
@@ -128,11 +128,12 @@ ACTION_WORDINGS: Mapping[str, str] = {
     "walking": """
         walk, taking a walk, take a stroll, stroll, go for a walk, out for a walk, on a walk, hiking, hike,
         wander, march, strut, amble, go for a stroll, pace, trek, tiptoe, step forward, stride, saunter, on
-        foot, walk around, walk along, walk by, waddle, toddle, crawl, sneak, roam
+        foot, walk around, walk along, walk by, waddle, toddle, crawl, sneak, roam, walker, hiker, wanderer
     """,
     "running": """
         run, jogging, jog, sprinting, sprint, race, go for a run, out for a run, dash, rush, on a run, run
-        fast, run away, hurry, gallop, run a marathon, run a race, flee, chase, run around, trot
+        fast, run away, hurry, gallop, run a marathon, run a race, flee, chase, run around, trot, runner,
+        jogger, sprinter
     """,
     "jumping": """
         jump, jumping up, hop, hopping, leap, bounce, jump up and down, jump for joy, jump around, skip,
@@ -155,7 +156,7 @@ ACTION_WORDINGS: Mapping[str, str] = {
         ballet, salsa, tango, waltz, hip hop, do a little dance, bust a move, bust some moves, sway,
         moonwalk, dance to music, tap dance, twerk, shake its body, shimmy, party, dancing the night away,
         dance party, move to music, swing its hips, dance ballet, dance moves, macarena, floss dance, show
-        dance moves
+        dance moves, dancer, ballerina dancing, prance, dance routine
     """,
     "spinning": """
         spin, turning around, twirl, turn in a circle, rotate, whirl, pirouette, turn on the spot, spin
@@ -350,13 +351,13 @@ NEAR_ACTIONS: Mapping[str, str] = {
     "holding a game controller": """
         phone, smartphone, use phone, play chess, chess, tablet, ipad, laptop, computer, use computer, type
         on laptop, use laptop, remote control, hold remote, text on phone, work at computer, play card,
-        poker, play poker
+        poker, play poker, type, type on keyboard, keyboard, type on computer
     """,
     "playing a guitar": """
         violin, play violin, ukulele, play ukulele, banjo, play banjo, cello, play cello, harp, play harp,
-        piano, play piano, drum, play drum, play instrument, play music, keyboard, bass, play bass, play
-        musical instrument, rock star, rockstar, in band, rock band, make music, mandolin, lute, accordion,
-        play lute, rock concert, fiddle, play fiddle, sing a song
+        piano, play piano, drum, play drum, play instrument, play music, bass, play bass, play musical
+        instrument, rock star, rockstar, in band, rock band, make music, mandolin, lute, accordion, play
+        lute, rock concert, fiddle, play fiddle, sing a song
     """,
     "playing a saxophone": """
         trumpet, play trumpet, flute, play flute, clarinet, play clarinet, trombone, play trombone, tuba,
@@ -396,7 +397,7 @@ NEAR_ACTIONS: Mapping[str, str] = {
         cotton candy, eat apple, eat banana, banana, apple, eat fruit, carrot, eat carrot, dessert, eat
         dessert, eat donut, donut, hold microphone, microphone, sing into microphone, eat cookie, cookie,
         eat chocolate, popcorn, eat popcorn, eat snack, hold flower, flower, hold torch, eat watermelon,
-        eat, lick, munch, snack, eat honey, bite
+        eat, lick, munch, snack, eat honey, bite, chew, nibble, gobble, devour, feast, munch on
     """,
     "drinking a glass of juice": "soup, eat soup, drink potion, bottle, hold bottle, hold cup, cup, mug",
     "painting at an easel with paint": """
@@ -445,7 +446,7 @@ PLACE_WORDINGS: Mapping[str, str] = {
         on beach at sunset, at beach at sunset, on sunset beach, sunset, at sunset, at dusk, dusk, sunrise,
         at sunrise, at dawn, dawn, evening sun, golden hour, at golden hour, setting sun, sun set, sun go
         down, sun is setting, twilight, beach in evening, sea at sunset, ocean at sunset, seaside at sunset,
-        in evening, evening, by sea at sunset, beach at dusk, beach at sunrise
+        in evening, evening, by sea at sunset, beach at dusk, beach at sunrise, sundown, at sundown
     """,
     "in the snow": """
         in snow, on snowy day, in falling snow, snow, snowy, snowing, winter, blizzard, snowfall, snowstorm,
@@ -460,7 +461,7 @@ PLACE_WORDINGS: Mapping[str, str] = {
         playground, on playground, countryside, outdoors, outside, in nature, nature, hill, grassy hill,
         spring meadow, prairie, picnic area, in open, summer day, on sunny day, sunny day, sunny, in sun,
         grassland, green meadow, wildflower, flower field, flower meadow, field of grass, field of flower,
-        field of wildflower, garden lawn
+        field of wildflower, garden lawn, blue sky, under blue sky, clear sky, sky
     """,
     "at night": """
         at night, under star, in night, night, nighttime, night time, night sky, under night sky, stars,
@@ -570,7 +571,7 @@ PROP_COLOR_HINTS: Mapping[str, str] = {
 
 OPENINGS: Mapping[str, str] = {
     "a cute {}": "cute, adorable, sweet, lovely, fluffy, pretty, cuddly, kawaii, charming, darling, cutest",
-    "a little {}": "little, tiny, small, mini, miniature, baby, young, wee, teeny, smol",
+    "a little {}": "little, tiny, small, mini, miniature, baby, wee, teeny, smol",
     "a photo of a {}": """
         photo of, photograph of, photo, photograph, snapshot of, photorealistic, realistic photo of, dslr
         photo of, stock photo of, dslr photo, photography of
@@ -601,7 +602,8 @@ VIEWS: Mapping[tuple[float | None, float | None], str] = {
         front view, frontal view, from front, face camera, facing the viewer, facing us, face on, head on,
         frontal, front on, front shot, front facing, facing forward, face forward, straight on, seen from
         front, viewed from front, view from front, look into camera, look straight at camera, frontal shot,
-        face the camera, facing front, front side, from in front, facing me, toward camera, towards camera
+        face the camera, facing front, front side, from in front, facing me, toward camera, towards camera,
+        toward viewer, towards viewer, toward us, towards us, face viewer
     """,
     (180.0, None): """
         from behind, from back, back view, rear view, view from behind, seen from behind, view from back,
@@ -611,7 +613,10 @@ VIEWS: Mapping[tuple[float | None, float | None], str] = {
         filmed from behind, from backside, rear shot, back shot, away from camera, away from us, turn away
         from camera, with its back turned to camera, with its back turned to us, back side, rear side, back
         turned to camera, back turned to us, back to viewer, with back to viewer, with back to camera, into
-        distance, from its back, from its behind, looking away from camera, turned away, dorsal view
+        distance, from its back, from its behind, looking away from camera, turned away, dorsal view, away,
+        back toward viewer, back toward camera, back toward us, with its back toward camera, with its back
+        toward viewer, back towards camera, back towards us, with its back towards us, facing other way,
+        face other way
     """,
     (90.0, None): """
         side view, from side, profile, in profile, side profile, profile view, side on, sideways, from left,
@@ -724,13 +729,16 @@ FILLERS = """
     view of, view, style, in style of, please, looping, loop, animated gif of, movie of, film of, loop of,
     seen, viewed, facing camera direction, watched, filmed, lone, single, one, solo, make, generate, create,
     show me, give me, i want, can you, could you, let, quickly, fast, slowly, alone, by itself, all by
-    itself, by himself, by herself, together, side by side, next to each other, each other, away, along,
-    around, merrily, plain, solid, simple, bright, light, dark, pale, neon, striped, wooden, toy, classic,
-    full body, full body shot of, full body shot, wide shot, wide shot of, long shot, medium shot, whole
-    body, vintage, retro, modern, favorite, own, pair, time, moment, day, way, like, lovely, gentle, gently,
+    itself, by himself, by herself, together, side by side, next to each other, each other, along, around,
+    merrily, plain, solid, simple, bright, light, dark, pale, neon, striped, wooden, toy, classic, full
+    body, full body shot of, full body shot, wide shot, wide shot of, long shot, medium shot, whole body,
+    vintage, retro, modern, favorite, own, pair, time, moment, day, way, like, lovely, gentle, gently,
     joyously, looking, having fun, enjoying itself, enthusiastically, energetic, crazy, goofy, super, ultra,
     world, famous, up, down, back, forth, here, while, loud, quiet, cold, warm, hot, sunny, calm, fresh,
-    delicious, tasty, yummy
+    delicious, tasty, yummy, young, elderly, vs, versus, meet, lonely, loneliest, grumpy, olympic, tired,
+    bored, hungry, scared, shy, evil, mysterious, majestic, handsome, pretty, strong, muscular, skinny,
+    dressed, trip, jam, pull, serve, explain, explaining, stage, somewhere, mr, mrs, professional, talented,
+    skilled, determined, focused, relaxed, mini, gigantic, massive, trying, nicely
 """
 """Words that do not change what the models draw."""
 
@@ -739,3 +747,11 @@ NEGATIONS = """
     doesnt, minus, sans, except, excluding, instead of, rather than, other than, lacking, free of, lack,
     anything but, w o, exclude, avoid, dont, no more
 """
+
+AGENTS = """
+    gamer, guitarist, guitar player, saxophonist, saxophone player, sax player, skater, skateboarder,
+    cyclist, juggler, painter, artist, chemist, alchemist, mad scientist, lifter, weightlifter, bodybuilder,
+    powerlifter, strongman, jockey, dancer, runner, jogger, sprinter, walker, hiker, wanderer, jazz
+    musician, mathematician, math teacher, circus juggler, bookworm
+"""
+"""Wordings of actions that name a person."""

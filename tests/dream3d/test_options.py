@@ -1,11 +1,13 @@
 """Options of dream3d: presets, validation, defaults of the model."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from core.errors import UserError
 from core.io.presets import load_preset
-from dream3d.options import ObjectOptions, Stage, check_prompt
+from dream3d.options import ObjectJob, ObjectOptions, Stage, check_prompt
 
 STAGE = Stage(share=1, size=32, samples=16, grid=16, guidance=5)
 GOOD = ObjectOptions(iterations=10, learning_rate=0.1, stages=(STAGE,))
@@ -68,3 +70,14 @@ def test_an_empty_prompt_is_refused() -> None:
     check_prompt("a fox")
     with pytest.raises(UserError, match="empty"):
         check_prompt("  ")
+
+
+def test_an_object_s_prompt_is_read_without_place_and_view() -> None:
+    preset = load_preset("dream3d/standard", ObjectOptions)
+    job = ObjectJob("a puppy in a French hat on the beach, side view, not a cat", 0, Path("a.obj"))
+    assert job.text == job.prompt and job.completed is None and job.adjusted(preset) is preset
+    read = job.with_reading()
+    assert read.completed and read.text.startswith("a corgi wearing a") and read.text.endswith(" beret")
+    assert read.reading and len(read.reading.notes) == 2
+    options = read.adjusted(preset.with_changes(negative="fog"))
+    assert options.negative == "fog, a cat" and options.with_changes(negative="fog").stages == preset.stages

@@ -111,6 +111,20 @@ def test_an_image_and_its_file(tmp_path: Path) -> None:
     assert images("a fox").record["sampler"] == "dpm-solver++"
 
 
+def test_an_image_has_the_view_and_the_negations_of_its_prompt() -> None:
+    images, once = TextToImage.from_pretrained(device="cpu"), {"num_inference_steps": 1}
+    with pytest.warns(UserWarning, match="one figure, or two of a kind: here a cat"):
+        record = images("a kitten and a robot from behind", **once).record
+    assert (record["azimuth"], record["elevation"]) == (180, 13) and len(record["notes"]) == 1
+    assert record["completed"].startswith("a cat standing on a")
+    record = images(
+        "no fox, a frog from above", azimuth=20, negative_prompt="fog", num_inference_steps=1
+    ).record
+    assert (record["azimuth"], record["elevation"], record["negative"]) == (20, 35, "fog, a fox")
+    record = images("a frog from above", complete=False, **once).record
+    assert (record["azimuth"], record["elevation"]) == (30, 13) and record["completed"] == record["prompt"]
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_an_object_has_the_bytes_of_the_command(command: Command, tmp_path: Path) -> None:
     preset = tmp_path / "tiny.yaml"

@@ -1,6 +1,7 @@
 """`gen-video` as a person runs it: what it refuses, and the files that it leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from core.io.machine import flop_counter
 from core.io.pictures import to_frames
 from core.io.progress import PreviewTimer
 from core.samplers import SamplerState
-from video.cli import _warn_about_unknown_subjects, main
+from core.toybox.captions import SUBJECT_NAMES
+from video.cli import _read_prompts, main
 from video.generate import SamplingMonitor
 from video.options import ClipJob
 from video.record import RunRecord
@@ -267,12 +269,24 @@ def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Pa
 
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:
-    _warn_about_unknown_subjects(["a panda on a swing", "a purple toaster"])
+    jobs = [ClipJob(prompt, 0, Path("a.mp4")) for prompt in ("a panda on a swing", "a purple toaster")]
+    _read_prompts(jobs, True, None, None)
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "a purple toaster" in printed and "on a swing" not in printed
-    assert "panda, " in printed and "--model" in printed
-    _warn_about_unknown_subjects(["two pandas on a swing"])
-    assert not capsys.readouterr().err
+    assert "panda, " in printed and "another model" in printed
+    nearest = re.search(r'The nearest one it knows is "([\w ]+)"', printed)
+    assert nearest and nearest[1] in SUBJECT_NAMES
+    read = _read_prompts([ClipJob("two pandas dancing", 0, Path("a.mp4"))], True, None, None)
+    assert not capsys.readouterr().err and read[0].text.startswith("two pandas dancing on a")
+
+
+def test_prompts_are_read_unless_they_are_not_to_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [ClipJob("a puppy and a cat, seen from behind", seed, Path("a.mp4")) for seed in (0, 1)]
+    read = _read_prompts(jobs, True, None, None)
+    assert capsys.readouterr().err.count("here a corgi") == 1  # once for all seeds
+    assert read[0].text != read[1].text and read[0].completed == read[0].text
+    assert _read_prompts(jobs, False, None, None) == jobs and not capsys.readouterr().err
+    assert jobs[0].text == jobs[0].prompt and jobs[0].completed is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.errors import UserError
 from core.io.outputs import slug
 from core.io.presets import load_preset
-from video.options import ClipOptions, plan_clips, read_prompts
+from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,21 @@ def test_a_camera_has_both_angles_or_none() -> None:
         bare.with_changes(azimuth=45.0)
     assert bare.with_changes(azimuth=45.0, elevation=0.0).azimuth == 45
     assert load_preset("gen-video/standard", ClipOptions).with_changes(azimuth=45.0).elevation is not None
+
+
+def test_a_view_and_a_negation_in_words_change_the_options() -> None:
+    preset = load_preset("gen-video/standard", ClipOptions)
+    assert (preset.azimuth, preset.elevation) == (30, 13)
+    job = ClipJob("not a fox but a cat, seen from behind", 0, Path("a.mp4"))
+    assert job.adjusted(preset) is preset
+    options = job.with_reading(None, None).adjusted(preset)
+    assert (options.azimuth, options.elevation, options.negative) == (180, 13, "a fox")
+    # A camera given by hand wins, and a negative prompt given by hand is kept.
+    given = preset.with_changes(azimuth=45.0, elevation=0.0, negative="blurry")
+    options = job.with_reading(45.0, 0.0).adjusted(given)
+    assert (options.azimuth, options.elevation, options.negative) == (45, 0, "blurry, a fox")
+    without_camera = preset.model_copy(update={"azimuth": None, "elevation": None})
+    above = ClipJob("a cat from above", 0, Path("a.mp4")).with_reading(None, None).adjusted(without_camera)
+    assert (above.azimuth, above.elevation) == (0, 35)
+    plain = ClipJob("a cat dancing", 0, Path("a.mp4")).with_reading(None, None).adjusted(without_camera)
+    assert plain == without_camera
