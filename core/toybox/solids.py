@@ -134,6 +134,18 @@ class SceneBuilder:
         self._balls: list[tuple[np.ndarray, ...]] = []
         self._cubes: list[tuple[np.ndarray, ...]] = []
         self._cones: list[tuple[np.ndarray, ...]] = []
+        self._eyes: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def eye(self, frame: Frame, center: ArrayLike, radius: float) -> None:
+        """Marks the front of an eye, which other solids draw. The eyes of one head are marked in a row."""
+        self._eyes.append((frame.point(center), np.full(self.count, radius * frame.scale)))
+
+    def eyes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (N,E,3) in the world and radii (N,E) of all marked eyes, two for every head."""
+        if not self._eyes:
+            return np.zeros((self.count, 0, 3)), np.zeros((self.count, 0))
+        positions, radii = zip(*self._eyes, strict=True)
+        return np.stack(positions, 1), np.stack(radii, 1)
 
     def ball(
         self,

@@ -1,0 +1,69 @@
+"""Where the eyes of a scene appear in its images, and whether they are visible: ground truth of faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from core.toybox.camera import Camera, focal_length
+from core.toybox.scenes import Scene
+
+VISIBLE = 0.6  # least share of the points of a visible eye that nothing hides
+# Points of an eye in radii from its middle, in the plane of the image.
+POINTS = ((0.0, 0.0), (0.45, 0.0), (-0.45, 0.0), (0.0, 0.45), (0.0, -0.45))
+
+
+class Eyes(NamedTuple):
+    """The eyes in N images: two columns for every head, in a row, that of the figure first; E columns.
+
+    Images with fewer heads have hidden eyes in the last columns.
+    """
+
+    position: Tensor  # (N,E,2) in image widths from the left and from the top
+    radius: Tensor  # (N,E) in image widths
+    visible: Tensor  # (N,E) bool
+    doubtful: Tensor  # (N,E) bool, neither visible nor hidden: partly covered, or at the edge of the head
+
+    @property
+    def pair(self) -> Tensor:
+        """Whether both eyes of the first head are visible, bool (N,)."""
+        if self.visible.shape[1] < 2:
+            return torch.zeros(len(self.visible), dtype=torch.bool)
+        return self.visible[:, :2].all(1)
+
+
+def find_eyes(scenes: Sequence[Scene], phase: Tensor, camera: Camera, depth: Tensor) -> Eyes:
+    """The eyes in images of scenes with the same number of frames each, as in `render_scenes`.
+
+    phase: (N,); depth: (N,1,H,W) of `render_scenes`. A point of an eye is visible where the render's depth is
+    that of the eye, up to its radius.
+    """
+    moments = phase.cpu().numpy().reshape(len(scenes), -1)
+    marked = [scene.build(p).eyes() for scene, p in zip(scenes, moments, strict=True)]
+    most = max(radii.shape[1] for _, radii in marked)
+    points, radii = (
+        torch.cat([_padded(part, most) for part in column]) for column in zip(*marked, strict=True)
+    )
+    position, distance = camera.project(points)
+    radius = radii / distance * focal_length() / 2
+    places = position[:, :, None] + radius[..., None, None] * torch.tensor(POINTS)  # (N,E,P,2)
+    size = depth.shape[-1]
+    column, row = (places.clamp(0, 1 - 1e-6) * size).long().unbind(-1)
+    image = torch.arange(len(depth))[:, None, None]
+    behind = depth.cpu()[image, 0, row, column] - distance[..., None]
+    uncovered = (behind > -radii[..., None]) & ((places > 0) & (places < 1)).all(-1) & (radii > 0)[..., None]
+    seen = uncovered & (behind < radii[..., None])
+    visible = seen.float().mean(-1) >= VISIBLE
+    return Eyes(position, radius, visible, uncovered.any(-1) & ~visible)
+
+
+def _padded(values: np.ndarray, count: int) -> Tensor:
+    """Values (N,E) or (N,E,3) with zeros up to `count` columns, float32."""
+    tensor = torch.from_numpy(values).float()
+    missing = count - tensor.shape[1]
+    return pad(tensor, (0, missing) if tensor.ndim == 2 else (0, 0, 0, missing))
