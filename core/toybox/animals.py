@@ -248,7 +248,7 @@ def _horse(s: SceneBuilder, f: Frame) -> None:
         s.cone(f, (side * 0.17, 0.28, -0.04), (side * 0.21, 0.5, -0.04), 0.09, 0.03, CHESTNUT)
         s.ball(f, (side * 0.08, -0.2, 0.7), 0.04, mane)
         s.ball(f, (side * 0.25, 0.1, 0.22), (0.065, 0.085, 0.08), BLACK)
-        s.eye(f, (side * 0.29, 0.1, 0.275), 0.065)
+        s.eye(f, (side * 0.29, 0.1, 0.275), 0.065, (side * 0.6, 0, 0.8))
     s.ball(f, (0, 0.15, 0.31), (0.065, 0.17, 0.08), WHITE, rotation("x", -20))
     s.chain(
         f,

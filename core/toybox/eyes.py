@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from core.toybox.camera import Camera, focal_length
 from core.toybox.scenes import Scene
 
+FACING = 0.35  # least cosine between the direction of a visible eye and that to the camera
 VISIBLE = 0.6  # least share of the points of a visible eye that nothing hides
+COVER = 0.7  # radii before an eye from which a surface covers it
 # Points of an eye in radii from its middle, in the plane of the image.
 POINTS = ((0.0, 0.0), (0.45, 0.0), (-0.45, 0.0), (0.0, 0.45), (0.0, -0.45))
 
@@ -41,29 +43,32 @@ def find_eyes(scenes: Sequence[Scene], phase: Tensor, camera: Camera, depth: Ten
     """The eyes in images of scenes with the same number of frames each, as in `render_scenes`.
 
     phase: (N,); depth: (N,1,H,W) of `render_scenes`. A point of an eye is visible where the render's depth is
-    that of the eye, up to its radius.
+    that of the eye, up to a part of its radius. Eyes seen from the side are in doubt.
     """
     moments = phase.cpu().numpy().reshape(len(scenes), -1)
     marked = [scene.build(p).eyes() for scene, p in zip(scenes, moments, strict=True)]
     most = max(radii.shape[1] for _, radii in marked)
-    points, radii = (
+    places, radii = (
         torch.cat([_padded(part, most) for part in column]) for column in zip(*marked, strict=True)
     )
+    points, normals = places.split(3, -1)
     position, distance = camera.project(points)
     radius = radii / distance * focal_length() / 2
-    places = position[:, :, None] + radius[..., None, None] * torch.tensor(POINTS)  # (N,E,P,2)
+    spots = position[:, :, None] + radius[..., None, None] * torch.tensor(POINTS)  # (N,E,P,2)
     size = depth.shape[-1]
-    column, row = (places.clamp(0, 1 - 1e-6) * size).long().unbind(-1)
+    column, row = (spots.clamp(0, 1 - 1e-6) * size).long().unbind(-1)
     image = torch.arange(len(depth))[:, None, None]
     behind = depth.cpu()[image, 0, row, column] - distance[..., None]
-    uncovered = (behind > -radii[..., None]) & ((places > 0) & (places < 1)).all(-1) & (radii > 0)[..., None]
-    seen = uncovered & (behind < radii[..., None])
-    visible = seen.float().mean(-1) >= VISIBLE
+    inside = ((spots > 0) & (spots < 1)).all(-1) & (radii > 0)[..., None]
+    uncovered = inside & (behind > -2 * COVER * radii[..., None])
+    seen = inside & (behind > -COVER * radii[..., None]) & (behind < radii[..., None])
+    toward = normalize(camera.axes()[0][:, None] - points, dim=-1)
+    visible = (seen.float().mean(-1) >= VISIBLE) & ((toward * normals).sum(-1) >= FACING)
     return Eyes(position, radius, visible, uncovered.any(-1) & ~visible)
 
 
 def _padded(values: np.ndarray, count: int) -> Tensor:
-    """Values (N,E) or (N,E,3) with zeros up to `count` columns, float32."""
+    """Values (N,E) or (N,E,6) with zeros up to `count` columns, float32."""
     tensor = torch.from_numpy(values).float()
     missing = count - tensor.shape[1]
     return pad(tensor, (0, missing) if tensor.ndim == 2 else (0, 0, 0, missing))

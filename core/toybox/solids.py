@@ -136,16 +136,23 @@ class SceneBuilder:
         self._cones: list[tuple[np.ndarray, ...]] = []
         self._eyes: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def eye(self, frame: Frame, center: ArrayLike, radius: float) -> None:
-        """Marks the front of an eye, which other solids draw. The eyes of one head are marked in a row."""
-        self._eyes.append((frame.point(center), np.full(self.count, radius * frame.scale)))
+    def eye(
+        self, frame: Frame, center: ArrayLike, radius: float, outward: ArrayLike = (0.0, 0.0, 1.0)
+    ) -> None:
+        """Marks the front of an eye, which other solids draw. The two eyes of a head are marked in a row.
+
+        outward: the direction in which it looks, a unit vector.
+        """
+        normal = frame.rotation @ np.asarray(outward, float)
+        place = np.concatenate([frame.point(center), normal], -1)
+        self._eyes.append((place, self._per_moment(radius * frame.scale)))
 
     def eyes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (N,E,3) in the world and radii (N,E) of all marked eyes, two for every head."""
+        """All marked eyes, two for every head: positions and normals (N,E,6) in the world, radii (N,E)."""
         if not self._eyes:
-            return np.zeros((self.count, 0, 3)), np.zeros((self.count, 0))
-        positions, radii = zip(*self._eyes, strict=True)
-        return np.stack(positions, 1), np.stack(radii, 1)
+            return np.zeros((self.count, 0, 6)), np.zeros((self.count, 0))
+        places, radii = zip(*self._eyes, strict=True)
+        return np.stack(places, 1), np.stack(radii, 1)
 
     def ball(
         self,

@@ -74,9 +74,9 @@ class Judge(nn.Module):
         super().__init__()
         self.config = config
         first, *others = config.widths
-        self.trunk = nn.Sequential(_convolution(3, first, stride=2))
+        self.trunk = nn.Sequential(convolution(3, first, stride=2))
         for before, width in zip(config.widths, others, strict=False):
-            self.trunk.extend([_convolution(before, width, stride=2), Residual(width)])
+            self.trunk.extend([convolution(before, width, stride=2), Residual(width)])
         width = config.widths[-1]
         self.dropout = nn.Dropout(config.dropout)
         # Figures stand in the middle, so the position of a prop in the picture indicates the action.
@@ -164,7 +164,7 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         """width: input and output channels."""
         super().__init__()
-        self.first = _convolution(width, width)
+        self.first = convolution(width, width)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
-def _convolution(before: int, width: int, stride: int = 1) -> nn.Sequential:
+def convolution(before: int, width: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, batch normalization and ReLU, from `before` to `width` channels."""
     convolution = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.io.machine import fast_bfloat16
 from core.training.data import Shards
 from core.training.trainer import Budget, batch_indices
 from dreamlift.evaluation.judge import LABELS, Judge, JudgeConfig, view_labels
@@ -95,7 +96,7 @@ def train_judge(
     judge.motion.train()
     parameters = list(judge.motion.parameters())
     part = Budget(budget.steps and -(-budget.steps // 2), remaining)
-    _minimize(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
+    minimize(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
     judge.eval()
     return judge, accuracy(judge, images, textureless, clips)
 
@@ -124,7 +125,7 @@ def _train_images(
     parameters = [value for name, value in judge.named_parameters() if not name.startswith(MOTION)]
     part = Budget(budget.steps, budget.minutes and budget.minutes * IMAGE_SHARE)
     judge.train()
-    _minimize(parameters, loss, RATE, part, lambda done: on_progress("images", done))
+    minimize(parameters, loss, RATE, part, lambda done: on_progress("images", done))
 
 
 @torch.no_grad()
@@ -219,22 +220,27 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=0.05) / count
 
 
-def _minimize(
+def minimize(
     parameters: list[nn.Parameter],
     loss: Callable[[int], Tensor],
     rate: float,
     budget: Budget,
     on_progress: Callable[[float], None],
 ) -> None:
-    """Minimizes `loss(step)` with AdamW; the rate warms up over `WARM` and decays to zero as a cosine."""
+    """Minimizes `loss(step)` with AdamW; the rate warms up over `WARM` and decays to zero as a cosine.
+
+    The loss is computed in bfloat16 where that is fast.
+    """
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+    device = parameters[0].device
     started, step = time.monotonic(), 0
     while (done := budget.is_spent(step, time.monotonic() - started)) < 1:
         decay = 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = rate * decay * min(1.0, max(done, 1e-3) / WARM)
         optimizer.zero_grad()
-        value = loss(step)
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+            value = loss(step)
         value.backward()
         optimizer.step()
         step += 1

@@ -43,10 +43,10 @@ def test_visible_eyes_are_those_that_show_pixels() -> None:
         phase, azimuth = float(rng.random()), float(rng.uniform(-180, 180))
         found = eyes_of(scene, phase, azimuth)
         builder = scene.build(np.array([phase]))
-        centers, radii = (torch.from_numpy(part).float() for part in builder.eyes())
+        places, radii = (torch.from_numpy(part).float() for part in builder.eyes())
         camera = Camera(torch.tensor([azimuth]), torch.tensor([13.0]))
         for eye in range(radii.shape[1]):
-            alone = painted(builder.solids(), centers, radii, eye)
+            alone = painted(builder.solids(), places[..., :3], radii, eye)
             area = (render(alone, camera, SIZE).color[0] > 0.25).any(0).float().mean().item()
             share = area / (np.pi * found.radius[0, eye].item() ** 2)
             if not found.doubtful[0, eye]:
