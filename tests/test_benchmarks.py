@@ -7,9 +7,9 @@ from scipy.linalg import sqrtm
 
 from benchmarks import animatediff_real, checkpoints, digits, latent, orderings, real_size
 from benchmarks.digits import LEVELS, Digits, class_condition
-from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
 from benchmarks.sampling_overhead import cases, measure
+from dreamlift.evaluation.distribution_metrics import PrecisionRecall, frechet_distance, precision_recall
 
 
 def normal(count, width, seed):

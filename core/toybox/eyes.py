@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
@@ -31,6 +30,17 @@ class Eyes(NamedTuple):
     visible: Tensor  # (N,E) bool
     doubtful: Tensor  # (N,E) bool, neither visible nor hidden: partly covered, or at the edge of the head
 
+    @classmethod
+    def cat(cls, parts: Sequence[Eyes]) -> Eyes:
+        """The eyes of several batches, with as many columns as the widest of them."""
+        most = max(part.visible.shape[1] for part in parts)
+        columns = zip(*parts, strict=True)
+        return cls(*(torch.cat([_padded(values, most) for values in column]) for column in columns))
+
+    def rows(self, index: Tensor | slice) -> Eyes:
+        """The eyes of some of the images."""
+        return Eyes(*(part[index] for part in self))
+
     @property
     def pair(self) -> Tensor:
         """Whether both eyes of the first head are visible, bool (N,)."""
@@ -49,7 +59,8 @@ def find_eyes(scenes: Sequence[Scene], phase: Tensor, camera: Camera, depth: Ten
     marked = [scene.build(p).eyes() for scene, p in zip(scenes, moments, strict=True)]
     most = max(radii.shape[1] for _, radii in marked)
     places, radii = (
-        torch.cat([_padded(part, most) for part in column]) for column in zip(*marked, strict=True)
+        torch.cat([_padded(torch.from_numpy(part).float(), most) for part in column])
+        for column in zip(*marked, strict=True)
     )
     points, normals = places.split(3, -1)
     position, distance = camera.project(points)
@@ -67,8 +78,7 @@ def find_eyes(scenes: Sequence[Scene], phase: Tensor, camera: Camera, depth: Ten
     return Eyes(position, radius, visible, uncovered.any(-1) & ~visible)
 
 
-def _padded(values: np.ndarray, count: int) -> Tensor:
-    """Values (N,E) or (N,E,6) with zeros up to `count` columns, float32."""
-    tensor = torch.from_numpy(values).float()
-    missing = count - tensor.shape[1]
-    return pad(tensor, (0, missing) if tensor.ndim == 2 else (0, 0, 0, missing))
+def _padded(values: Tensor, count: int) -> Tensor:
+    """Values (N,E) or (N,E,V) with zeros up to `count` columns."""
+    missing = count - values.shape[1]
+    return pad(values, (0, missing) if values.ndim == 2 else (0, 0, 0, missing))

@@ -25,7 +25,6 @@ from dreamlift.evaluation.judge_training import minimize
 
 BATCH, RATE = 64, 2e-3
 VIEWS = 4  # images of a scene
-HEADS = 4  # columns of eyes: two heads, of a pair or of a rider and a horse
 REMOVED = 0.5  # share of the images of a batch in which eyes are taken away
 SPREAD = 1.2  # cells, deviation of the Gaussian about an eye in the heatmap
 HELD_BACK, HELD_BACK_SEED = 256, 999  # renders on which the detector is measured
@@ -38,7 +37,7 @@ def render_faces(
 ) -> tuple[Tensor, Eyes]:
     """Renders of random scenes, uint8 (N,3,size,size), N = `count` rounded up to a multiple of `VIEWS`.
 
-    They show all pairs of subject and action from all sides, with the eyes in two columns for every head.
+    They show all pairs of subject and action from all sides.
     """
     rng = np.random.default_rng([seed, 35])  # 35: a stream that no training set uses
     images: list[Tensor] = []
@@ -51,9 +50,9 @@ def render_faces(
         shadow = torch.from_numpy(rng.random(VIEWS) < 0.6)
         color, picture = render_scenes([scene], phase, camera, shadow, size)
         images.append((color * 255).round().clamp(0, 255).byte())
-        parts.append(_padded(find_eyes([scene], phase, camera, picture.depth)))
+        parts.append(find_eyes([scene], phase, camera, picture.depth))
         on_done((number + 1) / scenes)
-    return torch.cat(images), Eyes(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return torch.cat(images), Eyes.cat(parts)
 
 
 def train_detector(
@@ -71,7 +70,7 @@ def train_detector(
 
     def loss(step: int) -> Tensor:
         index = batch_indices(len(images), batch, seed, step)
-        pixels, rows = images[index].float() / 127.5 - 1, Eyes(*(part[index] for part in eyes))
+        pixels, rows = images[index].float() / 127.5 - 1, eyes.rows(index)
         pixels, rows = remove_eyes(pixels, rows, REMOVED)
         pixels, rows = _augment(pixels, rows)
         return heatmap_loss(detector(pixels.contiguous(memory_format=torch.channels_last)), rows)
@@ -147,7 +146,7 @@ def detector_accuracy(detector: EyeDetector, images: Tensor, eyes: Eyes) -> dict
     """
     hits: dict[str, list[Tensor]] = {"recall": [], "precision": [], "pairs": [], "removed": []}
     for index in torch.arange(len(images)).split(64):
-        pixels, rows = images[index].float() / 127.5 - 1, Eyes(*(part[index] for part in eyes))
+        pixels, rows = images[index].float() / 127.5 - 1, eyes.rows(index)
         detections = detector.detect(pixels)
         found, matched = match_eyes(detections, rows)
         hits["recall"].append(found[rows.visible])
@@ -180,12 +179,3 @@ def _disc(images: Tensor, position: Tensor, radius: Tensor) -> Tensor:
     across, down = (centers - position[:, axis, None] for axis in (0, 1))
     apart = (across.square()[:, None] + down.square()[..., None]).sqrt()
     return (1 + (radius[:, None, None] - apart) * side / 2).clamp(0, 1)[:, None]
-
-
-def _padded(eyes: Eyes) -> Eyes:
-    """The eyes in `HEADS` columns."""
-    missing = HEADS - eyes.visible.shape[1]
-    return Eyes(
-        F.pad(eyes.position, (0, 0, 0, missing)),
-        *(F.pad(part, (0, missing)) for part in eyes[1:]),
-    )
