@@ -48,8 +48,9 @@ def train_eyes_command(
             images, eyes, budget, config, seed, lambda done: progress.update(second, completed=done)
         )
     seconds = round(time.monotonic() - started)
+    held_back = min(HELD_BACK, renders // 4)
     accuracy = {
-        f"{size} pixels": detector_accuracy(detector, *render_faces(HELD_BACK, HELD_BACK_SEED, size))
+        f"{size} pixels": detector_accuracy(detector, *render_faces(held_back, HELD_BACK_SEED, size))
         for size in (256, 64)
     }
     rounded = {
