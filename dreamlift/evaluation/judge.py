@@ -25,6 +25,7 @@ from core.toybox.scenes import COLOR_NAMES, index_of
 from core.toybox.subjects import SUBJECTS
 
 SECTOR = 45  # degrees of azimuth
+DETAIL = 2  # levels of the trunk whose maps describe the sharpness of an image
 SPINNING = index_of(ACTIONS, "spinning")
 LABELS: dict[str, tuple[str, ...]] = {
     "subject": tuple(subject.name for subject in SUBJECTS),
@@ -112,6 +113,23 @@ class Judge(nn.Module):
         placed = self.placed(self.dropout(maps.flatten(1)))
         return torch.cat([placed, maps.amax(dim=(2, 3))], dim=1)
 
+    def detail_features(self, images: Tensor) -> Tensor:
+        """Features (B,V) of the sharpness of images (B,3,H,W) in [-1, 1], for Frechet distances.
+
+        Means and deviations over the image of the first `DETAIL` feature maps. The heads' features are
+        trained to be the same for soft and noisy pictures; these are not.
+        """
+        maps, parts = self._resized(images), []
+        level = 0
+        for layer in self.trunk:
+            maps = layer(maps)
+            if not isinstance(layer, Residual):
+                level += 1
+                parts += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))]
+            if level == DETAIL:
+                break
+        return torch.cat(parts, dim=1)
+
     def frame_features(self, images: Tensor) -> Tensor:
         """Input features of the motion head (B,V) for frames (B,3,H,W): means over the four quadrants."""
         return F.adaptive_avg_pool2d(self._maps(images), 2).flatten(1)
@@ -128,9 +146,13 @@ class Judge(nn.Module):
 
     def _maps(self, images: Tensor) -> Tensor:
         """Feature maps of images (B,3,H,W), which are resized to the judge's size if needed."""
-        if images.shape[-1] != self.config.size:
-            images = F.interpolate(images, self.config.size, mode="bilinear", antialias=True)
-        return self.trunk(images)
+        return self.trunk(self._resized(images))
+
+    def _resized(self, images: Tensor) -> Tensor:
+        """Images (B,3,H,W) at the judge's size."""
+        if images.shape[-1] == self.config.size:
+            return images
+        return F.interpolate(images, self.config.size, mode="bilinear", antialias=True)
 
     def save(self, folder: Path, notes: Mapping[str, Any]) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""

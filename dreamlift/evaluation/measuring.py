@@ -94,12 +94,12 @@ class Instruments:
 
     @torch.no_grad()
     def features(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Features of images (B,3,H,W), or of the frames and of the motion of clips (B,3,F,H,W)."""
+        """Features of content and detail of images (B,3,H,W) or frames, and of the motion of clips."""
         pictures = pictures.to(next(self.judge.parameters()).device)
-        if pictures.ndim == 4:
-            return {"images": self.judge.features(pictures).cpu()}
-        frames = pictures.transpose(1, 2).flatten(0, 1)
-        features = {"frames": self.judge.features(frames), "motion": self.judge.clip_features(pictures)}
+        frames = pictures.transpose(1, 2).flatten(0, 1) if pictures.ndim == 5 else pictures
+        features = {"content": self.judge.features(frames), "detail": self.judge.detail_features(frames)}
+        if pictures.ndim == 5:
+            features["motion"] = self.judge.clip_features(pictures)
         return {name: values.cpu() for name, values in features.items()}
 
 

@@ -167,7 +167,7 @@ def test_evaluation_command_writes_report_and_sheets(
         assert min(Image.open(tmp_path / "results" / sheet).size) >= 192
     if kind == "video":
         assert "action, by motion alone" in report["accuracy"] and report["swings"] == 1
-        assert {"Frechet distance, frames", "Frechet distance, motion"} <= report["levels"].keys()
+        assert {"Frechet distance, detail", "Frechet distance, motion"} <= report["levels"].keys()
         flicker = report["levels"]["flicker outside the figure"]
         assert flicker["samples"] > 0 and flicker["unit"] == "of 255"
 
