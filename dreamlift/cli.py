@@ -13,8 +13,8 @@ from dreamlift.commands.train_autoencoder import (
     train_features_command,
 )
 from dreamlift.commands.train_distill import train_distill_command
-from dreamlift.commands.train_interpolation import train_interpolation_command
 from dreamlift.commands.train_eyes import train_eyes_command
+from dreamlift.commands.train_interpolation import train_interpolation_command
 from dreamlift.commands.train_judge import train_judge_command
 from dreamlift.commands.train_super_resolution import train_super_resolution_command
 
