@@ -287,16 +287,11 @@ def test_detail_is_what_differs_from_its_surroundings() -> None:
     torch.manual_seed(3)
     image = torch.rand(1, 3, 9, 11) * 0.2
     image[:, :, 4, 5] = 0.9  # an eye
-    expected = torch.zeros(9, 11)
-    padded = [
-        [image[0, :, max(0, r - 2) : r + 3, max(0, c - 2) : c + 3] for c in range(11)] for r in range(9)
-    ]
-    difference = torch.tensor(
-        [
-            [(image[0, :, r, c] - around(r, c).mean(dim=(1, 2))).abs().max().item() for c in range(11)]
-            for r in range(9)
-        ]
-    )
+    difference, expected = torch.zeros(9, 11), torch.zeros(9, 11)
+    for r in range(9):
+        for c in range(11):
+            around = image[0, :, max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]
+            difference[r, c] = (image[0, :, r, c] - around.mean(dim=(1, 2))).abs().max()
     for r in range(9):
         for c in range(11):
             expected[r, c] = difference[max(0, r - 1) : r + 2, max(0, c - 1) : c + 2].max()
