@@ -114,13 +114,38 @@ def tokenize(prompt: str) -> list[Token]:
     tokens: list[Token] = []
     clause = 0
     prompt = prompt.replace("w/o ", "without ").replace("w/ ", "with ")
-    for piece in re.findall("[a-z0-9]+(?:['\u2019][a-z]+)?|[,.;:!?()|\"]", prompt.lower()):
+    for piece in re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)?|[,.;:!?()|\"]", prompt.lower()):
         if not piece[0].isalnum():
             clause += 1
             continue
         text = piece.replace("\u2019", "'").removesuffix("'s")
         tokens.append(Token(text, stem(text), clause))
     return tokens
+
+
+@cache
+def _corrected(word: str) -> str:
+    """The word that a misspelling stands for, or the word itself."""
+    right, other = listed(wordings.OFTEN_MISTYPED), listed(wordings.NOT_MISTYPED)
+    if len(word) < 5 or stem(word) in _known_stems() or word in other:
+        return word
+    return next((known for known in right if known[0] == word[0] and _one_edit(word, known)), word)
+
+
+@cache
+def _known_stems() -> set[str]:
+    return {part for pattern in lexicon() for part in pattern}
+
+
+def _one_edit(first: str, second: str) -> bool:
+    """Whether one letter is wrong, missing or too many, or two neighbors are swapped."""
+    if len(first) > len(second):
+        first, second = second, first
+    at = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(first))
+    if len(first) < len(second):
+        return first[at:] == second[at + 1 :]
+    swapped = first[at : at + 2] == second[at : at + 2][::-1] and first[at + 2 :] == second[at + 2 :]
+    return swapped or first[at + 1 :] == second[at + 1 :]
 
 
 def listed(text: str) -> list[str]:
@@ -241,7 +266,7 @@ def _plural(words: Sequence[str]) -> bool:
 
 def scan(prompt: str) -> list[Item]:
     """The items of a prompt in order; those in the scope of a negation are marked."""
-    tokens = tokenize(prompt)
+    tokens = [replace(token, stem=stem(_corrected(token.text))) for token in tokenize(prompt)]
     items: list[Item] = []
     i = 0
     while i < len(tokens):

@@ -49,6 +49,7 @@ RANKS = {
 NEAR_RANK = 1.5  # added to the rank of an action that is only the nearest one
 ADJECTIVES: tuple[Kind, ...] = ("color", "filler", "opening")
 ARTICLES = ("a", "an", "the")
+ADJECTIVE_OPENINGS = ("a cute {}", "a little {}", "a toy {}")
 CONNECTIVES = ("and", "is", "are", "who", "that", "which")
 PRONOUNS = (
     "he",
@@ -415,7 +416,9 @@ class _Reader:
     def _opening(self) -> str:
         """The first opening that the prompt asks for; adjectives only where they are the subject's."""
         for item in self._of("opening"):
-            adjective = item.value in ("a cute {}", "a little {}")
+            adjective = item.value in ("a cute {}", "a little {}", "a toy {}") and not item.typed.endswith(
+                "of"
+            )
             if not adjective or (self.drawn and item in self._adjectives_of(self.drawn)):
                 return item.value
         return "a {}"

@@ -153,10 +153,11 @@ ACTION_WORDINGS: Mapping[str, str] = {
     """,
     "dancing": """
         dance, doing a dance, do the twist, boogie, groove, disco, dance around, breakdance, break dance,
-        ballet, salsa, tango, waltz, hip hop, do a little dance, bust a move, bust some moves, sway,
-        moonwalk, dance to music, tap dance, twerk, shake its body, shimmy, party, dancing the night away,
-        dance party, move to music, swing its hips, dance ballet, dance moves, macarena, floss dance, show
-        dance moves, dancer, ballerina dancing, prance, dance routine
+        ballet, salsa, tango, waltz, hip hop, do a little dance, bust a move, bust some moves, moonwalk,
+        dance to music, tap dance, twerk, shake its body, shimmy, party, dancing the night away, dance
+        party, move to music, swing its hips, dance ballet, dance moves, macarena, floss dance, show dance
+        moves, dancer, ballerina dancing, prance, dance routine, sway to music, sway to the beat, dance to
+        the beat
     """,
     "spinning": """
         spin, turning around, twirl, turn in a circle, rotate, whirl, pirouette, turn on the spot, spin
@@ -293,7 +294,8 @@ ACTION_WORDINGS: Mapping[str, str] = {
         chemical, concoct potion, brew, stir potion, run experiment, alchemist, alchemy, concoction,
         science, pour potion, mix elixir, elixir, with flask, hold flask, hold test tube, with test tube, as
         chemist, perform experiment, perform science experiment, carry out experiment, bubbling flask,
-        chemistry class, chemistry set, science class, chemistry lab, science project, mix concoction
+        chemistry class, chemistry set, science class, chemistry lab, science project, mix concoction, pour
+        green liquid, pour glowing liquid, pour liquid from flask, in chemistry lab
     """,
     "juggling balls": """
         juggle ball, juggle, juggle three ball, juggler, juggling act, throw ball in air, toss ball, juggle
@@ -344,7 +346,7 @@ NEAR_ACTIONS: Mapping[str, str] = {
     "waving": "clap, applaud, point, salute, shake hand, give thumbs up, thumbs up, cheer on",
     "dancing": """
         hula hoop, fight, box, boxing, karate, do karate, kung fu, do kung fu, conduct orchestra, conduct,
-        fence, do martial arts, aerobics, zumba, sing and dance, listen to music, headbang, DJ, dj
+        fence, do martial arts, aerobics, zumba, sing and dance, listen to music, headbang, DJ, dj, sway
     """,
     "spinning": "ice skating, figure skating, roll, dizzy, tornado",
     "on a swing": "seesaw, on seesaw, slide, playground slide, hammock, in hammock, rocking chair, trapeze",
@@ -738,7 +740,10 @@ FILLERS = """
     delicious, tasty, yummy, young, elderly, vs, versus, meet, lonely, loneliest, grumpy, olympic, tired,
     bored, hungry, scared, shy, evil, mysterious, majestic, handsome, pretty, strong, muscular, skinny,
     dressed, trip, jam, pull, serve, explain, explaining, stage, somewhere, mr, mrs, professional, talented,
-    skilled, determined, focused, relaxed, mini, gigantic, massive, trying, nicely
+    skilled, determined, focused, relaxed, mini, gigantic, massive, trying, nicely, can you draw, could you
+    draw, can you paint, can you make, i'd, i'd like, would like, would, what, when, where, how, look like,
+    lol, name, hang, glow, glowing, dimly, lit, proudly, sun, afternoon, tent, circus tent, shred, warm
+    light, hold hands
 """
 """Words that do not change what the models draw."""
 
@@ -755,3 +760,25 @@ AGENTS = """
     musician, mathematician, math teacher, circus juggler, bookworm
 """
 """Wordings of actions that name a person."""
+
+OFTEN_MISTYPED = """
+    panda, rabbit, bunny, puppy, corgi, kitten, robot, android, lobster, penguin, teddy, golden, retriever,
+    horse, astronaut, skeleton, dragon, woman, grizzly, guitar, saxophone, beret, baguette, skateboard,
+    bicycle, umbrella, balloon, chemicals, juggling, juggles, weights, barbell, controller, gamepad,
+    dancing, dances, waving, jumping, running, walking, sitting, standing, spinning, swinging, reading,
+    painting, drinking, eating, playing, riding, holding, wearing, skateboarding, calculus, blackboard,
+    potion, easel, canvas, swing, background, beach, sunset, experiment
+"""
+"""Words whose misspellings are read, by one wrong, missing, added or swapped letter."""
+
+NOT_MISTYPED = """
+    beech, benny, breach, controlled, dining, eased, easing, experimental, hoarse, horde, horst, parting,
+    patting, panting, paying, poppy, portion, praying, printing, rabbi, rabbis, placing, danes, horne,
+    redding, raiding, retrieve, retrieved, retrieval, rising, ruining, sewing, sling, spanning, spitting,
+    stinging, sting, subset, waking, weaving, weighs, house, mouse, planting, dunking, winking, talking,
+    balking, wailing, bench, reach, peach, spring, string, hunting, setting, racing, raging, reaping,
+    leading, heading, beading, feeding, seeding, loading, folding, molding, healing, bearing, tearing,
+    weary, sunsets, canvass, potions, kitted, mitten, bitten, dragoon, wagon, lancing, prancing, bumping,
+    dumping, pumping, cunning, gunning, stunning, slinging, clinging, staying, laying
+"""
+"""Words that differ from those by one letter but are words of their own."""

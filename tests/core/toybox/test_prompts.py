@@ -142,6 +142,14 @@ def test_different_words_have_different_stems() -> None:
     assert len({stem(word) for word in words.split()}) == len(words.split()) - 1
 
 
+def test_one_wrong_letter_is_read_but_words_of_their_own_are_not_changed() -> None:
+    mistyped = {"rabit": "rabbit", "pengiun": "penguin", "saxaphone": "saxophone", "dancng": "dancing"}
+    for wrong, right in mistyped.items():
+        assert scan(f"it, {wrong}")[-1].value == scan(f"it, {right}")[-1].value
+    for word in ("house", "printing", "placing", "rabbi", "stinging", "beech", "potato", "sewing"):
+        assert [item.value for item in scan(f"it, {word}")[1:]] == [word]
+
+
 def test_all_patterns_are_found_by_their_own_words() -> None:
     assert len(lexicon()) > 2000
     assert max(len(pattern) for pattern in lexicon()) < 9
