@@ -13,7 +13,7 @@ from dream3d.meshing.decimate import decimate
 from dream3d.meshing.iso_level import IsoLevel, candidate_levels, choose_level, faintest_level
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.surface import iso_surface, keep_large_pieces, sample_density, smooth
-from dream3d.meshing.texture import bake, surface_colors, unwrap
+from dream3d.meshing.texturing.atlas import bake, surface_colors, unwrap
 from dream3d.nerf.cameras import Cameras
 
 if TYPE_CHECKING:

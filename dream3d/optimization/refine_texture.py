@@ -7,7 +7,7 @@ import torch
 from core.models.super_resolution import SuperResolution
 from dream3d.distill import Distillation, LinearAnnealing, X0Reconstruction
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.projection import project_images
+from dream3d.meshing.texturing.projection import project_images
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
 from dream3d.optimization.view_strategies import resize_images

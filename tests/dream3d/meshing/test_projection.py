@@ -6,9 +6,9 @@ import torch
 import trimesh
 
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.projection import project_images
 from dream3d.meshing.rasterizer import rasterize
-from dream3d.meshing.texture import Atlas, texels, unwrap
+from dream3d.meshing.texturing.atlas import Atlas, texels, unwrap
+from dream3d.meshing.texturing.projection import project_images
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.optimization.backgrounds import ToyboxLight
 

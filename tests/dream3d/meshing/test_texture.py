@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dream3d.meshing.rasterizer import fragments
-from dream3d.meshing.texture import surface_colors
+from dream3d.meshing.texturing.atlas import surface_colors
 
 
 def test_charts_are_in_the_unit_square_and_do_not_overlap(smooth_ball) -> None:

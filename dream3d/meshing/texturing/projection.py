@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.rasterizer import project, rasterize
-from dream3d.meshing.texture import Atlas, Texels, fill, texels
+from dream3d.meshing.texturing.atlas import Atlas, Texels, fill, texels
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.volume_rendering import Shader
 
@@ -70,8 +70,9 @@ def _colors(
     place, distance = project(points.point, eye, axes, float(field_of_view), size)
     column, row = (place - 0.5).T
     # Pixels beside the background, or beside a part in front of them, have mixed colors.
-    inside = distance_transform_edt(np.isfinite(depth)) > MARGIN
-    inside &= depth - minimum_filter(depth, 2 * MARGIN - 1) < STEP
+    covered = np.isfinite(depth)
+    inside = np.asarray(distance_transform_edt(covered)) > MARGIN
+    inside &= np.where(covered, depth, 0) < minimum_filter(depth, 2 * MARGIN - 1) + STEP
     pixel = tuple(np.stack([row, column]).round().astype(int).clip(0, size - 1))
     visible = inside[pixel] & (distance < depth[pixel] + TOLERANCE) & (facing > 0)
     seen = np.flatnonzero(visible)
