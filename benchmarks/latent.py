@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.digits import CLASSES, Digits, Judge, sample, train, train_denoiser
-from benchmarks.measures import frechet_distance
 from core.attributes import WIDTH
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
@@ -21,6 +20,7 @@ from core.losses import simple_loss
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.bottleneck import Gaussian
 from core.nn.unet import UNet, UNetConfig
+from dreamlift.evaluation.distribution_metrics import frechet_distance
 
 SIZE = 32  # side of the enlarged digits
 BATCH = 32

@@ -50,7 +50,6 @@ from benchmarks.digits import (
     train,
     train_denoiser,
 )
-from benchmarks.measures import PrecisionRecall, frechet_distance, precision_recall
 from benchmarks.report import write_json
 from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.diffusion.parameterization import Parameterization
@@ -59,6 +58,7 @@ from core.guidance import ClassifierFreeGuidance, ClassifierGuidance
 from core.likelihood import variational_bound
 from core.losses import hybrid_loss, simple_loss
 from core.training.trainer import stratified_timesteps
+from dreamlift.evaluation.distribution_metrics import PrecisionRecall, frechet_distance, precision_recall
 
 TIMESTEPS = 100
 SAMPLES = 1000  # for precision and recall

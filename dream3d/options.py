@@ -114,6 +114,9 @@ class ObjectOptions(BaseModel):
     stages: tuple[Stage, ...] = Field(min_length=1)
     negative: str = ""
     texture: int = Field(512, ge=64, le=4096, description="side of the texture in pixels")
+    texture_views: int = Field(
+        0, ge=0, le=64, description="views through the model's super-resolution, projected onto the texture"
+    )
     turn: int = Field(48, ge=2, le=720, description="frames of the turntable")
     faces: int = Field(30000, ge=100, le=50000, description="maximum number of faces of the mesh")
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import torch
 
+from core.bundled import model_beside
 from core.io.machine import describe_device, package_versions
 from core.models.image_model import ImageModelLike
-from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, weights_sha256
+from core.models.super_resolution import SuperResolution
+from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
 from core.pretrained.image_model import load_image_model
 from dream3d.distill import make_model_space
 from dream3d.meshing.mesh import Mesh
@@ -26,6 +28,7 @@ from dream3d.optimization import diagnostics
 from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
+from dream3d.optimization.refine_texture import refine_texture
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
@@ -39,6 +42,7 @@ class LoadedModel(NamedTuple):
     model: ImageModelLike
     reference: ImageModelReference
     sha256: str  # of the files with the network's weights
+    super_resolution: SuperResolution | None  # of the model's images
     kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     device: torch.device
 
@@ -81,7 +85,10 @@ def load_model(reference: ImageModelReference, device: torch.device) -> LoadedMo
     model = load_image_model(
         folder, device=device, dtype=dtype, lora=reference.lora, offload=reference.offload
     )
-    return LoadedModel(model, reference, weights_sha256(folder), checkpoint_kind(folder), device)
+    kind = checkpoint_kind(folder)
+    beside = model_beside(Path(folder), "super_resolution") if kind == NATIVE else None
+    larger = SuperResolution.load(beside, device) if beside else None
+    return LoadedModel(model, reference, weights_sha256(folder), larger, kind, device)
 
 
 def finish_object(
@@ -100,6 +107,16 @@ def finish_object(
     """
     began = time.perf_counter()
     meshed = mesh_field(optimization.field, optimization.options)
+    mesh, count = meshed.mesh, optimization.options.texture_views
+    if loaded.super_resolution and count:
+        mesh = refine_texture(
+            mesh,
+            optimization.views,
+            optimization.make_distillation(optimization.options.stages[-1]),
+            loaded.super_resolution,
+            count=count,
+            seed=job.seed,
+        )
     record = ObjectRecord(
         prompt=job.prompt,
         completed=job.completed,
@@ -122,7 +139,7 @@ def finish_object(
         seconds=ObjectSeconds(load=0.0, distill=0.0, mesh=time.perf_counter() - began, since_start=0.0),
         files=[],
     )
-    return Object3D(meshed.mesh, optimization.field, record)
+    return Object3D(mesh, optimization.field, record)
 
 
 def start_optimization(

@@ -13,6 +13,7 @@ from dreamlift.commands.train_autoencoder import (
     train_features_command,
 )
 from dreamlift.commands.train_distill import train_distill_command
+from dreamlift.commands.train_eyes import train_eyes_command
 from dreamlift.commands.train_interpolation import train_interpolation_command
 from dreamlift.commands.train_judge import train_judge_command
 from dreamlift.commands.train_super_resolution import train_super_resolution_command
@@ -27,6 +28,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command()(toybox)
 app.command()(doctor)
 train.app.command("judge")(train_judge_command)
+train.app.command("eyes")(train_eyes_command)
 train.app.command("autoencoder")(train_autoencoder_command)
 train.app.command("super-resolution")(train_super_resolution_command)
 train.app.command("interpolation")(train_interpolation_command)

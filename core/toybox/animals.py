@@ -29,6 +29,7 @@ def _panda(s: SceneBuilder, f: Frame) -> None:
     for side in SIDES:
         s.ball(f, (side * 0.175, 0.02, 0.305), (0.115, 0.145, 0.08), BLACK, rotation("z", side * -25))
         s.ball(f, (side * 0.165, 0.05, 0.385), 0.038, WHITE)
+        s.eye(f, (side * 0.17, 0.04, 0.385), 0.09)
     muzzle(s, f, WHITE, (0.14, 0.1, 0.1), z=0.34)
 
 
@@ -124,6 +125,7 @@ def _cat(s: SceneBuilder, f: Frame) -> None:
     for side in SIDES:
         s.ball(f, (side * 0.17, 0.03, 0.31), (0.095, 0.105, 0.06), rgb("8fdc4e"))
         s.ball(f, (side * 0.165, 0.03, 0.36), (0.04, 0.085, 0.03), BLACK)
+        s.eye(f, (side * 0.17, 0.03, 0.37), 0.09)
         s.ball(f, (side * 0.09, -0.15, 0.31), (0.105, 0.08, 0.08), WHITE)
     s.ball(f, (0, -0.09, 0.38), (0.06, 0.045, 0.045), PINK)
 
@@ -145,6 +147,7 @@ def _lobster(s: SceneBuilder, f: Frame) -> None:
         s.cone(f, (side * 0.15, 0.25, 0.12), (side * 0.2, 0.42, 0.18), 0.06, 0.06, RED)
         s.ball(f, (side * 0.2, 0.48, 0.2), 0.125, WHITE)
         s.ball(f, (side * 0.2, 0.49, 0.3), (0.065, 0.075, 0.04), BLACK)
+        s.eye(f, (side * 0.2, 0.48, 0.325), 0.1)
         s.chain(
             f,
             [
@@ -198,6 +201,7 @@ def _frog(s: SceneBuilder, f: Frame) -> None:
         s.ball(f, (side * 0.24, 0.28, 0.1), 0.175, LEAF)
         s.ball(f, (side * 0.25, 0.31, 0.17), 0.125, WHITE)
         s.ball(f, (side * 0.25, 0.32, 0.27), (0.065, 0.075, 0.04), BLACK)
+        s.eye(f, (side * 0.25, 0.31, 0.295), 0.1)
     s.ball(f, (0, -0.13, 0.16), (0.36, 0.145, 0.235), rgb("c9e59a"))
     s.ball(f, (0, -0.065, 0.24), (0.31, 0.04, 0.16), rgb("2c5f1a"))
 
@@ -244,6 +248,7 @@ def _horse(s: SceneBuilder, f: Frame) -> None:
         s.cone(f, (side * 0.17, 0.28, -0.04), (side * 0.21, 0.5, -0.04), 0.09, 0.03, CHESTNUT)
         s.ball(f, (side * 0.08, -0.2, 0.7), 0.04, mane)
         s.ball(f, (side * 0.25, 0.1, 0.22), (0.065, 0.085, 0.08), BLACK)
+        s.eye(f, (side * 0.29, 0.1, 0.275), 0.065, (side * 0.6, 0, 0.8))
     s.ball(f, (0, 0.15, 0.31), (0.065, 0.17, 0.08), WHITE, rotation("x", -20))
     s.chain(
         f,

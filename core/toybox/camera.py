@@ -62,6 +62,18 @@ class Camera:
         target = torch.tensor(self.TARGET, device=az.device)
         return target + self.DISTANCE * back, torch.stack([right, up, back], -1)
 
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where points appear in the images: points (N,E,3), world.
+
+        Returns their positions (N,E,2) in image widths from the left and from the top, and their depths (N,E)
+        along the optical axis.
+        """
+        eye, axes = self.axes()
+        local = torch.einsum("nij,nei->nej", axes, points - eye[:, None])
+        depth = -local[..., 2]
+        screen = local[..., :2] / depth[..., None] * focal_length()  # in half widths from the middle, up
+        return torch.stack([1 + screen[..., 0], 1 - screen[..., 1]], -1) / 2, depth
+
 
 def focal_length() -> float:
     """Focal length of the cameras, in half image widths."""

@@ -85,6 +85,7 @@ def eyes(
 ) -> None:
     """Two eyes with highlights; positions and radii in the units of the head's frame `f`."""
     for side in SIDES:
+        s.eye(f, (side * x, y, z + 0.04), r)
         s.ball(f, (side * x, y, z), (r, r * 1.15, 0.05), iris)
         s.ball(f, (side * x + 0.025, y + 0.035, z + 0.045), 0.03, WHITE)
 

@@ -26,6 +26,7 @@ def _robot(s: SceneBuilder, f: Frame) -> None:
     s.box(f, (0, 0.01, 0.27), (0.31, 0.24, 0.045), SCREEN)
     for side in SIDES:
         s.ball(f, (side * 0.14, 0.06, 0.31), (0.09, 0.09, 0.03), rgb("4fe3f2"))
+        s.eye(f, (side * 0.14, 0.06, 0.335), 0.085)
         s.ball(f, (side * 0.41, 0, 0), (0.07, 0.11, 0.11), BLUE)
     s.box(f, (0, -0.13, 0.31), (0.15, 0.032, 0.02), rgb("4fe3f2"))
     s.cone(f, (0, 0.3, 0), (0, 0.48, 0), 0.035, 0.03, STEEL)
@@ -101,6 +102,7 @@ def _skeleton(s: SceneBuilder, f: Frame) -> None:
     s.box(f, (0, -0.28, 0.14), (0.19, 0.11, 0.15), BONE)
     for side in SIDES:
         s.ball(f, (side * 0.155, 0.0, 0.29), (0.115, 0.125, 0.09), PIT)
+        s.eye(f, (side * 0.16, 0.0, 0.37), 0.1)
         s.box(f, (side * 0.075, -0.3, 0.29), (0.022, 0.08, 0.02), PIT)
     s.ball(f, (0, -0.14, 0.34), (0.05, 0.06, 0.05), PIT)
 
@@ -128,6 +130,7 @@ def _dragon(s: SceneBuilder, f: Frame) -> None:
         s.cone(f, (side * 0.2, 0.28, -0.03), (side * 0.31, 0.6, -0.14), 0.09, 0.025, CREAM)
         s.ball(f, (side * 0.17, 0.12, 0.29), (0.095, 0.11, 0.07), rgb("ffe04a"))
         s.ball(f, (side * 0.165, 0.12, 0.35), (0.04, 0.085, 0.03), BLACK)
+        s.eye(f, (side * 0.17, 0.12, 0.36), 0.09)
     for y, z in ((0.4, 0.08), (0.36, -0.16), (0.16, -0.36)):
         s.cone(f, (0, y * 0.8, z * 0.8), (0, y * 1.3, z * 1.3), 0.08, 0.02, rgb("37c7a4"))
 

@@ -193,6 +193,7 @@ def horse_mount(s: SceneBuilder, f: Frame, stride: np.ndarray) -> None:
     for side in SIDES:
         s.cone(f, (side * 0.09, 1.36, 0.6), (side * 0.11, 1.5, 0.6), 0.05, 0.025, CHESTNUT)
         s.ball(f, (side * 0.13, 1.24, 0.72), 0.05, BLACK)
+        s.eye(f, (side * 0.165, 1.24, 0.745), 0.045, (side * 0.8, 0, 0.6))
         for z, lag in ((0.34, 0.0), (-0.34, 180.0)):
             swing = 30 * np.sin(np.deg2rad(stride + lag + side * 25))
             leg = f.child((side * 0.14, 0.62, z), rotation("x", swing))

@@ -90,6 +90,10 @@ class Scene:
 
     def solids(self, phase: np.ndarray) -> Solids:
         """The scene's solids at the moments `phase` (N,) of its loop."""
+        return self.build(phase).solids()
+
+    def build(self, phase: np.ndarray) -> SceneBuilder:
+        """The scene's solids and eyes at the moments `phase` (N,) of its loop."""
         s = SceneBuilder(len(phase))
         color = PROP_COLORS[COLOR_NAMES[self.color]]
         world = Frame.world(len(phase))
@@ -107,7 +111,7 @@ class Scene:
                 self.act.perform(s, self.who, (phase + (side > 0) * 0.25) % 1, color, base)
         else:
             self.act.perform(s, self.who, phase, color)
-        return s.solids()
+        return s
 
 
 def _brush_on_canvas(s: SceneBuilder, phase: np.ndarray, color: Color) -> None:

@@ -134,6 +134,25 @@ class SceneBuilder:
         self._balls: list[tuple[np.ndarray, ...]] = []
         self._cubes: list[tuple[np.ndarray, ...]] = []
         self._cones: list[tuple[np.ndarray, ...]] = []
+        self._eyes: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def eye(
+        self, frame: Frame, center: ArrayLike, radius: float, outward: ArrayLike = (0.0, 0.0, 1.0)
+    ) -> None:
+        """Marks the front of an eye, which other solids draw. The two eyes of a head are marked in a row.
+
+        outward: the direction in which it looks, a unit vector.
+        """
+        normal = frame.rotation @ np.asarray(outward, float)
+        place = np.concatenate([frame.point(center), normal], -1)
+        self._eyes.append((place, self._per_moment(radius * frame.scale)))
+
+    def eyes(self) -> tuple[np.ndarray, np.ndarray]:
+        """All marked eyes, two for every head: positions and normals (N,E,6) in the world, radii (N,E)."""
+        if not self._eyes:
+            return np.zeros((self.count, 0, 6)), np.zeros((self.count, 0))
+        places, radii = zip(*self._eyes, strict=True)
+        return np.stack(places, 1), np.stack(radii, 1)
 
     def ball(
         self,

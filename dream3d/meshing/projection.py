@@ -21,9 +21,10 @@ from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.volume_rendering import Shader
 
 MARGIN = 3  # pixels from an outline within which an image is not used: colors of the background bleed there
-TOLERANCE = 0.02  # world units between a texel and the visible surface
+TOLERANCE = 0.06  # world units between a texel and the visible surface at its pixel
+STEP = 0.15  # world units in depth between neighboring pixels that are of different parts
 POWER = 6  # of the cosine to the view in the weights: the most frontal view decides
-BASE = 0.02  # weight of the color that a texel has already
+BASE = 0.005  # weight of the color that a texel has already
 DIMMEST = 0.25  # light below which a surface's color cannot be recovered
 
 
@@ -68,11 +69,11 @@ def _colors(
     facing = (points.normal * to_eye).sum(1)
     place, distance = project(points.point, eye, axes, float(field_of_view), size)
     column, row = (place - 0.5).T
+    # Pixels beside the background, or beside a part in front of them, have mixed colors.
     inside = distance_transform_edt(np.isfinite(depth)) > MARGIN
-    # The farthest of the nearest surfaces around a pixel: texels beside an inner outline stay visible.
-    nearest = minimum_filter(np.where(np.isfinite(depth), depth, np.inf), 3)
-    pixel = np.stack([row, column]).round().astype(int).clip(0, size - 1)
-    visible = inside[tuple(pixel)] & (distance < nearest[tuple(pixel)] + TOLERANCE) & (facing > 0)
+    inside &= depth - minimum_filter(depth, 2 * MARGIN - 1) < STEP
+    pixel = tuple(np.stack([row, column]).round().astype(int).clip(0, size - 1))
+    visible = inside[pixel] & (distance < depth[pixel] + TOLERANCE) & (facing > 0)
     seen = np.flatnonzero(visible)
     channels = image.double().cpu().numpy()
     where = np.stack([row[seen], column[seen]])

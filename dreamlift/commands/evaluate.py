@@ -21,6 +21,26 @@ app = typer.Typer(help="Measure the quality of images, clips and objects.", no_a
 
 Model = Annotated[Path, typer.Option(help="Folder of the model.", show_default=THE_BUNDLED)]
 JudgeFolder = Annotated[Path, typer.Option(help="Folder of the judge.", show_default=THE_BUNDLED)]
+SizedJudge = Annotated[
+    Path | None,
+    typer.Option("--judge", help="Folder of the judge.", show_default="the bundled one"),
+]
+EyesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--eyes", help="Folder of the detector of eyes.", show_default="the bundled one, if there is one"
+    ),
+]
+Enlarger = Annotated[
+    Path | None,
+    typer.Option("--super-resolution", help="Folder of a super-resolution model that enlarges the samples."),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels at which samples and renders are compared: 64 or 256.", show_default="as drawn"
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the report and sheets.", show_default="./evaluation-KIND")
 ]
@@ -38,8 +58,11 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
 @app.command()
 def image(
     model: Model = BUNDLED / "image",
-    judge: JudgeFolder = BUNDLED / "judge",
+    judge: SizedJudge = None,
+    eyes: EyesFolder = None,
+    super_resolution: Enlarger = None,
     out: Out = None,
+    size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
     steps: Steps = 40,
@@ -48,7 +71,7 @@ def image(
     batch: Batch = 16,
     device: Device = "auto",
 ) -> None:
-    """Scores images of random prompts: subject, action, color, background and view."""
+    """Scores images of random prompts: subject, action, color, background, view, eyes, sharpness, realism."""
     options = _validated("image", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_images
 
@@ -58,8 +81,11 @@ def image(
 @app.command()
 def video(
     model: Model = BUNDLED / "video",
-    judge: JudgeFolder = BUNDLED / "judge",
+    judge: SizedJudge = None,
+    eyes: EyesFolder = None,
+    super_resolution: Enlarger = None,
     out: Out = None,
+    size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
     steps: Steps = 40,

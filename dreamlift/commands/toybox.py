@@ -24,7 +24,7 @@ SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (the def
 # The options that each of the three jobs uses, in addition to --out.
 USED = {
     SHARDS: {"images", "clips", "textureless", "objects", "large", "seed", "held_out", "all_pairs"}
-    | {"processes", "device"},
+    | {"size", "processes", "device"},
     SCENE: {"subject", "action", "color", "backdrop", "group", "azimuth", "elevation", "phase", "shadow"}
     | {"size", "alpha", "depth", "device"},
     SHEETS: {"sheet"},
@@ -63,7 +63,7 @@ def toybox(
     elevation: Annotated[float, _scene("Degrees above the horizon, -89 to 89.")] = 12.0,
     phase: Annotated[float, _scene("Start of the loop, 0 to 1.")] = 0.0,
     shadow: Annotated[bool, _scene("Draw a soft shadow on the ground.", "--shadow/--no-shadow")] = True,
-    size: Annotated[int, _scene("Pixels, 64 to 512, a multiple of 8.")] = 64,
+    size: Annotated[int, _scene("Pixels, 64 to 512, a multiple of 8; also of the images of shards.")] = 64,
     alpha: Annotated[bool, _scene("Also write the figure's mask.", "--alpha")] = False,
     depth: Annotated[bool, _scene("Also write the depth.", "--depth")] = False,
     sheet: Annotated[
@@ -100,14 +100,18 @@ def toybox(
         }[job]
         raise UserError(f"{names}: no effect {where}.")
 
+    if job != SHEETS and (size % 8 or not SIZES[0] <= size <= SIZES[1]):
+        raise UserError(f"--size cannot be {size}: give a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
     if job == SHARDS:
+        if large and "size" in given:
+            raise UserError("--size: no effect together with --large, which are of 256x256.")
         if held_out and all_pairs:
             raise UserError("--held-out and --all exclude each other: give one of them.")
         held = True if held_out else None if all_pairs else False
         from core.toybox.dataset import DatasetPlan
 
         plan = DatasetPlan(
-            out, images, clips, seed, held, textureless=textureless, objects=objects, large=large
+            out, images, clips, seed, held, size, textureless=textureless, objects=objects, large=large
         )
         _write_shards(plan, processes, device)
     elif job == SCENE:

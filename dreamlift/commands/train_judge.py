@@ -21,6 +21,13 @@ def train_judge_command(
         float | None,
         typer.Option(help="Training time in minutes; with --steps, whichever limit is reached first."),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels of the pictures that are judged: 64 or 256. Shards must be that large.",
+            show_default="64, or that of --init",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of weights and batches.")] = 0,
     init: Annotated[
         Path | None,
@@ -31,15 +38,20 @@ def train_judge_command(
     """Trains the judge of `dreamlift evaluate` and prints its accuracy on held-back renders."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    from core.errors import UserError
     from core.io.atomic import writable_folder
     from core.io.machine import describe_device, pick_device
     from core.training.trainer import Budget
-    from dreamlift.evaluation.judge import Judge
+    from dreamlift.evaluation.judge import CONFIGS, Judge
     from dreamlift.evaluation.judge_training import JudgeShards, train_judge
 
     budget = Budget(steps, minutes)
+    if size is not None and size not in CONFIGS:
+        raise UserError(f"--size cannot be {size}: give {' or '.join(map(str, CONFIGS))}.")
     chosen = pick_device(device)
     known = Judge.load(init, chosen) if init else None
+    if known and size not in (None, known.config.size):
+        raise UserError(f"--size cannot be {size}: the judge of --init has {known.config.size} pixels.")
     writable_folder(out)
     images, textureless, clips = (
         JudgeShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
@@ -58,7 +70,7 @@ def train_judge_command(
             progress.update(bars[part], completed=done)
 
         judge, accuracy = train_judge(
-            images, textureless, clips, budget, seed=seed, on_progress=show, known=known
+            images, textureless, clips, budget, CONFIGS[size or 64], seed, show, known
         )
     notes = {
         "images": images.trained,

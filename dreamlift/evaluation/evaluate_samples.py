@@ -5,77 +5,42 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from core.bundled import BUNDLED
 from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
 from core.io.weights import load_folder
 from core.models.image_model import ImageModel
+from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from core.toybox.dataset import FRAMES
+from dreamlift.evaluation.distribution_metrics import frechet_distance
+from dreamlift.evaluation.faces.detector import EyeDetector
 from dreamlift.evaluation.judge import LABELS, Judge
+from dreamlift.evaluation.measuring import (
+    CLIP_MEASURES,
+    EYES,
+    FLICKER,
+    IMAGE_MEASURES,
+    EvaluationResult,
+    Instruments,
+    compare,
+    reference_features,
+)
 from dreamlift.evaluation.options import EvaluationOptions
-from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit
-from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, score
-from dreamlift.evaluation.video_metrics import flicker, horizontal_position, motion, sine_fit, unsteadiness
+from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
+from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
 from video.video_model import VideoModel
 
-SHOWN_IMAGES, SHOWN_CLIPS = 32, 8  # number of samples on the contact sheets
-MEASURES = {"flicker outside the figure": flicker, "unsteadiness": unsteadiness, "motion inside": motion}
-
-Sample = Callable[[PromptSet, slice], Tensor]  # samples of these rows of a prompt set, in [-1, 1]
-
-
-@dataclass
-class EvaluationResult:
-    """Labels and measures of N samples or renders, by name, each (N,), and the first few pictures."""
-
-    labels: dict[str, Tensor]
-    measures: dict[str, Tensor]
-    shown: Tensor
-
-    @classmethod
-    def cat(cls, parts: list[EvaluationResult], shown: int) -> EvaluationResult:
-        """Concatenates the results of consecutive batches; at most `shown` pictures remain."""
-        labels = {name: torch.cat([part.labels[name] for part in parts]) for name in parts[0].labels}
-        measures = {name: torch.cat([part.measures[name] for part in parts]) for name in parts[0].measures}
-        return cls(labels, measures, torch.cat([part.shown for part in parts])[:shown])
-
-
-def measure_images(judge: Judge, images: Tensor) -> EvaluationResult:
-    """Predicted labels of images (B,3,H,W) in [-1, 1]."""
-    return EvaluationResult(judge_images(judge, images), {}, images)
-
-
-def measure_clips(judge: Judge, clips: Tensor) -> EvaluationResult:
-    """Predicted labels, motion measures and sine fit of clips (B,3,F,H,W) in [-1, 1]."""
-    measures = {name: measure(clips) for name, measure in MEASURES.items()}
-    fit = sine_fit(horizontal_position(clips))
-    return EvaluationResult(
-        judge_clips(judge, clips), {**measures, "r2": fit.r2, "amplitude": fit.amplitude}, clips
-    )
-
-
-def compare(
-    prompt_set: PromptSet, sample: Sample, judge: Judge, batch: int, size: int, clips: bool
-) -> tuple[EvaluationResult, EvaluationResult]:
-    """Results of the samples and of the renders of a prompt set, both `size` x `size` pixels."""
-    evaluate, shown = (measure_clips, SHOWN_CLIPS) if clips else (measure_images, SHOWN_IMAGES)
-    of_samples, of_renders = [], []
-    for number, rows in enumerate(prompt_set.batches(batch)):
-        both = quantize_8bit(sample(prompt_set, rows)), prompt_set.renders(rows, size, clips)
-        for results, pictures in zip((of_samples, of_renders), both, strict=True):
-            part = evaluate(judge, pictures)
-            part.shown = part.shown[: max(0, shown - number * batch)]
-            results.append(part)
-    return EvaluationResult.cat(of_samples, shown), EvaluationResult.cat(of_renders, shown)
+BASE = 64  # pixels of the bundled models' pictures without super-resolution
 
 
 def evaluate_images(options: EvaluationOptions) -> Report:
@@ -84,12 +49,13 @@ def evaluate_images(options: EvaluationOptions) -> Report:
     Raises UserError for models, judges and devices that cannot be used.
     """
     device = pick_device(options.device)
-    judge, model = Judge.load(options.judge, device), ImageModel.load(options.model, device)
+    model = ImageModel.load(options.model, device)
+    evaluation = Evaluation(options, device, model.config.size)
     prompt_set = PromptSet.draw(options.count, options.held_out, options.seed)
     with _progress(len(prompt_set.batches(options.batch)) * options.steps) as on_step:
-        sampler = Sampler(model.sample, options, on_step)
-        results = compare(prompt_set, sampler, judge, options.batch, model.config.size, clips=False)
-    report = _report("image", options, device, prompt_set, results, sampler.seconds)
+        sampler = Sampler(model.sample, options, on_step, evaluation.enlarger)
+        results = evaluation.compare(prompt_set, sampler, clips=False)
+    report = evaluation.report("image", prompt_set, results, sampler.seconds)
     for name, result in zip(("samples", "renders"), results, strict=True):
         _write_sheet(options, name, result.shown.transpose(0, 1))
     return _publish(report, options)
@@ -101,23 +67,19 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     `options.swings` additional clips of swings are sampled, and a sine is fitted to their positions.
     """
     device = pick_device(options.device)
-    judge, model = Judge.load(options.judge, device), VideoModel.load(options.model, device)
+    model = VideoModel.load(options.model, device)
+    evaluation = Evaluation(options, device, model.config.image.size)
     prompt_sets = [PromptSet.draw(options.count, options.held_out, options.seed)]
     if options.swings:
         prompt_sets.append(PromptSet.draw(options.swings, options.held_out, options.seed, swings=True))
-    size = model.config.image.size
     batches = sum(len(prompt_set.batches(options.batch)) for prompt_set in prompt_sets)
     with _progress(batches * options.steps) as on_step:
-        sampler = Sampler(partial(model.sample, frames=FRAMES), options, on_step)
-        results = [
-            compare(prompt_set, sampler, judge, options.batch, size, clips=True) for prompt_set in prompt_sets
-        ]
-    report = _report("video", options, device, prompt_sets[0], results[0], sampler.seconds)
-    report.levels = {name: _level(results[0], name, "of 255") for name in MEASURES}
+        sampler = Sampler(partial(model.sample, frames=FRAMES), options, on_step, evaluation.enlarger)
+        results = [evaluation.compare(prompt_set, sampler, clips=True) for prompt_set in prompt_sets]
+    report = evaluation.report("video", prompt_sets[0], results[0], sampler.seconds)
     plain = torch.tensor([scene.place.plain for scene in prompt_sets[0].scenes])
     if plain.any():
-        name = next(iter(MEASURES))
-        report.levels[f"{name}, plain backdrops"] = _level(results[0], name, "of 255", plain)
+        report.levels[f"{FLICKER}, plain backdrops"] = _level(results[0], FLICKER, "of 255", plain)
     if options.swings:
         report.swings = options.swings
         report.levels["swings: R^2 of a sine"] = _level(results[1], "r2", "")
@@ -129,14 +91,103 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     return _publish(report, options)
 
 
+class Evaluation:
+    """What measures the samples of one model: judge, detector of eyes and super-resolution.
+
+    Raises UserError where the folder of one of them cannot be used.
+    """
+
+    def __init__(self, options: EvaluationOptions, device: torch.device, drawn: int) -> None:
+        """drawn: side of the model's pictures in pixels."""
+        self.options, self.device = options, device
+        self.enlarger = None
+        if options.super_resolution:
+            self.enlarger = SuperResolution.load(options.super_resolution, device)
+            drawn *= self.enlarger.config.factor
+        self.size = options.size or drawn
+        self.judge_folder = options.judge or bundled_judge(self.size)
+        self.eyes_folder = options.eyes or _if_bundled("eyes")
+        detector = EyeDetector.load(self.eyes_folder, device) if self.eyes_folder else None
+        self.instruments = Instruments(Judge.load(self.judge_folder, device), detector)
+
+    def compare(
+        self, prompt_set: PromptSet, sampler: Sampler, clips: bool
+    ) -> tuple[EvaluationResult, EvaluationResult]:
+        """Results of the samples and of the renders of a prompt set."""
+        return compare(prompt_set, sampler, self.instruments, self.options.batch, self.size, clips)
+
+    def report(
+        self,
+        kind: str,
+        prompt_set: PromptSet,
+        results: tuple[EvaluationResult, EvaluationResult],
+        seconds: float,
+    ) -> Report:
+        """Report with the accuracies, the levels of all measures, and the labels of every prompt."""
+        options = self.options
+        levels = {name: _level(results, name, unit) for name, (_, unit) in IMAGE_MEASURES.items()}
+        if kind == "video":
+            levels |= {name: _level(results, name, unit) for name, (_, unit) in CLIP_MEASURES.items()}
+        if len(prompt_set) > 1:
+            levels |= self._frechet(kind, results)
+        return Report(
+            kind=kind,
+            size=self.size,
+            model=str(options.model),
+            model_sha256=load_folder(options.model).sha256,
+            judge_sha256=load_folder(self.judge_folder).sha256,
+            eyes_sha256=load_folder(self.eyes_folder).sha256 if self.eyes_folder else None,
+            held_out=options.held_out,
+            steps=options.steps,
+            guidance=options.guidance,
+            seed=options.seed,
+            device=describe_device(self.device),
+            seconds=round(seconds, 1),
+            accuracy=_accuracies(kind, prompt_set, results),
+            levels=levels,
+            items=_items(prompt_set, results),
+        )
+
+    def _frechet(
+        self, kind: str, results: tuple[EvaluationResult, EvaluationResult]
+    ) -> dict[str, LevelComparison]:
+        """Frechet distances of samples and of renders from the renders of as many other scenes."""
+        options = self.options
+        others = PromptSet.draw(options.count, options.held_out, options.seed + 1)
+        reference = reference_features(others, self.instruments, options.batch, self.size, kind == "video")
+        levels: dict[str, LevelComparison] = {}
+        for name, features in reference.items():
+            samples, renders = (frechet_distance(part.features[name], features) for part in results)
+            levels[f"Frechet distance, {name}"] = LevelComparison(unit="", samples=samples, renders=renders)
+        return levels
+
+
+def bundled_judge(size: int) -> Path:
+    """Folder of the bundled judge of pictures of that size; that of small ones where there is no other."""
+    large = _if_bundled("judge-256") if size > BASE else None
+    return large or BUNDLED / "judge"
+
+
+def _if_bundled(name: str) -> Path | None:
+    """Folder of bundled weights, if they exist."""
+    return BUNDLED / name if (BUNDLED / name).is_dir() else None
+
+
 class Sampler:
     """Samples rows of a prompt set with a model's `sample`; `seconds` is the total sampling time."""
 
     def __init__(
-        self, sample: Callable[..., Tensor], options: EvaluationOptions, on_step: StepCallback
+        self,
+        sample: Callable[..., Tensor],
+        options: EvaluationOptions,
+        on_step: StepCallback,
+        enlarger: SuperResolution | None = None,
     ) -> None:
-        """sample: the method of an image or video model. on_step: called after every sampling step."""
-        self.sample, self.options, self.on_step = sample, options, on_step
+        """sample: the method of an image or video model. on_step: called after every sampling step.
+
+        enlarger: enlarges the samples.
+        """
+        self.sample, self.options, self.on_step, self.enlarger = sample, options, on_step, enlarger
         self.seconds = 0.0
 
     def __call__(self, prompt_set: PromptSet, rows: slice) -> Tensor:
@@ -152,20 +203,26 @@ class Sampler:
             phase=prompt_set.phase[rows],
             shadow=True,
             on_step=self.on_step,
-        ).cpu()
+        )
+        if self.enlarger:
+            samples = self._enlarge(samples, self.enlarger, prompt_set.seeds[rows])
+        samples = samples.cpu()
         self.seconds += time.perf_counter() - start
         return samples
 
+    def _enlarge(self, samples: Tensor, enlarger: SuperResolution, seeds: list[int]) -> Tensor:
+        """The samples at the super-resolution model's size; all frames of a clip share a seed."""
+        if samples.ndim == 4:
+            return enlarger.sample(samples, seeds)
+        frames = samples.transpose(1, 2)
+        shared = [seed for seed in seeds for _ in range(frames.shape[1])]
+        return enlarger.sample(frames.flatten(0, 1), shared).unflatten(0, frames.shape[:2]).transpose(1, 2)
 
-def _report(
-    kind: str,
-    options: EvaluationOptions,
-    device: torch.device,
-    prompt_set: PromptSet,
-    results: tuple[EvaluationResult, EvaluationResult],
-    seconds: float,
-) -> Report:
-    """Report with the accuracies and the labels of every prompt; the levels are still empty."""
+
+def _accuracies(
+    kind: str, prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]
+) -> dict[str, Accuracy]:
+    """Shares of right labels, and of pairs of eyes that are found."""
     samples, renders = results
     truth = prompt_set.true_labels()
     accuracy: dict[str, Accuracy] = {}
@@ -176,11 +233,22 @@ def _report(
         )
         if scored:
             accuracy[title] = scored
+    if EYES in samples.measures and not samples.measures[EYES].isnan().all():
+        accuracy[EYES] = Accuracy(
+            samples=_share(samples.measures[EYES]), renders=_share(renders.measures[EYES])
+        )
+    return accuracy
+
+
+def _items(prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]) -> list[SampleReport]:
+    """The true and predicted labels of every prompt."""
+    samples, renders = results
+    truth = prompt_set.true_labels()
 
     def words(labels: dict[str, Tensor], row: int) -> dict[str, str]:
         return {name: _word(name, int(values[row])) for name, values in labels.items()}
 
-    items = [
+    return [
         SampleReport(
             prompt=prompt,
             seed=prompt_set.seeds[row],
@@ -192,20 +260,12 @@ def _report(
         )
         for row, prompt in enumerate(prompt_set.prompts)
     ]
-    return Report(
-        kind=kind,
-        model=str(options.model),
-        model_sha256=load_folder(options.model).sha256,
-        judge_sha256=load_folder(options.judge).sha256,
-        held_out=options.held_out,
-        steps=options.steps,
-        guidance=options.guidance,
-        seed=options.seed,
-        device=describe_device(device),
-        seconds=round(seconds, 1),
-        accuracy=accuracy,
-        items=items,
-    )
+
+
+def _share(values: Tensor) -> Share:
+    """Share of pictures, of those whose value is not NaN. A clip counts where most of its frames do."""
+    known = values[~values.isnan()]
+    return Share(right=int((known > 0.5).sum()), count=len(known))
 
 
 def _word(head: str, label: int) -> str:

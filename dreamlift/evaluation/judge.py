@@ -7,6 +7,7 @@ trained against it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from core.toybox.scenes import COLOR_NAMES, index_of
 from core.toybox.subjects import SUBJECTS
 
 SECTOR = 45  # degrees of azimuth
+DETAIL = 2  # levels of the trunk whose maps describe the sharpness of an image
 SPINNING = index_of(ACTIONS, "spinning")
 LABELS: dict[str, tuple[str, ...]] = {
     "subject": tuple(subject.name for subject in SUBJECTS),
@@ -53,11 +55,19 @@ class JudgeConfig(BaseModel):
 
     size: int = Field(default=64, multiple_of=16, gt=0, description="side in pixels; others are resized")
     widths: tuple[int, ...] = Field(
-        default=(16, 32, 64, 128), min_length=2, max_length=4, description="channels; a level halves the side"
+        default=(16, 32, 64, 128), min_length=2, max_length=6, description="channels; a level halves the side"
     )
+    plain: int = Field(default=1, ge=0, description="number of first levels without a residual block")
     hidden: int = Field(default=128, ge=1, description="width of the position-dependent features")
     motion_width: int = Field(default=96, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in training")
+
+
+# The judges of pictures of 64 and of 256 pixels, 0.9 and 1.4 M parameters.
+CONFIGS = {
+    64: JudgeConfig(),
+    256: JudgeConfig(size=256, widths=(16, 32, 48, 80, 112), plain=2, hidden=96),
+}
 
 
 class Judge(nn.Module):
@@ -73,10 +83,11 @@ class Judge(nn.Module):
         """Initializes random weights."""
         super().__init__()
         self.config = config
-        first, *others = config.widths
-        self.trunk = nn.Sequential(_convolution(3, first, stride=2))
-        for before, width in zip(config.widths, others, strict=False):
-            self.trunk.extend([_convolution(before, width, stride=2), Residual(width)])
+        self.trunk = nn.Sequential()
+        for level, (before, width) in enumerate(pairwise((3, *config.widths))):
+            self.trunk.append(convolution(before, width, stride=2))
+            if level >= config.plain:
+                self.trunk.append(Residual(width))
         width = config.widths[-1]
         self.dropout = nn.Dropout(config.dropout)
         # Figures stand in the middle, so the position of a prop in the picture indicates the action.
@@ -93,25 +104,55 @@ class Judge(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (B, number of labels) of each head in `LABELS` for images (B,3,H,W) in [-1, 1]."""
+        features = self.dropout(self.features(images))
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B,V) of images (B,3,H,W) in [-1, 1]: inputs of the heads and of Frechet distances."""
         maps = self._maps(images)
         placed = self.placed(self.dropout(maps.flatten(1)))
-        features = self.dropout(torch.cat([placed, maps.amax(dim=(2, 3))], dim=1))
-        return {name: head(features) for name, head in self.heads.items()}
+        return torch.cat([placed, maps.amax(dim=(2, 3))], dim=1)
+
+    def detail_features(self, images: Tensor) -> Tensor:
+        """Features (B,V) of the sharpness of images (B,3,H,W) in [-1, 1], for Frechet distances.
+
+        Means and deviations over the image of the first `DETAIL` feature maps. The heads' features are
+        trained to be the same for soft and noisy pictures; these are not.
+        """
+        maps, parts = self._resized(images), []
+        level = 0
+        for layer in self.trunk:
+            maps = layer(maps)
+            if not isinstance(layer, Residual):
+                level += 1
+                parts += [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3))]
+            if level == DETAIL:
+                break
+        return torch.cat(parts, dim=1)
 
     def frame_features(self, images: Tensor) -> Tensor:
         """Input features of the motion head (B,V) for frames (B,3,H,W): means over the four quadrants."""
         return F.adaptive_avg_pool2d(self._maps(images), 2).flatten(1)
 
+    def clip_features(self, clips: Tensor) -> Tensor:
+        """Features (B,V) of the motion in loops (B,3,F,H,W) in [-1, 1], for Frechet distances."""
+        frames = clips.transpose(1, 2)
+        features = self.frame_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self.motion.features(features)
+
     def clip_action(self, clips: Tensor) -> Tensor:
         """Logits (B, actions + 1) for loops (B,3,F,H,W) in [-1, 1]; the last class is `none`."""
-        frames = clips.transpose(1, 2)
-        return self.motion(self.frame_features(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]))
+        return self.motion.outlet(self.motion.dropout(self.clip_features(clips)))
 
     def _maps(self, images: Tensor) -> Tensor:
         """Feature maps of images (B,3,H,W), which are resized to the judge's size if needed."""
-        if images.shape[-1] != self.config.size:
-            images = F.interpolate(images, self.config.size, mode="bilinear", antialias=True)
-        return self.trunk(images)
+        return self.trunk(self._resized(images))
+
+    def _resized(self, images: Tensor) -> Tensor:
+        """Images (B,3,H,W) at the judge's size."""
+        if images.shape[-1] == self.config.size:
+            return images
+        return F.interpolate(images, self.config.size, mode="bilinear", antialias=True)
 
     def save(self, folder: Path, notes: Mapping[str, Any]) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
@@ -150,12 +191,16 @@ class MotionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,K) of the frame features of loops (B,F,V), F >= 3."""
+        return self.outlet(self.dropout(self.features(features)))
+
+    def features(self, features: Tensor) -> Tensor:
+        """Features (B, 2 width) of the motion, from the frame features of loops (B,F,V)."""
         # Not normalized: the size of the change distinguishes actions.
         change = features - features.mean(dim=1, keepdim=True)
         x = self.inlet(self.dropout(change)).transpose(1, 2)
         x = F.relu(self.first(x))
         x = F.relu(self.second(x)) + x
-        return self.outlet(self.dropout(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)))
+        return torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1)
 
 
 class Residual(nn.Module):
@@ -164,7 +209,7 @@ class Residual(nn.Module):
     def __init__(self, width: int) -> None:
         """width: input and output channels."""
         super().__init__()
-        self.first = _convolution(width, width)
+        self.first = convolution(width, width)
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,7 +217,7 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
-def _convolution(before: int, width: int, stride: int = 1) -> nn.Sequential:
+def convolution(before: int, width: int, stride: int = 1) -> nn.Sequential:
     """3x3 convolution, batch normalization and ReLU, from `before` to `width` channels."""
     convolution = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.io.machine import fast_bfloat16
 from core.training.data import Shards
 from core.training.trainer import Budget, batch_indices
 from dreamlift.evaluation.judge import LABELS, Judge, JudgeConfig, view_labels
@@ -69,6 +70,12 @@ def train_judge(
         raise UserError(f"{available} are too few: the judge needs at least {required}.")
     torch.manual_seed(seed)
     judge = Judge(known.config if known else config or JudgeConfig()).to(images.device)
+    for shards in (images, textureless, clips):
+        if judge.config.size > 64 and shards.tables[0].shape[-1] < judge.config.size // 2:
+            raise UserError(
+                f"The shards hold pictures of {shards.tables[0].shape[-1]} pixels, too few for a judge of "
+                f"{judge.config.size}: prepare them with dreamlift toybox --size {judge.config.size}."
+            )
     started = time.monotonic()
     if known:
         reused = {name: value for name, value in known.state_dict().items() if not name.startswith(MOTION)}
@@ -95,7 +102,7 @@ def train_judge(
     judge.motion.train()
     parameters = list(judge.motion.parameters())
     part = Budget(budget.steps and -(-budget.steps // 2), remaining)
-    _minimize(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
+    minimize(parameters, clip_loss, CLIP_RATE, part, lambda done: on_progress("clips", done))
     judge.eval()
     return judge, accuracy(judge, images, textureless, clips)
 
@@ -124,7 +131,7 @@ def _train_images(
     parameters = [value for name, value in judge.named_parameters() if not name.startswith(MOTION)]
     part = Budget(budget.steps, budget.minutes and budget.minutes * IMAGE_SHARE)
     judge.train()
-    _minimize(parameters, loss, RATE, part, lambda done: on_progress("images", done))
+    minimize(parameters, loss, RATE, part, lambda done: on_progress("images", done))
 
 
 @torch.no_grad()
@@ -138,11 +145,11 @@ def accuracy(
     gray = {f"{name}, textureless": name for name in ("subject", "action")}
     correct: dict[str, list[Tensor]] = {name: [] for name in (*LABELS, *gray, "motion")}
     for shards, heads in ((images, {name: name for name in LABELS}), (textureless, gray)):
-        for index in torch.arange(shards.trained, len(shards)).split(256):
+        for index in torch.arange(shards.trained, len(shards)).split(64):
             labels, logits = shards.labels(index), judge(shards.pixels(index))
             for key, name in heads.items():
                 correct[key].append((logits[name].argmax(1) == labels[name])[labels[name] >= 0])
-    for index in torch.arange(clips.trained, len(clips)).split(16):
+    for index in torch.arange(clips.trained, len(clips)).split(_clips_at_once(clips)):
         action = clips.columns["action"][index.to(clips.device)]
         correct["motion"].append((judge.clip_action(_frames(clips, index)).argmax(1) == action)[action >= 0])
     return {name: torch.cat(parts).float().mean().item() for name, parts in correct.items()}
@@ -151,14 +158,21 @@ def accuracy(
 def augment(images: Tensor) -> Tensor:
     """Random augmentation of images (B,3,H,W) or loops (B,3,F,H,W) that imitates the errors of samplers.
 
-    One shift by up to two pixels and up to two random blurs are shared by the batch: samples and distilled
-    objects are softer than renders. Brightness, contrast and noise level are random per image or loop and
+    One shift by up to two pixels of 64 and up to two random blurs are shared by the batch: samples and
+    distilled objects are softer than renders. Half of the batches of larger images look as at 64 or 128
+    pixels. Brightness, contrast and noise level are random per image or loop and
     constant over its frames; the noise itself is independent per pixel and frame.
     """
     *_, height, width = images.shape
     frames = images if images.ndim == 4 else images.transpose(1, 2).flatten(0, 1)
-    left, top = (int(shift) for shift in torch.randint(0, 5, (2,)))
-    frames = F.pad(frames, (2, 2, 2, 2), mode="replicate")[..., top : top + height, left : left + width]
+    scale = max(1, height // 64)
+    most = 2 * scale
+    left, top = (int(shift) for shift in torch.randint(0, 2 * most + 1, (2,)))
+    frames = F.pad(frames, (most, most, most, most), mode="replicate")
+    frames = frames[..., top : top + height, left : left + width]
+    if scale > 1 and torch.rand(()) < 0.5:
+        coarse = F.avg_pool2d(frames, scale if torch.rand(()) < 0.5 else scale // 2)
+        frames = F.interpolate(coarse, (height, width), mode="bicubic")
     for _ in range(int(torch.randint(0, 3, ()))):
         blurred = F.avg_pool2d(F.pad(frames, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         frames = frames.lerp(blurred, float(torch.rand(())))
@@ -198,6 +212,11 @@ def _frames(clips: Shards, index: Tensor) -> Tensor:
     return clips.pixels(index, torch.arange(clips.frames).expand(len(index), -1))
 
 
+def _clips_at_once(clips: Shards) -> int:
+    """Number of clips whose frames fit into memory together: 16 of 64 pixels, one of 256."""
+    return max(1, 16 * 64**2 // clips.tables[0].shape[-1] ** 2)
+
+
 @torch.no_grad()
 def _features(judge: Judge, clips: JudgeShards) -> Tensor:
     """Frame features, float16 (2N,F,V), of the N training clips and then of their mirror images.
@@ -205,7 +224,7 @@ def _features(judge: Judge, clips: JudgeShards) -> Tensor:
     Mirroring is valid because actions have no handedness. Every call draws a new augmentation.
     """
     plain, mirrored = [], []
-    for index in torch.arange(clips.trained).split(16):
+    for index in torch.arange(clips.trained).split(_clips_at_once(clips)):
         frames = augment(_frames(clips, index)).transpose(1, 2)
         for parts, view in ((plain, frames), (mirrored, frames.flip(-1))):
             folded = view.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -219,22 +238,27 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=0.05) / count
 
 
-def _minimize(
+def minimize(
     parameters: list[nn.Parameter],
     loss: Callable[[int], Tensor],
     rate: float,
     budget: Budget,
     on_progress: Callable[[float], None],
 ) -> None:
-    """Minimizes `loss(step)` with AdamW; the rate warms up over `WARM` and decays to zero as a cosine."""
+    """Minimizes `loss(step)` with AdamW; the rate warms up over `WARM` and decays to zero as a cosine.
+
+    The loss is computed in bfloat16 where that is fast.
+    """
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+    device = parameters[0].device
     started, step = time.monotonic(), 0
     while (done := budget.is_spent(step, time.monotonic() - started)) < 1:
         decay = 0.5 * (1 + math.cos(math.pi * done))
         for group in optimizer.param_groups:
             group["lr"] = rate * decay * min(1.0, max(done, 1e-3) / WARM)
         optimizer.zero_grad()
-        value = loss(step)
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):
+            value = loss(step)
         value.backward()
         optimizer.step()
         step += 1

@@ -1,6 +1,7 @@
 """Options of `dreamlift evaluate image` and `video`, validated before heavy modules are imported."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +12,10 @@ class EvaluationOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Path
-    judge: Path
+    judge: Path | None  # the bundled one of the pictures' size
+    eyes: Path | None = None  # the bundled detector, if there is one
+    super_resolution: Path | None = None  # enlarges the samples
+    size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path
     count: int = Field(ge=1)
     held_out: bool

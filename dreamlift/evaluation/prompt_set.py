@@ -11,6 +11,7 @@ from torch import Tensor
 from core.toybox.actions import ACTIONS
 from core.toybox.captions import articles, caption
 from core.toybox.dataset import FRAMES
+from core.toybox.eyes import Eyes, find_eyes
 from core.toybox.render import Camera
 from core.toybox.scenes import COLOR_NAMES, Scene, held_out, index_of, random_scene, render_scenes
 from core.toybox.subjects import SUBJECTS
@@ -73,19 +74,26 @@ class PromptSet:
 
     def renders(self, rows: slice, size: int, clips: bool = False) -> Tensor:
         """Reference renders (B,3,size,size), or loops of F frames (B,3,F,size,size), in [-1, 1]."""
+        return self.render(rows, size, clips)[0]
+
+    def render(self, rows: slice, size: int, clips: bool = False) -> tuple[Tensor, Eyes]:
+        """The reference renders, and the eyes in each image or, in their order, in each frame."""
         scenes, frame_count = self.scenes[rows], FRAMES if clips else 1
         phases = (self.phase[rows, None] + torch.arange(frame_count) / FRAMES).flatten() % 1.0
         azimuth = self.azimuth[rows].repeat_interleave(frame_count)
-        parts = []
+        parts: list[Tensor] = []
+        faces: list[Eyes] = []
         for start in range(0, len(scenes), RENDERED):
             part = slice(start * frame_count, (start + RENDERED) * frame_count)
             camera = Camera(azimuth[part], torch.full_like(azimuth[part], ELEVATION))
             shadow = torch.ones(len(azimuth[part]), dtype=torch.bool)
-            parts.append(
-                render_scenes(scenes[start : start + RENDERED], phases[part], camera, shadow, size)[0]
-            )
-        frames = torch.cat(parts) * 2 - 1
-        return quantize_8bit(frames.unflatten(0, (-1, frame_count)).transpose(1, 2) if clips else frames)
+            some = scenes[start : start + RENDERED]
+            color, picture = render_scenes(some, phases[part], camera, shadow, size)
+            parts.append(color)
+            faces.append(find_eyes(some, phases[part], camera, picture.depth))
+        frames = quantize_8bit(torch.cat(parts) * 2 - 1)
+        eyes = Eyes.cat(faces)
+        return (frames.unflatten(0, (-1, frame_count)).transpose(1, 2) if clips else frames), eyes
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:

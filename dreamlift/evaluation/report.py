@@ -72,9 +72,11 @@ class Report(BaseModel):
     """Report of the evaluation of one model."""
 
     kind: str  # image or video
+    size: int  # side of the compared pictures in pixels
     model: str
     model_sha256: str
     judge_sha256: str
+    eyes_sha256: str | None = None  # of the detector of eyes
     held_out: bool
     steps: int
     guidance: float
@@ -92,7 +94,8 @@ class Report(BaseModel):
         pairs = "held-out" if self.held_out else "trained"
         count = len(self.items)
         seconds = f"{self.seconds / max(1, count + self.swings):.2f} s each"
-        table = Table(title=f"{self.model}: {count} prompts of {pairs} pairs, {self.steps} steps, {seconds}")
+        title = f"{self.model}: {count} prompts of {pairs} pairs, {self.steps} steps, {self.size} pixels"
+        table = Table(title=f"{title}, {seconds}")
         table.add_column("")
         for column in ("samples", "renders", "ratio"):
             table.add_column(column, justify="right")

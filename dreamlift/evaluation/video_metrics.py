@@ -1,4 +1,4 @@
-"""Metrics of motion in clips, and confidence intervals of shares. None of them needs a model.
+"""Metrics of motion and flicker in clips, and confidence intervals of shares. None of them needs a model.
 
 Clips are (B,3,F,H,W) in [-1, 1] and show one figure in the middle of a backdrop. The backdrop is estimated
 from the clip: in each frame, a row's color is the median of its `BAND` leftmost and rightmost pixels.
@@ -9,12 +9,17 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from dreamlift.evaluation.image_metrics import luminance
 
 BAND = 4  # px
 TOLERANCE = 0.25  # in [-1, 1]: largest difference, in any channel, between a backdrop pixel and the backdrop
 GROUND = 0.69  # of the height, from the top: shadows fall below this row
 LEVELS = 127.5  # 8-bit levels per unit of [-1, 1]
+BLOCK = 8  # pixels, side of the blocks that move together in `compensated_flicker`
+MOTION_REACH = 4  # pixels, greatest displacement from frame to frame in each direction
 
 
 class SineFit(NamedTuple):
@@ -67,6 +72,30 @@ def unsteadiness(clip: Tensor) -> Tensor:
     which is close to 0 on renders.
     """
     return clip.diff(n=2, dim=2).abs().mean(dim=(1, 2, 3, 4)) / 2 * LEVELS
+
+
+def compensated_flicker(clip: Tensor) -> Tensor:
+    """Mean absolute error of a frame predicted from its two neighbors, in 8-bit levels, (B,); F >= 3.
+
+    The prediction is motion-compensated as in video coding: each block of `BLOCK` pixels is the mean of the
+    blocks displaced by -d in the previous and by +d in the next frame, with the d of the least error, at most
+    `MOTION_REACH` pixels in each direction. Steady motion is therefore free, unlike in `unsteadiness`; what
+    appears and disappears costs. Only luminance counts.
+    """
+    gray = luminance(clip)  # (B,F,H,W)
+    before, frame, after = gray[:, :-2], gray[:, 1:-1], gray[:, 2:]
+    height, width, pad = *gray.shape[-2:], MOTION_REACH
+    before, after = (F.pad(x, (pad, pad, pad, pad), mode="replicate") for x in (before, after))
+    steps = range(-MOTION_REACH, MOTION_REACH + 1)
+    least: Tensor | None = None
+    for down in steps:
+        for right in steps:
+            earlier = before[..., pad - down :, pad - right :][..., :height, :width]
+            later = after[..., pad + down :, pad + right :][..., :height, :width]
+            error = F.avg_pool2d((frame - (earlier + later) / 2).abs(), BLOCK)
+            least = error if least is None else torch.minimum(least, error)
+    assert least is not None
+    return least.mean(dim=(1, 2, 3)) * LEVELS
 
 
 def motion(clip: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from core.training.data import Shards
 from core.training.trainer import BareNetwork
 
 UNLIKE = 0.1  # in the range [-1, 1]: minimum difference from the backdrop of a pixel of the figure
+DETAILED = 0.15  # in the range [-1, 1]: difference from the surroundings of a pixel that counts in full
 BATCH, SAMPLE = 64, 8192  # images per batch, and total number of images for the latent statistics
 
 
@@ -35,6 +36,10 @@ class AutoencoderPreset(BaseModel):
     figure_weight: float = Field(
         default=3.0, ge=0, description="weight of the figure's pixels in addition to 1"
     )
+    detail_weight: float = Field(
+        default=0.0, ge=0, description="weight of detailed pixels in addition to 1, see detail_map"
+    )
+    square_weight: float = Field(default=0.0, ge=0, description="weight of the squared error")
     edge_weight: float = Field(default=0.5, ge=0, description="weight of the L1 error of image gradients")
     kl_weight: float = Field(
         default=1e-5, ge=0, description="weight of the KL divergence in nats per value of the image"
@@ -100,9 +105,16 @@ class AutoencoderTask:
         preset, images = self.preset, self.images.pixels(index)
         noise = preset.latent_noise * torch.randn(len(images)).abs().to(images.device)
         reconstructions, encoded = model.network(images, noise)
-        weight = 1 + preset.figure_weight * figure_mask(images).float()
+        weight = torch.ones_like(images[:, :1])
+        if preset.figure_weight:
+            weight = weight + preset.figure_weight * figure_mask(images).float()
+        if preset.detail_weight:
+            weight = weight + preset.detail_weight * detail_map(images)
         reconstructions = reconstructions.float()
-        reconstruction_loss = weighted_l1(reconstructions - images, weight, preset.edge_weight)
+        error = reconstructions - images
+        reconstruction_loss = weighted_l1(error, weight, preset.edge_weight)
+        if preset.square_weight:
+            reconstruction_loss = reconstruction_loss + preset.square_weight * _mean(error.square(), weight)
         if self.perceptual:
             perceptual_loss = self.perceptual(reconstructions, images)
             reconstruction_loss = reconstruction_loss + preset.perceptual_weight * perceptual_loss
@@ -127,6 +139,17 @@ def figure_mask(images: Tensor) -> Tensor:
     backdrop = images.median(dim=3, keepdim=True).values
     foreground = ((images - backdrop).abs().amax(dim=1, keepdim=True) > UNLIKE).float()
     return F.max_pool2d(foreground, 3, stride=1, padding=1) > 0
+
+
+def detail_map(images: Tensor) -> Tensor:
+    """How detailed images (B,3,H,W) in [-1, 1] are around each pixel, (B,1,H,W) in [0, 1].
+
+    The largest difference of a channel from its mean over 5x5 pixels, within 3x3 pixels, relative to
+    `DETAILED`. Eyes of two pixels are detailed, and so are edges; backdrops and bodies are not.
+    """
+    mean = F.avg_pool2d(images, 5, stride=1, padding=2, count_include_pad=False)
+    difference = (images - mean).abs().amax(dim=1, keepdim=True)
+    return (F.max_pool2d(difference, 3, stride=1, padding=1) / DETAILED).clamp(max=1)
 
 
 def weighted_l1(error: Tensor, weight: Tensor, edge_weight: float) -> Tensor:

@@ -23,6 +23,7 @@ from core.training.data import Shards
 from core.training.tasks.autoencoders import (
     AutoencoderPreset,
     AutoencoderTask,
+    detail_map,
     figure_mask,
     trained_autoencoder,
     weighted_l1,
@@ -274,8 +275,25 @@ def test_bundled_presets() -> None:
         load_preset(name, AutoencoderPreset)
         for name in ("autoencoder-64", "decoder-64-sharp", "autoencoder-64-vq")
     )
-    assert preset.model.downscale == 4 and preset.model.latent_shape == (12, 16, 16)
+    assert preset.model.downscale == 4 and preset.model.latent_shape == (16, 16, 16)
     assert not (preset.decoder_only or preset.perceptual_weight or preset.adversary)
     assert sharp.model == preset.model and sharp.decoder_only and sharp.perceptual_weight and sharp.adversary
     assert isinstance(Autoencoder(coded.model).bottleneck, VectorQuantizer)
     assert load_preset("features-64", FeaturesPreset).model.widths == (16, 32, 64, 128)
+
+
+def test_detail_is_what_differs_from_its_surroundings() -> None:
+    """Against loops over pixels: the largest difference from the mean of 5x5, within 3x3."""
+    torch.manual_seed(3)
+    image = torch.rand(1, 3, 9, 11) * 0.2
+    image[:, :, 4, 5] = 0.9  # an eye
+    difference, expected = torch.zeros(9, 11), torch.zeros(9, 11)
+    for r in range(9):
+        for c in range(11):
+            around = image[0, :, max(0, r - 2) : r + 3, max(0, c - 2) : c + 3]
+            difference[r, c] = (image[0, :, r, c] - around.mean(dim=(1, 2))).abs().max()
+    for r in range(9):
+        for c in range(11):
+            expected[r, c] = difference[max(0, r - 1) : r + 2, max(0, c - 1) : c + 2].max()
+    torch.testing.assert_close(detail_map(image)[0, 0], (expected / 0.15).clamp(max=1))
+    assert detail_map(image)[0, 0, 3:6, 4:7].min() == 1 and detail_map(torch.zeros(1, 3, 8, 8)).max() == 0

@@ -74,7 +74,7 @@ def test_inconsistent_configs_raise_validation_error(changes: dict, sentence: st
 def test_the_bundled_presets_are_consistent() -> None:
     model = load_preset("bundled-image", ImagePreset).model
     assert model.first_stage == load_preset("autoencoder-64", AutoencoderPreset).model
-    assert model.shape == (12, 16, 16)
+    assert model.shape == (16, 16, 16)
 
 
 class OptimalNetwork(nn.Module):

@@ -12,11 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from core.models.image_model import ImageModel, ImageModelConfig
+from core.models.super_resolution import SuperResolution, SuperResolutionConfig
 from core.nn.unet import UNetConfig
 from core.toybox.render import Camera
 from core.toybox.scenes import COLOR_NAMES, render_scenes
-from dreamlift.evaluation.evaluate_samples import compare
+from dreamlift.evaluation.faces.detector import EyeDetector, EyeDetectorConfig
 from dreamlift.evaluation.judge import Judge, JudgeConfig
+from dreamlift.evaluation.measuring import CLIP_MEASURES, IMAGE_MEASURES, Instruments, at_size, compare
 from dreamlift.evaluation.prompt_set import ASIDE, ELEVATION, FRONT, PromptSet
 from dreamlift.evaluation.report import score
 from dreamlift.evaluation.video_metrics import horizontal_position, sine_fit
@@ -24,6 +26,11 @@ from video.video_model import VideoModel, VideoModelConfig
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))
+
+
+def tiny_detector() -> EyeDetector:
+    torch.manual_seed(0)
+    return EyeDetector(EyeDetectorConfig(size=32, widths=(4, 4, 8))).eval()
 
 
 def tiny_judge() -> Judge:
@@ -43,6 +50,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             nn.init.normal_(parameter, std=0.1)
         model(config, denoiser).save(folder / name)
     tiny_judge().save(folder / "judge", {})
+    tiny_detector().save(folder / "eyes", {})
+    larger = SuperResolutionConfig(size=64, widths=(32,), blocks=(1,))
+    SuperResolution(larger, larger.denoiser()).save(folder / "super-resolution")
     return folder
 
 
@@ -83,20 +93,42 @@ def test_rendered_swings_follow_a_sine() -> None:
 
 @pytest.mark.parametrize("clips", [False, True])
 def test_renders_passed_as_samples_get_the_results_of_renders(clips: bool) -> None:
-    prompt_set, judge = PromptSet.draw(5, False, seed=2), tiny_judge()
+    prompt_set, instruments = PromptSet.draw(5, False, seed=2), Instruments(tiny_judge(), tiny_detector())
 
     def sample(prompt_set: PromptSet, rows: slice) -> Tensor:
         return prompt_set.renders(rows, 16, clips)
 
-    samples, renders = compare(prompt_set, sample, judge, 2, 16, clips)
+    samples, renders = compare(prompt_set, sample, instruments, 2, None, clips)
     for name, labels in samples.labels.items():
         assert len(labels) == 5 and torch.equal(labels, renders.labels[name])
     for name, values in samples.measures.items():
-        assert torch.equal(values, renders.measures[name])
-    assert set(renders.measures) == (
-        {"flicker outside the figure", "unsteadiness", "motion inside", "r2", "amplitude"} if clips else set()
+        torch.testing.assert_close(values, renders.measures[name], rtol=0, atol=0, equal_nan=True)
+    for name, values in samples.features.items():
+        assert torch.equal(values, renders.features[name])
+    assert renders.measures.keys() == IMAGE_MEASURES.keys() | {"two eyes"} | (
+        CLIP_MEASURES.keys() | {"r2", "amplitude"} if clips else set()
     )
     assert torch.equal(samples.shown, prompt_set.renders(slice(0, 5), 16, clips))
+
+
+def test_samples_are_compared_at_the_requested_size() -> None:
+    prompt_set, instruments = PromptSet.draw(4, False, seed=2), Instruments(tiny_judge())
+
+    def sample(prompt_set: PromptSet, rows: slice) -> Tensor:
+        return prompt_set.renders(rows, 64)
+
+    (same, true), (enlarged, large) = (
+        compare(prompt_set, sample, instruments, 4, size, False) for size in (None, 128)
+    )
+    assert same.shown.shape == true.shown.shape == (4, 3, 64, 64)
+    assert enlarged.shown.shape == large.shown.shape == (4, 3, 128, 128)
+    torch.testing.assert_close(same.measures["edge width"], true.measures["edge width"])
+    assert (enlarged.measures["edge width"] > 1.3 * large.measures["edge width"]).all()
+    clips = torch.rand(2, 3, 5, 32, 32) * 2 - 1
+    for size in (16, 64):
+        resized = at_size(clips, size)
+        assert resized.shape == (2, 3, 5, size, size)
+        torch.testing.assert_close(resized[:, :, 3], at_size(clips[:, :, 3], size))
 
 
 def test_score_counts_labeled_rows_only() -> None:
@@ -111,8 +143,9 @@ def test_score_counts_labeled_rows_only() -> None:
 def test_evaluation_command_writes_report_and_sheets(
     command: Command, models: Path, tmp_path: Path, kind: str
 ) -> None:
-    extra = ["--swings", 1] if kind == "video" else []
-    arguments = ["--model", models / kind, "--judge", models / "judge", "--out", "results", "--held-out"]
+    extra = ["--swings", 1] if kind == "video" else ["--super-resolution", models / "super-resolution"]
+    instruments = ["--judge", models / "judge", "--eyes", models / "eyes"]
+    arguments = ["--model", models / kind, *instruments, "--out", "results", "--held-out"]
     result = command(
         "dreamlift", "evaluate", kind, *arguments, "--count", 3, "--batch", 2, "--steps", 2, *extra
     )
@@ -127,11 +160,14 @@ def test_evaluation_command_writes_report_and_sheets(
         assert report["accuracy"][name]["samples"]["right"] == sum(right)
         low, high = report["accuracy"][name]["samples"]["interval"]
         assert 0 <= low <= np.mean(right) <= high <= 1
+    assert report["size"] == (16 if kind == "video" else 64)
+    assert report["levels"]["edge width"]["unit"] == "px" and report["eyes_sha256"]
     sheets = ["samples.png", "renders.png"] + (["swings-samples.png"] if kind == "video" else [])
     for sheet in sheets:
         assert min(Image.open(tmp_path / "results" / sheet).size) >= 192
     if kind == "video":
         assert "action, by motion alone" in report["accuracy"] and report["swings"] == 1
+        assert {"Frechet distance, detail", "Frechet distance, motion"} <= report["levels"].keys()
         flicker = report["levels"]["flicker outside the figure"]
         assert flicker["samples"] > 0 and flicker["unit"] == "of 255"
 
@@ -148,6 +184,9 @@ def test_evaluation_command_writes_report_and_sheets(
         (["video", "--swings", -1], "swings: input should be"),
         (["video", "--batch", 0], "batch: input should be"),
         (["image", "--seed", -1], "seed: input should be"),
+        (["image", "--size", 100], "size: input should be 64 or 256"),
+        (["image", "--eyes", "nowhere"], "There is no model in nowhere"),
+        (["video", "--super-resolution", "nowhere"], "There is no model in nowhere"),
         (["image", "--out", "/dev/null/found"], "Cannot write into the folder /dev/null/found"),
         (["image", "--judge", "nowhere"], "There is no model in nowhere"),
         (["video", "--device", "abacus"], "There is no device 'abacus' here"),

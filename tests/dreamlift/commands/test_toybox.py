@@ -120,6 +120,8 @@ def test_contact_sheet(call: Callable[..., str], tmp_path: Path) -> None:
         (["--subject", "fox", "--images", "9"], "--subject: no effect together with --images"),
         (["--subject", "fox", "--held-out"], "--held-out: no effect together with --subject"),
         (["--alpha", "--no-shadow"], "--alpha, --shadow: no effect on contact sheets"),
+        (["--images", "9", "--size", "60"], "--size cannot be 60"),
+        (["--large", "9", "--size", "128"], "--size: no effect together with --large"),
         (["--images", "9", "--held-out", "--all"], "--held-out and --all exclude each other"),
         (["--images", "9", "--textureless", "-1"], "give at least one, and no negative numbers"),
         (["--subject", "fox", "--textureless", "9"], "--subject: no effect together with --images"),

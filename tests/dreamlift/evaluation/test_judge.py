@@ -13,7 +13,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.io.machine import flop_counter
 from core.training.trainer import Budget
-from dreamlift.evaluation.judge import LABELS, SPINNING, Judge, JudgeConfig, view_labels
+from dreamlift.evaluation.judge import CONFIGS, LABELS, SPINNING, Judge, JudgeConfig, view_labels
 from dreamlift.evaluation.judge_training import JudgeShards, augment, motion_batch, train_judge
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -89,6 +89,27 @@ def test_judge_is_below_2_mb_and_40_mflop(tmp_path: Path) -> None:
     assert counter.get_total_flops() <= 40e6
 
 
+def test_judge_of_large_pictures_is_below_3_mb_and_has_the_weights_of_its_size(tmp_path: Path) -> None:
+    judge = Judge(CONFIGS[256]).eval()
+    judge.save(tmp_path, {})
+    assert (tmp_path / "model.safetensors").stat().st_size <= 3e6
+    with flop_counter() as counter, torch.no_grad():
+        logits = Judge.load(tmp_path)(torch.zeros(1, 3, 256, 256))
+    assert counter.get_total_flops() <= 400e6
+    assert {name: values.shape[1] for name, values in logits.items()} == {
+        k: len(v) for k, v in LABELS.items()
+    }
+
+
+def test_features_are_what_the_heads_read() -> None:
+    judge = tiny_judge()
+    images, clips = torch.rand(3, 3, SIDE, SIDE) * 2 - 1, torch.rand(3, 3, FRAMES, SIDE, SIDE) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(judge.heads["view"](judge.features(images)), judge(images)["view"])
+        outlet = judge.motion.outlet(judge.clip_features(clips))
+        torch.testing.assert_close(outlet, judge.clip_action(clips))
+
+
 def test_view_labels_are_sectors_around_the_front() -> None:
     azimuth = torch.tensor([0.0, 22.0, 23.0, -22.0, 338.0, -23.0, 180.0, 350.0, 0.0, 0.0])
     action = torch.zeros(10).long()
@@ -144,6 +165,14 @@ def test_augmented_still_clips_stay_still_except_for_noise() -> None:
     assert augment(clip[:, :, 0]).shape == (3, 3, SIDE, SIDE)
 
 
+def test_some_batches_of_large_pictures_look_as_at_64_pixels() -> None:
+    """Stripes of four pixels survive every blur of `augment`, but not 64 pixels if they lie between those."""
+    torch.manual_seed(0)
+    image = (torch.arange(256) % 8 < 4).float().expand(1, 3, 256, -1)
+    contrast = torch.stack([augment(image)[0, 0, 64:192, 64:192].std() for _ in range(60)])
+    assert (contrast < 0.2).any() and (contrast > 0.35).float().mean() > 0.5
+
+
 def test_motion_batches_hold_loops_stills_and_shuffled_frames() -> None:
     torch.manual_seed(0)
     copies, count = 2, 32
@@ -186,6 +215,8 @@ def test_too_little_data_and_missing_labels_raise_user_errors(tmp_path: Path) ->
         shards[few].tables, shards[few].starts = [shards[few].tables[0][:40]], torch.tensor([0, 40])
         with pytest.raises(UserError, match=message):
             train_judge(*shards, Budget(steps=1), TINY)
+    with pytest.raises(UserError, match="pictures of 16 pixels, too few for a judge of 256"):
+        train_judge(*read_shards(tmp_path), Budget(steps=1), CONFIGS[256])
     save_file({"pixels": torch.zeros(1, 3, SIDE, SIDE).byte()}, tmp_path / "images-00000.safetensors")
     with pytest.raises(UserError, match="has no 'caption'"):
         JudgeShards(tmp_path, "images")
@@ -207,6 +238,7 @@ def test_train_judge_command_writes_a_judge_with_its_accuracy(command: Command, 
     [
         (["--data", "nowhere", "--out", "judge"], "nowhere holds no images"),
         (["--data", ".", "--out", "judge", "--minutes", 0], "Training needs a number of steps or of minutes"),
+        (["--data", ".", "--out", "judge", "--size", 100], "--size cannot be 100: give 64 or 256"),
         (["--data", ".", "--out", "/dev/null/judge"], "Cannot write into the folder /dev/null/judge"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Measures of faces: a detector of eyes, trained on renders."""

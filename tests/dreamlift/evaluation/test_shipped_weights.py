@@ -1,0 +1,88 @@
+"""Floors under the weights that ship: a wrong export, of any stage, fails here."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.bundled import BUNDLED
+from core.models.image_model import ImageModel
+from core.toybox.dataset import FRAMES
+from dreamlift.evaluation.evaluate_samples import bundled_judge
+from dreamlift.evaluation.faces.detector import EyeDetector
+from dreamlift.evaluation.faces.training import detector_accuracy, render_faces
+from dreamlift.evaluation.judge import Judge
+from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit
+from video.video_model import VideoModel
+
+PICTURES = 24
+STEPS = 8
+GUIDANCE = 2.0  # of the presets
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge.load(BUNDLED / "judge")
+
+
+@pytest.fixture(scope="module")
+def prompt_set() -> PromptSet:
+    return PromptSet.draw(PICTURES, False, seed=21)
+
+
+def settings(prompt_set: PromptSet, rows: slice) -> dict[str, object]:
+    """The arguments with which both models sample the scenes of a prompt set."""
+    views = {"azimuth": prompt_set.azimuth[rows], "elevation": ELEVATION, "phase": prompt_set.phase[rows]}
+    options = {"steps": STEPS, "sampler": "dpm-solver++", "guidance": GUIDANCE, "shadow": True}
+    return {"prompts": prompt_set.prompts[rows], "seeds": prompt_set.seeds[rows], **views, **options}
+
+
+def right(labels: dict[str, Tensor], prompt_set: PromptSet, rows: slice, name: str, head: str = "") -> int:
+    """Number of labels that are those of the scenes."""
+    return int((labels[head or name] == prompt_set.true_labels()[name][rows]).sum())
+
+
+@pytest.mark.parametrize("size", [SIZE, 256])
+def test_judge_reads_renders(prompt_set: PromptSet, size: int) -> None:
+    judged = Judge.load(bundled_judge(size))
+    labels = judge_images(judged, prompt_set.renders(slice(None), size))
+    for name in ("subject", "action", "background"):
+        assert right(labels, prompt_set, slice(None), name) >= 23, name
+
+
+def test_image_model_draws_what_the_judge_reads(judge: Judge, prompt_set: PromptSet) -> None:
+    model = ImageModel.load(BUNDLED / "image")
+    images = quantize_8bit(model.sample(**settings(prompt_set, slice(None))))  # type: ignore[arg-type]
+    labels = judge_images(judge, images)
+    assert right(labels, prompt_set, slice(None), "subject") >= 22
+    assert right(labels, prompt_set, slice(None), "action") >= 20
+    assert right(labels, prompt_set, slice(None), "background") >= 22
+
+
+def test_first_stage_reconstructs_renders(prompt_set: PromptSet) -> None:
+    first_stage = ImageModel.load(BUNDLED / "image").first_stage
+    assert first_stage is not None
+    renders = prompt_set.renders(slice(None), SIZE)
+    with torch.no_grad():
+        again = first_stage.decode(first_stage.to_latents(renders)).clamp(-1, 1)
+    error = ((again - renders) / 2).square().mean((1, 2, 3))
+    assert (-10 * error.log10()).mean() > 29  # dB
+
+
+def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
+    judge: Judge, prompt_set: PromptSet
+) -> None:
+    rows = slice(0, 3)
+    model = VideoModel.load(BUNDLED / "video")
+    clips = quantize_8bit(model.sample(**settings(prompt_set, rows), frames=FRAMES))  # type: ignore[arg-type]
+    labels = judge_clips(judge, clips)
+    assert right(labels, prompt_set, rows, "subject") == 3 and right(labels, prompt_set, rows, "action") == 3
+    assert right(labels, prompt_set, rows, "action", "motion") >= 2
+
+
+@pytest.mark.skipif(not (BUNDLED / "eyes").is_dir(), reason="no detector of eyes ships yet")
+def test_detector_finds_eyes_in_renders() -> None:
+    detector = EyeDetector.load(BUNDLED / "eyes")
+    for size in (SIZE, 256):
+        found = detector_accuracy(detector, *render_faces(96, 7, size))
+        assert found["recall"] > 0.85 and found["precision"] > 0.8 and found["removed"] < 0.1, found
