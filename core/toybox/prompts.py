@@ -269,7 +269,8 @@ class _Reader:
         count = next((item.kind for item in self._of("pair", "many") if self._counts(item)), None)
         others = [item for item in self._of("subject") if item.start >= self.drawn.end]
         others = [item for item in others if item.typed not in PRONOUNS]
-        if any(item.value == name for item in others) or (self.drawn.plural and not count):
+        twin = any(item.value == name and self._joined(item) for item in others)
+        if twin or (self.drawn.plural and not count):
             count = "pair"
         mixed = [item for item in self._of("subject") if item.value != name and item.typed not in PRONOUNS]
         mixed = [item for item in mixed if not (item.near and item in self.compound)]
@@ -282,6 +283,14 @@ class _Reader:
         elif mixed or count == "many":
             self.notes.append(f"{ONE_OR_TWO}: here {articles(shown)}.")
         return name, action, "pair" if pair else ""
+
+    def _joined(self, item: Item) -> bool:
+        """Whether "and" stands before a figure, with nothing but small words between."""
+        before = [other for other in self.items if other.start < item.start]
+        small = (*ADJECTIVES, "pair", "many")
+        while before and (before[-1].kind in small or before[-1].typed in ARTICLES):
+            before.pop()
+        return bool(before) and before[-1].typed in ("and", "with")
 
     def _counts(self, count: Item) -> bool:
         """Whether a number counts the subject, and not a prop."""

@@ -224,7 +224,8 @@ ACTION_WORDINGS: Mapping[str, str] = {
         pedaling, pedalling, pedal bike, biking, cyclist, ride on bike, bike ride, on a bike ride, go for a
         bike ride, push bike, mountain bike, ride mountain bike, on mountain bike, pushbike, ride its
         bicycle to work, take a bike ride, ride around on bike, ride around on bicycle, bmx, bmx bike, pedal
-        bicycle, tour de france, racing bike, cruise on bike, road bike, two wheeler
+        bicycle, tour de france, racing bike, cruise on bike, road bike, two wheeler, tandem, ride tandem,
+        on tandem
     """,
     "riding a horse": """
         ride horse, on horse, on horseback, horseback, horseback riding, horse riding, ride pony, on pony,
@@ -332,8 +333,8 @@ NEAR_ACTIONS: Mapping[str, str] = {
     """,
     "walking": "explore, travel, walk dog, follow, walk tightrope, go, move, climb, creep",
     "running": """
-        drive, play soccer, play football, play basketball, play tennis, soccer, football, basketball,
-        tennis, play sport, play tag, escape, ski race
+        play soccer, play football, play basketball, play tennis, soccer, football, basketball, tennis, play
+        sport, play tag, escape, ski race
     """,
     "jumping": """
         play, fly, flying, float, do backflip, backflip, somersault, do somersault, do cartwheel, cartwheel,
@@ -386,7 +387,8 @@ NEAR_ACTIONS: Mapping[str, str] = {
     "riding a bicycle": """
         scooter, ride scooter, on scooter, motorcycle, ride motorcycle, on motorcycle, motorbike, ride
         motorbike, on motorbike, unicycle, ride unicycle, on unicycle, tricycle, ride tricycle, on tricycle,
-        vespa, moped, drive car, drive race car, drive truck, on vespa, e bike, harley
+        vespa, moped, drive car, drive race car, drive truck, on vespa, e bike, harley, drive, drive bus, in
+        car
     """,
     "riding a horse": """
         ride, ride camel, ride elephant, ride donkey, on donkey, on camel, ride unicorn, on unicorn, ride
@@ -618,7 +620,7 @@ VIEWS: Mapping[tuple[float | None, float | None], str] = {
         distance, from its back, from its behind, looking away from camera, turned away, dorsal view, away,
         back toward viewer, back toward camera, back toward us, with its back toward camera, with its back
         toward viewer, back towards camera, back towards us, with its back towards us, facing other way,
-        face other way
+        face other way, back of, rear of
     """,
     (90.0, None): """
         side view, from side, profile, in profile, side profile, profile view, side on, sideways, from left,
@@ -743,7 +745,7 @@ FILLERS = """
     skilled, determined, focused, relaxed, mini, gigantic, massive, trying, nicely, can you draw, could you
     draw, can you paint, can you make, i'd, i'd like, would like, would, what, when, where, how, look like,
     lol, name, hang, glow, glowing, dimly, lit, proudly, sun, afternoon, tent, circus tent, shred, warm
-    light, hold hands
+    light, hold hands, anything, anyone, past, share
 """
 """Words that do not change what the models draw."""
 
