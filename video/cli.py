@@ -10,9 +10,9 @@ import typer
 
 from core.errors import UserError
 from core.io.command import run_app
-from core.io.pictures import read_image
 from core.io.presets import load_preset
 from video.find_model import find_model
+from video.model_reference import settle
 from video.options import ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
@@ -27,10 +27,17 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def gen_video(
     prompt: Annotated[
-        str | None, typer.Argument(help='What the clip shows, such as "a panda on a swing".')
+        str | None,
+        typer.Argument(
+            help='What the clip shows: "a panda on a swing" or "0: a panda waving | 2: a panda dancing".'
+        ),
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A text file with one prompt per line, in place of PROMPT.")
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(help='A text file with one scene per line, "SECONDS: PROMPT", in place of PROMPT.'),
     ] = None,
     out: Annotated[
         str | None,
@@ -81,6 +88,10 @@ def gen_video(
             show_default=PRESETS_OWN,
         ),
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Length of the clip, in place of --frames. Long clips are drawn in windows."),
+    ] = None,
     super_resolution: Annotated[
         int | None,
         typer.Option(
@@ -119,6 +130,26 @@ def gen_video(
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="A picture to animate: it becomes the first frame.")
+    ] = None,
+    interpolate: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two pictures: the first and the last frame.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A clip to start from, noised: .mp4, .gif, .webp, ...")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How far --video is noised, above 0 to 1 (nothing is left).", show_default="0.6"),
+    ] = None,
+    loop: Annotated[
+        bool | None, typer.Option("--loop", help="The clip's end meets its beginning.", show_default=False)
+    ] = None,
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            help="How windows of long clips continue each other: guidance or replacement.",
+            show_default="guidance",
+        ),
     ] = None,
     width: Annotated[
         int | None, typer.Option(help="Width in pixels, for checkpoints.", show_default=MODELS_OWN)
@@ -170,7 +201,7 @@ def gen_video(
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
-    requested = read_prompts(prompt, prompts)
+    requested = read_prompts(prompt, prompts, script)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset
@@ -178,6 +209,11 @@ def gen_video(
         model=model,
         motion=motion,
         image=image,
+        interpolate=interpolate,
+        video=video,
+        strength=strength,
+        loop=loop,
+        extension=extension,
         width=width,
         height=height,
         lora=lora or None,
@@ -192,6 +228,7 @@ def gen_video(
         guidance_interval=guidance_interval,
         guidance_rescale=guidance_rescale,
         frames=frames,
+        seconds=seconds,
         fps=fps,
         super_resolution=super_resolution,
         scale=scale,
@@ -199,9 +236,7 @@ def gen_video(
         azimuth=azimuth,
         elevation=elevation,
     )
-    reference.check(options)
-    if options.image:
-        read_image(options.image)
+    options = settle(reference, options, requested, frames is not None)
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
     jobs = plan_clips(requested, num, seed, out)

@@ -1,21 +1,25 @@
 """Clip models: one interface to the bundled model, AnimateDiff and diffusers' video pipelines."""
 
-import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.pictures import read_image_cropped
+from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.interpolation import FrameInterpolation
-from video.options import ClipOptions
+from video.options import ClipOptions, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
-from video.video_model import FRAME_RATE, VideoModel
+from video.sampling.extension import SCALE
+from video.sampling.input_clip import read_clip
+from video.script import parse_script
+from video.video_model import VideoModel
+
+STRENGTH = 0.6  # how far a given clip is noised, unless the options say
 
 
 class ClipModel(Protocol):
@@ -67,9 +71,11 @@ class NativeClipModel:
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
-        size = self.model.config.image.size
+        scenes = parse_script(prompt)
+        doublings = frame_doublings(options.fps) if self.model.interpolation else 0
+        rate = options.fps / 2**doublings
         clips = self.model.sample(
-            [prompt],
+            [scenes[0].prompt if scenes else prompt],
             frames=options.frames,
             steps=options.steps,
             guidance=options.guidance,
@@ -81,14 +87,28 @@ class NativeClipModel:
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,
-            image=first_frame(options.image, size, size) if options.image else None,
-            doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
+            **self._given(options, rate),
+            loop=options.loop,
+            extension_scale=0.0 if options.extension == "replacement" else SCALE,
+            changes=[(scene.start * rate, scene.prompt) for scene in scenes[1:]],
+            doublings=doublings,
             on_step=on_step,
         )
         if not self.super_resolution:
             return clips
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+
+    def _given(self, options: ClipOptions, rate: float) -> dict[str, Any]:
+        """The arguments of `VideoModel.sample` for the given pictures or clip. rate: frames per second."""
+        size = self.model.config.image.size
+        pictures = [read_picture(path, size, size) for path in options.given_images]
+        given: dict[str, Any] = dict(zip(("image", "last_image"), pictures, strict=False))
+        if options.video:
+            frames = read_clip(options.video, options.frames, rate, size, size)
+            given["clip"] = to_tensor(frames)[None]
+            given["strength"] = STRENGTH if options.strength is None else options.strength
+        return given
 
     def _load_interpolation(self, folder: Path, device: torch.device) -> FrameInterpolation:
         interpolation, stage = FrameInterpolation.load(folder, device), self.model.first_stage
@@ -105,11 +125,6 @@ class NativeClipModel:
         return self.model.decode(x)
 
 
-def frame_doublings(fps: float) -> int:
-    """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
-    return max(0, int(math.log2(fps / FRAME_RATE)))
-
-
 def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int) -> Tensor:
     """Clips (B,3,F,H,W) at the size of a super-resolution model, drawn from the same noise in all frames."""
     count, _, frames, _, _ = clips.shape
@@ -118,7 +133,11 @@ def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int)
     return large.unflatten(0, (count, frames)).transpose(1, 2)
 
 
-def first_frame(path: Path, width: int, height: int) -> Tensor:
+def read_picture(path: Path, width: int, height: int) -> Tensor:
     """The picture in a file as (1,3,height,width) in [-1, 1], see `read_image_cropped`."""
-    pixels = np.array(read_image_cropped(path, width, height), dtype=np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    return to_tensor(np.array(read_image_cropped(path, width, height))[None]).transpose(0, 1)
+
+
+def to_tensor(frames: Frames) -> Tensor:
+    """Frames (F,H,W,3) as (3,F,H,W) in [-1, 1]."""
+    return torch.from_numpy(frames.astype(np.float32) / 127.5 - 1).permute(3, 0, 1, 2)

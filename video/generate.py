@@ -26,7 +26,7 @@ from video.text_to_video import sample_clip
 PREVIEW_EVERY = 1.5  # s
 
 # Options that may change between sampling and decoding.
-DECODING_OPTIONS = {"model", "offload", "tiling", "scale", "resampling", "image"}
+DECODING_OPTIONS = {"model", "offload", "tiling", "scale", "resampling", "image", "interpolate", "video"}
 
 
 class SamplingMonitor:
@@ -39,20 +39,28 @@ class SamplingMonitor:
         job: ClipJob,
         decode: Callable[[Tensor], Tensor] | None,
         latents: LatentCache | None = None,
+        steps: int | None = None,
     ) -> None:
-        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored."""
+        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored.
+
+        steps: that the task counts for the clip, whatever number it takes; None is the latter.
+        """
         self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
+        self.steps = steps
         self.preview_timer = PreviewTimer(PREVIEW_EVERY)
         self.counter = flop_counter()
         self.gflop: float | None = None
 
     def __call__(self, state: SamplerState) -> None:
         """Advances the progress bar, writes previews and, after the last step, the latents."""
-        self.progress.advance(self.task)
-        # All steps do the same work: the second one's count, taken between two calls, stands for each.
+        planned = self.steps or state.steps
+        self.progress.advance(self.task, planned / state.steps)
+        # All steps do the same work: the second one's count, taken between two calls, stands for each. Not so
+        # where there are several windows: the later ones do more than the first.
         if state.step == 2:
             self.counter.__exit__(None, None, None)
-            self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
+            if state.steps <= planned:
+                self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
         if self.decode and self.preview_timer.due and state.step < state.steps:
             self._write_preview(self.decode, state.x0[:1])
         if state.step == 1 and state.steps > 1:
@@ -103,7 +111,8 @@ def generate(
         for job in jobs:
             progress.update(task, description=job.clip.name)
             cache = LatentCache(job.latents, _request(job, options, model)) if model.keeps_latents else None
-            monitor = SamplingMonitor(progress, task, job, model.preview_frames if preview else None, cache)
+            decode = model.preview_frames if preview else None
+            monitor = SamplingMonitor(progress, task, job, decode, cache, options.steps)
             try:
                 clip = sample_clip(
                     model,
@@ -148,7 +157,8 @@ def generate(
 def _request(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
     """What the latents of a job depend on, as JSON values."""
     sampling = options.model_dump(mode="json", exclude=DECODING_OPTIONS)
-    image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
+    given = [*options.given_images, *([options.video] if options.video else [])]
+    image = [hashlib.sha256(file.read_bytes()).hexdigest() for file in given] or None
     weights = model.record.model_dump(mode="json", include={"sha256", "pipeline", "dtype"})
     return sampling | weights | {"prompt": job.text, "seed": job.seed, "image": image}
 

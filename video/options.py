@@ -1,6 +1,7 @@
 """Options and jobs of `gen-video`, checked before anything heavy is imported."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,11 @@ from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
+from video.script import complete_script, parse_script, read_script
+
+FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
+LAST_SCENE = 2.0  # s, of the last scene of a script
+Extension = Literal["guidance", "replacement"]
 
 
 class ClipOptions(BaseModel):
@@ -36,7 +42,13 @@ class ClipOptions(BaseModel):
     guidance_interval: tuple[float, float] | None = None  # noise levels sigma / alpha with guidance
     guidance_rescale: float = Field(0.0, ge=0, le=1)  # brings back the deviation of the unguided x0
     image: Path | None = None  # the first frame
-    frames: int = Field(ge=1, le=1024)
+    interpolate: tuple[Path, Path] | None = None  # the first and the last frame
+    video: Path | None = None  # the clip from which sampling starts, noised
+    strength: float | None = Field(None, gt=0, le=1)  # how far it is noised; 1: nothing of it is left
+    loop: bool = False  # the last frame is followed by the first
+    extension: Extension | None = None  # how windows of long clips continue each other; None: the model's way
+    frames: int = Field(ge=1, le=1024)  # that the model samples, before temporal super-resolution
+    seconds: float | None = Field(None, gt=0, le=600)  # length of the clip, in place of frames
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
     fps: float = Field(gt=0, le=50)  # gif players slow down higher rates
@@ -62,7 +74,63 @@ class ClipOptions(BaseModel):
             raise UserError("A camera needs both --azimuth and --elevation: give both or neither.")
         if (changed.width is None) != (changed.height is None):
             raise UserError("A size needs both --width and --height: give both or neither.")
+        if "seconds" in given and "frames" in given:
+            raise UserError("--seconds and --frames both give the length of a clip: give one of them.")
+        changed.check_together()
         return changed
+
+    def check_together(self) -> None:
+        """Raises UserError for options about the frames of a clip that exclude each other."""
+        sources = [name for name in ("image", "interpolate", "video") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise UserError(
+                f"{flag(sources[0])} and {flag(sources[1])} both give a clip's beginning: give one of them."
+            )
+        if self.loop and sources:
+            raise UserError(
+                f"--loop and {flag(sources[0])} exclude each other: a loop has no beginning that could be "
+                "given."
+            )
+        if self.loop and self.extension:
+            raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
+        if self.strength is not None and self.video is None:
+            raise UserError("--strength says how far the clip of --video is noised: give both.")
+        for condition, option, least in ((self.loop, "loop", 2), (self.interpolate, "interpolate", 3)):
+            if condition and self.frames < least:
+                raise UserError(f"--{option} needs at least {least} frames, not {self.frames}.")
+
+    def with_length(
+        self, frames_in: Callable[[float], int], prompts: Sequence[str], frames_given: bool
+    ) -> "ClipOptions":
+        """These options with the number of frames that --seconds and scripts ask for.
+
+        frames_in: number of frames that the model samples in so many seconds.
+        prompts: prompts or scripts. A script lasts `LAST_SCENE` seconds after its last scene begins, unless
+            --seconds or --frames is given.
+        frames_given: whether --frames is.
+
+        Raises UserError for scripts that the clip cannot follow: damaged, with options that exclude them, or
+        with scenes that begin after its end.
+        """
+        begins = [scenes[-1].start for scenes in map(parse_script, prompts) if scenes]
+        for name in ("loop", "interpolate") if begins else ():
+            if getattr(self, name):
+                raise UserError(f"{flag(name)} and a script exclude each other: give one prompt.")
+        seconds = self.seconds
+        if begins and seconds is None and not frames_given:
+            seconds = max(begins) + LAST_SCENE
+        changed = self if seconds is None else self.with_changes(frames=max(1, frames_in(seconds)))
+        for start in begins:
+            if frames_in(start) >= changed.frames:
+                raise UserError(
+                    f"A scene of the script begins at {start:g} s, after the clip's end: give more --seconds."
+                )
+        return changed
+
+    @property
+    def given_images(self) -> tuple[Path, ...]:
+        """Pictures that the clip contains, as its first or as its first and last frames."""
+        return self.interpolate or ((self.image,) if self.image else ())
 
     def sampling(self) -> SamplingOptions:
         """How the clip is sampled. Raises UserError for options that exclude each other."""
@@ -74,6 +142,11 @@ class ClipOptions(BaseModel):
             self.guidance_interval,
             self.guidance_rescale,
         )
+
+
+def frame_doublings(fps: float) -> int:
+    """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
+    return max(0, int(math.log2(fps / FRAME_RATE)))
 
 
 def flag(name: str) -> str:
@@ -108,7 +181,7 @@ class ClipJob(NamedTuple):
         """The job with the color and the place filled in that its prompt leaves open, by its seed."""
         from core.toybox.captions import complete_prompt
 
-        text = complete_prompt(self.prompt, self.seed)
+        text = complete_script(self.prompt, lambda prompt: complete_prompt(prompt, self.seed))
         return self if text == self.prompt else self._replace(completed=text)
 
     @property
@@ -132,10 +205,14 @@ class ClipJob(NamedTuple):
         return self.clip.with_suffix(".preview.png")
 
 
-def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """The one prompt, or the non-blank lines of the file. Raises UserError when there is none."""
-    if (prompt is None) == (file is None):
-        raise UserError('Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE.')
+def read_prompts(prompt: str | None, file: Path | None, script: Path | None = None) -> list[str]:
+    """The one prompt, the non-blank lines of the file, or the script. Raises UserError when there is none."""
+    if sum(source is not None for source in (prompt, file, script)) != 1:
+        raise UserError(
+            'Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE, or --script FILE.'
+        )
+    if script:
+        return [read_script(script)]
     if file is None:
         lines = [prompt or ""]
     else:

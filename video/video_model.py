@@ -28,14 +28,14 @@ from core.models.image_model import (
 )
 from core.models.text_encoder import TextEncoder
 from core.samplers import noise_like
-from core.sampling import StepCallback, make_generators, sample_latents
+from core.sampling import Constraint, StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
 from video.cascade.interpolation import FrameInterpolation
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
-from video.reconstruction import continue_from
-
-FRAME_RATE = 8.0  # frames per second: a loop of 16 frames takes two seconds
+from video.nn.windows import CircularWindows
+from video.sampling.extension import OVERLAP, SCALE, GivenFrames, partial_timesteps, sample_windows
+from video.sampling.prompt_schedule import PromptSchedule, fade_weights
 
 
 class VideoModelConfig(BaseModel):
@@ -49,6 +49,9 @@ class VideoModelConfig(BaseModel):
         default=0.5, ge=0, lt=1, description="of the noise's variance, in all frames alike"
     )
     loop: int = Field(default=16, ge=1, description="frames of one loop of an action")
+    window: int = Field(
+        default=16, ge=2, description="frames of a training clip: longer ones are sampled in windows"
+    )
 
     def inflate(self, image: Denoiser) -> Denoiser:
         """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
@@ -110,7 +113,14 @@ class VideoModel:
         shadow: Tensor | bool | None = None,
         noise_share: float | None = None,
         image: Tensor | None = None,
-        image_scale: float = 3.0,
+        last_image: Tensor | None = None,
+        image_scale: float = SCALE,
+        clip: Tensor | None = None,
+        strength: float = 1.0,
+        loop: bool = False,
+        extension_scale: float = SCALE,
+        overlap: int = OVERLAP,
+        changes: Sequence[tuple[float, str]] = (),
         doublings: int = 0,
         sampler: SamplerName | None = None,
         eta: float = 0.0,
@@ -120,6 +130,7 @@ class VideoModel:
     ) -> Tensor:
         """Clips (B,3,frames,size,size) in [-1, 1] of B prompts.
 
+        frames: more than the window of the config are sampled window by window, see `sample_windows`.
         steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
         negative: the negative prompt.
         seeds: one per clip, 0, 1, ... unless given; a clip depends on its own seed only.
@@ -128,12 +139,20 @@ class VideoModel:
             not given.
         noise_share: share of the initial noise's variance that all frames have in common, in [0, 1); the
             model's unless given.
-        image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
-            `image_scale` makes the others continue it, which takes about three times as long.
-        doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1.
+        image, last_image: (B,3,size,size) or (1,...) in [-1, 1], the first and the last frame;
+            `ReconstructionGuidance` of scale `image_scale` makes the others agree with them, which takes
+            about three times as long.
+        clip, strength: (B,3,frames,size,size) or (1,...) in [-1, 1]; sampling starts from this clip, noised
+            to `strength`, in (0, 1], of the way to pure noise. At 1 nothing of the clip is left.
+        loop: the last frame is followed by the first. The phase goes through as many whole loops of the
+            action as come closest to the number of frames.
+        extension_scale, overlap: guidance between windows, 0 for replacement, and frames that they share.
+        changes: (frame, prompt): the text of all clips from that frame on, in place of theirs; ascending.
+        doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1,
+            and 2F with `loop`.
         on_step: called after every step; its states hold pixels or latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible frames, options, shares, seeds or images.
+        Raises UserError for empty prompts and impossible frames, options, shares, seeds, images or clips.
         """
         self.config.image.check_guidance(guidance, negative)
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
@@ -148,18 +167,54 @@ class VideoModel:
         common = noise_like((count, channels, 1, height, width), generators)
         own = noise_like((count, channels, frames, height, width), generators)
         noise = mixed_noise(common, own, share).to(self.device)
+        phase_step = max(1, round(frames / self.config.loop)) / frames if loop else 1 / self.config.loop
         attributes = clip_attributes(
-            count, frames, 1 / self.config.loop, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
-        )
-        condition = Condition(*self.text(prompts), attributes.to(self.device))
-        away = Condition(*self.text([negative]), encode_attributes(1).to(self.device))
-        constrain = None if image is None else continue_from(self._first_frame(image, count), image_scale)
-        x = sample_latents(
-            self.denoiser, noise, condition, away, options, generators, on_step=on_step, constrain=constrain
+            count, frames, phase_step, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
+        ).to(self.device)
+        condition = Condition(*self.text(prompts), attributes)
+        away = self._text_condition(negative)
+        given = self._given(image, last_image, clip if strength < 1 else None, (count, frames), image_scale)
+        timesteps = None
+        if given.start is not None:
+            timesteps = partial_timesteps(self.denoiser.schedule.timesteps, steps, strength)
+        denoiser, window = self.denoiser, self.config.window
+        if loop:
+            network = CircularWindows(denoiser.network, window, window // 2)
+            denoiser, window = denoiser.with_network(network), frames
+        schedule = None
+        if changes:
+            texts = [condition, *(self._text_condition(text) for _, text in changes)]
+            schedule = PromptSchedule(texts, fade_weights([0, *(frame for frame, _ in changes)], frames))
+
+        def sample_window(
+            noise: Tensor, condition: Condition, constrain: Constraint | None, on_step: StepCallback | None
+        ) -> Tensor:
+            return sample_latents(
+                denoiser,
+                noise,
+                condition,
+                away,
+                options,
+                generators,
+                on_step=on_step,
+                constrain=constrain,
+                timesteps=timesteps,
+            )
+
+        x = sample_windows(
+            sample_window,
+            noise,
+            condition,
+            size=window,
+            overlap=overlap,
+            scale=extension_scale,
+            given=given,
+            prompts=schedule,
+            on_step=on_step,
         )
         for _ in range(doublings if self.interpolation else 0):
             assert self.interpolation is not None
-            x = self.interpolation.sample(x, range(count) if seeds is None else seeds)
+            x = self.interpolation.sample(x, range(count) if seeds is None else seeds, loop=loop)
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
@@ -167,13 +222,42 @@ class VideoModel:
         return frame_by_frame(lambda frames: decode_latents(frames, self.first_stage), x)
 
     @torch.no_grad()
-    def _first_frame(self, image: Tensor, count: int) -> Tensor:
-        """The image (B or 1,C,1,h,w) as the network denoises it."""
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips (B,3,F,size,size) in [-1, 1] as the network denoises them, (B,C,F,h,w); without gradient."""
+        clips = clips.to(self.device)
+        return frame_by_frame(self.first_stage.to_latents, clips) if self.first_stage else clips
+
+    def _text_condition(self, text: str) -> Condition:
+        """The condition of one text, without attributes."""
+        return Condition(*self.text([text]), encode_attributes(1).to(self.device))
+
+    def _given(
+        self,
+        first: Tensor | None,
+        last: Tensor | None,
+        clip: Tensor | None,
+        shape: tuple[int, int],
+        scale: float,
+    ) -> GivenFrames:
+        """The given frames, encoded. shape: (B,F) of the clips. Raises UserError where they do not fit it."""
+        count, frames = shape
         size = self.config.image.size
-        if image.shape[1:] != (3, size, size) or len(image) not in (1, count):
-            raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
-        image = image.to(self.device)
-        return (self.first_stage.to_latents(image) if self.first_stage else image)[:, :, None]
+        for image in (first, last):
+            if image is not None and (image.shape[1:] != (3, size, size) or len(image) not in (1, count)):
+                raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
+        if clip is not None and (clip.shape[1:] != (3, frames, size, size) or len(clip) not in (1, count)):
+            raise UserError(f"The clip must be (1,3,{frames},{size},{size}), not {tuple(clip.shape)}.")
+        if last is not None and not 2 <= frames <= self.config.window:
+            raise UserError(
+                f"A clip with a given last frame must have 2 to {self.config.window} frames, not {frames}."
+            )
+        places = [(image, at) for image, at in ((first, 0), (last, frames - 1)) if image is not None]
+        return GivenFrames(
+            known=torch.cat([self.encode(image[:, :, None]) for image, _ in places], 2) if places else None,
+            frames=tuple(at for _, at in places),
+            start=None if clip is None else self.encode(clip),
+            scale=scale,
+        )
 
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes config.json and model.safetensors (float16).

@@ -12,6 +12,7 @@ ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion ada
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
 OWN_SIZE = "it draws at its own size, see --width"
+OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
@@ -117,6 +118,10 @@ REFUSED = {
     "eta": OWN_SCHEDULER,
     "guidance_interval": OWN_SCHEDULER,
     "guidance_rescale": OWN_SCHEDULER,
+    "interpolate": OWN_FRAMES,
+    "video": OWN_FRAMES,
+    "loop": OWN_FRAMES,
+    "extension": OWN_FRAMES,
 }
 
 
