@@ -98,6 +98,7 @@ class TextToVideo:
         guidance_rescale: float | None = None,
         azimuth: float | None = None,
         elevation: float | None = None,
+        phase: float | None = None,
         fps: float | None = None,
         super_resolution: int | None = None,
         complete: bool = True,
@@ -142,12 +143,27 @@ class TextToVideo:
             guidance_rescale=guidance_rescale,
             azimuth=azimuth,
             elevation=elevation,
+            phase=phase,
             fps=fps,
             super_resolution=super_resolution,
         )
-        options = settle(self.reference, options, [text], num_frames is not None)
+        options = settle(
+            self.reference,
+            options,
+            [text],
+            frames_given=num_frames is not None,
+            camera_given=azimuth is not None,
+        )
         job = ClipJob(text, number, Path("clip.mp4"))
-        if self.reference.bundled and complete:
+        if self.reference.bundled and complete and not options.has_given_frames:
             job = job.with_completed_prompt()
         on_step = step_callback(self, callback_on_step_end)
-        return sample_clip(self.model, job, options, preset=self.preset, device=self.device, on_step=on_step)
+        return sample_clip(
+            self.model,
+            job,
+            options,
+            preset=self.preset,
+            device=self.device,
+            on_step=on_step,
+            complete=complete,
+        )

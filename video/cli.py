@@ -111,6 +111,16 @@ def gen_video(
         float | None,
         typer.Option(help="Camera azimuth in degrees; 0 looks at the front.", show_default=PRESETS_OWN),
     ] = None,
+    phase: Annotated[
+        float | None,
+        typer.Option(
+            help="Where in the loop of its action the clip begins, from 0 up to 1.", show_default="0"
+        ),
+    ] = None,
+    last_phase: Annotated[
+        float | None,
+        typer.Option(help="The same of the last frame, with --interpolate.", show_default="read from it"),
+    ] = None,
     elevation: Annotated[
         float | None,
         typer.Option(help="Camera elevation in degrees above the horizon.", show_default=PRESETS_OWN),
@@ -235,14 +245,22 @@ def gen_video(
         resampling=resampling,
         azimuth=azimuth,
         elevation=elevation,
+        phase=phase,
+        last_phase=last_phase,
     )
-    options = settle(reference, options, requested, frames is not None)
+    options = settle(
+        reference,
+        options,
+        requested,
+        frames_given=frames is not None,
+        camera_given=azimuth is not None,
+    )
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
     jobs = plan_clips(requested, num, seed, out)
     if reference.bundled:
         _warn_about_unknown_subjects(requested)
-        if complete is not False:
+        if complete is not False and not options.has_given_frames:
             jobs = [job.with_completed_prompt() for job in jobs]
 
     from video.generate import generate
@@ -257,6 +275,7 @@ def gen_video(
         resume=resume,
         force=force,
         start=START,
+        complete=complete is not False,
     )
 
 

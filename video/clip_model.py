@@ -12,14 +12,16 @@ from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.interpolation import FrameInterpolation
-from video.options import ClipOptions, frame_doublings
+from video.options import ClipJob, ClipOptions, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.sampling.extension import SCALE
 from video.sampling.input_clip import read_clip
+from video.sampling.recognition import describe
 from video.script import parse_script
 from video.video_model import VideoModel
 
 STRENGTH = 0.6  # how far a given clip is noised, unless the options say
+CLIP_FRAMES = 4  # of a given clip, at which a model looks to recognize what it shows
 
 
 class ClipModel(Protocol):
@@ -56,8 +58,12 @@ class NativeClipModel:
         device: torch.device,
         super_resolution: Path | None = None,
         interpolation: Path | None = None,
+        bundled: bool = False,
     ) -> None:
-        """super_resolution, interpolation: folders of the later stages of the cascade.
+        """Loads the weights.
+
+        super_resolution, interpolation: folders of the later stages of the cascade.
+        bundled: whether it knows the toybox, so that it can recognize what given frames show.
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
@@ -65,6 +71,7 @@ class NativeClipModel:
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
         self.record = read_model_record(folder)
+        self.bundled = bundled
         self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
             raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
@@ -72,8 +79,7 @@ class NativeClipModel:
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
         scenes = parse_script(prompt)
-        doublings = frame_doublings(options.fps) if self.model.interpolation else 0
-        rate = options.fps / 2**doublings
+        rate = self._frame_rate(options)
         clips = self.model.sample(
             [scenes[0].prompt if scenes else prompt],
             frames=options.frames,
@@ -87,11 +93,13 @@ class NativeClipModel:
             seeds=[seed],
             azimuth=options.azimuth,
             elevation=options.elevation,
-            **self._given(options, rate),
+            phase=options.phase or 0.0,
+            last_phase=options.last_phase,
+            **self._given(options),
             loop=options.loop,
             extension_scale=0.0 if options.extension == "replacement" else SCALE,
             changes=[(scene.start * rate, scene.prompt) for scene in scenes[1:]],
-            doublings=doublings,
+            doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
         if not self.super_resolution:
@@ -99,16 +107,53 @@ class NativeClipModel:
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
 
-    def _given(self, options: ClipOptions, rate: float) -> dict[str, Any]:
-        """The arguments of `VideoModel.sample` for the given pictures or clip. rate: frames per second."""
+    def recognize(self, job: ClipJob, options: ClipOptions, complete: bool) -> tuple[ClipJob, ClipOptions]:
+        """A job and options with what the given frames show: camera and phase, where they are not given.
+
+        complete: also color and place, where the prompt leaves them open.
+        """
+        given = self._given(options)
+        frames, indices = given.get("clip"), range(0, options.frames, max(1, options.frames // CLIP_FRAMES))
+        if frames is not None:
+            frames = frames[:, :, [*indices]]
+        elif "image" in given:
+            frames, indices = given["image"][:, :, None], (0,)
+        else:
+            return job, options
+        scenes = parse_script(job.text)
+        camera = None
+        if options.azimuth is not None and options.elevation is not None:
+            camera = (options.azimuth, options.elevation)
+        prompt = scenes[0].prompt if scenes else job.text
+        seen = self.model.recognize(prompt, frames, indices, camera)
+        options = options.with_changes(
+            azimuth=seen.azimuth,
+            elevation=seen.elevation,
+            phase=seen.phase if options.phase is None else None,
+        )
+        if "last_image" in given and options.last_phase is None:
+            text = describe(prompt, seen.color, seen.place)
+            camera = (seen.azimuth, seen.elevation)
+            last = self.model.recognize(text, given["last_image"][:, :, None], (0,), camera)
+            options = options.with_changes(last_phase=last.phase)
+        if not complete:
+            return job, options
+        return job.completed_by(lambda prompt: describe(prompt, seen.color, seen.place)), options
+
+    def _given(self, options: ClipOptions) -> dict[str, Any]:
+        """The arguments of `VideoModel.sample` for the given pictures or clip."""
         size = self.model.config.image.size
         pictures = [read_picture(path, size, size) for path in options.given_images]
         given: dict[str, Any] = dict(zip(("image", "last_image"), pictures, strict=False))
         if options.video:
-            frames = read_clip(options.video, options.frames, rate, size, size)
+            frames = read_clip(options.video, options.frames, self._frame_rate(options), size, size)
             given["clip"] = to_tensor(frames)[None]
             given["strength"] = STRENGTH if options.strength is None else options.strength
         return given
+
+    def _frame_rate(self, options: ClipOptions) -> float:
+        """Frames per second before temporal super-resolution."""
+        return options.fps / 2 ** (frame_doublings(options.fps) if self.model.interpolation else 0)
 
     def _load_interpolation(self, folder: Path, device: torch.device) -> FrameInterpolation:
         interpolation, stage = FrameInterpolation.load(folder, device), self.model.first_stage

@@ -89,12 +89,14 @@ def generate(
     resume: bool,
     force: bool,
     start: float,
+    complete: bool = False,
 ) -> None:
     """Makes the clips one after another; each writes clip, sheet and record before the next begins.
 
     resume: decode the latents of a failed run, where there are any, instead of sampling.
     force: load the model even if the estimate exceeds the free memory.
     start: `time.perf_counter()` when the process began.
+    complete: as in `sample_clip`.
 
     Raises UserError for a model or device that cannot be used, before any sampling.
     """
@@ -122,6 +124,7 @@ def generate(
                     device=chosen,
                     on_step=monitor,
                     latents=cache.load() if cache and resume else None,
+                    complete=complete,
                 )
             except torch.OutOfMemoryError as error:
                 raise UserError(_out_of_memory(chosen, cache)) from error
@@ -149,7 +152,7 @@ def generate(
             console.print(
                 f"{job.clip}: {len(clip.frames)} frames, {options.fps:g} a second, {width}x{height}, "
                 f"seed {job.seed}, sampled in {seconds.sample:.1f} s"
-                + (f", drawn as: {job.completed}" if job.completed else ""),
+                + (f", drawn as: {clip.record.completed}" if clip.record.completed else ""),
                 highlight=False,
             )
 

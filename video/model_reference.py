@@ -50,11 +50,17 @@ class ModelReference(Protocol):
 
 
 def settle(
-    reference: ModelReference, options: ClipOptions, prompts: Sequence[str], frames_given: bool
+    reference: ModelReference,
+    options: ClipOptions,
+    prompts: Sequence[str],
+    *,
+    frames_given: bool,
+    camera_given: bool,
 ) -> ClipOptions:
     """The options with the number of frames that --seconds or a script asks for, checked for the model.
 
-    frames_given: whether --frames is given, and not the preset's.
+    frames_given, camera_given: whether the options are, so that they are not the preset's. The bundled model
+        reads the camera from given frames, unless it is given.
 
     Raises UserError for what the model cannot do, and for given pictures and clips that cannot be used.
     """
@@ -64,6 +70,8 @@ def settle(
     if not reference.follows_scripts and any(parse_script(prompt) for prompt in prompts):
         raise UserError("A prompt that changes over time is for the bundled model: give it without --model.")
     reference.check(options)
+    if reference.bundled and options.has_given_frames and not camera_given:
+        options = options.model_copy(update={"azimuth": None, "elevation": None})
     for picture in options.given_images:
         read_image(picture)
     if options.video:
@@ -108,7 +116,9 @@ class NativeModelReference:
         """The model, loaded from its folder; see `ModelReference`."""
         from video.clip_model import NativeClipModel
 
-        return NativeClipModel(self.folder, device, self.super_resolution, self.interpolation)
+        return NativeClipModel(
+            self.folder, device, self.super_resolution, self.interpolation, bundled=self.bundled
+        )
 
 
 REFUSED = {

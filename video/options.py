@@ -55,6 +55,8 @@ class ClipOptions(BaseModel):
     super_resolution: int | None = Field(None, ge=0, le=100)  # its denoising steps; None is the model's own
     scale: int = Field(ge=1, le=32)  # display pixels per pixel of the finished frames, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
+    phase: float | None = Field(None, ge=0, lt=1)  # of the first frame in the loop of the action
+    last_phase: float | None = Field(None, ge=0, lt=1)  # of the last frame, where it is given
     azimuth: float | None = Field(None, ge=-360, le=360)  # degrees, 0 the front, counter-clockwise from above
     elevation: float | None = Field(None, ge=-90, le=90)  # degrees
 
@@ -95,6 +97,8 @@ class ClipOptions(BaseModel):
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
         if self.strength is not None and self.video is None:
             raise UserError("--strength says how far the clip of --video is noised: give both.")
+        if self.last_phase is not None and not self.interpolate:
+            raise UserError("--last-phase is of the second picture of --interpolate: give both.")
         for condition, option, least in ((self.loop, "loop", 2), (self.interpolate, "interpolate", 3)):
             if condition and self.frames < least:
                 raise UserError(f"--{option} needs at least {least} frames, not {self.frames}.")
@@ -131,6 +135,11 @@ class ClipOptions(BaseModel):
     def given_images(self) -> tuple[Path, ...]:
         """Pictures that the clip contains, as its first or as its first and last frames."""
         return self.interpolate or ((self.image,) if self.image else ())
+
+    @property
+    def has_given_frames(self) -> bool:
+        """Whether the clip contains given pictures, or starts from a given clip."""
+        return bool(self.given_images or self.video)
 
     def sampling(self) -> SamplingOptions:
         """How the clip is sampled. Raises UserError for options that exclude each other."""
@@ -181,8 +190,12 @@ class ClipJob(NamedTuple):
         """The job with the color and the place filled in that its prompt leaves open, by its seed."""
         from core.toybox.captions import complete_prompt
 
-        text = complete_script(self.prompt, lambda prompt: complete_prompt(prompt, self.seed))
-        return self if text == self.prompt else self._replace(completed=text)
+        return self.completed_by(lambda prompt: complete_prompt(prompt, self.seed))
+
+    def completed_by(self, complete: Callable[[str], str]) -> "ClipJob":
+        """The job with its text completed by a function of one prompt; see `complete_script`."""
+        text = complete_script(self.text, complete)
+        return self if text == self.text else self._replace(completed=text)
 
     @property
     def sheet(self) -> Path:

@@ -36,6 +36,7 @@ from video.nn.temporal import TemporalConfig
 from video.nn.windows import CircularWindows
 from video.sampling.extension import OVERLAP, SCALE, GivenFrames, partial_timesteps, sample_windows
 from video.sampling.prompt_schedule import PromptSchedule, fade_weights
+from video.sampling.recognition import Appearance, recognize
 
 
 class VideoModelConfig(BaseModel):
@@ -110,6 +111,7 @@ class VideoModel:
         azimuth: Tensor | float | None = None,
         elevation: Tensor | float | None = None,
         phase: Tensor | float | None = 0.0,
+        last_phase: float | None = None,
         shadow: Tensor | bool | None = None,
         noise_share: float | None = None,
         image: Tensor | None = None,
@@ -137,6 +139,8 @@ class VideoModel:
         azimuth, elevation (degrees), shadow: the same in all frames, scalars or (B,); None: not given.
         phase: of the first frame in the action's loop, in [0, 1); each later frame is 1/loop further. None:
             not given.
+        last_phase: of the last frame, in [0, 1), where it is known; the frames between then differ by what
+            comes closest to 1/loop.
         noise_share: share of the initial noise's variance that all frames have in common, in [0, 1); the
             model's unless given.
         image, last_image: (B,3,size,size) or (1,...) in [-1, 1], the first and the last frame;
@@ -167,7 +171,11 @@ class VideoModel:
         common = noise_like((count, channels, 1, height, width), generators)
         own = noise_like((count, channels, frames, height, width), generators)
         noise = mixed_noise(common, own, share).to(self.device)
-        phase_step = max(1, round(frames / self.config.loop)) / frames if loop else 1 / self.config.loop
+        phase_step: Tensor | float = 1 / self.config.loop
+        if loop:
+            phase_step = max(1, round(frames / self.config.loop)) / frames
+        elif last_phase is not None and phase is not None and frames > 1:
+            phase_step = phase_step_to(last_phase, phase, frames - 1, self.config.loop)
         attributes = clip_attributes(
             count, frames, phase_step, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
         ).to(self.device)
@@ -226,6 +234,32 @@ class VideoModel:
         """Clips (B,3,F,size,size) in [-1, 1] as the network denoises them, (B,C,F,h,w); without gradient."""
         clips = clips.to(self.device)
         return frame_by_frame(self.first_stage.to_latents, clips) if self.first_stage else clips
+
+    @torch.no_grad()
+    def recognize(
+        self,
+        prompt: str,
+        frames: Tensor,
+        indices: Sequence[int] = (0,),
+        camera: tuple[float, float] | None = None,
+    ) -> Appearance:
+        """What given frames of a clip show, see `video.sampling.recognition`.
+
+        prompt: what the clip is about.
+        frames: (1,3,K,size,size) in [-1, 1]. indices: their K places in the clip.
+        camera: azimuth and elevation in degrees, where they are known.
+        """
+        offsets = torch.tensor([*indices]) / self.config.loop
+
+        def texts(prompts: Sequence[str], attributes: Tensor) -> Condition:
+            return Condition(*self.text(prompts), attributes.to(self.device))
+
+        def view(azimuth: float | None, elevation: float | None, phase: float | None) -> Tensor:
+            moments = None if phase is None else phase + offsets
+            rows = encode_attributes(len(offsets), azimuth=azimuth, elevation=elevation, phase=moments)
+            return rows[None]
+
+        return recognize(self.denoiser, self.encode(frames), prompt, texts, view, camera)
 
     def _text_condition(self, text: str) -> Condition:
         """The condition of one text, without attributes."""
@@ -335,6 +369,13 @@ def clip_attributes(
         start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
         rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)
     return encode_attributes(count * frames, **rows).unflatten(0, (count, frames))
+
+
+def phase_step_to(last: float, first: Tensor | float, steps: int, loop: int) -> Tensor | float:
+    """The step that leads from one phase to another in so many steps, and comes closest to 1/loop."""
+    way = (last - first) % 1
+    whole = (steps / loop - way).round() if isinstance(way, Tensor) else round(steps / loop - way)
+    return (way + whole) / steps
 
 
 def _each_frame(value: Any, count: int, frames: int) -> Any:

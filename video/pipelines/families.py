@@ -11,7 +11,9 @@ from video.options import ClipOptions, refuse_options
 ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
+NO_PHASE = "it does not know the loops of actions"
 OWN_SIZE = "it draws at its own size, see --width"
+NATIVE_ONLY = "that is built for models in this project's format"
 OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
@@ -113,6 +115,8 @@ REFUSED = {
     "motion": NO_MOTION,
     "azimuth": NO_CAMERA,
     "elevation": NO_CAMERA,
+    "phase": NO_PHASE,
+    "last_phase": NO_PHASE,
     "super_resolution": OWN_SIZE,
     "sampler": OWN_SCHEDULER,
     "eta": OWN_SCHEDULER,
@@ -223,7 +227,17 @@ def _animatediff(folder: Path, kind: str) -> Family:
         frame_step=1,
         size=(side, side),
         least_guidance=0,
-        refuses={"azimuth": NO_CAMERA, "elevation": NO_CAMERA, "super_resolution": OWN_SIZE},
+        refuses={
+            "azimuth": NO_CAMERA,
+            "elevation": NO_CAMERA,
+            "phase": NO_PHASE,
+            "last_phase": NO_PHASE,
+            "super_resolution": OWN_SIZE,
+            "interpolate": NATIVE_ONLY,
+            "video": NATIVE_ONLY,
+            "loop": NATIVE_ONLY,
+            "extension": "its long clips are averaged over windows",
+        },
     )
 
 
