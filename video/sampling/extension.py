@@ -13,7 +13,7 @@ from video.nn.windows import condition_of_frames, window_starts
 from video.sampling.prompt_schedule import PromptSchedule, chain
 from video.sampling.reconstruction import keep_frames, start_from
 
-OVERLAP = 6  # frames that a window takes from the one before; chosen by benchmarks/extension.py
+OVERLAP = 4  # frames that a window takes from the one before; chosen by benchmarks/extension.py
 SCALE = 3.0  # of `ReconstructionGuidance` for given frames
 
 SampleWindow = Callable[[Tensor, Condition, Constraint | None, StepCallback | None], Tensor]
