@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 
 from core.errors import UserError
+from core.toybox.scene_views import SceneView, render_scene_views
+from core.toybox.scenes import named_scene
 from dreamlift import TextTo3D, TextToImage, TextToVideo
 from dreamlift.front_door import resolve_seed
 from tests.conftest import ROOT, Command
@@ -77,12 +79,15 @@ def test_callbacks_see_every_step_and_seeds_come_from_generators(videos: TextToV
 
 
 def test_given_frames_are_read_and_recorded(tmp_path: Path, videos: TextToVideo) -> None:
-    Image.new("RGB", (64, 64), (90, 170, 90)).save(tmp_path / "green.png")
+    scene = named_scene("fox", "standing", backdrop="on a green background")
+    pixels = render_scene_views([SceneView(scene, azimuth=-30.0)]).pixels
+    Image.fromarray(pixels[0]).save(tmp_path / "green.png")
     options = {"num_seconds": 0.5, "num_inference_steps": 1, "image": tmp_path / "green.png"}
     clip = videos("a fox standing", **options)
-    assert clip.frames.shape == (4, 64, 64, 3) and clip.record.completed
-    assert "green" in clip.record.completed or "grass" in clip.record.completed
-    assert clip.record.options.azimuth is not None and clip.record.options.phase is not None
+    assert clip.frames.shape == (4, 64, 64, 3)
+    assert clip.record.completed == "a fox standing on a green background"
+    assert clip.record.options.azimuth == pytest.approx(-30, abs=15)
+    assert clip.record.options.phase is not None
     given = videos("a fox standing", **options, azimuth=20.0, elevation=5.0, phase=0.25, complete=False)
     assert given.record.completed is None
     read = given.record.options
