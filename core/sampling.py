@@ -63,7 +63,7 @@ def sample_latents(
 
     condition: of length B; negative: of length 1 or B.
     generators: one per sample, for samplers that add noise.
-    constrain: leads the samples to known data; see `video.reconstruction`.
+    constrain: leads the samples to known data; see `video.sampling.reconstruction`.
     timesteps, end: of a checkpoint's own sampler, in place of trailing spacing down to clean data.
     variance: of the sampler ddpm. thresholding: percentile and limit of `DynamicThresholding`.
 

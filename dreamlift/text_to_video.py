@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
+from core.errors import UserError
 from core.io.machine import pick_device
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
 from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
 from video.clip_model import ClipModel
 from video.find_model import find_model
-from video.model_reference import ModelReference
-from video.options import ClipJob, ClipOptions, read_prompts
+from video.model_reference import ModelReference, settle
+from video.options import ClipJob, ClipOptions, Extension, read_prompts
 from video.text_to_video import Clip, sample_clip
 
 
@@ -84,13 +85,20 @@ class TextToVideo:
         generator: torch.Generator | None = None,
         width: int | None = None,
         height: int | None = None,
+        num_seconds: float | None = None,
         image: str | Path | None = None,
+        last_image: str | Path | None = None,
+        video: str | Path | None = None,
+        strength: float | None = None,
+        loop: bool | None = None,
+        extension: Extension | None = None,
         sampler: SamplerName | None = None,
         eta: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
         guidance_rescale: float | None = None,
         azimuth: float | None = None,
         elevation: float | None = None,
+        phase: float | None = None,
         fps: float | None = None,
         super_resolution: int | None = None,
         complete: bool = True,
@@ -98,7 +106,13 @@ class TextToVideo:
     ) -> Clip:
         """Makes one clip. What is not given is the preset's.
 
-        image: path of a picture that becomes the first frame. azimuth, elevation: of the camera, in degrees.
+        prompt: may change over time, as in "0: a panda standing | 2: a panda waving" (seconds: prompt).
+        num_seconds: length of the clip, in place of num_frames.
+        image: path of a picture that becomes the first frame. last_image: with `image`, of the last frame.
+        video, strength: path of a clip to start from, noised to so much of the way, in (0, 1].
+        loop: the last frame is followed by the first.
+        extension: "guidance" or "replacement", of one window of a long clip by the next.
+        azimuth, elevation: of the camera, in degrees.
         super_resolution: its denoising steps; 0 leaves the frames at the model's own size.
         complete: read the prompt into words that the bundled model knows, its views and negations too, and
             fill in the color and the place that it leaves open. What cannot be drawn is a warning.
@@ -108,27 +122,50 @@ class TextToVideo:
         """
         (text,) = read_prompts(prompt, None)
         number = resolve_seed(seed, generator)
+        if last_image is not None and image is None:
+            raise UserError("A last image needs a first one: give both image and last_image.")
         options = self.options.with_changes(
             negative=negative_prompt,
             frames=num_frames,
+            seconds=num_seconds,
             steps=num_inference_steps,
             guidance=guidance_scale,
             width=width,
             height=height,
-            image=image,
+            image=image if last_image is None else None,
+            interpolate=None if last_image is None else (image, last_image),
+            video=video,
+            strength=strength,
+            loop=loop,
+            extension=extension,
             sampler=sampler,
             eta=eta,
             guidance_interval=guidance_interval,
             guidance_rescale=guidance_rescale,
             azimuth=azimuth,
             elevation=elevation,
+            phase=phase,
             fps=fps,
             super_resolution=super_resolution,
         )
-        self.reference.check(options)
+        options = settle(
+            self.reference,
+            options,
+            [text],
+            frames_given=num_frames is not None,
+            camera_given=azimuth is not None,
+        )
         job = ClipJob(text, number, Path("clip.mp4"))
         if self.reference.bundled and complete:
-            job = job.with_reading(azimuth, elevation)
+            job = job.with_reading(azimuth, elevation, fill=not options.has_given_frames)
             warn_of(job.reading)
         on_step = step_callback(self, callback_on_step_end)
-        return sample_clip(self.model, job, options, preset=self.preset, device=self.device, on_step=on_step)
+        return sample_clip(
+            self.model,
+            job,
+            options,
+            preset=self.preset,
+            device=self.device,
+            on_step=on_step,
+            complete=complete,
+        )

@@ -1,10 +1,12 @@
 """Tests of the claims and scripts in benchmarks/."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import animatediff_real, checkpoints, digits, latent, orderings, real_size
+from benchmarks import animatediff_real, checkpoints, digits, extension, latent, orderings, real_size
 from benchmarks.digits import LEVELS, Digits, class_condition
 from benchmarks.orderings import ORDERINGS, Lab, table, traded
 from benchmarks.sampling_overhead import cases, measure
@@ -72,3 +74,18 @@ def test_animatediff_clips_of_ours_and_diffusers_agree(tmp_path, monkeypatch):
     assert list(figures) == ["diffusers", "ours"]
     assert figures["ours"]["difference"] < 1e-4
     assert all(case["peak_gb"] >= case["load_gb"] > 0 < case["sample"] for case in figures.values())
+
+
+def test_seams_of_extended_clips_are_at_their_borders():
+    """A model whose frames grow brighter by 0.01, and by 0.03 where a window of four meets the next."""
+
+    class Jumping:
+        config = SimpleNamespace(window=4, loop=2)
+
+        def sample(self, prompts, frames, overlap, **settings):
+            steps = torch.full((frames,), 0.01)
+            steps[self.config.window :: self.config.window - overlap] = 0.03
+            return steps.cumsum(0).view(1, 1, -1, 1, 1).expand(len(prompts), 3, -1, 2, 2)
+
+    row = extension.measure(Jumping(), overlap=1, scale=1.0, seeds=1, steps=1)
+    assert row["seam"] == pytest.approx(3)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from video.nn.space_time_unet import SpaceTimeUNet as SpaceTimeUNet
     from video.nn.space_time_unet import inflate as inflate
     from video.options import ClipOptions as ClipOptions
-    from video.reconstruction import ReconstructionGuidance as ReconstructionGuidance
+    from video.sampling.reconstruction import ReconstructionGuidance as ReconstructionGuidance
     from video.text_to_video import Clip as Clip
     from video.video_model import VideoModel as VideoModel
 
@@ -20,7 +20,7 @@ __getattr__, __dir__ = lazy_exports(
         "Clip": "video.text_to_video",
         "ClipOptions": "video.options",
         "MotionModel": "video.animatediff.motion_model",
-        "ReconstructionGuidance": "video.reconstruction",
+        "ReconstructionGuidance": "video.sampling.reconstruction",
         "SpaceTimeUNet": "video.nn.space_time_unet",
         "VideoModel": "video.video_model",
         "inflate": "video.nn.space_time_unet",

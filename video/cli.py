@@ -10,10 +10,10 @@ import typer
 
 from core.errors import UserError
 from core.io.command import run_app
-from core.io.pictures import read_image
 from core.io.presets import load_preset
 from video.find_model import find_model
-from video.options import ClipJob, ClipOptions, frames_of, plan_clips, read_prompts, read_script
+from video.model_reference import settle
+from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
 
@@ -27,10 +27,17 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def gen_video(
     prompt: Annotated[
-        str | None, typer.Argument(help='What the clip shows, such as "a panda on a swing".')
+        str | None,
+        typer.Argument(
+            help='What the clip shows: "a panda on a swing" or "0: a panda waving | 2: a panda dancing".'
+        ),
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="A text file with one prompt per line, in place of PROMPT.")
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(help='A text file with one scene per line, "SECONDS: PROMPT", in place of PROMPT.'),
     ] = None,
     out: Annotated[
         str | None,
@@ -77,47 +84,17 @@ def gen_video(
         float | None,
         typer.Option(help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default="0"),
     ] = None,
-    script: Annotated[
-        Path | None,
-        typer.Option(
-            help='A text file with a prompt for each part of one clip, as lines "SECONDS: PROMPT". A PROMPT '
-            'may also be a script: "0: a fox standing | 2: a fox waving".'
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of frames; the bundled model continues clips of more than 16 window by window.",
-            show_default=PRESETS_OWN,
-        ),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option(help="Length in seconds, in place of --frames.", show_default="by --frames"),
-    ] = None,
-    loop: Annotated[
-        bool | None, typer.Option("--loop", help="Make the end of the clip meet its beginning.")
-    ] = None,
-    interpolate: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two pictures, the first and the last frame.")
-    ] = None,
-    video: Annotated[
-        Path | None, typer.Option(help="A clip to start from (.mp4, .gif, .webp): it is noised and redrawn.")
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(help="How much of --video is redrawn, above 0 to 1.", show_default="0.6"),
-    ] = None,
-    extension: Annotated[
-        str | None,
-        typer.Option(help="How long clips are continued: guidance or replacement.", show_default="guidance"),
-    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Number of frames.", show_default=PRESETS_OWN)] = None,
     fps: Annotated[
         float | None,
         typer.Option(
             help="Frames per second. From 16 on, the bundled model draws a frame between every two.",
             show_default=PRESETS_OWN,
         ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Length of the clip, in place of --frames. Long clips are drawn in windows."),
     ] = None,
     super_resolution: Annotated[
         int | None,
@@ -138,6 +115,16 @@ def gen_video(
         float | None,
         typer.Option(help="Camera azimuth in degrees; 0 looks at the front.", show_default=PRESETS_OWN),
     ] = None,
+    phase: Annotated[
+        float | None,
+        typer.Option(
+            help="Where in the loop of its action the clip begins, from 0 up to 1.", show_default="0"
+        ),
+    ] = None,
+    last_phase: Annotated[
+        float | None,
+        typer.Option(help="The same of the last frame, with --interpolate.", show_default="read from it"),
+    ] = None,
     elevation: Annotated[
         float | None,
         typer.Option(help="Camera elevation in degrees above the horizon.", show_default=PRESETS_OWN),
@@ -157,6 +144,26 @@ def gen_video(
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="A picture to animate: it becomes the first frame.")
+    ] = None,
+    interpolate: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two pictures: the first and the last frame.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A clip to start from, noised: .mp4, .gif, .webp, ...")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How far --video is noised, above 0 to 1 (nothing is left).", show_default="0.6"),
+    ] = None,
+    loop: Annotated[
+        bool | None, typer.Option("--loop", help="The clip's end meets its beginning.", show_default=False)
+    ] = None,
+    extension: Annotated[
+        str | None,
+        typer.Option(
+            help="How windows of long clips continue each other: guidance or replacement.",
+            show_default="guidance",
+        ),
     ] = None,
     width: Annotated[
         int | None, typer.Option(help="Width in pixels, for checkpoints.", show_default=MODELS_OWN)
@@ -209,28 +216,20 @@ def gen_video(
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
-    if script and (prompt or prompts):
-        raise UserError("--script holds the prompts of the clip: leave out PROMPT and --prompts.")
-    shots = read_script(prompt, script)
-    requested = [shots[0].prompt] if shots else read_prompts(prompt, prompts)
+    requested = read_prompts(prompt, prompts, script)
     preset = preset or ("draft" if tier else None)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset
-    defaults = options or _preset(preset)
-    if frames and seconds:
-        raise UserError("Give either --frames or --seconds.")
-    rate = reference.frame_rate or fps or defaults.fps
-    options = defaults.with_changes(
+    options = (options or _preset(preset)).with_changes(
         model=model,
         motion=motion,
-        image=interpolate[0] if interpolate else image,
-        last_image=interpolate and interpolate[1],
+        image=image,
+        interpolate=interpolate,
         video=video,
         strength=strength,
         loop=loop,
         extension=extension,
-        later_prompts=tuple(shots[1:]) or None,
         width=width,
         height=height,
         lora=lora or None,
@@ -245,30 +244,30 @@ def gen_video(
         eta=eta,
         guidance_interval=guidance_interval,
         guidance_rescale=guidance_rescale,
-        frames=frames or frames_of(seconds, shots, rate),
+        frames=frames,
+        seconds=seconds,
         fps=fps,
         super_resolution=super_resolution,
         scale=scale,
         resampling=resampling,
         azimuth=azimuth,
         elevation=elevation,
+        phase=phase,
+        last_phase=last_phase,
     )
-    if shots and round(shots[-1].start * rate) >= options.frames:
-        raise UserError(
-            f"The last prompt of the script begins at {shots[-1].start:g} s, but the clip ends at "
-            f"{options.frames / rate:g} s: give more --seconds."
-        )
-    reference.check(options)
-    for picture in (options.image, options.last_image):
-        if picture:
-            read_image(picture)
-    if options.video and not options.video.is_file():
-        raise UserError(f"There is no clip {options.video}.")
+    options = settle(
+        reference,
+        options,
+        requested,
+        frames_given=frames is not None,
+        camera_given=azimuth is not None,
+    )
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
     jobs = plan_clips(requested, num, seed, out)
     if reference.bundled:
-        jobs = _read_prompts(jobs, complete is not False, azimuth, elevation)
+        fill = not options.has_given_frames
+        jobs = _read_prompts(jobs, complete is not False, azimuth, elevation, fill)
 
     from video.generate import generate
 
@@ -282,6 +281,7 @@ def gen_video(
         resume=resume,
         force=force,
         start=START,
+        complete=complete is not False,
     )
 
 
@@ -290,12 +290,12 @@ def _preset(name: str) -> ClipOptions:
 
 
 def _read_prompts(
-    jobs: Sequence[ClipJob], complete: bool, azimuth: float | None, elevation: float | None
+    jobs: Sequence[ClipJob], complete: bool, azimuth: float | None, elevation: float | None, fill: bool = True
 ) -> list[ClipJob]:
     """The jobs with their prompts read where they are to be completed; prints what cannot be drawn."""
     from core.toybox.prompts import sentences
 
-    read = [job.with_reading(azimuth, elevation) for job in jobs]
+    read = [job.with_reading(azimuth, elevation, fill=fill) for job in jobs]
     for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
         print(sentence, file=sys.stderr)
     return read if complete else list(jobs)

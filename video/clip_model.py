@@ -1,25 +1,28 @@
 """Clip models: one interface to the bundled model, AnimateDiff and diffusers' video pipelines."""
 
-import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.pictures import read_clip_cropped, read_image_cropped
+from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
-from video.options import ClipOptions
-from video.plan import FRAME_RATE
+from video.options import ClipJob, ClipOptions, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
+from video.sampling.extension import SCALE
+from video.sampling.input_clip import read_clip
+from video.sampling.recognition import describe
+from video.script import parse_script
 from video.video_model import VideoModel
 
-IMAGE_SCALE = 3.0  # of reconstruction guidance
+STRENGTH = 0.6  # how far a given clip is noised, unless the options say
+CLIP_FRAMES = 4  # of a given clip, at which a model looks to recognize what it shows
 
 
 class ClipModel(Protocol):
@@ -57,8 +60,12 @@ class NativeClipModel:
         super_resolution: Path | None = None,
         interpolation: Path | None = None,
         distilled: Path | None = None,
+        bundled: bool = False,
     ) -> None:
-        """super_resolution, interpolation: folders of the later stages of the cascade.
+        """Loads the weights.
+
+        super_resolution, interpolation: folders of the later stages of the cascade.
+        bundled: whether it knows the toybox, so that it can recognize what given frames show.
 
         distilled: folder of a model that needs few steps, drawn with in place of the full one.
 
@@ -72,16 +79,18 @@ class NativeClipModel:
         if distilled:
             self.distilled, student = load_student(distilled, self.model.denoiser, self.record.sha256)
             self.model.denoiser = merged(student)
+        self.bundled = bundled
         self.super_resolution = SuperResolution.load(super_resolution, device) if super_resolution else None
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
             raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
 
     def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
         """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
-        size = self.model.config.image.size
+        scenes = parse_script(prompt)
+        rate = self._frame_rate(options)
         self._check_distilled(options)
         clips = self.model.sample(
-            [prompt],
+            [scenes[0].prompt if scenes else prompt],
             frames=options.frames,
             steps=options.steps,
             guidance=options.guidance,
@@ -94,13 +103,12 @@ class NativeClipModel:
             azimuth=options.azimuth,
             elevation=options.elevation,
             shadow=True,  # left open, a shadow comes and goes within a clip
-            image=first_frame(options.image, size, size) if options.image else None,
-            last_image=first_frame(options.last_image, size, size) if options.last_image else None,
-            image_scale=0.0 if options.extension == "replacement" else IMAGE_SCALE,
-            clip=read_clip(options.video, size, options.frames) if options.video else None,
-            strength=options.strength,
+            phase=options.phase or 0.0,
+            last_phase=options.last_phase,
+            **self._given(options),
             loop=options.loop,
-            later_prompts=[(round(shot.start * FRAME_RATE), shot.prompt) for shot in options.later_prompts],
+            extension_scale=0.0 if options.extension == "replacement" else SCALE,
+            changes=[(scene.start * rate, scene.prompt) for scene in scenes[1:]],
             doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
@@ -108,6 +116,54 @@ class NativeClipModel:
             return clips
         steps = 1 if options.super_resolution is None else options.super_resolution
         return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+
+    def recognize(self, job: ClipJob, options: ClipOptions, complete: bool) -> tuple[ClipJob, ClipOptions]:
+        """A job and options with what the given frames show: camera and phase, where they are not given.
+
+        complete: also color and place, where the prompt leaves them open.
+        """
+        given = self._given(options)
+        frames, indices = given.get("clip"), range(0, options.frames, max(1, options.frames // CLIP_FRAMES))
+        if frames is not None:
+            frames = frames[:, :, [*indices]]
+        elif "image" in given:
+            frames, indices = given["image"][:, :, None], (0,)
+        else:
+            return job, options
+        scenes = parse_script(job.text)
+        camera = None
+        if options.azimuth is not None and options.elevation is not None:
+            camera = (options.azimuth, options.elevation)
+        prompt = scenes[0].prompt if scenes else job.text
+        seen = self.model.recognize(prompt, frames, indices, camera)
+        options = options.with_changes(
+            azimuth=seen.azimuth,
+            elevation=seen.elevation,
+            phase=seen.phase if options.phase is None else None,
+        )
+        if "last_image" in given and options.last_phase is None:
+            text = describe(prompt, seen.color, seen.place)
+            camera = (seen.azimuth, seen.elevation)
+            last = self.model.recognize(text, given["last_image"][:, :, None], (0,), camera)
+            options = options.with_changes(last_phase=last.phase)
+        if not complete:
+            return job, options
+        return job.completed_by(lambda prompt: describe(prompt, seen.color, seen.place)), options
+
+    def _given(self, options: ClipOptions) -> dict[str, Any]:
+        """The arguments of `VideoModel.sample` for the given pictures or clip."""
+        size = self.model.config.image.size
+        pictures = [read_picture(path, size, size) for path in options.given_images]
+        given: dict[str, Any] = dict(zip(("image", "last_image"), pictures, strict=False))
+        if options.video:
+            frames = read_clip(options.video, options.frames, self._frame_rate(options), size, size)
+            given["clip"] = to_tensor(frames)[None]
+            given["strength"] = STRENGTH if options.strength is None else options.strength
+        return given
+
+    def _frame_rate(self, options: ClipOptions) -> float:
+        """Frames per second before temporal super-resolution."""
+        return options.fps / 2 ** (frame_doublings(options.fps) if self.model.interpolation else 0)
 
     def _check_distilled(self, options: ClipOptions) -> None:
         """Raises UserError unless the options are those that a distilled model was trained for."""
@@ -135,17 +191,6 @@ class NativeClipModel:
         return self.model.decode(x)
 
 
-def read_clip(path: Path, size: int, frames: int) -> Tensor:
-    """The start of a video file as a clip (1,3,frames,size,size) in [-1, 1] at the model's frame rate."""
-    pixels = read_clip_cropped(path, size, frames, FRAME_RATE).astype(np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(3, 0, 1, 2)[None]
-
-
-def frame_doublings(fps: float) -> int:
-    """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
-    return max(0, int(math.log2(fps / FRAME_RATE)))
-
-
 def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int) -> Tensor:
     """Clips (B,3,F,H,W) at the size of a super-resolution model, drawn from the same noise in all frames."""
     count, _, frames, _, _ = clips.shape
@@ -154,7 +199,11 @@ def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int)
     return large.unflatten(0, (count, frames)).transpose(1, 2)
 
 
-def first_frame(path: Path, width: int, height: int) -> Tensor:
+def read_picture(path: Path, width: int, height: int) -> Tensor:
     """The picture in a file as (1,3,height,width) in [-1, 1], see `read_image_cropped`."""
-    pixels = np.array(read_image_cropped(path, width, height), dtype=np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    return to_tensor(np.array(read_image_cropped(path, width, height))[None]).transpose(0, 1)
+
+
+def to_tensor(frames: Frames) -> Tensor:
+    """Frames (F,H,W,3) as (3,F,H,W) in [-1, 1]."""
+    return torch.from_numpy(frames.astype(np.float32) / 127.5 - 1).permute(3, 0, 1, 2)

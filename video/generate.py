@@ -26,7 +26,7 @@ from video.text_to_video import sample_clip
 PREVIEW_EVERY = 1.5  # s
 
 # Options that may change between sampling and decoding.
-DECODING_OPTIONS = {"model", "offload", "tiling", "scale", "resampling", "image"}
+DECODING_OPTIONS = {"model", "offload", "tiling", "scale", "resampling", "image", "interpolate", "video"}
 
 
 class SamplingMonitor:
@@ -39,20 +39,28 @@ class SamplingMonitor:
         job: ClipJob,
         decode: Callable[[Tensor], Tensor] | None,
         latents: LatentCache | None = None,
+        steps: int | None = None,
     ) -> None:
-        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored."""
+        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored.
+
+        steps: that the task counts for the clip, whatever number it takes; None is the latter.
+        """
         self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
+        self.steps = steps
         self.preview_timer = PreviewTimer(PREVIEW_EVERY)
         self.counter = flop_counter()
         self.gflop: float | None = None
 
     def __call__(self, state: SamplerState) -> None:
         """Advances the progress bar, writes previews and, after the last step, the latents."""
-        self.progress.advance(self.task)
-        # All steps do the same work: the second one's count, taken between two calls, stands for each.
+        planned = self.steps or state.steps
+        self.progress.advance(self.task, planned / state.steps)
+        # All steps do the same work: the second one's count, taken between two calls, stands for each. Not so
+        # where there are several windows: the later ones do more than the first.
         if state.step == 2:
             self.counter.__exit__(None, None, None)
-            self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
+            if state.steps <= planned:
+                self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
         if self.decode and self.preview_timer.due and state.step < state.steps:
             self._write_preview(self.decode, state.x0[:1])
         if state.step == 1 and state.steps > 1:
@@ -81,12 +89,14 @@ def generate(
     resume: bool,
     force: bool,
     start: float,
+    complete: bool = False,
 ) -> None:
     """Makes the clips one after another; each writes clip, sheet and record before the next begins.
 
     resume: decode the latents of a failed run, where there are any, instead of sampling.
     force: load the model even if the estimate exceeds the free memory.
     start: `time.perf_counter()` when the process began.
+    complete: as in `sample_clip`.
 
     Raises UserError for a model or device that cannot be used, before any sampling.
     """
@@ -99,16 +109,13 @@ def generate(
         cost = model.record.expected
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with make_progress(console) as progress:
-        windows = len(options.windows()) if reference.frame_rate else 1
-        task = progress.add_task("", total=len(jobs) * options.steps * windows)
+        task = progress.add_task("", total=len(jobs) * options.steps)
         for job in jobs:
             progress.update(task, description=job.clip.name)
-            cache = (
-                LatentCache(job.latents, _request(job, job.adjusted(options), model))
-                if model.keeps_latents
-                else None
-            )
-            monitor = SamplingMonitor(progress, task, job, model.preview_frames if preview else None, cache)
+            request = _request(job, job.adjusted(options), model)
+            cache = LatentCache(job.latents, request) if model.keeps_latents else None
+            decode = model.preview_frames if preview else None
+            monitor = SamplingMonitor(progress, task, job, decode, cache, options.steps)
             try:
                 clip = sample_clip(
                     model,
@@ -118,6 +125,7 @@ def generate(
                     device=chosen,
                     on_step=monitor,
                     latents=cache.load() if cache and resume else None,
+                    complete=complete,
                 )
             except torch.OutOfMemoryError as error:
                 raise UserError(_out_of_memory(chosen, cache)) from error
@@ -142,10 +150,13 @@ def generate(
             record = clip.record.model_copy(update=update)
             write_record(job.record, record)
             width, height = record.size
+            drawn = clip.record.completed
+            if job.reading and not options.has_given_frames:
+                drawn = job.reading.summary
             console.print(
                 f"{job.clip}: {len(clip.frames)} frames, {options.fps:g} a second, {width}x{height}, "
                 f"seed {job.seed}, sampled in {seconds.sample:.1f} s"
-                + (f", drawn as: {job.reading.summary}" if job.reading else ""),
+                + (f", drawn as: {drawn}" if drawn else ""),
                 highlight=False,
             )
 
@@ -153,7 +164,8 @@ def generate(
 def _request(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
     """What the latents of a job depend on, as JSON values."""
     sampling = options.model_dump(mode="json", exclude=DECODING_OPTIONS)
-    image = hashlib.sha256(options.image.read_bytes()).hexdigest() if options.image else None
+    given = [*options.given_images, *([options.video] if options.video else [])]
+    image = [hashlib.sha256(file.read_bytes()).hexdigest() for file in given] or None
     weights = model.record.model_dump(mode="json", include={"sha256", "pipeline", "dtype"})
     return sampling | weights | {"prompt": job.text, "seed": job.seed, "image": image}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED, model_beside
-from video.options import ClipOptions, refuse_options
-from video.plan import FRAME_RATE
+from core.errors import UserError
+from core.io.pictures import read_image
+from video.options import ClipOptions, frame_doublings, refuse_options
+from video.sampling.input_clip import read_clip
+from video.script import parse_script
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from video.clip_model import ClipModel
 
 BUNDLED_MODEL = BUNDLED / "video"
+WINDOW = 16  # frames that models in this project's format sample at once
 
 
 class ModelReference(Protocol):
@@ -22,7 +27,15 @@ class ModelReference(Protocol):
 
     preset: str  # the name in configs/gen-video that fits the model
     bundled: bool
-    frame_rate: float | None  # frames a second of its motion; None: that of the clip
+    follows_scripts: bool  # whether its prompts may change over time
+
+    def frame_rate(self, options: ClipOptions) -> float:
+        """Frames per second that the model samples, before temporal super-resolution."""
+        ...
+
+    def frames_in(self, seconds: float, options: ClipOptions) -> int:
+        """Frames that the model samples for so many seconds of a clip, possibly 0."""
+        ...
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot apply."""
@@ -36,11 +49,41 @@ class ModelReference(Protocol):
         ...
 
 
+def settle(
+    reference: ModelReference,
+    options: ClipOptions,
+    prompts: Sequence[str],
+    *,
+    frames_given: bool,
+    camera_given: bool,
+) -> ClipOptions:
+    """The options with the number of frames that --seconds or a script asks for, checked for the model.
+
+    frames_given, camera_given: whether the options are, so that they are not the preset's. The bundled model
+        reads the camera from given frames, unless it is given.
+
+    Raises UserError for what the model cannot do, and for given pictures and clips that cannot be used.
+    """
+    options = options.with_length(
+        lambda seconds: reference.frames_in(seconds, options), prompts, frames_given
+    )
+    if not reference.follows_scripts and any(parse_script(prompt) for prompt in prompts):
+        raise UserError("A prompt that changes over time is for the bundled model: give it without --model.")
+    reference.check(options)
+    if reference.bundled and options.has_given_frames and not camera_given:
+        options = options.model_copy(update={"azimuth": None, "elevation": None})
+    for picture in options.given_images:
+        read_image(picture)
+    if options.video:
+        read_clip(options.video, options.frames, reference.frame_rate(options), 8, 8)
+    return options
+
+
 class NativeModelReference:
     """A folder with a video model in this project's format."""
 
     preset = "standard"
-    frame_rate = FRAME_RATE
+    follows_scripts = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,9 +93,23 @@ class NativeModelReference:
         self.interpolation = model_beside(folder, "interpolation")
         self.distilled = model_beside(folder, "distilled")
 
+    def frame_rate(self, options: ClipOptions) -> float:
+        """Frames per second that the model samples; temporal super-resolution draws those between."""
+        return options.fps / 2 ** (frame_doublings(options.fps) if self.interpolation else 0)
+
+    def frames_in(self, seconds: float, options: ClipOptions) -> int:
+        """Frames that the model samples for so many seconds, possibly 0."""
+        return round(seconds * self.frame_rate(options))
+
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
+        if options.extension and options.frames <= WINDOW:
+            raise UserError(f"--extension is for clips of more than {WINDOW} frames, not {options.frames}.")
+        if options.interpolate and options.frames > WINDOW:
+            raise UserError(
+                f"--interpolate draws clips of up to {WINDOW} frames, not {options.frames}: give fewer."
+            )
         if not self.distilled:
             refuse_options(self.title, {"tier": "no distilled model lies beside its folder"}, options)
         if not self.super_resolution:
@@ -68,6 +125,7 @@ class NativeModelReference:
             self.super_resolution,
             self.interpolation,
             self.distilled if options.tier else None,
+            bundled=self.bundled,
         )
 
 

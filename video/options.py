@@ -1,7 +1,7 @@
 """Options and jobs of `gen-video`, checked before anything heavy is imported."""
 
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,7 +12,11 @@ from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
-from video.plan import FRAME_RATE, WINDOW, Shot, Window, parse_script, plan_windows
+from video.script import format_script, parse_script, read_script
+
+FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
+LAST_SCENE = 2.0  # s, of the last scene of a script
+Extension = Literal["guidance", "replacement"]
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -45,19 +49,21 @@ class ClipOptions(BaseModel):
     guidance_interval: tuple[float, float] | None = None  # noise levels sigma / alpha with guidance
     guidance_rescale: float = Field(0.0, ge=0, le=1)  # brings back the deviation of the unguided x0
     image: Path | None = None  # the first frame
-    last_image: Path | None = None
-    video: Path | None = None  # a clip to start from
-    strength: float = Field(0.6, gt=0, le=1)  # share of the noise that is added to `video`
-    loop: bool = False  # the last frame precedes the first
-    later_prompts: tuple[Shot, ...] = ()  # from which second another prompt holds
-    extension: Literal["guidance", "replacement"] | None = None  # of clips longer than a window
-    frames: int = Field(ge=1, le=1024)
+    interpolate: tuple[Path, Path] | None = None  # the first and the last frame
+    video: Path | None = None  # the clip from which sampling starts, noised
+    strength: float | None = Field(None, gt=0, le=1)  # how far it is noised; 1: nothing of it is left
+    loop: bool = False  # the last frame is followed by the first
+    extension: Extension | None = None  # how windows of long clips continue each other; None: the model's way
+    frames: int = Field(ge=1, le=1024)  # that the model samples, before temporal super-resolution
+    seconds: float | None = Field(None, gt=0, le=600)  # length of the clip, in place of frames
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
     fps: float = Field(gt=0, le=50)  # gif players slow down higher rates
     super_resolution: int | None = Field(None, ge=0, le=100)  # its denoising steps; None is the model's own
     scale: int = Field(ge=1, le=32)  # display pixels per pixel of the finished frames, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
+    phase: float | None = Field(None, ge=0, lt=1)  # of the first frame in the loop of the action
+    last_phase: float | None = Field(None, ge=0, lt=1)  # of the last frame, where it is given
     azimuth: float | None = Field(None, ge=-360, le=360)  # degrees, 0 the front, counter-clockwise from above
     elevation: float | None = Field(None, ge=-90, le=90)  # degrees
 
@@ -77,21 +83,70 @@ class ClipOptions(BaseModel):
             raise UserError("A camera needs both --azimuth and --elevation: give both or neither.")
         if (changed.width is None) != (changed.height is None):
             raise UserError("A size needs both --width and --height: give both or neither.")
-        if changed.video and (changed.image or changed.loop):
-            raise UserError("--video starts from a clip: leave out --image, --interpolate and --loop.")
-        if changed.loop and changed.image:
-            raise UserError("A loop has no first frame: leave out --image and --interpolate.")
-        if values.get("strength") is not None and not changed.video:
-            raise UserError("--strength is of --video: name the clip to start from.")
+        if "seconds" in given and "frames" in given:
+            raise UserError("--seconds and --frames both give the length of a clip: give one of them.")
+        changed.check_together()
         return changed
 
-    def windows(self) -> list[Window]:
-        """The windows in which a model in this project's format samples the clip."""
-        if self.loop or self.video:
-            return [Window(0, self.frames, 0, 0)]
-        return plan_windows(
-            self.frames, [0, *(round(shot.start * FRAME_RATE) for shot in self.later_prompts)]
-        )
+    def check_together(self) -> None:
+        """Raises UserError for options about the frames of a clip that exclude each other."""
+        sources = [name for name in ("image", "interpolate", "video") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise UserError(
+                f"{flag(sources[0])} and {flag(sources[1])} both give a clip's beginning: give one of them."
+            )
+        if self.loop and sources:
+            raise UserError(
+                f"--loop and {flag(sources[0])} exclude each other: a loop has no beginning that could be "
+                "given."
+            )
+        if self.loop and self.extension:
+            raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
+        if self.strength is not None and self.video is None:
+            raise UserError("--strength says how far the clip of --video is noised: give both.")
+        if self.last_phase is not None and not self.interpolate:
+            raise UserError("--last-phase is of the second picture of --interpolate: give both.")
+        for condition, option, least in ((self.loop, "loop", 2), (self.interpolate, "interpolate", 3)):
+            if condition and self.frames < least:
+                raise UserError(f"--{option} needs at least {least} frames, not {self.frames}.")
+
+    def with_length(
+        self, frames_in: Callable[[float], int], prompts: Sequence[str], frames_given: bool
+    ) -> "ClipOptions":
+        """These options with the number of frames that --seconds and scripts ask for.
+
+        frames_in: number of frames that the model samples in so many seconds.
+        prompts: prompts or scripts. A script lasts `LAST_SCENE` seconds after its last scene begins, unless
+            --seconds or --frames is given.
+        frames_given: whether --frames is.
+
+        Raises UserError for scripts that the clip cannot follow: damaged, with options that exclude them, or
+        with scenes that begin after its end.
+        """
+        begins = [scenes[-1].start for scenes in map(parse_script, prompts) if scenes]
+        for name in ("loop", "interpolate") if begins else ():
+            if getattr(self, name):
+                raise UserError(f"{flag(name)} and a script exclude each other: give one prompt.")
+        seconds = self.seconds
+        if begins and seconds is None and not frames_given:
+            seconds = max(begins) + LAST_SCENE
+        changed = self if seconds is None else self.with_changes(frames=max(1, frames_in(seconds)))
+        for start in begins:
+            if frames_in(start) >= changed.frames:
+                raise UserError(
+                    f"A scene of the script begins at {start:g} s, after the clip's end: give more --seconds."
+                )
+        return changed
+
+    @property
+    def given_images(self) -> tuple[Path, ...]:
+        """Pictures that the clip contains, as its first or as its first and last frames."""
+        return self.interpolate or ((self.image,) if self.image else ())
+
+    @property
+    def has_given_frames(self) -> bool:
+        """Whether the clip contains given pictures, or starts from a given clip."""
+        return bool(self.given_images or self.video)
 
     def sampling(self) -> SamplingOptions:
         """How the clip is sampled. Raises UserError for options that exclude each other."""
@@ -103,6 +158,11 @@ class ClipOptions(BaseModel):
             self.guidance_interval,
             self.guidance_rescale,
         )
+
+
+def frame_doublings(fps: float) -> int:
+    """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
+    return max(0, int(math.log2(fps / FRAME_RATE)))
 
 
 def flag(name: str) -> str:
@@ -138,15 +198,26 @@ class ClipJob(NamedTuple):
         """The text for the model where it differs from the prompt."""
         return None if self.text == self.prompt else self.text
 
-    def with_reading(self, azimuth: float | None, elevation: float | None) -> "ClipJob":
+    def with_reading(self, azimuth: float | None, elevation: float | None, *, fill: bool = True) -> "ClipJob":
         """The job with its prompt read, and what the prompt leaves open filled in by its seed.
 
+        Each scene of a script is read; later ones take color and place from the first.
+
         azimuth, elevation: of the camera where given by hand, which overrides the view that a prompt names.
+        fill: False leaves open what the prompt leaves open.
         """
         from core.models.nearest_wording import nearest_wording
         from core.toybox.prompts import read_prompt
 
-        reading = read_prompt(self.prompt, self.seed, nearest=nearest_wording)
+        def read(prompt: str, like: str = "") -> "PromptReading":
+            return read_prompt(prompt, self.seed, nearest=nearest_wording, like=like, fill=fill)
+
+        scenes = parse_script(self.prompt)
+        reading = read(scenes[0].prompt if scenes else self.prompt)
+        if scenes:
+            later = [scene._replace(prompt=read(scene.prompt, reading.text).text) for scene in scenes[1:]]
+            script = format_script([scenes[0]._replace(prompt=reading.text), *later])
+            reading = replace(reading, prompt=self.prompt, text=script)
         if azimuth is not None:
             reading = replace(reading, azimuth=None)
         if elevation is not None:
@@ -154,23 +225,23 @@ class ClipJob(NamedTuple):
         return self._replace(reading=reading)
 
     def adjusted(self, options: ClipOptions) -> ClipOptions:
-        """The options with the prompt's view and negations, and with later prompts read like it."""
+        """The options with the view and the negations that the prompt names."""
         if not self.reading:
             return options
-        from core.models.nearest_wording import nearest_wording
-        from core.toybox.prompts import read_prompt
-
-        def read(prompt: str) -> str:
-            return read_prompt(prompt, self.seed, nearest=nearest_wording, like=self.text).text
-
-        later = tuple(shot._replace(prompt=read(shot.prompt)) for shot in options.later_prompts)
         azimuth, elevation = self.reading.azimuth, self.reading.elevation
         if options.azimuth is None and (azimuth, elevation) != (None, None):
             azimuth, elevation = azimuth or 0.0, ELEVATION if elevation is None else elevation
         negative = self.reading.negative_with(options.negative)
-        return options.with_changes(
-            azimuth=azimuth, elevation=elevation, negative=negative, later_prompts=later
-        )
+        return options.with_changes(azimuth=azimuth, elevation=elevation, negative=negative)
+
+    def completed_by(self, complete: Callable[[str], str]) -> "ClipJob":
+        """The job with the text of each scene of its reading completed by a function."""
+        if not self.reading:
+            return self
+        scenes = parse_script(self.text)
+        completed = [scene._replace(prompt=complete(scene.prompt)) for scene in scenes]
+        text = format_script(completed) if scenes else complete(self.text)
+        return self._replace(reading=replace(self.reading, text=text))
 
     @property
     def sheet(self) -> Path:
@@ -193,10 +264,14 @@ class ClipJob(NamedTuple):
         return self.clip.with_suffix(".preview.png")
 
 
-def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """The one prompt, or the non-blank lines of the file. Raises UserError when there is none."""
-    if (prompt is None) == (file is None):
-        raise UserError('Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE.')
+def read_prompts(prompt: str | None, file: Path | None, script: Path | None = None) -> list[str]:
+    """The one prompt, the non-blank lines of the file, or the script. Raises UserError when there is none."""
+    if sum(source is not None for source in (prompt, file, script)) != 1:
+        raise UserError(
+            'Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE, or --script FILE.'
+        )
+    if script:
+        return [read_script(script)]
     if file is None:
         lines = [prompt or ""]
     else:
@@ -209,35 +284,6 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     if not prompts:
         raise UserError("The prompt is empty." if file is None else f"There is no prompt in {file}.")
     return prompts
-
-
-def read_script(prompt: str | None, file: Path | None) -> list[Shot]:
-    """The shots of a script: of the file, or of a prompt such as "0: a fox standing | 2: a fox waving".
-
-    An empty list for a prompt that is no script. Raises UserError for a file that cannot be read and for what
-    is wrong with the times.
-    """
-    if file is None:
-        return parse_script(prompt) if prompt and re.match(r"\s*\d[\d.]*\s*s?\s*:", prompt) else []
-    try:
-        return parse_script(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"Cannot read the script {file}: {reason}.") from error
-
-
-def frames_of(seconds: float | None, shots: Sequence[Shot], rate: float) -> int | None:
-    """Frames of a clip of that many seconds at `rate` frames a second; None where nothing is asked for.
-
-    A script without a length ends one window after its last prompt begins.
-    """
-    if seconds is None:
-        return round(shots[-1].start * rate) + WINDOW if shots else None
-    if not 0 < seconds * rate <= 1024:
-        raise UserError(
-            f"--seconds cannot be {seconds:g}: give a length above 0, of at most {1024 / rate:g} s."
-        )
-    return max(1, round(seconds * rate))
 
 
 def plan_clips(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[ClipJob]:

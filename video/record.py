@@ -60,7 +60,7 @@ class RunRecord(BaseModel):
     seconds: Seconds
     gflop: (
         float | None
-    )  # the denoising steps, as torch counts them; None for one step, where none can be counted
+    )  # the denoising steps, as torch counts them; None where it cannot: for one step, for several windows
     files: list[str]
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 

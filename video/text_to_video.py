@@ -15,7 +15,7 @@ from core.io.machine import describe_device, package_versions
 from core.io.pictures import Frames, to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
 from core.sampling import StepCallback
-from video.clip_model import ClipModel
+from video.clip_model import ClipModel, NativeClipModel
 from video.options import ClipJob, ClipOptions
 from video.record import RunRecord, Seconds, write_record
 
@@ -70,14 +70,18 @@ def sample_clip(
     device: torch.device,
     on_step: StepCallback,
     latents: Tensor | None = None,
+    complete: bool = False,
 ) -> Clip:
     """Samples the clip of a job.
 
     on_step: called after every sampling step.
+    complete: let the bundled model fill in what given frames show and the options and the prompt leave open.
     latents: of an earlier run, to be decoded instead of sampling.
     """
     began = time.perf_counter()
     options = job.adjusted(options)
+    if isinstance(model, NativeClipModel) and model.bundled and options.has_given_frames:
+        job, options = model.recognize(job, options, complete)
     if latents is None:
         clips = model.sample(job.text, job.seed, options, on_step)
     else:

@@ -28,14 +28,15 @@ from core.models.image_model import (
 )
 from core.models.text_encoder import TextEncoder
 from core.samplers import noise_like
-from core.sampling import StepCallback, make_generators, sample_latents
+from core.sampling import Constraint, StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
 from video.cascade.interpolation import FrameInterpolation
-from video.loop import in_a_circle
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
-from video.plan import WINDOW, Window, plan_windows
-from video.reconstruction import constrain_to
+from video.nn.windows import CircularWindows
+from video.sampling.extension import OVERLAP, SCALE, GivenFrames, partial_timesteps, sample_windows
+from video.sampling.prompt_schedule import PromptSchedule, fade_weights
+from video.sampling.recognition import Appearance, recognize
 
 
 class VideoModelConfig(BaseModel):
@@ -49,6 +50,9 @@ class VideoModelConfig(BaseModel):
         default=0.5, ge=0, lt=1, description="of the noise's variance, in all frames alike"
     )
     loop: int = Field(default=16, ge=1, description="frames of one loop of an action")
+    window: int = Field(
+        default=16, ge=2, description="frames of a training clip: longer ones are sampled in windows"
+    )
 
     def inflate(self, image: Denoiser) -> Denoiser:
         """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
@@ -107,15 +111,18 @@ class VideoModel:
         azimuth: Tensor | float | None = None,
         elevation: Tensor | float | None = None,
         phase: Tensor | float | None = 0.0,
+        last_phase: float | None = None,
         shadow: Tensor | bool | None = None,
         noise_share: float | None = None,
         image: Tensor | None = None,
         last_image: Tensor | None = None,
-        image_scale: float = 3.0,
+        image_scale: float = SCALE,
         clip: Tensor | None = None,
         strength: float = 1.0,
         loop: bool = False,
-        later_prompts: Sequence[tuple[int, str]] = (),
+        extension_scale: float = SCALE,
+        overlap: int = OVERLAP,
+        changes: Sequence[tuple[float, str]] = (),
         doublings: int = 0,
         sampler: SamplerName | None = None,
         eta: float = 0.0,
@@ -125,85 +132,75 @@ class VideoModel:
     ) -> Tensor:
         """Clips (B,3,frames,size,size) in [-1, 1] of B prompts.
 
-        Clips longer than a window of 16 frames are sampled window by window. Each continues the last frames
-        of the one before by `ReconstructionGuidance`, whose scale is `image_scale` (Ho et al. 2022, "Video
-        Diffusion Models", section 3.1); a scale of 0 is the replacement method.
-
+        frames: more than the window of the config are sampled window by window, see `sample_windows`.
         steps, guidance, sampler, eta, guidance_interval, guidance_rescale: as in `SamplingOptions`.
         negative: the negative prompt.
         seeds: one per clip, 0, 1, ... unless given; a clip depends on its own seed only.
         azimuth, elevation (degrees), shadow: the same in all frames, scalars or (B,); None: not given.
         phase: of the first frame in the action's loop, in [0, 1); each later frame is 1/loop further. None:
             not given.
+        last_phase: of the last frame, in [0, 1), where it is known; the frames between then differ by what
+            comes closest to 1/loop.
         noise_share: share of the initial noise's variance that all frames have in common, in [0, 1); the
             model's unless given.
-        image: (B,3,size,size) or (1,...) in [-1, 1], the first frame; `ReconstructionGuidance` of scale
-            `image_scale` makes the others continue it, which takes about three times as long.
-        last_image: like image, the last frame; only together with `image`, within one window.
-        clip: (B,3,frames,size,size) or (1,...) in [-1, 1], a clip to start from, in one window.
-        strength: share of the noise that is added to `clip` and removed again, in (0, 1]; 1 keeps nothing of
-            it (Meng et al. 2022, "SDEdit").
-        loop: make the last frame precede the first, in one window; frames must be a multiple of the model's
-            loop.
-        later_prompts: (frame, prompt) from which another prompt holds in all clips, ascending.
-        doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1.
+        image, last_image: (B,3,size,size) or (1,...) in [-1, 1], the first and the last frame;
+            `ReconstructionGuidance` of scale `image_scale` makes the others agree with them, which takes
+            about three times as long.
+        clip, strength: (B,3,frames,size,size) or (1,...) in [-1, 1]; sampling starts from this clip, noised
+            to `strength`, in (0, 1], of the way to pure noise. At 1 nothing of the clip is left.
+        loop: the last frame is followed by the first. The phase goes through as many whole loops of the
+            action as come closest to the number of frames.
+        extension_scale, overlap: guidance between windows, 0 for replacement, and frames that they share.
+        changes: (frame, prompt): the text of all clips from that frame on, in place of theirs; ascending.
+        doublings: how many times `interpolation` draws a frame between every two; F frames become 2F - 1,
+            and 2F with `loop`.
         on_step: called after every step; its states hold pixels or latents, for `decode`.
 
-        Raises UserError for empty prompts and impossible frames, options, shares, seeds or images.
+        Raises UserError for empty prompts and impossible frames, options, shares, seeds, images or clips.
         """
         self.config.image.check_guidance(guidance, negative)
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         if frames < 1:
             raise UserError(f"A clip must have at least one frame, not {frames}.")
-        self._check_inputs(frames, image, last_image, clip, strength, loop)
         share = self.config.noise_share if noise_share is None else noise_share
         if not 0 <= share < 1:
             raise UserError(f"The share of noise common to all frames must be in [0, 1), not {share}.")
         count = len(prompts)
         channels, height, width = self.config.image.shape
         generators = make_generators(prompts, seeds)
-        away = Condition(*self.text([negative]), encode_attributes(1).to(self.device))
-        texts = [self.text(prompts), *(self.text([later] * count) for _, later in later_prompts)]
-        images = [
-            self._to_model(given[:, :, None], count) for given in (image, last_image) if given is not None
-        ]
-        windows = plan_windows(frames, [0, *(start for start, _ in later_prompts)])
-        if loop or clip is not None:
-            windows = [Window(0, frames, 0, 0)]
-        latents = torch.empty(count, channels, 0, height, width, device=self.device)
-        for window in windows:
-            common = noise_like((count, channels, 1, height, width), generators)
-            own = noise_like((count, channels, window.count, height, width), generators)
-            noise = mixed_noise(common, own, share).to(self.device)
-            start = None if phase is None else phase + window.first / self.config.loop
-            attributes = clip_attributes(
-                count,
-                window.count,
-                1 / self.config.loop,
-                start,
-                azimuth=azimuth,
-                elevation=elevation,
-                shadow=shadow,
-            )
-            constrain, timesteps = None, None
-            if window.known:
-                constrain = constrain_to(latents[:, :, -window.known :], image_scale)
-            elif images:
-                constrain = constrain_to(
-                    torch.cat(images, dim=2), image_scale, [0, window.count - 1][: len(images)]
-                )
-            elif loop:
-                constrain = in_a_circle
-            if clip is not None:
-                timesteps = self.denoiser.schedule.sampling_timesteps(steps)[
-                    -max(1, round(strength * steps)) :
-                ]
-                t = torch.full((count,), timesteps[0], device=self.device)
-                noise = self.denoiser.schedule.add_noise(self._to_model(clip, count), noise, t)
-            sampled = sample_latents(
-                self.denoiser,
+        common = noise_like((count, channels, 1, height, width), generators)
+        own = noise_like((count, channels, frames, height, width), generators)
+        noise = mixed_noise(common, own, share).to(self.device)
+        phase_step: Tensor | float = 1 / self.config.loop
+        if loop:
+            phase_step = max(1, round(frames / self.config.loop)) / frames
+        elif last_phase is not None and phase is not None and frames > 1:
+            phase_step = phase_step_to(last_phase, phase, frames - 1, self.config.loop)
+        attributes = clip_attributes(
+            count, frames, phase_step, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
+        ).to(self.device)
+        condition = Condition(*self.text(prompts), attributes)
+        away = self._text_condition(negative)
+        given = self._given(image, last_image, clip if strength < 1 else None, (count, frames), image_scale)
+        timesteps = None
+        if given.start is not None:
+            timesteps = partial_timesteps(self.denoiser.schedule.timesteps, steps, strength)
+        denoiser, window = self.denoiser, self.config.window
+        if loop:
+            network = CircularWindows(denoiser.network, window, window // 2)
+            denoiser, window = denoiser.with_network(network), frames
+        schedule = None
+        if changes:
+            texts = [condition, *(self._text_condition(text) for _, text in changes)]
+            schedule = PromptSchedule(texts, fade_weights([0, *(frame for frame, _ in changes)], frames))
+
+        def sample_window(
+            noise: Tensor, condition: Condition, constrain: Constraint | None, on_step: StepCallback | None
+        ) -> Tensor:
+            return sample_latents(
+                denoiser,
                 noise,
-                Condition(*texts[window.shot], attributes.to(self.device)),
+                condition,
                 away,
                 options,
                 generators,
@@ -211,8 +208,18 @@ class VideoModel:
                 constrain=constrain,
                 timesteps=timesteps,
             )
-            latents = torch.cat([latents, sampled[:, :, window.known :]], dim=2)
-        x = latents
+
+        x = sample_windows(
+            sample_window,
+            noise,
+            condition,
+            size=window,
+            overlap=overlap,
+            scale=extension_scale,
+            given=given,
+            prompts=schedule,
+            on_step=on_step,
+        )
         for _ in range(doublings if self.interpolation else 0):
             assert self.interpolation is not None
             x = self.interpolation.sample(x, range(count) if seeds is None else seeds, loop=loop)
@@ -222,38 +229,69 @@ class VideoModel:
         """Clips (B,3,F,size,size) in [-1, 1] of denoised x (B,C,F,h,w); without gradient."""
         return frame_by_frame(lambda frames: decode_latents(frames, self.first_stage), x)
 
-    def _check_inputs(
-        self,
-        frames: int,
-        image: Tensor | None,
-        last_image: Tensor | None,
-        clip: Tensor | None,
-        strength: float,
-        loop: bool,
-    ) -> None:
-        """Raises UserError for inputs that exclude each other or do not fit the number of frames."""
-        if last_image is not None and (image is None or not 2 <= frames <= WINDOW):
-            raise UserError(f"A last image needs a first one, and from 2 to {WINDOW} frames, not {frames}.")
-        if clip is not None and (image is not None or loop):
-            raise UserError("A clip to start from excludes images and loops: leave them out.")
-        if clip is not None and clip.shape[2] != frames:
-            raise UserError(f"The clip to start from has {clip.shape[2]} frames, not {frames}.")
-        if not 0 < strength <= 1:
-            raise UserError(f"The strength must be above 0 and at most 1, not {strength:g}.")
-        if loop and (image is not None or frames % self.config.loop):
-            raise UserError(
-                f"A loop starts from no image, and its frames must be a multiple of {self.config.loop}."
-            )
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """Clips (B,3,F,size,size) in [-1, 1] as the network denoises them, (B,C,F,h,w); without gradient."""
+        clips = clips.to(self.device)
+        return frame_by_frame(self.first_stage.to_latents, clips) if self.first_stage else clips
 
     @torch.no_grad()
-    def _to_model(self, clip: Tensor, count: int) -> Tensor:
-        """A clip (1 or B,3,F,size,size) as the network denoises it, (B,C,F,h,w)."""
+    def recognize(
+        self,
+        prompt: str,
+        frames: Tensor,
+        indices: Sequence[int] = (0,),
+        camera: tuple[float, float] | None = None,
+    ) -> Appearance:
+        """What given frames of a clip show, see `video.sampling.recognition`.
+
+        prompt: what the clip is about.
+        frames: (1,3,K,size,size) in [-1, 1]. indices: their K places in the clip.
+        camera: azimuth and elevation in degrees, where they are known.
+        """
+        offsets = torch.tensor([*indices]) / self.config.loop
+
+        def texts(prompts: Sequence[str], attributes: Tensor) -> Condition:
+            return Condition(*self.text(prompts), attributes.to(self.device))
+
+        def view(azimuth: float | None, elevation: float | None, phase: float | None) -> Tensor:
+            moments = None if phase is None else phase + offsets
+            rows = encode_attributes(len(offsets), azimuth=azimuth, elevation=elevation, phase=moments)
+            return rows[None]
+
+        return recognize(self.denoiser, self.encode(frames), prompt, texts, view, camera)
+
+    def _text_condition(self, text: str) -> Condition:
+        """The condition of one text, without attributes."""
+        return Condition(*self.text([text]), encode_attributes(1).to(self.device))
+
+    def _given(
+        self,
+        first: Tensor | None,
+        last: Tensor | None,
+        clip: Tensor | None,
+        shape: tuple[int, int],
+        scale: float,
+    ) -> GivenFrames:
+        """The given frames, encoded. shape: (B,F) of the clips. Raises UserError where they do not fit it."""
+        count, frames = shape
         size = self.config.image.size
-        if (clip.shape[1], *clip.shape[3:]) != (3, size, size) or len(clip) not in (1, count):
-            shape = (*clip.shape[:2], *clip.shape[3:])
-            raise UserError(f"The image must be (1,3,{size},{size}), not {shape}.")
-        clip = clip.to(self.device).expand(count, -1, -1, -1, -1)
-        return frame_by_frame(self.first_stage.to_latents, clip) if self.first_stage else clip
+        for image in (first, last):
+            if image is not None and (image.shape[1:] != (3, size, size) or len(image) not in (1, count)):
+                raise UserError(f"The image must be (1,3,{size},{size}), not {tuple(image.shape)}.")
+        if clip is not None and (clip.shape[1:] != (3, frames, size, size) or len(clip) not in (1, count)):
+            raise UserError(f"The clip must be (1,3,{frames},{size},{size}), not {tuple(clip.shape)}.")
+        if last is not None and not 2 <= frames <= self.config.window:
+            raise UserError(
+                f"A clip with a given last frame must have 2 to {self.config.window} frames, not {frames}."
+            )
+        places = [(image, at) for image, at in ((first, 0), (last, frames - 1)) if image is not None]
+        return GivenFrames(
+            known=torch.cat([self.encode(image[:, :, None]) for image, _ in places], 2) if places else None,
+            frames=tuple(at for _, at in places),
+            start=None if clip is None else self.encode(clip),
+            scale=scale,
+        )
 
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes config.json and model.safetensors (float16).
@@ -331,6 +369,13 @@ def clip_attributes(
         start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
         rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)
     return encode_attributes(count * frames, **rows).unflatten(0, (count, frames))
+
+
+def phase_step_to(last: float, first: Tensor | float, steps: int, loop: int) -> Tensor | float:
+    """The step that leads from one phase to another in so many steps, and comes closest to 1/loop."""
+    way = (last - first) % 1
+    whole = (steps / loop - way).round() if isinstance(way, Tensor) else round(steps / loop - way)
+    return (way + whole) / steps
 
 
 def _each_frame(value: Any, count: int, frames: int) -> Any:

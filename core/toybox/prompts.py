@@ -114,12 +114,19 @@ class PromptReading:
 
 
 def read_prompt(
-    prompt: str, seed: int, *, place: bool = True, nearest: Nearest | None = None, like: str = ""
+    prompt: str,
+    seed: int,
+    *,
+    place: bool = True,
+    nearest: Nearest | None = None,
+    like: str = "",
+    fill: bool = True,
 ) -> PromptReading:
     """The reading of a prompt, with the open color and place filled in by the seed and the reading itself.
 
     place: False for objects, which have all views and no place but a plain background; only the color of the
         prop is filled in.
+    fill: False leaves open what the prompt leaves open.
     like: a caption whose color and place are taken where the prompt names none, as of an earlier shot.
     nearest: finds the known wording nearest to words that are in no table; without it they stay as they are.
     """
@@ -143,7 +150,8 @@ def read_prompt(
     if name and action and not phrase:
         reader.note_unknown_words()
     text = prompt if caption else reader.rewritten(name, action, phrase, group, color, backdrop)
-    text = complete(text, seed, place=place, subject=name, excluded=excluded, like=like)
+    if fill:
+        text = complete(text, seed, place=place, subject=name, excluded=excluded, like=like)
     notes = tuple(dict.fromkeys(reader.notes))
     return PromptReading(
         prompt, text, negative, azimuth, elevation, notes, name, action, group, reader.suggestion

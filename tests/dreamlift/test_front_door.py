@@ -15,6 +15,8 @@ import yaml
 from PIL import Image
 
 from core.errors import UserError
+from core.toybox.scene_views import SceneView, render_scene_views
+from core.toybox.scenes import named_scene
 from dreamlift import TextTo3D, TextToImage, TextToVideo
 from dreamlift.front_door import resolve_seed
 from tests.conftest import ROOT, Command
@@ -76,6 +78,22 @@ def test_callbacks_see_every_step_and_seeds_come_from_generators(videos: TextToV
     assert np.array_equal(first.frames, again.frames) and not np.array_equal(first.frames, second.frames)
 
 
+def test_given_frames_are_read_and_recorded(tmp_path: Path, videos: TextToVideo) -> None:
+    scene = named_scene("fox", "standing", backdrop="on a green background")
+    pixels = render_scene_views([SceneView(scene, azimuth=-30.0)]).pixels
+    Image.fromarray(pixels[0]).save(tmp_path / "green.png")
+    options = {"num_seconds": 0.5, "num_inference_steps": 1, "image": tmp_path / "green.png"}
+    clip = videos("a fox standing", **options)
+    assert clip.frames.shape == (4, 64, 64, 3)
+    assert clip.record.completed == "a fox standing on a green background"
+    assert clip.record.options.azimuth == pytest.approx(-30, abs=15)
+    assert clip.record.options.phase is not None
+    given = videos("a fox standing", **options, azimuth=20.0, elevation=5.0, phase=0.25, complete=False)
+    assert given.record.completed is None
+    read = given.record.options
+    assert (read.azimuth, read.elevation, read.phase) == (20.0, 5.0, 0.25)
+
+
 def test_seeds() -> None:
     assert resolve_seed(None, None) == 0 and resolve_seed(7, None) == 7
     with pytest.raises(UserError, match="either a seed or a generator"):
@@ -90,6 +108,10 @@ def test_seeds() -> None:
         ({"sampler": "magic"}, "--sampler cannot be 'magic'"),
         ({"width": 64, "height": 64}, "cannot apply --width"),
         ({"azimuth": 10.0, "elevation": 99.0}, "--elevation cannot be 99"),
+        ({"last_image": "b.png"}, "A last image needs a first one"),
+        ({"loop": True, "image": "a.png"}, "--loop and --image exclude each other"),
+        ({"num_seconds": 1.0, "num_frames": 4}, "--seconds and --frames both"),
+        ({"prompt": "0: a fox | 2: a panda", "num_frames": 8}, "begins at 2 s, after the clip's end"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_before_sampling(

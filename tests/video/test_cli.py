@@ -21,7 +21,7 @@ import video.generate
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.io.machine import flop_counter
-from core.io.pictures import to_frames
+from core.io.pictures import to_frames, write_clip
 from core.io.progress import PreviewTimer
 from core.samplers import SamplerState
 from core.toybox.captions import SUBJECT_NAMES
@@ -67,20 +67,34 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--eta", "2"], "--eta cannot be 2.0"),
         (["a fox", "--guidance-interval", "5", "1"], "needs 0 <= low < high, not 5 and 1."),
         (["a fox", "--guidance", "1", "--guidance-rescale", "0.5"], "rescale needs guidance"),
-        (["a fox", "--seconds", "0"], "--seconds cannot be 0"),
-        (["a fox", "--seconds", "2", "--frames", "8"], "Give either --frames or --seconds."),
-        (["0: a fox | 4: a panda", "--seconds", "3"], "begins at 4 s, but the clip ends at 3 s"),
-        (["0: a fox | a panda"], "Cannot read 'a panda' of the script"),
-        (["a fox", "--script", "s.txt"], "leave out PROMPT and --prompts."),
-        (["--script", "s.txt"], "Cannot read the script s.txt: No such file"),
-        (["a fox", "--video", "v.mp4"], "There is no clip v.mp4."),
-        (["a fox", "--strength", "0.5"], "--strength is of --video"),
-        (["a fox", "--strength", "1.5", "--video", "v.mp4"], "--strength cannot be 1.5"),
-        (["a fox", "--loop", "--image", "a.png"], "A loop has no first frame"),
-        (["a fox", "--video", "v.mp4", "--loop"], "leave out --image, --interpolate and --loop"),
-        (["a fox", "--interpolate", "a.png", "b.png"], "Cannot read the picture a.png: No such file"),
         (["a fox", "--tier", "best"], "--tier cannot be 'best'"),
         (["a fox", "--no-such-option"], "No such option"),
+        (["a fox", "--seconds", "0"], "--seconds cannot be 0.0"),
+        (["a fox", "--seconds", "2", "--frames", "8"], "--seconds and --frames both give the length"),
+        (["a fox", "--seconds", "500"], "--frames cannot be 4000"),
+        (["a fox", "--extension", "magic", "--frames", "40"], "--extension cannot be 'magic'"),
+        (["a fox", "--extension", "guidance"], "--extension is for clips of more than 16 frames, not 16."),
+        (["a fox", "--loop", "--image", "a.png"], "--loop and --image exclude each other"),
+        (["a fox", "--loop", "--video", "a.mp4"], "--loop and --video exclude each other"),
+        (["a fox", "--loop", "--extension", "guidance"], "--loop and --extension exclude each other"),
+        (["a fox", "--loop", "--frames", "1"], "--loop needs at least 2 frames, not 1."),
+        (["a fox", "--image", "a.png", "--interpolate", "a.png", "b.png"], "--image and --interpolate both"),
+        (["a fox", "--image", "a.png", "--video", "a.mp4"], "--image and --video both give"),
+        (["a fox", "--interpolate", "a.png", "b.png", "--frames", "2"], "--interpolate needs at least 3"),
+        (["a fox", "--interpolate", "a.png", "b.png", "--frames", "20"], "up to 16 frames, not 20"),
+        (["a fox", "--interpolate", "a.png", "b.png"], "Cannot read the picture a.png: No such file"),
+        (["a fox", "--last-phase", "0.5"], "--last-phase is of the second picture"),
+        (["a fox", "--phase", "1"], "--phase cannot be 1.0"),
+        (["a fox", "--strength", "0.5"], "--strength says how far the clip of --video is noised"),
+        (["a fox", "--video", "a.mp4", "--strength", "0"], "--strength cannot be 0.0"),
+        (["a fox", "--video", "a.mp4", "--strength", "1.5"], "--strength cannot be 1.5"),
+        (["a fox", "--video", "a.mp4"], "Cannot read the clip a.mp4: there is no such file."),
+        (["0: a fox | a panda"], "'a panda' is no scene: write SECONDS: PROMPT"),
+        (["0: a fox | 2: a panda", "--loop"], "--loop and a script exclude each other"),
+        (["0: a fox | 2: a panda", "--interpolate", "a.png", "b.png"], "--interpolate and a script exclude"),
+        (["0: a fox | 2: a panda", "--seconds", "2"], "begins at 2 s, after the clip's end"),
+        (["--script", "missing.txt"], "Cannot read the script missing.txt: No such file"),
+        (["a fox", "--script", "scenes.txt"], "Give either a prompt"),
         (["a fox", "--device", "abacus", "--model", "m"], "There is no device 'abacus' here"),
         (["a fox", "--model", "nowhere"], "There is no model in nowhere"),
     ],
@@ -266,6 +280,54 @@ def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Pa
     assert first[:, :6].mean() < 30 and first[:, -6:].mean() > 225
     record = RunRecord.model_validate_json((tmp_path / "a-fox.json").read_text())
     assert record.options.image == Path("picture.png")
+
+
+def test_seconds_scripts_and_loops_have_their_length(
+    command: Command, tmp_path: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "scenes.txt").write_text("0: a fox standing\n1: a fox waving\n")
+    common = ["--model", tiny_model, "--device", "cpu", "--steps", 2, "--scale", 1, "--no-preview"]
+    for arguments, frames in (
+        (["a fox", "--seconds", 2.5, "--extension", "replacement"], 20),
+        (["a fox", "--seconds", 3, "--loop"], 24),
+        (["--script", "scenes.txt"], 24),
+        (["0: a fox | 1: a panda", "--seconds", 1.5], 12),
+    ):
+        result = command("gen-video", *arguments, *common, "--out", "clip.gif")
+        assert result.returncode == 0, result.stderr
+        assert f"{frames} frames, 8 a second" in result.stderr
+        record = RunRecord.model_validate_json((tmp_path / "clip.json").read_text())
+        assert record.options.frames == frames
+        assert (record.gflop is None) == (
+            arguments[0] != "0: a fox | 1: a panda" and "--loop" not in arguments
+        )
+    assert record.prompt == "0: a fox | 1: a panda" and record.options.seconds == 1.5
+
+
+def test_a_clip_starts_from_a_clip_and_ends_at_a_picture(
+    command: Command, tmp_path: Path, tiny_model: Path
+) -> None:
+    frames = np.zeros((8, 16, 16, 3), np.uint8)
+    frames[4:] = 255
+    write_clip(tmp_path / "in.webp", frames, 8)
+    common = ["--model", tiny_model, "--device", "cpu", "--steps", 3, "--scale", 1, "--no-preview"]
+    result = command(
+        "gen-video", "a fox", "--video", "in.webp", "--strength", 0.01, "--frames", 8, *common,
+        "--out", "near.mp4",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    near = iio.imread(tmp_path / "near.mp4").mean((1, 2, 3))
+    assert near[:4].max() < 60 and near[4:].min() > 195
+    for name, value in (("a", 0), ("b", 255)):
+        Image.new("L", (16, 16), value).save(tmp_path / f"{name}.png")
+    result = command(
+        "gen-video", "a fox", "--interpolate", "a.png", "b.png", "--frames", 5, *common, "--out", "way.mp4"
+    )
+    assert result.returncode == 0, result.stderr
+    way = iio.imread(tmp_path / "way.mp4").mean((1, 2, 3))
+    assert way[0] < 10 and way[-1] > 245
+    record = RunRecord.model_validate_json((tmp_path / "way.json").read_text())
+    assert record.options.interpolate == (Path("a.png"), Path("b.png"))
 
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:

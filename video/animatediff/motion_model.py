@@ -23,7 +23,7 @@ from video.animatediff.motion_format import MotionFile, read_motion, write_motio
 from video.animatediff.motion_layers import MotionLayers
 from video.animatediff.motion_lora import add_motion_lora, is_motion_lora
 from video.nn.windows import OverlappingWindows
-from video.reconstruction import constrain_to
+from video.sampling.reconstruction import keep_frames
 from video.video_model import frame_by_frame
 
 NONE = "none"  # instead of a motion adapter: newly initialized layers, with which frames are independent
@@ -100,7 +100,7 @@ class MotionModel:
         channels, height, width = self._latent_shape(size)
         noise = noise_like((len(prompts), channels, frames, height, width), generators).to(self.device)
         condition, unconditional = self.image.encode(prompts), self.image.encode([negative])
-        constrain = None if image is None else constrain_to(self._first_frame(image, noise), image_scale)
+        constrain = None if image is None else keep_frames(self._first_frame(image, noise), image_scale)
         x = self.sampling.sample(
             self.denoiser,
             noise,

@@ -11,7 +11,7 @@ from core.pretrained.hub import checkpoint_kind
 from core.pretrained.quiet import quieten
 from core.sampling import StepCallback
 from video.animatediff.motion_model import MotionModel, load_motion_model
-from video.clip_model import first_frame
+from video.clip_model import read_picture
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.load import lora_digests, precision
@@ -46,7 +46,7 @@ class AnimateDiffClipModel:
             guidance_rescale=options.guidance_rescale,
             seeds=[seed],
             size=(height, width),
-            image=first_frame(options.image, width, height) if options.image else None,
+            image=read_picture(options.image, width, height) if options.image else None,
             on_step=on_step,
         )
 

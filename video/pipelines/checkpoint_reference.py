@@ -20,13 +20,22 @@ class CheckpointReference:
     """A reference to a diffusers checkpoint: a video model, or an image model for a motion adapter."""
 
     bundled = False
-    frame_rate = None
+    follows_scripts = False
 
     def __init__(self, name: str, of: Family) -> None:
         """name: local folder or Hugging Face id. of: its model family."""
         self.name = name
         self.family = of
         self.preset = of.preset
+
+    def frame_rate(self, options: ClipOptions) -> float:
+        """Frames per second that the model samples."""
+        return options.fps
+
+    def frames_in(self, seconds: float, options: ClipOptions) -> int:
+        """Frames for so many seconds, to the nearest number that the model can sample."""
+        step = self.family.frame_step
+        return 1 + step * round((seconds * options.fps - 1) / step)
 
     def check(self, options: ClipOptions) -> None:
         """Raises UserError for the first option that this model cannot apply."""

@@ -11,7 +11,10 @@ from video.options import ClipOptions, refuse_options
 ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
+NO_PHASE = "it does not know the loops of actions"
 OWN_SIZE = "it draws at its own size, see --width"
+NATIVE_ONLY = "that is built for models in this project's format"
+OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
 NO_TIER = "no distilled model of it is known"
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
@@ -109,22 +112,22 @@ def find_family(folder: Path) -> Family | None:
             return None
 
 
-# What reaches into the sampling of clips, which only models in this project's format allow.
-OWN_SAMPLING = dict.fromkeys(
-    ("last_image", "video", "loop", "later_prompts", "extension"),
-    "it is an option of models in this project's format",
-)
 REFUSED = {
-    **OWN_SAMPLING,
     "motion": NO_MOTION,
     "azimuth": NO_CAMERA,
     "elevation": NO_CAMERA,
+    "phase": NO_PHASE,
+    "last_phase": NO_PHASE,
     "super_resolution": OWN_SIZE,
     "tier": NO_TIER,
     "sampler": OWN_SCHEDULER,
     "eta": OWN_SCHEDULER,
     "guidance_interval": OWN_SCHEDULER,
     "guidance_rescale": OWN_SCHEDULER,
+    "interpolate": OWN_FRAMES,
+    "video": OWN_FRAMES,
+    "loop": OWN_FRAMES,
+    "extension": OWN_FRAMES,
 }
 
 
@@ -227,11 +230,16 @@ def _animatediff(folder: Path, kind: str) -> Family:
         size=(side, side),
         least_guidance=0,
         refuses={
-            **OWN_SAMPLING,
             "azimuth": NO_CAMERA,
             "elevation": NO_CAMERA,
+            "phase": NO_PHASE,
+            "last_phase": NO_PHASE,
             "super_resolution": OWN_SIZE,
             "tier": NO_TIER,
+            "interpolate": NATIVE_ONLY,
+            "video": NATIVE_ONLY,
+            "loop": NATIVE_ONLY,
+            "extension": "its long clips are averaged over windows",
         },
     )
 

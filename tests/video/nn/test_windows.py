@@ -12,7 +12,8 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim
 from tests.oracles.known import Gaussian, empty_condition
-from video.nn.windows import OverlappingWindows, window_starts
+from video.nn import windows
+from video.nn.windows import CircularWindows, OverlappingWindows, first_frame, window_starts
 
 
 class Counting(nn.Module):
@@ -83,3 +84,38 @@ def test_frames_that_know_nothing_of_each_other_come_out_as_without_windows() ->
 def test_impossible_windows(settings: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="windows need 0 <= overlap < size <= limit"):
         OverlappingWindows(nn.Identity(), *settings)
+
+
+class Neighbors(nn.Module):
+    """Mixes each frame with the next one; the last one of the window has none."""
+
+    def forward(self, clip, t, condition):
+        return clip + 0.5 * torch.cat([clip[:, :, 1:], torch.zeros_like(clip[:, :, :1])], dim=2)
+
+
+@pytest.mark.parametrize("frames", [5, 6, 11, 16])
+def test_a_network_of_single_frames_sees_no_circle(frames: int) -> None:
+    clip, t, condition = numbered(frames, per_frame=True)
+
+    class Alone(nn.Module):
+        def forward(self, clip, t, condition):
+            return clip * 2 + condition.attributes[:, None, :, :1, None]
+
+    torch.testing.assert_close(CircularWindows(Alone(), 6, 3)(clip, t, condition), 3 * clip)
+
+
+@pytest.mark.parametrize("frames", [5, 6, 12, 18])
+def test_a_circle_has_no_beginning(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first window moved with the clip gives the same result, moved."""
+    clip, t, condition = numbered(frames)
+    network = CircularWindows(Neighbors(), 6, 3)
+    monkeypatch.setattr(windows, "first_frame", lambda t, frames: 0)
+    still = network(clip, t, condition)
+    monkeypatch.setattr(windows, "first_frame", lambda t, frames: 2)
+    torch.testing.assert_close(network(clip.roll(2, 2), t, condition), still.roll(2, 2))
+
+
+def test_no_pair_of_frames_stays_at_the_ends_of_the_window() -> None:
+    timesteps = NoiseSchedule.cosine().sampling_timesteps(12)
+    starts = [first_frame(torch.tensor([t]), 16) for t in timesteps]
+    assert len(set(starts)) >= 8 and max(starts.count(each) for each in starts) <= 2

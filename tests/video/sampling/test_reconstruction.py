@@ -11,7 +11,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.guidance import ClassifierFreeGuidance
 from core.samplers import ddim
 from tests.oracles.known import Known, empty_condition
-from video.reconstruction import ReconstructionGuidance
+from video.sampling.reconstruction import ReconstructionGuidance
 
 SCHEDULE = NoiseSchedule.cosine()
 COVARIANCE = np.array(

@@ -1,4 +1,4 @@
-"""Clips of which some frames are given: replacement and reconstruction guidance."""
+"""Clips some of whose frames are given: replacement and reconstruction guidance."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from core.sampling import Constraint
 
 
 class ReconstructionGuidance(Guidance):
-    """Denoises clips of which some frames x^a are known.
+    """Denoises clips some of whose frames, x^a, are known.
 
     Ho et al. 2022, "Video Diffusion Models", section 3.1. Of the known frames the prediction is what is
     known, so that a sampler takes them through q(z_s | z_t, x^a) (the "replacement method"). The others are
@@ -21,24 +21,28 @@ class ReconstructionGuidance(Guidance):
 
         x~^b = x^b - scale alpha_t / 2 grad_{z_t^b} |x^a - x^a(z_t)|^2
 
-    known: (B,C,K,H,W), or of length 1 for all clips: K clean frames, as the network denoises them.
-    places: their K indices in the clip; the first K unless given.
+    known: (B,C,K,H,W), or of length 1 for all clips: K frames, clean, as the network denoises them.
+    frames: the K different indices of the known frames in the clip; the first K unless given.
     scale: w_r of the paper; 0 is replacement alone. 1 takes x^a(z_t) to be uncertain by sigma / alpha, which
         is too much where there is much noise: the paper finds larger ones better.
     """
 
     def __init__(
-        self, denoiser: GuidableDenoiser, known: Tensor, scale: float, places: Sequence[int] | None = None
+        self, denoiser: GuidableDenoiser, known: Tensor, scale: float, frames: Sequence[int] | None = None
     ) -> None:
+        """Raises ValueError unless there is a different index for each known frame."""
         super().__init__(denoiser)
         self.known = known
         self.scale = scale
-        self.places = list(range(known.shape[2]) if places is None else places)
+        self.frames = [*range(known.shape[2])] if frames is None else [*frames]
+        if len(set(self.frames)) != known.shape[2]:
+            raise ValueError(f"{known.shape[2]} known frames need as many different indices, not {frames}")
 
     def begin(self, x: Tensor, t: float) -> Tensor:
         """x, noise of the level t to start from, with the known frames in it: alpha x^a + sigma eps."""
-        alpha = self.schedule.alpha(t).item()
-        return self._with_known(x, x[:, :, self.places] + alpha * self.known.to(x))
+        x = x.clone()
+        x[:, :, self.frames] += self.schedule.alpha(t).item() * self.known.to(x)
+        return x
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
         """The network calls of what is wrapped, forwards and, unless scale is 0, backwards."""
@@ -50,14 +54,9 @@ class ReconstructionGuidance(Guidance):
         else:
             plain = self.denoiser.predict(x, t, condition)
             x0 = plain.x0
-        x0 = self._with_known(x0, known)
+        x0 = x0.clone()
+        x0[:, :, self.frames] = known
         return plain._replace(x0=x0, eps=Parameterization.X0.to_eps(x0, x, alpha, sigma))
-
-    def _with_known(self, clip: Tensor, frames: Tensor) -> Tensor:
-        """The clip with these frames at the places of the known ones."""
-        clip = clip.clone()
-        clip[:, :, self.places] = frames
-        return clip
 
     def _reconstruct(
         self, x: Tensor, t: Tensor, condition: Condition, known: Tensor
@@ -66,16 +65,42 @@ class ReconstructionGuidance(Guidance):
         with torch.enable_grad():  # samplers turn gradients off
             x = x.detach().requires_grad_()
             plain = self.denoiser.predict(x, t, condition)
-            error = (known - plain.x0[:, :, self.places]).square().sum()
+            error = (known - plain.x0[:, :, self.frames]).square().sum()
             (gradient,) = torch.autograd.grad(error, x)
         return Prediction(*(None if part is None else part.detach() for part in plain)), gradient  # pyright: ignore
 
 
-def constrain_to(known: Tensor, scale: float, places: Sequence[int] | None = None) -> Constraint:
-    """The sampling constraint that clips have known frames, by `ReconstructionGuidance`."""
+def keep_frames(
+    known: Tensor, scale: float, frames: Sequence[int] | None = None, start: Tensor | None = None
+) -> Constraint:
+    """The sampling constraint that frames of the clips are known, by `ReconstructionGuidance`.
+
+    known, scale, frames: as there.
+    start: (B or 1,C,F,H,W), the clean clip whose noised version sampling starts from, in place of pure noise
+        (see `start_from`); known frames take the place of its own.
+    """
 
     def constrain(denoiser: GuidableDenoiser, noise: Tensor, t: float) -> tuple[GuidableDenoiser, Tensor]:
-        guided = ReconstructionGuidance(denoiser, known, scale, places)
-        return guided, guided.begin(noise, t)
+        guided = ReconstructionGuidance(denoiser, known, scale, frames)
+        if start is None:
+            return guided, guided.begin(noise, t)
+        clip = start.to(noise).expand_as(noise).clone()
+        clip[:, :, guided.frames] = known.to(clip)
+        return start_from(clip)(guided, noise, t)
+
+    return constrain
+
+
+def start_from(clip: Tensor) -> Constraint:
+    """The sampling constraint that sampling starts from a noised clip: x_t = alpha x + sigma eps.
+
+    Meng et al. 2021, "SDEdit", algorithm 1.
+
+    clip: (B or 1,C,F,H,W), clean, as the network denoises it.
+    """
+
+    def constrain(denoiser: GuidableDenoiser, noise: Tensor, t: float) -> tuple[GuidableDenoiser, Tensor]:
+        alpha, sigma = denoiser.schedule.alpha(t).item(), denoiser.schedule.sigma(t).item()
+        return denoiser, alpha * clip.to(noise) + sigma * noise
 
     return constrain
