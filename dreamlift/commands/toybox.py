@@ -116,8 +116,6 @@ def toybox(
         _write_shards(plan, processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, color, backdrop, group)
-        if size % 8 or not SIZES[0] <= size <= SIZES[1]:
-            raise UserError(f"--size cannot be {size}: give a multiple of 8 from {SIZES[0]} to {SIZES[1]}.")
         if not -89 <= elevation <= 89:
             raise UserError(f"--elevation cannot be {elevation:g}: give -89 to 89 degrees.")
         if not 0 <= phase <= 1:
