@@ -17,9 +17,14 @@ DATA ?= data/toybox
 IMAGES ?= 98304
 CLIPS ?= 5120
 OBJECTS ?= 98304
+LARGE ?= 6144
 FIRST_STAGE_MINUTES ?= 30
 IMAGE_MINUTES ?= 60
 VIDEO_MINUTES ?= 130
+SUPER_RESOLUTION_MINUTES ?= 30
+SHARPENING_MINUTES ?= 20
+INTERPOLATION_MINUTES ?= 20
+DISTILLATION_MINUTES ?= 30
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
@@ -70,12 +75,16 @@ endif
 # Rendering, training and exporting resume; completed parts are skipped.
 # The training of the video model also trains the image layers: both bundled models are exported from its run.
 models: .venv/installed
-	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS) --objects $(OBJECTS)
+	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS) --objects $(OBJECTS) --large $(LARGE)
 	test -f runs/first-stage/config.json || $(BIN)/dreamlift train autoencoder --data $(DATA) --run runs/autoencoder --out runs/first-stage --minutes $(FIRST_STAGE_MINUTES) --resume
 	$(BIN)/dreamlift train image --data $(DATA) --first-stage runs/first-stage --run runs/image --minutes $(IMAGE_MINUTES) --resume
 	$(BIN)/dreamlift train video --data $(DATA) --run runs/video --init runs/image --minutes $(VIDEO_MINUTES) --resume
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
+	test -f runs/super-resolution-plain/config.json || $(BIN)/dreamlift train super-resolution --data $(DATA) --run runs/super-resolution --out runs/super-resolution-plain --model core/bundled/image --minutes $(SUPER_RESOLUTION_MINUTES) --resume
+	$(BIN)/dreamlift train super-resolution --preset super-resolution-sharp --data $(DATA) --run runs/super-resolution-sharp --init runs/super-resolution-plain --out core/bundled/super_resolution --model core/bundled/image --minutes $(SHARPENING_MINUTES) --resume
+	$(BIN)/dreamlift train interpolation --data $(DATA) --run runs/interpolation --out core/bundled/interpolation --first-stage core/bundled/image --minutes $(INTERPOLATION_MINUTES) --resume
+	$(BIN)/dreamlift train distill --data $(DATA) --run runs/distilled --out core/bundled/distilled --model core/bundled/video --minutes $(DISTILLATION_MINUTES) --resume
 	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 49152 --clips 10240 --seed 1000 --all
 	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge --steps 11000
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/

@@ -1,4 +1,4 @@
-"""Metrics of motion, flicker and seams in clips, and confidence intervals of shares. None of them needs a model.
+"""Metrics of motion, flicker and seams in clips, and confidence intervals of shares; none needs a model.
 
 Clips are (B,3,F,H,W) in [-1, 1] and show one figure in the middle of a backdrop. The backdrop is estimated
 from the clip: in each frame, a row's color is the median of its `BAND` leftmost and rightmost pixels.
