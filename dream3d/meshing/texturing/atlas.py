@@ -33,8 +33,8 @@ class Texels(NamedTuple):
     """Texels of a texture with the surface that they show."""
 
     texel: NDArray[np.int64]  # (K,) row * size + column
-    point: NDArray[np.float64]  # (K,3) world
-    normal: NDArray[np.float64]  # (K,3) interpolated, about unit
+    point: NDArray[np.floating]  # (K,3) world
+    normal: NDArray[np.floating]  # (K,3) interpolated, about unit
 
 
 def unwrap(
