@@ -37,30 +37,6 @@ def read_image_cropped(path: Path, width: int, height: int) -> Image.Image:
     return ImageOps.fit(read_image(path), (width, height), Image.Resampling.LANCZOS)
 
 
-def read_clip_cropped(path: Path, size: int, count: int, fps: float) -> Frames:
-    """Frames (count,size,size,3) of a video file, at `fps` from its start, cropped and scaled to squares.
-
-    A file that is shorter than count / fps seconds repeats its last frame.
-
-    Raises UserError if it cannot be read or has no frames.
-    """
-    import imageio.v3 as iio
-
-    try:
-        rate = float(iio.immeta(path).get("fps", 0.0)) or 1000.0 / float(
-            iio.immeta(path).get("duration", 100)
-        )
-        images = list(iio.imiter(path))
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        reason = getattr(error, "strerror", None) or "it is no video that ffmpeg or Pillow knows"
-        raise UserError(f"Cannot read the clip {path}: {reason}.") from error
-    if not images:
-        raise UserError(f"Cannot read the clip {path}: it has no frames.")
-    chosen = [images[min(round(i * rate / fps), len(images) - 1)] for i in range(count)]
-    pictures = [Image.fromarray(image[..., :3]) for image in chosen]
-    return np.stack([np.asarray(ImageOps.fit(p, (size, size), Image.Resampling.LANCZOS)) for p in pictures])
-
-
 def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
     """Upscaled frames (F,H,W,3) -> (F,scale*H,scale*W,3); resampling: "lanczos" or "nearest"."""
     if scale == 1:
