@@ -88,7 +88,8 @@ def gen_video(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Frames per second. From 16 on, the bundled model draws a frame between every two.",
+            help="Frames per second. From 16 on, a temporal super-resolution stage, where the model has one, "
+            "draws frames in between.",
             show_default=PRESETS_OWN,
         ),
     ] = None,
@@ -99,7 +100,7 @@ def gen_video(
     super_resolution: Annotated[
         int | None,
         typer.Option(
-            help="Denoising steps of the bundled model's super-resolution to 256 pixels; 0 leaves it out.",
+            help="Denoising steps of the model's super-resolution stage; 0 leaves it out.",
             show_default=PRESETS_OWN,
         ),
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from video.cascade.interpolation import FrameInterpolation
 from video.nn.space_time_unet import inflate
 from video.nn.temporal import TemporalConfig
 from video.nn.windows import CircularWindows
+from video.sampling.clip_tensors import clip_attributes, frame_by_frame, mixed_noise, phase_step_to
 from video.sampling.extension import OVERLAP, SCALE, GivenFrames, partial_timesteps, sample_windows
 from video.sampling.prompt_schedule import PromptSchedule, fade_weights
 from video.sampling.recognition import Appearance, recognize
@@ -349,45 +350,3 @@ def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name if name.startswith(FIRST_STAGE_PREFIX) else f"image.{name}": t for name, t in tensors.items()
     }
-
-
-def frame_by_frame(function: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """A function of images (N,C,H,W) applied to all frames of clips (B,C,F,H,W)."""
-    frames = function(clips.transpose(1, 2).flatten(0, 1))
-    return frames.unflatten(0, (len(clips), -1)).transpose(1, 2)
-
-
-def clip_attributes(
-    count: int, frames: int, step: float | Tensor, phase: Tensor | float | None, **constant: Any
-) -> Tensor:
-    """Attributes (count,frames,V) of clips: frame i at phase + i step; the rest is constant over frames.
-
-    phase, step: scalars or (count,); constant: as in `core.attributes.encode_attributes`.
-    """
-    rows = {name: _each_frame(value, count, frames) for name, value in constant.items()}
-    if phase is not None:
-        start, later = _each_frame(phase, count, frames), _each_frame(step, count, frames)
-        rows["phase"] = start + later * torch.arange(frames, device=start.device).repeat(count)
-    return encode_attributes(count * frames, **rows).unflatten(0, (count, frames))
-
-
-def phase_step_to(last: float, first: Tensor | float, steps: int, loop: int) -> Tensor | float:
-    """The step that leads from one phase to another in so many steps, and comes closest to 1/loop."""
-    way = (last - first) % 1
-    whole = (steps / loop - way).round() if isinstance(way, Tensor) else round(steps / loop - way)
-    return (way + whole) / steps
-
-
-def _each_frame(value: Any, count: int, frames: int) -> Any:
-    if value is None:
-        return None
-    return torch.as_tensor(value, dtype=torch.float32).expand(count).repeat_interleave(frames)
-
-
-def mixed_noise(common: Tensor, own: Tensor, share: float) -> Tensor:
-    """Noise of clips whose frames have `share` of their variance in common, standard normal in each frame.
-
-    common: (B,C,1,H,W), own: (B,C,F,H,W), both standard normal. The mixed noise of Ge et al. 2023, "Preserve
-    Your Own Correlation" (PYoCo), with share = alpha^2 / (1 + alpha^2).
-    """
-    return share**0.5 * common + (1 - share) ** 0.5 * own

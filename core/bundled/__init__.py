@@ -6,7 +6,7 @@ BUNDLED = Path(__file__).parent
 
 
 def model_beside(folder: Path, name: str) -> Path | None:
-    """Folder of a later stage of the cascade that lies beside the folder of an image or video model, if any.
+    """Folder of a later stage of the cascade, a sibling of the folder of an image or video model, if any.
 
     name: "super_resolution" or "interpolation".
     """

@@ -29,7 +29,8 @@ from video.cli import _read_prompts, main
 from video.generate import SamplingMonitor
 from video.options import ClipJob
 from video.record import RunRecord
-from video.video_model import VideoModel, clip_attributes
+from video.sampling.clip_tensors import clip_attributes
+from video.video_model import VideoModel
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]

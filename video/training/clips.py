@@ -11,7 +11,7 @@ from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
 from video.nn.temporal import TemporalConfig
-from video.video_model import clip_attributes, mixed_noise
+from video.sampling.clip_tensors import clip_attributes, mixed_noise
 
 
 def clip_loss(

@@ -12,8 +12,8 @@ from core.sampling_options import SamplingOptions
 from core.training.config import TrainingConfig
 from core.training.data import ConditionDropout
 from video.cascade.distilled import DistilledConfig
+from video.sampling.clip_tensors import mixed_noise
 from video.training.clips import ClipData
-from video.video_model import mixed_noise
 
 
 class DistillationPreset(BaseModel):

@@ -1,5 +1,7 @@
 """Floors under the weights that ship: a wrong export, of any stage, fails here."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ def prompt_set() -> PromptSet:
     return PromptSet.draw(PICTURES, False, seed=21)
 
 
-def settings(prompt_set: PromptSet, rows: slice) -> dict[str, object]:
+def settings(prompt_set: PromptSet, rows: slice) -> dict[str, Any]:
     """The arguments with which both models sample the scenes of a prompt set."""
     views = {"azimuth": prompt_set.azimuth[rows], "elevation": ELEVATION, "phase": prompt_set.phase[rows]}
     options = {"steps": STEPS, "sampler": "dpm-solver++", "guidance": GUIDANCE, "shadow": True}
@@ -52,7 +54,7 @@ def test_judge_reads_renders(prompt_set: PromptSet, size: int) -> None:
 
 def test_image_model_draws_what_the_judge_reads(judge: Judge, prompt_set: PromptSet) -> None:
     model = ImageModel.load(BUNDLED / "image")
-    images = quantize_8bit(model.sample(**settings(prompt_set, slice(None))))  # type: ignore[arg-type]
+    images = quantize_8bit(model.sample(**settings(prompt_set, slice(None))))
     labels = judge_images(judge, images)
     assert right(labels, prompt_set, slice(None), "subject") >= 22
     assert right(labels, prompt_set, slice(None), "action") >= 20
@@ -74,7 +76,7 @@ def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
 ) -> None:
     rows = slice(0, 3)
     model = VideoModel.load(BUNDLED / "video")
-    clips = quantize_8bit(model.sample(**settings(prompt_set, rows), frames=FRAMES))  # type: ignore[arg-type]
+    clips = quantize_8bit(model.sample(**settings(prompt_set, rows), frames=FRAMES))
     labels = judge_clips(judge, clips)
     assert right(labels, prompt_set, rows, "subject") == 3 and right(labels, prompt_set, rows, "action") == 3
     assert right(labels, prompt_set, rows, "action", "motion") >= 2
