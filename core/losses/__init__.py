@@ -1,4 +1,4 @@
-"""Training losses, (B,) per batch, and their weights over the timesteps."""
+"""Training losses, (B,) per batch, and their weights over the timesteps and positions."""
 
 from core.losses.simple import prediction_error, simple_loss
 from core.losses.variational import (
@@ -11,11 +11,12 @@ from core.losses.variational import (
     reverse_step_bits,
     vlb_loss,
 )
-from core.losses.weights import clipped_snr_weight, min_snr_weight
+from core.losses.weights import clipped_snr_weight, detail_weights, min_snr_weight
 
 __all__ = [
     "bits_per_dim",
     "clipped_snr_weight",
+    "detail_weights",
     "discretized_log_likelihood",
     "gaussian_kl",
     "gaussian_log_density",

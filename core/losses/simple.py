@@ -6,12 +6,21 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 
 
-def simple_loss(denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor) -> Tensor:
+def simple_loss(
+    denoiser: Denoiser,
+    x0: Tensor,
+    t: Tensor,
+    condition: Condition,
+    noise: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Mean squared error of the network's output against its target (L_simple, Ho et al. 2020, equation 14).
 
-    Arguments are those of `prediction_error`. Returns (B,): the mean over all axes but the batch.
+    weights: factors on the squared errors, which they broadcast to, see `core.losses.detail_weights`.
+    The other arguments are those of `prediction_error`. Returns (B,): the mean over all axes but the batch.
     """
-    return prediction_error(denoiser, x0, t, condition, noise).square().flatten(1).mean(1)
+    squares = prediction_error(denoiser, x0, t, condition, noise).square()
+    return (squares if weights is None else weights * squares).flatten(1).mean(1)
 
 
 def prediction_error(

@@ -121,10 +121,7 @@ def video(
     task = VideoTask(
         ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
         ImageData(images, captions, settings.dropout),
-        settings.noise_share,
-        settings.image_steps,
-        settings.snr_gamma,
-        settings.motion_weight,
+        settings,
     )
     run_folder.print_outcome(
         Trainer(denoiser, task, settings.training, run, accelerator, settings.rate).run(budget), run

@@ -8,7 +8,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss
+from core.losses import clipped_snr_weight, detail_weights, hybrid_loss, min_snr_weight, simple_loss
 
 PARAMETERIZATIONS = [Parameterization.EPS, Parameterization.X0, Parameterization.V]
 
@@ -114,3 +114,24 @@ def test_hybrid_loss_with_weight_zero_is_the_simple_loss(shape):
         loss = hybrid_loss(*arguments, vlb_weight=weight).sum()
         gradients.append(torch.autograd.grad(loss, denoiser.network.bias)[0])
     assert torch.equal(*gradients) and gradients[0] != 0
+
+
+def test_detail_weights_follow_the_step_of_a_known_map():
+    x0 = torch.zeros(2, 4, 16, 16)
+    x0[0, :, :, 8:] = 10.0  # a step: within two columns of it a mean over 5x5 positions differs by 2 or more
+    weights = detail_weights(x0, 4.0)
+    assert weights.shape == (2, 1, 16, 16)
+    torch.testing.assert_close(weights[1], torch.ones(1, 16, 16))
+    mean = (12 + 4 * 5) / 16
+    torch.testing.assert_close(weights[0, 0, :, 6:10], torch.full((16, 4), 5 / mean))
+    torch.testing.assert_close(weights[0, 0, :, :6], torch.full((16, 6), 1 / mean))
+    torch.testing.assert_close(weights[0, 0, :, 10:], torch.full((16, 6), 1 / mean))
+    torch.testing.assert_close(detail_weights(torch.randn(2, 4, 8, 8), 0.0), torch.ones(2, 1, 8, 8))
+
+
+def test_simple_loss_multiplies_squares_by_the_weights():
+    x0, noise, t, empty = batch((2, 3, 4, 4))
+    denoiser = Denoiser(ZeroNetwork(), NoiseSchedule.cosine(), Parameterization.X0)
+    weights = torch.rand((2, 1, 4, 4), generator=torch.Generator().manual_seed(1))
+    expected = (weights * x0.square()).sum(1, keepdim=True).flatten(1).mean(1) / 3
+    torch.testing.assert_close(simple_loss(denoiser, x0, t, empty, noise, weights), expected)

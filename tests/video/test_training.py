@@ -74,7 +74,7 @@ def make(folder: Path, captions: Captions, image_steps: float) -> tuple[VideoTas
     denoiser = VideoModelConfig(image=IMAGE).denoiser()
     for parameter in denoiser.parameters():
         nn.init.normal_(parameter, std=0.1)
-    return VideoTask(clips, images, noise_share=0.5, image_steps=image_steps, snr_gamma=5.0), denoiser
+    return VideoTask(clips, images, VideoPreset(image_steps=image_steps, snr_gamma=5.0)), denoiser
 
 
 @pytest.mark.parametrize(("image_steps", "losses", "temporal"), [(0.0, 2, True), (1.0, 8, False)])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
-from core.losses import clipped_snr_weight, prediction_error, simple_loss
+from core.losses import clipped_snr_weight, detail_weights, prediction_error, simple_loss
 from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
@@ -15,18 +15,29 @@ from video.sampling.clip_tensors import clip_attributes, mixed_noise
 
 
 def clip_loss(
-    denoiser: Denoiser, x0: Tensor, t: Tensor, condition: Condition, noise: Tensor, motion_weight: float = 1.0
+    denoiser: Denoiser,
+    x0: Tensor,
+    t: Tensor,
+    condition: Condition,
+    noise: Tensor,
+    motion_weight: float = 1.0,
+    detail_weight: float = 0.0,
 ) -> Tensor:
     """Mean squared error of clips (B,C,F,H,W), with a weight on the part that changes between frames.
 
     The error is split into its mean over the frames and the deviations from that mean. Most of a clip is
     static, so the mean dominates `core.losses.simple_loss`. The deviations, which carry the motion, count
     `motion_weight` times as much. The sum of the two parts is a positive definite quadratic form in the
-    error, so the optimal prediction is that of `simple_loss`; a weight of 1 is `simple_loss` itself.
+    error, so the optimal prediction is that of `simple_loss`; weights of 1 and 0 are `simple_loss` itself.
 
-    The other arguments are those of `core.losses.prediction_error`. Returns (B,).
+    detail_weight: of `core.losses.detail_weights`, averaged over the frames. The other arguments are those of
+    `core.losses.prediction_error`. Returns (B,).
     """
     error = prediction_error(denoiser, x0, t, condition, noise)
+    if detail_weight:
+        frames = detail_weights(x0.transpose(1, 2).flatten(0, 1), detail_weight)
+        weights = frames.unflatten(0, (len(x0), -1)).transpose(1, 2).mean(2, keepdim=True)
+        error = error * weights.sqrt()
     static = error.mean(2, keepdim=True)
     squares = static.square().flatten(1).mean(1), (error - static).square().flatten(1).mean(1)
     return (squares[0] + motion_weight * squares[1]) * 2 / (1 + motion_weight)
@@ -51,6 +62,7 @@ class VideoPreset(BaseModel):
         default=0.3, ge=0, le=1, description="factor on the learning rate of the image layers"
     )
     motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clips.clip_loss")
+    detail_weight: float = Field(default=0.0, ge=0, description="see core.losses.detail_weights")
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     dropout: ConditionDropout = ConditionDropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
@@ -121,38 +133,30 @@ class FrameByFrame(nn.Module):
 class VideoTask:
     """Denoising of clips with mixed noise; in some steps, of as many images (Ho et al. 2022, section 3).
 
-    image_steps: share of steps on images, which keep the image layers from forgetting what clips rarely show.
+    The images keep the image layers from forgetting what clips rarely show. The preset sets their share of
+    the steps, the noise and the loss.
     """
 
-    def __init__(
-        self,
-        clips: ClipData,
-        images: ImageData,
-        noise_share: float,
-        image_steps: float,
-        snr_gamma: float,
-        motion_weight: float = 1.0,
-    ) -> None:
-        self.clips, self.images = clips, images
-        self.noise_share, self.image_steps, self.snr_gamma = noise_share, image_steps, snr_gamma
-        self.motion_weight = motion_weight
+    def __init__(self, clips: ClipData, images: ImageData, preset: VideoPreset) -> None:
+        self.clips, self.images, self.preset = clips, images, preset
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
         """index: (B,) clips, on the CPU -> weighted loss of each clip, (B,), or of each of B*F images."""
-        timesteps = denoiser.schedule.timesteps
-        if torch.rand(()) < self.image_steps:
+        timesteps, preset = denoiser.schedule.timesteps, self.preset
+        if torch.rand(()) < preset.image_steps:
             images, condition = self.images.batch(
                 torch.randint(len(self.images), (len(index) * self.clips.frames,))
             )
             t = stratified_timesteps(len(images), timesteps, images.device)
             of_images = denoiser.with_network(FrameByFrame(denoiser.network))
-            loss = simple_loss(of_images, images, t, condition, torch.randn_like(images))
-            return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
+            weights = detail_weights(images, preset.detail_weight) if preset.detail_weight else None
+            loss = simple_loss(of_images, images, t, condition, torch.randn_like(images), weights)
+            return clipped_snr_weight(denoiser, t, preset.snr_gamma) * loss
         clips, condition = self.clips.batch(index)
         t = stratified_timesteps(len(clips), timesteps, clips.device)
-        noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), self.noise_share)
-        loss = clip_loss(denoiser, clips, t, condition, noise, self.motion_weight)
-        return clipped_snr_weight(denoiser, t, self.snr_gamma) * loss
+        noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), preset.noise_share)
+        loss = clip_loss(denoiser, clips, t, condition, noise, preset.motion_weight, preset.detail_weight)
+        return clipped_snr_weight(denoiser, t, preset.snr_gamma) * loss
