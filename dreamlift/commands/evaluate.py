@@ -12,6 +12,7 @@ import typer
 from core.errors import UserError
 from core.io.atomic import writable_folder
 from core.io.presets import validate
+from core.sampling_options import SamplerName
 from dreamlift.evaluation.options import EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
@@ -33,7 +34,11 @@ EyesFolder = Annotated[
 ]
 Enlarger = Annotated[
     Path | None,
-    typer.Option("--super-resolution", help="Folder of a super-resolution model that enlarges the samples."),
+    typer.Option(
+        "--super-resolution",
+        help="Folder of a super-resolution model that enlarges the samples.",
+        show_default="that beside the model, unless --size is the model's own",
+    ),
 ]
 Size = Annotated[
     int | None,
@@ -49,6 +54,7 @@ HeldOut = Annotated[
     bool, typer.Option("--held-out", help="Use pairs of subject and action that were never trained on.")
 ]
 Steps = Annotated[int, typer.Option(help="Denoising steps.")]
+Sampler = Annotated[SamplerName, typer.Option(help="Sampler.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 disables guidance.")]
 Seed = Annotated[int, typer.Option(help="Random seed of scenes, captions, cameras and noise.")]
 Batch = Annotated[int, typer.Option(help="Number of samples per batch.")]
@@ -65,7 +71,8 @@ def image(
     size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
-    steps: Steps = 40,
+    steps: Steps = 12,
+    sampler: Sampler = "dpm-solver++",
     guidance: Guidance = 3.0,
     seed: Seed = 0,
     batch: Batch = 16,
@@ -88,8 +95,9 @@ def video(
     size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
-    steps: Steps = 40,
-    guidance: Guidance = 3.0,
+    steps: Steps = 12,
+    sampler: Sampler = "dpm-solver++",
+    guidance: Guidance = 2.0,
     seed: Seed = 0,
     batch: Batch = 4,
     device: Device = "auto",

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED, model_beside
 from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
@@ -101,8 +101,11 @@ class Evaluation:
         """drawn: side of the model's pictures in pixels."""
         self.options, self.device = options, device
         self.enlarger = None
-        if options.super_resolution:
-            self.enlarger = SuperResolution.load(options.super_resolution, device)
+        enlarger = options.super_resolution
+        if not enlarger and options.size != drawn:
+            enlarger = model_beside(options.model, "super_resolution")
+        if enlarger:
+            self.enlarger = SuperResolution.load(enlarger, device)
             drawn *= self.enlarger.config.factor
         self.size = options.size or drawn
         self.judge_folder = options.judge or bundled_judge(self.size)
@@ -139,6 +142,7 @@ class Evaluation:
             eyes_sha256=load_folder(self.eyes_folder).sha256 if self.eyes_folder else None,
             held_out=options.held_out,
             steps=options.steps,
+            sampler=options.sampler,
             guidance=options.guidance,
             seed=options.seed,
             device=describe_device(self.device),
@@ -196,6 +200,7 @@ class Sampler:
         samples = self.sample(
             prompt_set.prompts[rows],
             steps=self.options.steps,
+            sampler=self.options.sampler,
             guidance=self.options.guidance,
             seeds=prompt_set.seeds[rows],
             azimuth=prompt_set.azimuth[rows],

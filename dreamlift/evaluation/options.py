@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.sampling_options import SamplerName
+
 
 class EvaluationOptions(BaseModel):
     """Options of `dreamlift evaluate image` and `video`; the field names are those of the command line."""
@@ -14,12 +16,13 @@ class EvaluationOptions(BaseModel):
     model: Path
     judge: Path | None  # the bundled one of the pictures' size
     eyes: Path | None = None  # the bundled detector, if there is one
-    super_resolution: Path | None = None  # enlarges the samples
+    super_resolution: Path | None = None  # enlarges the samples; by default that beside the model
     size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path
     count: int = Field(ge=1)
     held_out: bool
     steps: int = Field(ge=1, le=1000)
+    sampler: SamplerName = "dpm-solver++"
     guidance: float = Field(ge=0, le=100)  # diffusers' scale; 1 disables guidance
     seed: int = Field(ge=0)
     batch: int = Field(ge=1)

@@ -79,6 +79,7 @@ class Report(BaseModel):
     eyes_sha256: str | None = None  # of the detector of eyes
     held_out: bool
     steps: int
+    sampler: str
     guidance: float
     seed: int
     device: str

@@ -1,7 +1,8 @@
 """Temporal super-resolution: a diffusion model of the frame between two frames, on the latents of a clip.
 
 Ho et al. 2022, "Imagen Video", section 2.2: the stage that raises the frame rate is conditioned on the frames
-of the stage before it, with augmentation noise, and predicts v. Here it sees the two neighbors of a frame.
+of the stage before it, with augmentation noise. Here it sees the two neighbors of a frame, and predicts x0 as
+a correction of their mean.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class InterpolationConfig(BaseModel):
     def denoiser(self) -> Denoiser:
         """A denoiser with a new network. Before it is applied, `between` binds the neighbors."""
         network = ConvolutionalUNet(3 * self.channels, self.channels, self.widths, self.blocks)
-        return Denoiser(network, NoiseSchedule.cosine(), Parameterization.V)
+        return Denoiser(network, NoiseSchedule.cosine(), Parameterization.X0)
 
 
 class _Between(nn.Module):
@@ -48,7 +49,8 @@ class _Between(nn.Module):
         self.network, self.before, self.after, self.level = network, before, after, level
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return self.network(torch.cat([x, self.before, self.after], dim=1), t, self.level)
+        correction = self.network(torch.cat([x, self.before, self.after], dim=1), t, self.level)
+        return correction + (self.before + self.after) / 2
 
 
 def between(denoiser: Denoiser, before: Tensor, after: Tensor, level: Tensor) -> Denoiser:

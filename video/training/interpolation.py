@@ -25,6 +25,9 @@ class InterpolationPreset(BaseModel):
         default=(1, 2), min_length=1, description="frames from a training frame to each neighbor"
     )
     greatest_level: float = Field(default=0.4, ge=0, le=0.5, description="of the neighbors' noise")
+    one_step_share: float = Field(
+        default=0.5, ge=0, le=1, description="share of samples at the last timestep, for one-step sampling"
+    )
     snr_gamma: float = Field(default=20.0, gt=0, description="see core.losses.clipped_snr_weight")
     training: TrainingConfig = TrainingConfig(batch_size=64, learning_rate=6e-4, decay=0.5)
 
@@ -57,7 +60,10 @@ class InterpolationTask:
         level = level.to(x0.device)
         before, after = (augment(each, level, torch.randn_like(each)) for each in (before, after))
         bound = between(denoiser, before, after, level)
-        t = stratified_timesteps(len(index), denoiser.schedule.timesteps, x0.device)
+        timesteps = denoiser.schedule.timesteps
+        t = stratified_timesteps(len(index), timesteps, x0.device)
+        last = torch.arange(len(index), device=x0.device) < round(self.preset.one_step_share * len(index))
+        t = torch.where(last, timesteps - 1, t)
         condition = no_condition(len(index), x0.device)
         loss = simple_loss(bound, x0, t, condition, torch.randn_like(x0))
         return clipped_snr_weight(denoiser, t, self.preset.snr_gamma) * loss
