@@ -1,0 +1,100 @@
+"""Pictures of the documentation: what prompts give, and how enlargements compare.
+
+    python -m benchmarks.contact_sheets [--seeds 8] [--out docs/pictures]
+
+demo-prompts.webp, showcase-prompts.webp: images of the bundled model, a row of seeds for each prompt, at half
+their size. enlargements.webp: one frame as the model draws it, enlarged by the nearest pixel, bicubically, by
+Lanczos' filter and by the super-resolution model, and the face of each at full size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from core.io.pictures import Frames
+from core.io.sheet import PAPER, contact_sheet
+from dreamlift import TextToImage
+
+DEMO = ("a panda on a swing", "a fox holding a controller")
+SHOWCASE = (  # as people word the scenes of core.toybox.scenes.SHOWCASE
+    "a panda on a swing in the park",
+    "a fox holding a video game controller",
+    "a lobster playing the saxophone",
+    "a corgi wearing a beret and holding a baguette",
+    "a skeleton drinking a glass of wine",
+    "two teddy bears mixing chemicals",
+    "an astronaut riding a horse in space",
+    "a golden retriever eating ice cream on the beach at sunset",
+    "a horse drinking juice",
+    "a couple walking under an umbrella in the rain",
+    "a paintbrush painting on a canvas",
+    "a bear in a calculus class",
+)
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bicubic": Image.Resampling.BICUBIC,
+    "Lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int) -> Image.Image:
+    """A row of images for each prompt, at half their size, below the prompt."""
+    rows: list[Image.Image] = []
+    for prompt in prompts:
+        pictures = [images(prompt, seed=seed).image for seed in range(seeds)]
+        halves = [picture.resize((picture.width // 2, picture.height // 2)) for picture in pictures]
+        rows.append(contact_sheet(np.stack([np.asarray(half) for half in halves]), prompt, seeds))
+    return stacked(rows)
+
+
+def enlargements(images: TextToImage, prompt: str, seed: int) -> Image.Image:
+    """One image by every filter and by the model: entire in the first row, the upper middle in the second."""
+    drawn = images(prompt, seed=seed, super_resolution=0).image
+    finished = images(prompt, seed=seed).image
+    pictures = [drawn.resize(finished.size, filtered) for filtered in FILTERS.values()] + [finished]
+    width, height = finished.size
+    middle = (width * 5 // 16, height // 8, width * 11 // 16, height // 2)
+    faces = [picture.crop(middle).resize(finished.size, Image.Resampling.NEAREST) for picture in pictures]
+    frames: Frames = np.stack([np.asarray(picture) for picture in pictures + faces])
+    title = f"{prompt}: {', '.join(FILTERS)}, super-resolution"
+    return contact_sheet(frames, title, len(pictures))
+
+
+def stacked(parts: list[Image.Image]) -> Image.Image:
+    """Images of equal width, one below the other."""
+    out = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), PAPER)
+    top = 0
+    for part in parts:
+        out.paste(part, (0, top))
+        top += part.height
+    return out
+
+
+def main() -> None:
+    """Draws the pictures and writes them."""
+    parser = argparse.ArgumentParser(description="Pictures of the documentation.")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--model", default="bundled", help="folder of an image model")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
+    options = parser.parse_args()
+    images = TextToImage.from_pretrained(options.model)
+    drawings = {
+        "demo-prompts": rows_of_seeds(images, DEMO, options.seeds),
+        "showcase-prompts": rows_of_seeds(images, SHOWCASE, options.seeds),
+    }
+    if images.super_resolution:
+        parts = [enlargements(images, prompt, seed=3) for prompt in DEMO]
+        drawings["enlargements"] = stacked(parts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, drawing in drawings.items():
+        path = options.out / f"{name}.webp"
+        drawing.save(path, quality=88, method=6)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
