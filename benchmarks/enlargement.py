@@ -29,7 +29,7 @@ from benchmarks.report import write_json
 from core.bundled import BUNDLED
 from core.diffusion.parameterization import Parameterization
 from core.io.presets import load_preset
-from core.models.autoencoder import Autoencoder
+from core.models.autoencoder import Autoencoder, ResidualConvolutions
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution, enlarge
 from core.nn.blocks import Upsample
@@ -52,28 +52,15 @@ BATCH = 8
 Enlarge = Callable[[Tensor], Tensor]
 
 
-class Residual(nn.Module):
-    """x + conv(SiLU(conv(SiLU(x))))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B,C,H,W). Returns a tensor like x."""
-        return x + self.second(F.silu(self.first(F.silu(x))))
-
-
 class StraightDecoder(nn.Module):
     """Latents (B,C,h,w) -> images (B,3,16h,16w); every position of the last level draws 4x4 pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, WIDTHS[0], 3, padding=1)]
-        layers += [Residual(WIDTHS[0]) for _ in range(BLOCKS[0])]
+        layers += [ResidualConvolutions(WIDTHS[0]) for _ in range(BLOCKS[0])]
         for (coarse, fine), count in zip(pairwise(WIDTHS), BLOCKS[1:], strict=True):
-            layers += [Upsample(coarse, fine), *(Residual(fine) for _ in range(count))]
+            layers += [Upsample(coarse, fine), *(ResidualConvolutions(fine) for _ in range(count))]
         self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(WIDTHS[-1], 48, 3, padding=1))
 
     def forward(self, latents: Tensor) -> Tensor:
