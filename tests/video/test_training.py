@@ -9,12 +9,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from core.attributes import PHASE, encode_attributes
+from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.io.presets import load_preset
 from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
-from video.training.clips import ClipData, FrameByFrame, VideoPreset, VideoTask
+from video.training.clips import (
+    ClipData,
+    FrameByFrame,
+    VideoPreset,
+    VideoTask,
+    clip_loss,
+    condition_of_each,
+)
 from video.video_model import VideoModelConfig
 
 WHOLE = ConditionDropout(text=0, camera=0, phase=0, shadow=0)
@@ -67,14 +75,14 @@ def test_stretches_go_round_the_loop_with_the_phase_of_each_frame(folder: Path, 
     assert condition.mask.sum(1).tolist() == [5 if i % 2 else 3 for i in index.tolist()]
 
 
-def make(folder: Path, captions: Captions, image_steps: float) -> tuple[VideoTask, Denoiser]:
+def make(folder: Path, captions: Captions, image_steps: float, **preset: float) -> tuple[VideoTask, Denoiser]:
     clips = ClipData(Shards(folder, "clips"), captions, WHOLE, frames=4, strides=(1,))
     images = ImageData([Shards(folder, "images")], captions, WHOLE)
     torch.manual_seed(0)
     denoiser = VideoModelConfig(image=IMAGE).denoiser()
     for parameter in denoiser.parameters():
         nn.init.normal_(parameter, std=0.1)
-    return VideoTask(clips, images, VideoPreset(image_steps=image_steps, snr_gamma=5.0)), denoiser
+    return VideoTask(clips, images, VideoPreset(image_steps=image_steps, snr_gamma=5.0, **preset)), denoiser
 
 
 @pytest.mark.parametrize(("image_steps", "losses", "temporal"), [(0.0, 2, True), (1.0, 8, False)])
@@ -96,6 +104,51 @@ def test_steps_on_images_come_as_often_as_said(folder: Path, captions: Captions)
         counts = [len(task.loss(denoiser, torch.tensor([0]))) for _ in range(120)]
     assert counts.count(4) / 120 == pytest.approx(0.3, abs=0.1)  # standard error 0.042
     assert counts.count(1) + counts.count(4) == 120
+
+
+def test_appended_images_count_in_the_loss_as_frames_do(folder: Path, captions: Captions) -> None:
+    """Against the losses of the same clips and images in calls of their own, each frame with one weight."""
+    settings = {"appended_images": 2, "motion_weight": 3.0, "detail_weight": 2.0}
+    task, denoiser = make(folder, captions, 0.0, **settings)
+    clips, condition = task.clips.batch(torch.tensor([0, 3]))
+    t = torch.tensor([100, 700])
+    noise = torch.randn_like(clips)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        joint = task._joint_loss(denoiser, clips, t, condition, noise)
+        torch.manual_seed(1)
+        images, of_images = task.images.batch(torch.randint(len(task.images), (4,)))
+        of_images = Condition(of_images.tokens, of_images.mask, of_images.attributes[:, None])
+        eps = torch.randn_like(images.unflatten(0, (2, 2)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+        single = clip_loss(
+            denoiser, images[:, :, None], t.repeat_interleave(2), of_images, eps[:, :, None], 1.0, 2.0
+        )
+        alone = clip_loss(denoiser, clips, t, condition, noise, 3.0, 2.0)
+    assert images.unique().numel() > 2 and single.std() > 0
+    torch.testing.assert_close(joint, (4 * alone + single.view(2, 2).sum(1)) / 6)
+
+
+def test_appended_images_train_all_layers(folder: Path, captions: Captions) -> None:
+    task, denoiser = make(folder, captions, 0.0, appended_images=1)
+    loss = task.loss(denoiser, torch.tensor([0, 3]))
+    assert loss.shape == (2,) and loss.isfinite().all()
+    loss.mean().backward()
+    assert all(parameter.grad is not None for parameter in denoiser.network.parameters())
+
+
+def test_conditions_of_clips_and_images_take_turns() -> None:
+    def numbered(first: int, count: int, length: int, frames: int | None = None) -> Condition:
+        rows = first + torch.arange(count * (frames or 1)).float()
+        attributes = rows.view(count, frames, 1) if frames else rows[:, None]
+        tokens = (first + torch.arange(count).float()).view(-1, 1, 1).expand(-1, length, 1)
+        return Condition(tokens, torch.ones(count, length, dtype=torch.bool), attributes)
+
+    for clips in (numbered(0, 2, 3, frames=2), numbered(0, 2, 3)):
+        joined = condition_of_each(clips, 2, numbered(10, 4, 1))
+        assert joined.tokens[:, 0, 0].tolist() == [0, 0, 10, 11, 1, 1, 12, 13]
+        assert joined.mask.sum(1).tolist() == [3, 3, 1, 1, 3, 3, 1, 1]
+        frames = [0, 1, 2, 3] if clips.attributes.ndim == 3 else [0, 0, 1, 1]
+        assert joined.attributes[:, 0].tolist() == [*frames[:2], 10, 11, *frames[2:], 12, 13]
 
 
 def test_frame_by_frame_is_the_image_network(folder: Path, captions: Captions) -> None:

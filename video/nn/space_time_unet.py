@@ -28,16 +28,24 @@ class SpaceTimeUNet(nn.Module):
         )
 
     def forward(
-        self, clip: Tensor, t: Tensor, condition: Condition, independent_frames: bool = False
+        self,
+        clip: Tensor,
+        t: Tensor,
+        condition: Condition,
+        independent_frames: bool = False,
+        appended_images: int = 0,
     ) -> Tensor:
         """The raw output of the network, in the denoiser's parameterization.
 
         Args:
             clip: (B,C,F,H,W), any F >= 1.
             t: (B,) timesteps, integer or fractional: one noise level for all frames of a clip.
-            condition: of length B; its attributes are (B,V), or (B,F,V) to tell each frame its own.
+            condition: of length B; its attributes are (B,V), or (B,F,V) to tell each frame its own. With
+                appended images of length B*F: one for each frame, in the order of the clips.
             independent_frames: leave out the temporal layers: every frame is an image by itself and comes out
-                as the image network has it. For the images of joint training (Ho et al. 2022, section 3).
+                as the image network has it.
+            appended_images: the last so many of the F frames are images by themselves, which pass the
+                temporal layers as clips of one frame each. For joint training (Ho et al. 2022, section 3).
 
         Returns:
             A tensor like clip.
@@ -50,9 +58,15 @@ class SpaceTimeUNet(nn.Module):
         if t.ndim != 1 or t.shape[0] != clip.shape[0]:
             raise ValueError(f"{clip.shape[0]} clips, timesteps {tuple(t.shape)}: one timestep per clip")
         frames = clip.shape[2]
+        if not 0 <= appended_images < frames:
+            raise ValueError(
+                f"{appended_images} of {frames} frames are appended images: one must be the clip's"
+            )
+        if appended_images:
+            t = t.repeat_interleave(frames)
 
         def mix_frames(index: int, h: Tensor, embedding: Tensor) -> Tensor:
-            return self.temporal[index](h, embedding, frames)
+            return self.temporal[index](h, embedding, frames - appended_images, appended_images)
 
         images = clip.transpose(1, 2).flatten(0, 1)
         out = self.image(images, t, condition, None if independent_frames else mix_frames)

@@ -119,6 +119,21 @@ class TemporalBlock(nn.Module):
         self.convolution = TemporalConvBlock(width, inner_width, embedding_width)
         self.attention = TemporalAttention(width, inner_width, config.head_width, config.max_offset)
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
-        """x: (B*frames,C,H,W); embedding: (B*frames,E). Returns a tensor like x."""
-        return self.attention(self.convolution(x, embedding, frames), frames)
+    def forward(self, x: Tensor, embedding: Tensor, frames: int, images: int = 0) -> Tensor:
+        """x: (B*(frames+images),C,H,W); embedding: (B*(frames+images),E). Returns a tensor like x.
+
+        images: number of independent images after the frames of each clip. Attention is masked so that each
+            image sees only itself, and the frames only each other. Ho et al. 2022, section 3, keep the
+            attention layer for images and fix its matrix to the identity, so that they train its projections
+            too. Attention over a single frame has that matrix, and the convolution repeats a single frame on
+            both sides: an image passes as a clip of one frame.
+        """
+        if not images:
+            return self.attention(self.convolution(x, embedding, frames), frames)
+        x, embedding = (each.unflatten(0, (-1, frames + images)) for each in (x, embedding))
+        clips, singles = (
+            self(x[:, part].flatten(0, 1), embedding[:, part].flatten(0, 1), length)
+            for part, length in ((slice(frames), frames), (slice(frames, None), 1))
+        )
+        joined = clips.unflatten(0, (-1, frames)), singles.unflatten(0, (-1, images))
+        return torch.cat(joined, dim=1).flatten(0, 1)

@@ -1,5 +1,7 @@
 """Training the video model: its loss, its preset, its clips and its task."""
 
+from dataclasses import replace
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from core.training.trainer import stratified_timesteps
 from video.nn.temporal import TemporalConfig
-from video.sampling.clip_tensors import clip_attributes, mixed_noise
+from video.sampling.clip_tensors import clip_attributes, frame_by_frame, mixed_noise
 
 
 def clip_loss(
@@ -34,13 +36,21 @@ def clip_loss(
     `core.losses.prediction_error`. Returns (B,).
     """
     error = prediction_error(denoiser, x0, t, condition, noise)
+    return _weighted_squares(error, x0, motion_weight, detail_weight)
+
+
+def _weighted_squares(error: Tensor, x0: Tensor, motion_weight: float, detail_weight: float) -> Tensor:
+    """The loss of `clip_loss`, (B,), for the error of the network's output at clips x0."""
     if detail_weight:
-        frames = detail_weights(x0.transpose(1, 2).flatten(0, 1), detail_weight)
-        weights = frames.unflatten(0, (len(x0), -1)).transpose(1, 2).mean(2, keepdim=True)
-        error = error * weights.sqrt()
+        error = error * _detail_of_frames(x0, detail_weight).mean(2, keepdim=True).sqrt()
     static = error.mean(2, keepdim=True)
     squares = static.square().flatten(1).mean(1), (error - static).square().flatten(1).mean(1)
     return (squares[0] + motion_weight * squares[1]) * 2 / (1 + motion_weight)
+
+
+def _detail_of_frames(x0: Tensor, weight: float) -> Tensor:
+    """`core.losses.detail_weights` of the frames of clips (B,C,F,H,W), (B,1,F,H,W)."""
+    return frame_by_frame(lambda images: detail_weights(images, weight), x0)
 
 
 class VideoPreset(BaseModel):
@@ -55,6 +65,9 @@ class VideoPreset(BaseModel):
     frames: int = Field(default=8, ge=1, description="frames of a training clip")
     strides: tuple[int, ...] = Field(
         default=(1, 2), min_length=1, description="strides of training clips, equally likely"
+    )
+    appended_images: int = Field(
+        default=0, ge=0, description="independent images after each clip; see `VideoTask`"
     )
     image_steps: float = Field(default=0.2, ge=0, le=1, description="share of the steps that train on images")
     objects: bool = Field(default=False, description="include images of objects in those steps")
@@ -130,11 +143,25 @@ class FrameByFrame(nn.Module):
         return self.network(images[:, :, None], t, condition, independent_frames=True)[:, :, 0]
 
 
-class VideoTask:
-    """Denoising of clips with mixed noise; in some steps, of as many images (Ho et al. 2022, section 3).
+class ClipsWithImages(nn.Module):
+    """A space-time network applied to clips that are followed by independent images."""
 
-    The images keep the image layers from forgetting what clips rarely show. The preset sets their share of
-    the steps, the noise and the loss.
+    def __init__(self, network: nn.Module, images: int) -> None:
+        """images: the number of last frames that are images."""
+        super().__init__()
+        self.network, self.images = network, images
+
+    def forward(self, clip: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """clip: (B,C,F+images,H,W); condition: one for each frame. Returns a tensor like clip."""
+        return self.network(clip, t, condition, appended_images=self.images)
+
+
+class VideoTask:
+    """Denoising of clips with mixed noise, and of independent images (Ho et al. 2022, section 3).
+
+    The images keep the image layers from forgetting what clips rarely show. They come in steps of their own,
+    without the temporal layers, or `appended_images` follow every clip at its noise level. The preset sets
+    their numbers, the noise and the loss.
     """
 
     def __init__(self, clips: ClipData, images: ImageData, preset: VideoPreset) -> None:
@@ -158,5 +185,44 @@ class VideoTask:
         clips, condition = self.clips.batch(index)
         t = stratified_timesteps(len(clips), timesteps, clips.device)
         noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), preset.noise_share)
-        loss = clip_loss(denoiser, clips, t, condition, noise, preset.motion_weight, preset.detail_weight)
+        if preset.appended_images:
+            loss = self._joint_loss(denoiser, clips, t, condition, noise)
+        else:
+            loss = clip_loss(denoiser, clips, t, condition, noise, preset.motion_weight, preset.detail_weight)
         return clipped_snr_weight(denoiser, t, preset.snr_gamma) * loss
+
+    def _joint_loss(
+        self, denoiser: Denoiser, clips: Tensor, t: Tensor, condition: Condition, noise: Tensor
+    ) -> Tensor:
+        """Loss (B,) of clips with appended images, in which every frame and every image counts alike."""
+        preset, (count, _, frames) = self.preset, clips.shape[:3]
+        appended = preset.appended_images
+        index = torch.randint(len(self.images), (count * appended,))
+        images, of_images = self.images.batch(index)
+        images = images.unflatten(0, (count, appended)).transpose(1, 2)
+        error = prediction_error(
+            denoiser.with_network(ClipsWithImages(denoiser.network, appended)),
+            torch.cat([clips, images], dim=2),
+            t,
+            condition_of_each(condition, frames, of_images),
+            torch.cat([noise, torch.randn_like(images)], dim=2),
+        )
+        clip_error, image_error = error.split([frames, appended], dim=2)
+        of_clip = _weighted_squares(clip_error, clips, preset.motion_weight, preset.detail_weight)
+        squares = image_error.square()
+        if preset.detail_weight:
+            squares = squares * _detail_of_frames(images, preset.detail_weight)
+        return (frames * of_clip + appended * squares.flatten(1).mean(1)) / (frames + appended)
+
+
+def condition_of_each(clips: Condition, frames: int, images: Condition) -> Condition:
+    """One condition for each frame of clips and for each image after them, of length B*(frames+K).
+
+    clips: of length B, attributes (B,V) or (B,frames,V); images: of length B*K, K for each clip in turn.
+    """
+    of_frames = clips.repeat_interleave(frames)
+    if clips.attributes.ndim == 3:
+        of_frames = replace(of_frames, attributes=clips.attributes.flatten(0, 1))
+    rows = torch.arange(len(of_frames) + len(images), device=clips.tokens.device)
+    parts = rows[: len(of_frames)].view(len(clips), -1), rows[len(of_frames) :].view(len(clips), -1)
+    return Condition.cat([of_frames, images])[torch.cat(parts, dim=1).flatten()]

@@ -80,6 +80,51 @@ def test_independent_frames_bypass_the_temporal_layers(network):
     assert not torch.allclose(network(clip, t, condition), expected, atol=1e-2)
 
 
+def each_frame(condition: Condition, frames: int) -> Condition:
+    """The conditions of clips, one for each frame."""
+    repeated = condition.repeat_interleave(frames)
+    return Condition(repeated.tokens, repeated.mask, condition.attributes.flatten(0, 1))
+
+
+@torch.no_grad()
+def test_appended_images_are_clips_of_one_frame_and_leave_the_clip_alone(network):
+    """Three frames and two images: as the network gives the clip and the images in calls of their own."""
+    perturb(network.temporal, seed=2)
+    clip, t, condition = inputs(5, per_frame=True)
+    got = network(clip, t, each_frame(condition, 5), appended_images=2)
+    for frames in (slice(0, 3), slice(3, 4), slice(4, 5)):
+        part = Condition(condition.tokens, condition.mask, condition.attributes[:, frames])
+        expected = network(clip[:, :, frames], t, part)
+        torch.testing.assert_close(got[:, :, frames], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changed", [0, 2, 3, 4])
+def test_no_value_crosses_between_a_clip_and_its_appended_images(network, changed):
+    perturb(network.temporal, seed=2)
+    clip, t, condition = inputs(5, per_frame=True)
+    condition = each_frame(condition, 5)
+    before = network(clip, t, condition, appended_images=2)
+    clip[:, :, changed] += 1
+    equal = (network(clip, t, condition, appended_images=2) == before).all(dim=4).all(dim=3).all(dim=1)
+    seen = range(3) if changed < 3 else [changed]
+    assert equal.tolist() == [[frame not in seen for frame in range(5)]] * 2
+
+
+@torch.no_grad()
+def test_appended_images_of_a_fresh_inflation_are_those_of_the_image_network(network):
+    clip, t, condition = inputs(4, per_frame=True)
+    expected = frame_by_frame(network.image, clip, t, condition)
+    got = network(clip, t, each_frame(condition, 4), appended_images=1)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_clip_needs_a_frame_of_its_own(network):
+    clip, t, condition = inputs(4, per_frame=True)
+    with pytest.raises(ValueError, match="4 of 4 frames are appended"):
+        network(clip, t, each_frame(condition, 4), appended_images=4)
+
+
 @torch.no_grad()
 def test_temporal_layers_know_the_direction_of_time(network):
     perturb(network.temporal, seed=2)
