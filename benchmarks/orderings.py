@@ -20,23 +20,19 @@ out: folder of orderings.json and, with matplotlib, orderings.png.
 
 from __future__ import annotations
 
-import argparse
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks import latent
+from benchmarks import claims, latent
+from benchmarks.claims import Claim, options
 from benchmarks.digits import (
     CLASSES,
     LEVELS,
@@ -50,7 +46,6 @@ from benchmarks.digits import (
     train,
     train_denoiser,
 )
-from benchmarks.report import write_json
 from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
@@ -64,19 +59,6 @@ TIMESTEPS = 100
 SAMPLES = 1000  # for precision and recall
 STEPS = 800  # training steps of a denoiser of digits
 SCALES = {"classifier-free": (1.0, 1.25, 1.5, 2.0, 3.0), "classifier": (0.0, 0.5, 1.0, 2.0, 4.0)}
-
-
-class Claim(NamedTuple):
-    """A margin and its lower limit `least`, both in the units that `what` names."""
-
-    what: str
-    margin: float
-    least: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the margin reaches its limit."""
-        return self.margin >= self.least
 
 
 class Lab:
@@ -176,8 +158,8 @@ def guidance(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
         name: [{"scale": scale, **point._asdict()} for scale, point in zip(SCALES[name], curve, strict=True)]
         for name, curve in curves.items()
     }
-    claims = [claim for name, curve in curves.items() for claim in traded(name, curve)]
-    return {**figures, "accuracy of the judge": judge.accuracy(lab.unseen)}, claims
+    trades = [claim for name, curve in curves.items() for claim in traded(name, curve)]
+    return {**figures, "accuracy of the judge": judge.accuracy(lab.unseen)}, trades
 
 
 def traded(name: str, curve: Sequence[PrecisionRecall]) -> list[Claim]:
@@ -218,17 +200,6 @@ ORDERINGS: Mapping[str, Callable[[Lab], tuple[dict[str, Any], list[Claim]]]] = {
 }
 
 
-def table(claims: Mapping[int, Sequence[Claim]]) -> Table:
-    """Margins as a table: one row per claim, one column per seed."""
-    rows = Table("claim", "at least", *(f"seed {seed}" for seed in claims), title="Margins")
-    for row in zip(*claims.values(), strict=True):
-        margins = (
-            f"{claim.margin:.3f}" if claim.holds else f"[red]{claim.margin:.3f}[/red]" for claim in row
-        )
-        rows.add_row(row[0].what, f"{row[0].least:g}", *margins)
-    return rows
-
-
 def draw(path: Path, figures: Mapping[int, Mapping[str, Any]]) -> None:
     """Plots the figures of all seeds into one PNG file."""
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
@@ -260,32 +231,15 @@ def draw(path: Path, figures: Mapping[int, Mapping[str, Any]]) -> None:
 
 def main() -> None:
     """Tests the claims and prints their margins; exits with code 1 if one does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", choices=list(ORDERINGS), default=list(ORDERINGS))
-    parser.add_argument("--effort", type=float, default=1.0)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments = options(__doc__, list(ORDERINGS))
     known, unseen = digits()
-    figures, claims, start = {}, {}, time.process_time()
-    for seed in arguments.seeds:
-        lab = Lab(seed, arguments.effort, known, unseen)
-        figures[seed], claims[seed] = {}, []
-        for name in arguments.only:
-            figures[seed][name], new_claims = ORDERINGS[name](lab)
-            claims[seed] += new_claims
-            for claim in new_claims:
-                print(f"seed {seed}: {claim.what} {claim.margin:.3f}, at least {claim.least:g}", flush=True)
-        if arguments.out:  # written after every seed, so that an interrupted run leaves its results
-            write_json(arguments.out / "orderings.json", {"effort": arguments.effort, "figures": figures})
-    Console().print(table(claims))
-    print(f"{time.process_time() - start:.0f} s of processor time")
-    if arguments.out and find_spec("matplotlib"):
-        draw(arguments.out / "orderings.png", figures)
-    sys.exit(0 if all(claim.holds for of_seed in claims.values() for claim in of_seed) else 1)
+    claims.run(
+        arguments,
+        lambda seed: Lab(seed, arguments.effort, known, unseen),
+        ORDERINGS,
+        "orderings.json",
+        draw if find_spec("matplotlib") else None,
+    )
 
 
 if __name__ == "__main__":

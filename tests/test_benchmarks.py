@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from benchmarks import animatediff_real, checkpoints, digits, extension, latent, orderings, real_size
+from benchmarks.claims import table
 from benchmarks.digits import LEVELS, Digits, class_condition
-from benchmarks.orderings import ORDERINGS, Lab, table, traded
+from benchmarks.orderings import ORDERINGS, Lab, traded
 from benchmarks.sampling_overhead import cases, measure
 from dreamlift.evaluation.distribution_metrics import PrecisionRecall
 

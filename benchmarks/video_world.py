@@ -1,0 +1,216 @@
+"""Data of the video benchmarks: clips and images of 16x16 pixels of a small part of the toybox, and a judge.
+
+Eight subjects do five actions in front of eight plain backdrops, all unknown to a model but subject and
+action, which are its text. A loop has eight frames. There are few clips and many images, as in life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from itertools import chain, pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmarks.digits import train
+from core.attributes import WIDTH as ATTRIBUTE_WIDTH
+from core.condition import Condition
+from core.io.atomic import atomic_write
+from core.toybox.backdrops import BACKDROPS, PROP_COLORS
+from core.toybox.camera import Camera
+from core.toybox.dataset import PLAIN
+from core.toybox.scenes import Scene, named_scene, render_scenes
+from core.training.data import Captions, ConditionDropout, ImageData, Shards, read_shard, to_float_images
+from core.training.tasks.super_resolution import ImagePairs, inputs_path
+from video.training.clips import ClipData
+
+SUBJECTS = ("panda", "fox", "robot", "penguin", "frog", "lobster", "corgi", "astronaut")
+ACTIONS = ("jumping", "dancing", "waving", "running", "on a swing")
+PLACES = [BACKDROPS[index].name for index in PLAIN]
+PAIRS = len(SUBJECTS) * len(ACTIONS)
+SIZE, FRAMES, FACTOR = 16, 8, 2
+TEXT_WIDTH = 32
+AZIMUTH, ELEVATION = 20.0, 12.0
+LABEL = "means"  # of the inputs of super-resolution
+COUNTS = {"few": 48, "many": 1200, "images": 3000, "large": 1500}
+DROPOUT = ConditionDropout(text=0.1, camera=1.0, phase=1.0, shadow=1.0)
+AT_ONCE = 64  # scenes
+JUDGED, JUDGE_STEPS, FEATURES = 800, 500, 32
+
+
+def scenes(count: int, rng: np.random.Generator) -> tuple[list[Scene], Tensor]:
+    """Random scenes, each pair of subject and action equally often, and the index of each one's pair."""
+    pairs = rng.permutation(np.arange(count) % PAIRS)
+    chosen = [
+        named_scene(SUBJECTS[pair // len(ACTIONS)], ACTIONS[pair % len(ACTIONS)], color, backdrop)
+        for pair, color, backdrop in zip(
+            pairs, rng.choice(list(PROP_COLORS), count), rng.choice(PLACES, count), strict=True
+        )
+    ]
+    return chosen, torch.from_numpy(pairs)
+
+
+def render(chosen: list[Scene], phase: Tensor, frames: int, size: int) -> Tensor:
+    """Loops of the scenes from the moments phase (N,), uint8 (N,frames,3,size,size)."""
+    moments = ((phase[:, None] + torch.arange(frames) / frames) % 1).float()
+    parts: list[Tensor] = []
+    for first in range(0, len(chosen), AT_ONCE):
+        part, t = chosen[first : first + AT_ONCE], moments[first : first + AT_ONCE].flatten()
+        camera = Camera(torch.full_like(t, AZIMUTH), torch.full_like(t, ELEVATION))
+        color, _ = render_scenes(part, t, camera, torch.zeros(len(t), dtype=torch.bool), size, 64 // size)
+        parts.append((color * 255).round().byte().unflatten(0, (len(part), frames)))
+    return torch.cat(parts)
+
+
+def prepare(folder: Path) -> None:
+    """Renders what is missing of the world: clips in `few` and `many`, `images`, and `large` images."""
+    for number, (name, count) in enumerate(COUNTS.items()):
+        kind = "clips" if name in ("few", "many") else name
+        path = folder / name / f"{kind}-00000.safetensors"
+        if path.exists():
+            continue
+        rng = np.random.default_rng(number)
+        chosen, pairs = scenes(count, rng)
+        phase = torch.from_numpy(rng.random(count))
+        pixels = render(
+            chosen, phase, FRAMES if kind == "clips" else 1, SIZE * (FACTOR if name == "large" else 1)
+        )
+        tensors = {"pixels": pixels if kind == "clips" else pixels[:, 0], "caption": pairs, "phase": phase}
+        zeros = {name: torch.zeros(count) for name in ("azimuth", "elevation", "shadow")}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == "large":
+            means = F.avg_pool2d(pixels[:, 0].float(), FACTOR)
+            save_file({"inputs": means[:, None].round().byte()}, inputs_path(path, LABEL))
+        with atomic_write(path) as draft:
+            save_file({**tensors, **zeros}, draft)
+
+
+class Judge(nn.Module):
+    """Reads subject, action and faults of clips; its last hidden layer (B,32) is the space of the metrics.
+
+    Faults are those of a function (clips) -> clips: the features have to tell them, as a Frechet distance
+    needs.
+    """
+
+    def __init__(self, size: int) -> None:
+        """size: of the frames, pixels."""
+        super().__init__()
+        widths = [3, 16, 32, 32][: size.bit_length() - 2]
+        layers = [(nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()) for a, b in pairwise(widths)]
+        self.frame = nn.Sequential(*chain(*layers), nn.Flatten(), nn.Linear(widths[-1] * 16, 64), nn.ReLU())
+        self.motion = nn.Conv1d(64, 64, 3, padding=1, padding_mode="circular")
+        self.hidden = nn.Linear(128, FEATURES)
+        self.out = nn.Linear(FEATURES, len(SUBJECTS) + len(ACTIONS) + 1)
+
+    def features(self, clips: Tensor) -> Tensor:
+        """(B,32) of clips (B,3,F,H,W) in [-1, 1]."""
+        frames = (
+            self.frame(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clips), -1)).transpose(1, 2)
+        )
+        h = F.relu(self.motion(frames))
+        return F.relu(self.hidden(torch.cat([h.mean(2), h.amax(2)], dim=1)))
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the subject, of the action, and of being faultless (B,)."""
+        subject, action, right = self.out(self.features(clips)).split([len(SUBJECTS), len(ACTIONS), 1], dim=1)
+        return subject, action, right[:, 0]
+
+    @classmethod
+    def trained(cls, clips: Tensor, pairs: Tensor, spoil: Callable[[Tensor], Tensor]) -> Judge:
+        """A judge trained on clips with a fixed seed."""
+        torch.manual_seed(0)
+        judge = cls(clips.shape[-1])
+
+        def loss(index: Tensor) -> Tensor:
+            right = clips[index]
+            batch = torch.cat([right, spoil(right)])
+            subject, action, order = judge(batch + 0.02 * torch.randn_like(batch))
+            labels = pairs[index]
+            half = len(index)
+            return (
+                F.cross_entropy(subject[:half], labels // len(ACTIONS))
+                + F.cross_entropy(action[:half], labels % len(ACTIONS))
+                + F.binary_cross_entropy_with_logits(order, (torch.arange(2 * half) < half).float())
+            )
+
+        train(judge, loss, len(clips), JUDGE_STEPS, batch=64)
+        return judge.eval().requires_grad_(False)
+
+    def accuracy(self, clips: Tensor, pairs: Tensor) -> float:
+        """Share of clips in which both subject and action are read right."""
+        subject, action, _ = self(clips)
+        return ((subject.argmax(1) * len(ACTIONS) + action.argmax(1)) == pairs).double().mean().item()
+
+
+def disorder(clips: Tensor) -> Tensor:
+    """Each clip with one of four faults: shuffled, frozen, with a jump, or frames of different clips."""
+    rows, frames = torch.arange(len(clips))[:, None], torch.arange(clips.shape[2]).expand(len(clips), -1)
+    fault = torch.randint(4, (len(clips), 1))
+    other = torch.randint(len(clips), (len(clips), clips.shape[2]))
+    jump = torch.randint(2, clips.shape[2] - 1, (len(clips), 1))
+    order = torch.where(fault == 0, torch.rand(frames.shape).argsort(1), frames)
+    order = torch.where(fault == 1, frames[:, :1], order)
+    order = torch.where((fault == 2) & (frames > 3), (frames + jump) % clips.shape[2], order)
+    return clips.transpose(1, 2)[torch.where(fault == 3, other, rows), order].transpose(1, 2)
+
+
+def degrade(images: Tensor) -> Tensor:
+    """Images (B,3,1,H,W), each with one of two faults: half the resolution, or noise."""
+    flat = images[:, :, 0]
+    blurred = F.interpolate(F.avg_pool2d(flat, 2), scale_factor=2.0, mode="bicubic")
+    noisy = flat + 0.15 * torch.randn_like(flat)
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, blurred, noisy)[:, :, None]
+
+
+class World:
+    """The data of a prepared folder.
+
+    few, many: clips. images, large: single images, the latter with means of FACTOR x FACTOR pixels.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        prepare(folder)
+        words = torch.randn(
+            len(SUBJECTS) + len(ACTIONS) + 1, TEXT_WIDTH, generator=torch.Generator().manual_seed(0)
+        )
+        actions = words[len(SUBJECTS) :]
+        texts = [torch.stack([who, how]) for who in words[: len(SUBJECTS)] for how in actions[:-1]]
+        self.captions = Captions.from_states([*texts, words[-1:]])
+        self.few, self.many = (Shards(folder / name, "clips") for name in ("few", "many"))
+        self.images = ImageData([Shards(folder / "images", "images")], self.captions, DROPOUT)
+        self.large = ImagePairs(folder / "large", LABEL)
+        large = read_shard(folder / "large" / "large-00000.safetensors", ("pixels", "caption"))
+        self.large_images, self.large_pairs = to_float_images(large["pixels"]), large["caption"]
+
+    def clips(self, labeled: bool = True) -> ClipData:
+        """The few clips as training data, with or without their captions."""
+        dropout = DROPOUT if labeled else DROPOUT.model_copy(update={"text": 1.0})
+        return ClipData(self.few, self.captions, dropout, FRAMES, (1,))
+
+    def condition(self, pairs: Tensor) -> Condition:
+        """The captions of pairs of subject and action (B,); of the empty prompt for -1."""
+        text = self.captions(torch.where(pairs < 0, PAIRS, pairs))
+        return Condition(*text, torch.zeros(len(pairs), ATTRIBUTE_WIDTH))
+
+    @cached_property
+    def real(self) -> tuple[Tensor, Tensor]:
+        """All of the many clips, (N,3,F,SIZE,SIZE) in [-1, 1], and their pairs."""
+        index = torch.arange(len(self.many))
+        frames = torch.arange(FRAMES).expand(len(index), -1)
+        return self.many.pixels(index, frames), self.many.columns["caption"]
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Judge of clips, trained on two thirds of the many."""
+        return Judge.trained(*(part[:JUDGED] for part in self.real), disorder)
+
+    @cached_property
+    def large_judge(self) -> Judge:
+        """Judge of large images, trained on two thirds of them."""
+        count = len(self.large_images) * 2 // 3
+        return Judge.trained(self.large_images[:count, :, None], self.large_pairs[:count], degrade)
