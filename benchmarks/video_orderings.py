@@ -28,6 +28,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ from video.training.clips import VideoPreset, VideoTask
 
 NETWORK = UNetConfig(
     patch=4,
-    widths=(64,),
+    widths=(48,),
     blocks=(1,),
     attention=(True,),
     head_width=16,
@@ -68,8 +69,8 @@ LARGE = SuperResolutionConfig(size=SIZE * FACTOR, factor=FACTOR, widths=(32, 48)
 STEPS = {"clips": 600, "images": 600, "temporal": 600, "large": 400}  # of training
 BATCH = 8  # clips
 SAMPLES = 320  # clips or images of a Frechet distance
-LONG_SAMPLES = 120
-AT_ONCE = 40  # clips in a network call
+LONG_SAMPLES = 80
+AT_ONCE = 16  # clips in a network call
 SAMPLING_STEPS = 12
 SCALES = (1.0, 2.0, 4.0)
 OVERLAP, WINDOWS = FRAMES // 2, 4
@@ -94,10 +95,10 @@ class Lab:
     def _denoiser(self) -> Denoiser:
         torch.manual_seed(self.seed)
         network = inflate(UNet(NETWORK), TEMPORAL)
-        return Denoiser(network, NoiseSchedule.cosine(), Parameterization.V, 1.0)
+        return Denoiser(network, NoiseSchedule.cosine(), Parameterization.X0, 1.0)
 
     def _task(self, labeled: bool = True, **settings: float) -> VideoTask:
-        preset = VideoPreset(frames=FRAMES, strides=(1,), noise_share=0.0, **settings)
+        preset = VideoPreset(frames=FRAMES, strides=(1,), noise_share=0.0, snr_gamma=5.0, **settings)
         return VideoTask(self.world.clips(labeled), self.world.images, preset)
 
     def _joint(self, images: int) -> Denoiser:
@@ -110,7 +111,7 @@ class Lab:
 
     @cached_property
     def image(self) -> Denoiser:
-        """A model of images: its temporal layers are new and do nothing, so that a clip is drawn frame by frame."""
+        """A model of images. Its temporal layers are new: it draws clips frame by frame."""
         denoiser, task = self._denoiser(), self._task(image_steps=1)
         self._train(
             "images", denoiser.network, lambda index: task.loss(denoiser, index).mean(), len(task), BATCH
@@ -129,7 +130,7 @@ class Lab:
     def sample(
         self, denoiser: Denoiser, count: int, scale: float = 1.0, frames: int = FRAMES
     ) -> tuple[Tensor, Tensor]:
-        """Clips (count,3,frames,SIZE,SIZE) in [-1, 1], each pair of subject and action equally often; the pairs."""
+        """Clips (count,3,frames,SIZE,SIZE) in [-1, 1] of all pairs in turn, and the pairs (count,)."""
         pairs = torch.arange(count) % PAIRS
         draw = partial(self._draw, denoiser, scale)
         clips = [
@@ -139,7 +140,7 @@ class Lab:
         return torch.cat(clips), pairs
 
     def extend(self, denoiser: Denoiser, count: int, scale: float) -> Tensor:
-        """Clips of `WINDOWS` windows (count,3,F,SIZE,SIZE); scale: of reconstruction guidance, 0 is replacement."""
+        """Clips of several windows (count,3,F,SIZE,SIZE); scale 0 is replacement."""
         frames = FRAMES + (WINDOWS - 1) * (FRAMES - OVERLAP)
         clips = [
             sample_windows(
@@ -214,8 +215,8 @@ def guidance(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
         trade = precision_recall(judge.features(real), features)
         row = {"scale": scale, "accuracy": judge.accuracy(clips, pairs), "distance": lab.distance(clips)}
         rows.append({**row, **trade._asdict(), "spread": spread(features, pairs)})
-    gains = [after["accuracy"] - before["accuracy"] for before, after in zip(rows, rows[1:], strict=False)]
-    losses = [before["recall"] - after["recall"] for before, after in zip(rows, rows[1:], strict=False)]
+    gains = [after["accuracy"] - before["accuracy"] for before, after in pairwise(rows)]
+    losses = [before["recall"] - after["recall"] for before, after in pairwise(rows)]
     return {"scales": rows}, [
         Claim("guidance: accuracy, least rise", min(gains), -0.01),
         Claim("guidance: accuracy, rise in all", sum(gains), 0.05),
@@ -292,7 +293,7 @@ def augmentation(lab: Lab) -> tuple[dict[str, Any], list[Claim]]:
         model = lab.super_resolution(greatest)
         for source, low in inputs.items():
             for at in {0.0, level}:
-                large = model.sample(low, rows.tolist(), steps=8, level=at)
+                large = model.sample(low, rows.tolist(), steps=4, level=at)
                 figures[f"{name}, {source}, level {at:g}"] = frechet_distance(
                     judge.features(large[:, :, None]), real
                 )

@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import animatediff_real, checkpoints, digits, extension, latent, orderings, real_size
+from benchmarks import (
+    animatediff_real,
+    checkpoints,
+    digits,
+    extension,
+    latent,
+    orderings,
+    real_size,
+    video_orderings,
+    video_world,
+)
 from benchmarks.claims import table
 from benchmarks.digits import LEVELS, Digits, class_condition
 from benchmarks.orderings import ORDERINGS, Lab, traded
 from benchmarks.sampling_overhead import cases, measure
+from core.toybox.scene_views import SceneView, render_clip
 from dreamlift.evaluation.distribution_metrics import PrecisionRecall
 
 
@@ -90,3 +101,58 @@ def test_seams_of_extended_clips_are_at_their_borders():
 
     row = extension.measure(Jumping(), overlap=1, scale=1.0, seeds=1, steps=1)
     assert row["seam"] == pytest.approx(3)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A tiny world of the video orderings, with a judge of one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_world, "COUNTS", {"few": 8, "many": 72, "images": 8, "large": 100})
+        patch.setattr(video_world, "JUDGED", 64)
+        patch.setattr(video_world, "JUDGE_STEPS", 1)
+        made = video_world.World(tmp_path_factory.mktemp("world"))
+        assert made.judge and made.large_judge
+        yield made
+
+
+@pytest.mark.parametrize("name", video_orderings.ORDERINGS)
+def test_every_video_ordering_returns_finite_margins(name, world, monkeypatch):
+    """Runs each ordering with a step of training; the verdicts themselves are not tested."""
+    for constant, value in (
+        ("SAMPLES", 40),
+        ("LONG_SAMPLES", 4),
+        ("SAMPLING_STEPS", 1),
+        ("SCALES", (1.0, 2.0)),
+    ):
+        monkeypatch.setattr(video_orderings, constant, value)
+    figures, claims = video_orderings.ORDERINGS[name](video_orderings.Lab(0, 0.001, world))
+    assert figures and claims
+    assert all(np.isfinite(claim.margin) for claim in claims)
+
+
+def test_clips_of_the_video_world_are_their_captions(world):
+    """Clip 0 against the toybox's own loop, averaged; a caption is a subject and an action."""
+    clips, pairs = world.real
+    assert clips.shape == (72, 3, 8, 16, 16) and pairs.bincount(minlength=40).max() == 2
+    moment = world.many.columns["phase"][0].item()
+    chosen, again = video_world.scenes(72, np.random.default_rng(1))
+    assert again.tolist() == pairs.tolist()
+    assert chosen[0].act.name == video_world.ACTIONS[pairs[0] % 5]
+    expected = render_clip(SceneView(chosen[0], moment, 20.0, 12.0, shadow=False), 64).pixels[::2]
+    means = torch.from_numpy(expected).float().unflatten(1, (16, 4)).unflatten(3, (16, 4)).mean((2, 4))
+    assert ((clips[0].permute(1, 2, 3, 0) + 1) * 127.5 - means).abs().mean() < 2
+    tokens = world.condition(torch.tensor([0, 1, 5, -1])).tokens
+    assert torch.equal(tokens[0, 0], tokens[1, 0]) and torch.equal(tokens[0, 1], tokens[2, 1])
+    assert not torch.equal(tokens[0, 1], tokens[1, 1]) and not torch.equal(tokens[0, 0], tokens[2, 0])
+
+
+def test_disordered_clips_keep_their_frames_and_lose_their_order():
+    torch.manual_seed(0)
+    clips = torch.arange(64 * 8).float().view(64, 1, 8, 1, 1).expand(-1, 3, -1, 2, 2)
+    frames = video_world.disorder(clips)[:, 0, :, 0, 0]
+    assert set(frames.flatten().tolist()) <= set(clips.flatten().tolist())
+    in_order = (frames[:, 1:] - frames[:, :-1] == 1).all(1)
+    frozen = (frames == frames[:, :1]).all(1)
+    breaks = (frames[:, 1:] - frames[:, :-1] != 1).sum(1)
+    jump = (breaks == 1) | (breaks == 2)
+    assert not in_order.any() and frozen.any() and jump.any() and not (frozen | jump).all()
