@@ -97,13 +97,20 @@ class Lab:
         network = inflate(UNet(NETWORK), TEMPORAL)
         return Denoiser(network, NoiseSchedule.cosine(), Parameterization.X0, 1.0)
 
-    def _task(self, labeled: bool = True, **settings: float) -> VideoTask:
-        preset = VideoPreset(frames=FRAMES, strides=(1,), noise_share=0.0, snr_gamma=5.0, **settings)
+    def _task(self, labeled: bool = True, image_steps: float = 0.0, appended_images: int = 0) -> VideoTask:
+        preset = VideoPreset(
+            frames=FRAMES,
+            strides=(1,),
+            noise_share=0.0,
+            snr_gamma=5.0,
+            image_steps=image_steps,
+            appended_images=appended_images,
+        )
         return VideoTask(self.world.clips(labeled), self.world.images, preset)
 
     def _joint(self, images: int) -> Denoiser:
         """A model of clips, trained with so many images after every clip."""
-        denoiser, task = self._denoiser(), self._task(image_steps=0, appended_images=images)
+        denoiser, task = self._denoiser(), self._task(appended_images=images)
         self._train(
             "clips", denoiser.network, lambda index: task.loss(denoiser, index).mean(), len(task), BATCH
         )
@@ -112,7 +119,7 @@ class Lab:
     @cached_property
     def image(self) -> Denoiser:
         """A model of images. Its temporal layers are new: it draws clips frame by frame."""
-        denoiser, task = self._denoiser(), self._task(image_steps=1)
+        denoiser, task = self._denoiser(), self._task(image_steps=1.0)
         self._train(
             "images", denoiser.network, lambda index: task.loss(denoiser, index).mean(), len(task), BATCH
         )
@@ -121,7 +128,7 @@ class Lab:
     @cached_property
     def frozen(self) -> Denoiser:
         """The model of images with temporal layers that alone were trained, on clips without captions."""
-        denoiser, task = copy.deepcopy(self.image), self._task(labeled=False, image_steps=0)
+        denoiser, task = copy.deepcopy(self.image), self._task(labeled=False)
         network: SpaceTimeUNet = denoiser.network  # pyright: ignore[reportAssignmentType]
         temporal = network.temporal.requires_grad_(True)
         self._train("temporal", temporal, lambda index: task.loss(denoiser, index).mean(), len(task), BATCH)

@@ -37,10 +37,11 @@ SIZE, FRAMES, FACTOR = 16, 8, 2
 TEXT_WIDTH = 32
 AZIMUTH, ELEVATION = 20.0, 12.0
 LABEL = "means"  # of the inputs of super-resolution
-COUNTS = {"few": 48, "many": 1200, "images": 3000, "large": 1500}
+COUNTS = {"few": 16, "many": 1200, "images": 3000, "large": 1500}
 DROPOUT = ConditionDropout(text=0.1, camera=1.0, phase=1.0, shadow=1.0)
 AT_ONCE = 64  # scenes
-JUDGED, JUDGE_STEPS, FEATURES = 800, 500, 32
+FAULTS = 4
+JUDGED, JUDGE_STEPS, FEATURES = 800, 700, 32
 
 
 def scenes(count: int, rng: np.random.Generator) -> tuple[list[Scene], Tensor]:
@@ -91,10 +92,10 @@ def prepare(folder: Path) -> None:
 
 
 class Judge(nn.Module):
-    """Reads subject, action and faults of clips; its last hidden layer (B,32) is the space of the metrics.
+    """Reads subject, action and fault of clips; its last hidden layer (B,32) is the space of the metrics.
 
-    Faults are those of a function (clips) -> clips: the features have to tell them, as a Frechet distance
-    needs.
+    The faults are those of `Spoil`. Without them the features would be those of a few still frames, and a
+    Frechet distance in them blind to motion.
     """
 
     def __init__(self, size: int) -> None:
@@ -105,37 +106,35 @@ class Judge(nn.Module):
         self.frame = nn.Sequential(*chain(*layers), nn.Flatten(), nn.Linear(widths[-1] * 16, 64), nn.ReLU())
         self.motion = nn.Conv1d(64, 64, 3, padding=1, padding_mode="circular")
         self.hidden = nn.Linear(128, FEATURES)
-        self.out = nn.Linear(FEATURES, len(SUBJECTS) + len(ACTIONS) + 1)
+        self.out = nn.Linear(FEATURES, len(SUBJECTS) + len(ACTIONS) + FAULTS + 1)
 
     def features(self, clips: Tensor) -> Tensor:
         """(B,32) of clips (B,3,F,H,W) in [-1, 1]."""
-        frames = (
-            self.frame(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clips), -1)).transpose(1, 2)
-        )
-        h = F.relu(self.motion(frames))
-        return F.relu(self.hidden(torch.cat([h.mean(2), h.amax(2)], dim=1)))
+        frames = self.frame(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(clips), -1))
+        h = F.relu(self.motion(frames.transpose(1, 2)))
+        return self.hidden(torch.cat([h.mean(2), h.amax(2)], dim=1))
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the subject, of the action, and of being faultless (B,)."""
-        subject, action, right = self.out(self.features(clips)).split([len(SUBJECTS), len(ACTIONS), 1], dim=1)
-        return subject, action, right[:, 0]
+        """Logits of the subject, of the action, and of the fault, 0 for none."""
+        logits = self.out(F.relu(self.features(clips)))
+        subject, action, fault = logits.split([len(SUBJECTS), len(ACTIONS), FAULTS + 1], dim=1)
+        return subject, action, fault
 
     @classmethod
-    def trained(cls, clips: Tensor, pairs: Tensor, spoil: Callable[[Tensor], Tensor]) -> Judge:
+    def trained(cls, clips: Tensor, pairs: Tensor, spoil: Spoil) -> Judge:
         """A judge trained on clips with a fixed seed."""
         torch.manual_seed(0)
         judge = cls(clips.shape[-1])
 
         def loss(index: Tensor) -> Tensor:
-            right = clips[index]
-            batch = torch.cat([right, spoil(right)])
-            subject, action, order = judge(batch + 0.02 * torch.randn_like(batch))
-            labels = pairs[index]
-            half = len(index)
+            half, labels = len(index), pairs[index]
+            faults = torch.randint(FAULTS, (half,))
+            batch = torch.cat([clips[index], spoil(clips, pairs, index, faults)])
+            subject, action, fault = judge(batch + 0.02 * torch.randn_like(batch))
             return (
                 F.cross_entropy(subject[:half], labels // len(ACTIONS))
                 + F.cross_entropy(action[:half], labels % len(ACTIONS))
-                + F.binary_cross_entropy_with_logits(order, (torch.arange(2 * half) < half).float())
+                + F.cross_entropy(fault, torch.cat([torch.zeros_like(faults), faults + 1]))
             )
 
         train(judge, loss, len(clips), JUDGE_STEPS, batch=64)
@@ -147,24 +146,33 @@ class Judge(nn.Module):
         return ((subject.argmax(1) * len(ACTIONS) + action.argmax(1)) == pairs).double().mean().item()
 
 
-def disorder(clips: Tensor) -> Tensor:
-    """Each clip with one of four faults: shuffled, frozen, with a jump, or frames of different clips."""
-    rows, frames = torch.arange(len(clips))[:, None], torch.arange(clips.shape[2]).expand(len(clips), -1)
-    fault = torch.randint(4, (len(clips), 1))
-    other = torch.randint(len(clips), (len(clips), clips.shape[2]))
-    jump = torch.randint(2, clips.shape[2] - 1, (len(clips), 1))
-    order = torch.where(fault == 0, torch.rand(frames.shape).argsort(1), frames)
-    order = torch.where(fault == 1, frames[:, :1], order)
-    order = torch.where((fault == 2) & (frames > 3), (frames + jump) % clips.shape[2], order)
-    return clips.transpose(1, 2)[torch.where(fault == 3, other, rows), order].transpose(1, 2)
+Spoil = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(all clips (N,3,F,H,W), their pairs (N,), index (B,), faults (B,) in [0, FAULTS)) -> clips with faults."""
 
 
-def degrade(images: Tensor) -> Tensor:
-    """Images (B,3,1,H,W), each with one of two faults: half the resolution, or noise."""
-    flat = images[:, :, 0]
-    blurred = F.interpolate(F.avg_pool2d(flat, 2), scale_factor=2.0, mode="bicubic")
-    noisy = flat + 0.15 * torch.randn_like(flat)
-    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, blurred, noisy)[:, :, None]
+def disorder(clips: Tensor, pairs: Tensor, index: Tensor, faults: Tensor) -> Tensor:
+    """Faults of motion: frames shuffled, frozen, with a jump, or each of another clip of the same caption."""
+    count, frames = len(index), clips.shape[2]
+    fault, order = faults[:, None], torch.arange(frames).expand(count, -1)
+    jump = torch.randint(2, frames - 1, (count, 1))
+    shuffled = torch.rand(count, frames).argsort(1)
+    changed = [shuffled, order[:, :1].expand_as(order), torch.where(order > 3, (order + jump) % frames, order)]
+    for number, other in enumerate(changed):
+        order = torch.where(fault == number, other, order)
+    alike = pairs[index][:, None, None] == pairs  # (count,1,N)
+    others = (torch.rand(count, frames, len(clips)) * alike).argmax(2)
+    rows = torch.where(fault == 3, others, index[:, None])
+    return clips.transpose(1, 2)[rows, order].transpose(1, 2)
+
+
+def degrade(clips: Tensor, pairs: Tensor, index: Tensor, faults: Tensor) -> Tensor:
+    """Faults of images, clips of one frame: half or a third of the resolution, and noise of two levels."""
+    images = clips[index][:, :, 0]
+    size = images.shape[2:]
+    blurred = [F.interpolate(F.avg_pool2d(images, 2), size, mode="bicubic")]
+    blurred += [F.interpolate(F.interpolate(images, scale_factor=1 / 3, mode="area"), size, mode="bicubic")]
+    faulty = torch.stack([*blurred, *(images + level * torch.randn_like(images) for level in (0.1, 0.2))])
+    return faulty[faults, torch.arange(len(index))][:, :, None]
 
 
 class World:
@@ -207,7 +215,8 @@ class World:
     @cached_property
     def judge(self) -> Judge:
         """Judge of clips, trained on two thirds of the many."""
-        return Judge.trained(*(part[:JUDGED] for part in self.real), disorder)
+        clips, pairs = self.real
+        return Judge.trained(clips[:JUDGED], pairs[:JUDGED], disorder)
 
     @cached_property
     def large_judge(self) -> Judge:
