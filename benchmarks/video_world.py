@@ -41,7 +41,7 @@ COUNTS = {"few": 16, "many": 1200, "images": 3000, "large": 1500}
 DROPOUT = ConditionDropout(text=0.1, camera=1.0, phase=1.0, shadow=1.0)
 AT_ONCE = 64  # scenes
 FAULTS = 4
-JUDGED, JUDGE_STEPS, FEATURES = 800, 700, 32
+JUDGED, JUDGE_STEPS, FEATURES = 800, 1500, 32
 
 
 def scenes(count: int, rng: np.random.Generator) -> tuple[list[Scene], Tensor]:
@@ -154,11 +154,11 @@ def disorder(clips: Tensor, pairs: Tensor, index: Tensor, faults: Tensor) -> Ten
     """Faults of motion: frames shuffled, frozen, with a jump, or each of another clip of the same caption."""
     count, frames = len(index), clips.shape[2]
     fault, order = faults[:, None], torch.arange(frames).expand(count, -1)
+    shuffled, still = torch.rand(count, frames).argsort(1), torch.zeros_like(order)
     jump = torch.randint(2, frames - 1, (count, 1))
-    shuffled = torch.rand(count, frames).argsort(1)
-    changed = [shuffled, order[:, :1].expand_as(order), torch.where(order > 3, (order + jump) % frames, order)]
-    for number, other in enumerate(changed):
-        order = torch.where(fault == number, other, order)
+    jumped = torch.where(order > 3, (order + jump) % frames, order)
+    for number, changed in enumerate((shuffled, still, jumped)):
+        order = torch.where(fault == number, changed, order)
     alike = pairs[index][:, None, None] == pairs  # (count,1,N)
     others = (torch.rand(count, frames, len(clips)) * alike).argmax(2)
     rows = torch.where(fault == 3, others, index[:, None])

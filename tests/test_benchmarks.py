@@ -141,13 +141,34 @@ def test_clips_of_the_video_world_are_their_captions(world):
     assert not torch.equal(tokens[0, 1], tokens[1, 1]) and not torch.equal(tokens[0, 0], tokens[2, 0])
 
 
-def test_disordered_clips_keep_their_frames_and_lose_their_order():
+def test_faults_of_motion():
+    """Frames are numbered, so that each fault can be read off the clips it makes; captions in turn."""
     torch.manual_seed(0)
-    clips = torch.arange(64 * 8).float().view(64, 1, 8, 1, 1).expand(-1, 3, -1, 2, 2)
-    frames = video_world.disorder(clips)[:, 0, :, 0, 0]
-    assert set(frames.flatten().tolist()) <= set(clips.flatten().tolist())
-    in_order = (frames[:, 1:] - frames[:, :-1] == 1).all(1)
-    frozen = (frames == frames[:, :1]).all(1)
-    breaks = (frames[:, 1:] - frames[:, :-1] != 1).sum(1)
-    jump = (breaks == 1) | (breaks == 2)
-    assert not in_order.any() and frozen.any() and jump.any() and not (frozen | jump).all()
+    clips = torch.arange(40 * 8).float().view(40, 1, 8, 1, 1).expand(-1, 3, -1, 2, 2)
+    pairs, index = torch.arange(40) % 4, torch.arange(40)
+
+    def frames(fault):
+        spoiled = video_world.disorder(clips, pairs, index, torch.full((40,), fault))
+        assert spoiled.shape == clips.shape
+        return spoiled[:, 0, :, 0, 0].long()
+
+    shuffled, still, jumped, mixed = (frames(fault) for fault in range(4))
+    own = clips[:, 0, :, 0, 0].long()
+    assert torch.equal(shuffled.sort(1).values, own) and not (shuffled == own).all(1).any()
+    assert torch.equal(still, own[:, :1].expand(-1, 8))
+    steps = (jumped[:, 1:] - jumped[:, :-1]) % 8
+    assert torch.equal(jumped // 8, own // 8) and ((steps != 1).nonzero()[:, 1] == 3).all()
+    assert (steps[:, 3] != 1).all()
+    assert torch.equal(mixed % 8, own % 8) and torch.equal(pairs[mixed // 8], pairs[:, None].expand(-1, 8))
+    assert ((mixed // 8) != index[:, None]).any(1).all()
+
+
+def test_faults_of_images_are_blur_and_noise():
+    torch.manual_seed(0)
+    images = torch.rand(8, 3, 1, 24, 24) * 2 - 1
+    errors = []
+    for fault in range(4):
+        spoiled = video_world.degrade(images, torch.zeros(8), torch.arange(8), torch.full((8,), fault))
+        errors.append((spoiled - images).std().item())
+        assert spoiled.shape == images.shape
+    assert errors[0] < errors[1] and errors[2:] == pytest.approx([0.1, 0.2], rel=0.05)
