@@ -39,7 +39,7 @@ def videos() -> TextToVideo:
 @pytest.mark.usefixtures("one_thread")
 def test_a_clip_has_the_bytes_of_the_command(command: Command, tmp_path: Path, videos: TextToVideo) -> None:
     clip = videos("a panda on a swing", seed=5, num_frames=3, num_inference_steps=2, guidance_scale=2.5)
-    assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8
+    assert clip.frames.shape == (3, 256, 256, 3) and clip.frames.dtype == np.uint8
     files = clip.save(tmp_path / "api.gif")
     result = command(
         "gen-video", "a panda on a swing", "--seed", 5, "--frames", 3, "--steps", 2, "--guidance", 2.5,
@@ -73,7 +73,7 @@ def test_callbacks_see_every_step_and_seeds_come_from_generators(videos: TextToV
     first = videos("a fox", generator=generator, callback_on_step_end=callback, **options)
     second = videos("a fox", generator=generator, **options)
     again = videos("a fox", generator=torch.Generator().manual_seed(3), **options)
-    shape = (1, 12, 2, 16, 16)
+    shape = (1, 16, 2, 16, 16)
     assert seen == [(True, step, shape, shape) for step in range(3)]
     assert np.array_equal(first.frames, again.frames) and not np.array_equal(first.frames, second.frames)
 
@@ -84,7 +84,7 @@ def test_given_frames_are_read_and_recorded(tmp_path: Path, videos: TextToVideo)
     Image.fromarray(pixels[0]).save(tmp_path / "green.png")
     options = {"num_seconds": 0.5, "num_inference_steps": 1, "image": tmp_path / "green.png"}
     clip = videos("a fox standing", **options)
-    assert clip.frames.shape == (4, 64, 64, 3)
+    assert clip.frames.shape == (4, 256, 256, 3)
     assert clip.record.completed == "a fox standing on a green background"
     assert clip.record.options.azimuth == pytest.approx(-30, abs=15)
     assert clip.record.options.phase is not None
@@ -125,9 +125,9 @@ def test_an_image_and_its_file(tmp_path: Path) -> None:
     images = TextToImage.from_pretrained(device="cpu")
     picture = images("a fox", seed=2, num_inference_steps=2, sampler="unipc")
     same = images("a fox", seed=2, num_inference_steps=2, sampler="unipc")
-    assert picture.image.size == (64, 64) and picture.record["sampler"] == "unipc"
+    assert picture.image.size == (256, 256) and picture.record["sampler"] == "unipc"
     assert picture._repr_png_() == same._repr_png_()
-    assert Image.open(picture.save(tmp_path / "fox.png")).size == (64, 64)
+    assert Image.open(picture.save(tmp_path / "fox.png")).size == (256, 256)
     with pytest.raises(UserError, match=r"must end in .png"):
         picture.save(tmp_path / "fox.jpg")
     assert images("a fox").record["sampler"] == "dpm-solver++"

@@ -71,10 +71,11 @@ class FrameInterpolation:
         self.device = next(denoiser.parameters()).device
 
     @torch.no_grad()
-    def sample(self, clips: Tensor, seeds: Sequence[int], *, steps: int = 4, loop: bool = False) -> Tensor:
+    def sample(self, clips: Tensor, seeds: Sequence[int], *, steps: int = 1, loop: bool = False) -> Tensor:
         """Latents (B,C,2F-1,h,w) of clips (B,C,F,h,w), whose frames stay; (B,C,2F,h,w) with `loop`.
 
-        seeds: of the noise, one per clip, the same for all its frames. steps: of DPM-Solver++.
+        seeds: of the noise, one per clip, the same for all its frames. steps: of DPM-Solver++; one gives
+            the mean of what fits, which is nearest to the true frame.
         loop: also draw the frame between the last and the first.
         """
         after = clips.roll(-1, dims=2)

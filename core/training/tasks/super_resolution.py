@@ -29,7 +29,7 @@ from core.training.trainer import stratified_timesteps
 KIND = "large"  # of the shards with high-resolution images
 ATTRIBUTES = ("azimuth", "elevation", "phase", "shadow")  # columns of the shards
 BATCH = 32  # images at once, while inputs are prepared
-RESAMPLED = (120, 420)  # range of timesteps from which inputs are sampled again
+RESAMPLED = (120, 500)  # range of timesteps from which inputs are sampled again
 STEPS = 3  # of sampling an input again
 GUIDANCE = 3.0
 

@@ -4,16 +4,20 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.bundled import BUNDLED
 from core.models.image_model import ImageModel
+from core.models.super_resolution import SuperResolution, enlarge
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.evaluate_samples import bundled_judge
 from dreamlift.evaluation.faces.detector import EyeDetector
 from dreamlift.evaluation.faces.training import detector_accuracy, render_faces
+from dreamlift.evaluation.image_metrics import edge_width
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit
+from video.cascade.interpolation import FrameInterpolation
 from video.video_model import VideoModel
 
 PICTURES = 24
@@ -44,6 +48,11 @@ def right(labels: dict[str, Tensor], prompt_set: PromptSet, rows: slice, name: s
     return int((labels[head or name] == prompt_set.true_labels()[name][rows]).sum())
 
 
+def psnr(images: Tensor, true: Tensor) -> Tensor:
+    """Mean peak signal-to-noise ratio of images (B,3,H,W) in [-1, 1], dB."""
+    return (-10 * ((images.clamp(-1, 1) - true) / 2).square().mean((1, 2, 3)).log10()).mean()
+
+
 @pytest.mark.parametrize("size", [SIZE, 256])
 def test_judge_reads_renders(prompt_set: PromptSet, size: int) -> None:
     judged = Judge.load(bundled_judge(size))
@@ -67,8 +76,7 @@ def test_first_stage_reconstructs_renders(prompt_set: PromptSet) -> None:
     renders = prompt_set.renders(slice(None), SIZE)
     with torch.no_grad():
         again = first_stage.decode(first_stage.to_latents(renders)).clamp(-1, 1)
-    error = ((again - renders) / 2).square().mean((1, 2, 3))
-    assert (-10 * error.log10()).mean() > 29  # dB
+    assert psnr(again, renders) > 34
 
 
 def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
@@ -82,7 +90,32 @@ def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
     assert right(labels, prompt_set, rows, "action", "motion") >= 2
 
 
-@pytest.mark.skipif(not (BUNDLED / "eyes").is_dir(), reason="no detector of eyes ships yet")
+def test_super_resolution_is_nearer_to_large_renders_than_bicubic_enlargement(prompt_set: PromptSet) -> None:
+    first_stage = ImageModel.load(BUNDLED / "image").first_stage
+    assert first_stage is not None
+    large = prompt_set.renders(slice(None), 256)
+    with torch.no_grad():
+        low = first_stage.decode(first_stage.to_latents(F.avg_pool2d(large, 4))).clamp(-1, 1)
+    drawn = SuperResolution.load(BUNDLED / "super_resolution").sample(low, range(PICTURES))
+    assert psnr(drawn, large) > psnr(enlarge(low, 4), large) + 1.5
+    assert edge_width(drawn).mean() < 0.7 * edge_width(enlarge(low, 4)).mean()
+
+
+def test_interpolation_is_nearer_to_the_frames_between_than_their_mean(prompt_set: PromptSet) -> None:
+    first_stage = ImageModel.load(BUNDLED / "image").first_stage
+    assert first_stage is not None
+    loops = prompt_set.renders(slice(0, 6), SIZE, clips=True)
+    with torch.no_grad():
+        latents = first_stage.to_latents(loops.transpose(1, 2).flatten(0, 1)).unflatten(0, (6, -1))
+        given = latents[:, ::2].transpose(1, 2)
+        model = FrameInterpolation.load(BUNDLED / "interpolation")
+        between = model.sample(given, range(6), loop=True)[:, :, 1::2]
+        mean = (given + given.roll(-1, 2)) / 2
+        drawn, naive = (first_stage.decode(z.transpose(1, 2).flatten(0, 1)) for z in (between, mean))
+    true = loops[:, :, 1::2].transpose(1, 2).flatten(0, 1)
+    assert psnr(drawn, true) > psnr(naive, true) + 0.5
+
+
 def test_detector_finds_eyes_in_renders() -> None:
     detector = EyeDetector.load(BUNDLED / "eyes")
     for size in (SIZE, 256):
