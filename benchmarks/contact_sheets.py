@@ -1,6 +1,6 @@
 """Pictures of the documentation: what prompts give, and how enlargements compare.
 
-    python -m benchmarks.contact_sheets [--seeds 8] [--out docs/pictures]
+    python -m benchmarks.contact_sheets [--seeds 8] [--model FOLDER] [--out docs/pictures]
 
 demo-prompts.webp, showcase-prompts.webp: images of the bundled model, a row of seeds for each prompt, at half
 their size. enlargements.webp: one frame as the model draws it, enlarged by the nearest pixel, bicubically, by

@@ -42,7 +42,8 @@ def detail_weights(x0: Tensor, weight: float) -> Tensor:
     over 5x5 positions (root mean square over the channels). In latents of unit variance these positions are
     the figures: a face is a handful of positions, a backdrop is hundreds. weight >= 0; 0 gives ones.
 
-    The optimal prediction is that of the unweighted loss, since each position is predicted on its own.
+    The weights depend on x0, so the optimal prediction changes: it is the mean of all x0 that fit, weighted
+    by them. It leans towards detail where the noise leaves both a figure and a backdrop possible.
     """
     mean = F.avg_pool2d(x0, 5, stride=1, padding=2, count_include_pad=False)
     detail = (x0 - mean).square().mean(dim=1, keepdim=True).sqrt().clamp(max=1)

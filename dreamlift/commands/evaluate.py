@@ -37,7 +37,7 @@ Enlarger = Annotated[
     typer.Option(
         "--super-resolution",
         help="Folder of a super-resolution model that enlarges the samples.",
-        show_default="that beside the model, unless --size is the model's own",
+        show_default="the model's own stage, unless --size is that of the base",
     ),
 ]
 Size = Annotated[

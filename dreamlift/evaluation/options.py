@@ -16,7 +16,7 @@ class EvaluationOptions(BaseModel):
     model: Path
     judge: Path | None  # the bundled one of the pictures' size
     eyes: Path | None = None  # the bundled detector, if there is one
-    super_resolution: Path | None = None  # enlarges the samples; by default that beside the model
+    super_resolution: Path | None = None  # enlarges the samples; by default the model's own stage
     size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path
     count: int = Field(ge=1)

@@ -32,8 +32,8 @@ def clip_loss(
     `motion_weight` times as much. The sum of the two parts is a positive definite quadratic form in the
     error, so the optimal prediction is that of `simple_loss`; weights of 1 and 0 are `simple_loss` itself.
 
-    detail_weight: of `core.losses.detail_weights`, averaged over the frames. The other arguments are those of
-    `core.losses.prediction_error`. Returns (B,).
+    detail_weight: of `core.losses.detail_weights`, averaged over the frames; it does change the optimum. The
+    other arguments are those of `core.losses.prediction_error`. Returns (B,).
     """
     error = prediction_error(denoiser, x0, t, condition, noise)
     return _weighted_squares(error, x0, motion_weight, detail_weight)
