@@ -38,9 +38,18 @@ def make_generators(prompts: Sequence[str], seeds: Sequence[int] | None) -> list
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def guide(denoiser: GuidableDenoiser, negative: Condition, options: SamplingOptions) -> GuidableDenoiser:
-    """The denoiser with the options' classifier-free guidance away from a negative condition."""
-    guidance = ClassifierFreeGuidance(denoiser, options.guidance_scale, negative, options.guidance_rescale)
+def guide(
+    denoiser: GuidableDenoiser,
+    negative: Condition,
+    options: SamplingOptions,
+    weak: GuidableDenoiser | None = None,
+) -> GuidableDenoiser:
+    """The denoiser with the options' classifier-free guidance away from a negative condition.
+
+    weak: as in `ClassifierFreeGuidance`.
+    """
+    scale, rescale = options.guidance_scale, options.guidance_rescale
+    guidance = ClassifierFreeGuidance(denoiser, scale, negative, rescale, weak=weak)
     return GuidanceInterval(guidance, *options.guidance_interval) if options.guidance_interval else guidance
 
 
@@ -52,6 +61,7 @@ def sample_latents(
     options: SamplingOptions,
     generators: Sequence[torch.Generator],
     *,
+    weak: GuidableDenoiser | None = None,
     on_step: StepCallback | None = None,
     constrain: Constraint | None = None,
     timesteps: Sequence[float] | None = None,
@@ -63,6 +73,7 @@ def sample_latents(
 
     condition: of length B; negative: of length 1 or B.
     generators: one per sample, for samplers that add noise.
+    weak: a weaker version of the model for guidance, see `ClassifierFreeGuidance`.
     constrain: leads the samples to known data; see `video.sampling.reconstruction`.
     timesteps, end: of a checkpoint's own sampler, in place of trailing spacing down to clean data.
     variance: of the sampler ddpm. thresholding: percentile and limit of `DynamicThresholding`.
@@ -70,7 +81,7 @@ def sample_latents(
     Raises UserError where the sampler cannot run on the denoiser's schedule.
     """
     visited = denoiser.schedule.sampling_timesteps(options.steps) if timesteps is None else timesteps
-    guided = guide(denoiser, negative, options)
+    guided = guide(denoiser, negative, options, weak)
     if thresholding:
         guided = DynamicThresholding(guided, *thresholding)
     if constrain:

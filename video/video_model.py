@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,15 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import CONFIG, Base, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder
 from core.models.image_model import (
     FIRST_STAGE_PREFIX,
     ImageModelConfig,
     decode_latents,
     first_stage_state,
+    load_image_folder,
+    load_weak_version,
     split_first_stage,
 )
 from core.models.text_encoder import TextEncoder
@@ -65,15 +66,6 @@ class VideoModelConfig(BaseModel):
         return self.inflate(self.image.denoiser())
 
 
-class Base(BaseModel):
-    """The image model whose weights a video model's folder leaves out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    folder: str  # relative to the video model's
-    sha256: str  # of its weights file
-
-
 class VideoModel:
     """Draws clips of prompts."""
 
@@ -84,10 +76,12 @@ class VideoModel:
         text: TextEncoder | None = None,
         first_stage: Autoencoder | None = None,
         interpolation: FrameInterpolation | None = None,
+        weak: Denoiser | None = None,
     ) -> None:
         """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.inflate(...)`.
 
         interpolation: temporal super-resolution of clips of this first stage.
+        weak: a weaker version of the denoiser that guides `sample`, see `ClassifierFreeGuidance`.
 
         Raises ValueError unless there is a first stage exactly where the image model's config has one.
         """
@@ -99,6 +93,7 @@ class VideoModel:
         self.first_stage = first_stage.to(self.device).eval() if first_stage else None
         self.text = text or TextEncoder(self.device)
         self.interpolation = interpolation
+        self.weak = weak
 
     def sample(
         self,
@@ -186,10 +181,11 @@ class VideoModel:
         timesteps = None
         if given.start is not None:
             timesteps = partial_timesteps(self.denoiser.schedule.timesteps, steps, strength)
-        denoiser, window = self.denoiser, self.config.window
+        denoiser, weak, window = self.denoiser, self.weak, self.config.window
         if loop:
-            network = CircularWindows(denoiser.network, window, window // 2)
-            denoiser, window = denoiser.with_network(network), frames
+            denoiser = _circular(denoiser, window)
+            weak = weak and _circular(weak, window)
+            window = frames
         schedule = None
         if changes:
             texts = [condition, *(self._text_condition(text) for _, text in changes)]
@@ -205,6 +201,7 @@ class VideoModel:
                 away,
                 options,
                 generators,
+                weak=weak,
                 on_step=on_step,
                 constrain=constrain,
                 timesteps=timesteps,
@@ -303,7 +300,7 @@ class VideoModel:
         tensors = self.denoiser.network.state_dict() | first_stage_state(self.first_stage)
         config: dict[str, Any] = {"model": self.config.model_dump(mode="json"), "base": None}
         if base:
-            stored = load_folder(base)
+            stored = load_image_folder(base)
             below = _below(stored.tensors)
             same = [
                 name
@@ -311,7 +308,7 @@ class VideoModel:
                 if name in below and torch.equal(value.cpu().half(), below[name].half())
             ]
             tensors = {name: value for name, value in tensors.items() if name not in same}
-            config["base"] = Base(folder=os.path.relpath(base, folder), sha256=stored.sha256).model_dump()
+            config["base"] = Base.of(base, folder, stored.sha256).model_dump()
         save_folder(folder, config, tensors)
 
     @staticmethod
@@ -324,7 +321,7 @@ class VideoModel:
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
-        """The model of a folder, in float32.
+        """The model of a folder, in float32, with the weak version of it that lies beside, if any.
 
         Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
         """
@@ -333,16 +330,18 @@ class VideoModel:
         tensors = dict(stored.tensors)
         if stored.config.get("base"):
             base = validate(stored.config["base"], Base, folder / CONFIG)
-            below = load_folder(folder / base.folder)
-            if below.sha256 != base.sha256:
-                raise UserError(
-                    f"The video model in {folder} rests on another image model than {base.folder}."
-                )
-            tensors = _below(below.tensors) | tensors
+            tensors = _below(base.read(folder, load_image_folder).tensors) | tensors
         tensors, first_stage = split_first_stage(config.image, tensors, folder)
         denoiser = config.denoiser()
         load_weights(denoiser.network, tensors, folder)
-        return cls(config, denoiser.to(device), first_stage=first_stage)
+        model = cls(config, denoiser.to(device), first_stage=first_stage)
+        model.weak = load_weak_version(model, folder)
+        return model
+
+
+def _circular(denoiser: Denoiser, window: int) -> Denoiser:
+    """The denoiser of clips whose last frame is followed by the first."""
+    return denoiser.with_network(CircularWindows(denoiser.network, window, window // 2))
 
 
 def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The weights that ship with the package: a folder for each stage of the cascade, and the judge."""
+"""The weights that ship with the package: a folder for each stage of the cascade, and what judges them."""
 
 from pathlib import Path
 
@@ -12,3 +12,8 @@ def model_beside(folder: Path, name: str) -> Path | None:
     """
     beside = folder.parent / name
     return beside if beside.is_dir() else None
+
+
+def weak_version(folder: Path) -> Path | None:
+    """Folder of the weaker version that guides an image or video model: weak/NAME beside NAME, if any."""
+    return model_beside(folder, f"weak/{folder.name}")

@@ -7,7 +7,14 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import Prediction
 from core.diffusion.parameterization import Parameterization
-from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition, extrapolate, predict_each
+from core.guidance.base import (
+    GuidableDenoiser,
+    Guidance,
+    broadcast_condition,
+    check_schedules_agree,
+    extrapolate,
+    predict_each,
+)
 
 
 class ClassifierFreeGuidance(Guidance):
@@ -23,8 +30,11 @@ class ClassifierFreeGuidance(Guidance):
         conditional x0, at 0 it is unchanged. Rescaling prevents saturated colors at large scales.
     dropped_groups: groups of `core.attributes` to drop from the negative branch, such as (CAMERA, PHASE), so
         that guidance acts on them too. The model must have been trained with these groups dropped.
+    weak: a weaker version of the model, smaller or trained for less time, that predicts the negative branch
+        in its place: classifier-free guidance and autoguidance (Karras et al. 2024, "Guiding a Diffusion
+        Model with a Bad Version of Itself") in one, for the arithmetic of the former or less.
 
-    Raises ValueError when rescale is outside [0, 1].
+    Raises ValueError when rescale is outside [0, 1], or when the weak model has another noise schedule.
     """
 
     def __init__(
@@ -34,17 +44,21 @@ class ClassifierFreeGuidance(Guidance):
         negative: Condition,
         rescale: float = 0.0,
         dropped_groups: Sequence[slice] = (),
+        weak: GuidableDenoiser | None = None,
     ) -> None:
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must be from 0 to 1, not {rescale}")
+        if weak:
+            check_schedules_agree(denoiser, weak.schedule, "weak model")
         super().__init__(denoiser)
         self.scale = scale
         self.negative = negative
         self.rescale = rescale
         self.dropped_groups = tuple(dropped_groups)
+        self.weak = weak
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        """The guided prediction, not clipped. One network call of batch 2B, or of batch B if scale is 1.
+        """The guided prediction, not clipped. The calls of `branches`, or one of batch B if scale is 1.
 
         Raises ValueError when the negative has neither length 1 nor B.
         """
@@ -55,8 +69,13 @@ class ClassifierFreeGuidance(Guidance):
         return self._rescaled(guided, cond.x0, x, t) if self.rescale else guided
 
     def branches(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Prediction, Prediction]:
-        """The predictions of the negative and of the condition, not clipped. One network call of batch 2B."""
+        """The predictions of the negative and of the condition, not clipped.
+
+        One network call of batch 2B; with a weak model, one of batch B to each model.
+        """
         negative = broadcast_condition(self.negative, condition, self.dropped_groups)
+        if self.weak:
+            return self.weak.predict(x, t, negative), self.denoiser.predict(x, t, condition)
         uncond, cond = predict_each(self.denoiser, x, t, [negative, condition])
         return uncond, cond
 

@@ -1,12 +1,16 @@
 """Model folders: `config.json` and `model.safetensors`, float16 on disk, validated when loaded."""
 
+from __future__ import annotations
+
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -24,6 +28,30 @@ class ModelFolder(NamedTuple):
     config: dict[str, Any]
     tensors: dict[str, Tensor]  # float32
     sha256: str  # of the weights file
+
+
+class Base(BaseModel):
+    """Another model's folder, which holds the weights that a model's folder leaves out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: str  # relative to the model's
+    sha256: str  # of its weights file
+
+    @classmethod
+    def of(cls, base: Path, folder: Path, sha256: str) -> Base:
+        """The base of the model in `folder`. base: the other's folder; sha256: of its weights file."""
+        return cls(folder=os.path.relpath(base, folder), sha256=sha256)
+
+    def read(self, folder: Path, read: Callable[[Path], ModelFolder]) -> ModelFolder:
+        """Contents of the base of the model in `folder`, by the function that reads its kind.
+
+        Raises UserError when it is missing, damaged or another model than it was.
+        """
+        stored = read(folder / self.folder)
+        if stored.sha256 != self.sha256:
+            raise UserError(f"The model in {folder} rests on another image model than {self.folder}.")
+        return stored
 
 
 def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

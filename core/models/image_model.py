@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor
 
 from core.attributes import encode_attributes
+from core.bundled import weak_version
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import CONFIG, Base, ModelFolder, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNet, UNetConfig
@@ -154,8 +155,11 @@ class ImageModel:
         denoiser: Denoiser,
         text: TextEncoder | None = None,
         first_stage: Autoencoder | None = None,
+        weak: Denoiser | None = None,
     ) -> None:
         """denoiser: on the device to be used, made by `config.denoiser()`.
+
+        weak: a weaker version of it that guides `sample`, see `ClassifierFreeGuidance`.
 
         Raises ValueError unless there is a first stage exactly where the config has one.
         """
@@ -166,6 +170,7 @@ class ImageModel:
         self.device = next(denoiser.parameters()).device
         self.first_stage = first_stage.to(self.device).eval() if first_stage else None
         self.text = text or TextEncoder(self.device)
+        self.weak = weak
 
     @property
     def size(self) -> int:
@@ -217,25 +222,49 @@ class ImageModel:
             len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow
         )
         condition, away = self.encode(prompts, attributes), self.encode([negative])
-        x = sample_latents(self.denoiser, noise, condition, away, options, generators, on_step=on_step)
+        x = sample_latents(
+            self.denoiser,
+            noise,
+            condition,
+            away,
+            options,
+            generators,
+            weak=self.weak,
+            on_step=on_step,
+        )
         return self.decode(x)
 
     def decode(self, x: Tensor) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of denoised x (B,C,h,w); without gradient."""
         return decode_latents(x, self.first_stage)
 
-    def save(self, folder: Path) -> None:
-        """Writes config.json and model.safetensors (float16)."""
-        tensors = self.denoiser.network.state_dict() | first_stage_state(self.first_stage)
-        save_folder(folder, self.config.model_dump(mode="json"), tensors)
+    def save(self, folder: Path, base: Path | None = None) -> None:
+        """Writes config.json and model.safetensors (float16), without the weak version.
+
+        base: the folder of an image model with the same first stage, which is then left out; it must stay
+        where it is, seen from `folder`. Raises UserError when it is not a model, or has another first stage.
+        """
+        tensors = self.denoiser.network.state_dict()
+        config = self.config.model_dump(mode="json")
+        if base:
+            check_first_stage(ImageModel.load(base), self, base)
+            config["base"] = Base.of(base, folder, load_folder(base).sha256).model_dump()
+        else:
+            tensors |= first_stage_state(self.first_stage)
+        save_folder(folder, config, tensors)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> ImageModel:
-        """The model of a folder, in float32. Raises UserError when it is missing, damaged or does not fit."""
-        stored = load_folder(folder)
+        """The model of a folder, in float32, with the weak version of it that lies beside, if any.
+
+        Raises UserError when a folder is missing, damaged or does not fit.
+        """
+        stored = load_image_folder(folder)
         config = validate(stored.config, ImageModelConfig, folder / CONFIG)
         tensors, first_stage = split_first_stage(config, stored.tensors, folder)
-        return cls(config, load_denoiser(config, tensors, folder).to(device), first_stage=first_stage)
+        model = cls(config, load_denoiser(config, tensors, folder).to(device), first_stage=first_stage)
+        model.weak = load_weak_version(model, folder)
+        return model
 
     save_pretrained, from_pretrained = save, load  # by the names of the hub's libraries
 
@@ -245,6 +274,56 @@ def load_denoiser(config: ImageModelConfig, tensors: Mapping[str, Tensor], folde
     denoiser = config.denoiser()
     load_weights(denoiser.network, tensors, folder)
     return denoiser
+
+
+def load_image_folder(folder: Path) -> ModelFolder:
+    """Contents of an image model's folder, with the first stage that it leaves to its base, if any.
+
+    Raises UserError when one of the folders is missing, damaged, or not what it was.
+    """
+    stored = load_folder(folder)
+    config = dict(stored.config)
+    base = config.pop("base", None)
+    if not base:
+        return stored
+    below = validate(base, Base, folder / CONFIG).read(folder, load_folder).tensors
+    first_stage = {name: value for name, value in below.items() if name.startswith(FIRST_STAGE_PREFIX)}
+    return stored._replace(config=config, tensors=first_stage | stored.tensors)
+
+
+class Diffuses(Protocol):
+    """What an image and a video model have in common: a denoiser, and the first stage of its latents."""
+
+    denoiser: Denoiser
+    first_stage: Autoencoder | None
+    device: torch.device
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> Diffuses:
+        """The model of a folder."""
+        ...
+
+
+def load_weak_version(model: Diffuses, folder: Path) -> Denoiser | None:
+    """The denoiser of the weak version of the model in `folder`, if any lies beside it.
+
+    Raises UserError when it is damaged, or when it denoises something else.
+    """
+    found = weak_version(folder)
+    if not found:
+        return None
+    weak = type(model).load(found, model.device)
+    check_first_stage(weak, model, found)
+    if weak.denoiser.schedule.to_dict() != model.denoiser.schedule.to_dict():
+        raise UserError(f"The weak model in {found} has another noise schedule than the model.")
+    return weak.denoiser
+
+
+def check_first_stage(model: Diffuses, other: Diffuses, folder: Path) -> None:
+    """Raises UserError unless two models have the same first stage. folder: that of the former."""
+    one, another = (stage and stage.fingerprint for stage in (model.first_stage, other.first_stage))
+    if one != another:
+        raise UserError(f"The model in {folder} has another first stage.")
 
 
 def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:

@@ -135,7 +135,8 @@ def export(
     base: Annotated[
         Path | None,
         typer.Option(
-            help="For a video model: folder of an image model whose weights it shares and does not store."
+            help="Folder of an image model, of which a video model shares the weights and an image model the "
+            "first stage; what is shared is not stored."
         ),
     ] = None,
     image_layers: Annotated[
@@ -151,10 +152,8 @@ def export(
     if kind not in ("image", "video"):
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
     if kind == "image" or image_layers:
-        if base:
-            raise UserError("--base is for video models: an image model stores all of its weights.")
         kind = "image"
-        run_folder.image_model(run).save(out)
+        run_folder.image_model(run).save(out, base)
     else:
         config = validate(run_folder.read(run / run_folder.MODEL), VideoModelConfig, run / run_folder.MODEL)
         denoiser = config.denoiser()

@@ -76,6 +76,7 @@ def train_distill_command(
         guided,
         negative,
         video.config.noise_share,
+        video.weak,
     )
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(student, task, settings.training, run, accelerator)

@@ -37,14 +37,15 @@ class DistillationTask:
         teacher: Denoiser,
         negative: Condition | None,
         noise_share: float,
+        weak: Denoiser | None = None,
     ) -> None:
-        """teacher: the full model, or a student with twice the steps.
+        """teacher: the full model, or a student with twice the steps. weak: what guides the full model.
 
         negative: condition of length 1 that guidance leads away from; None for a teacher that was distilled.
         """
         self.clips, self.preset, self.noise_share = clips, preset, noise_share
         options = SamplingOptions(2, preset.model.guidance)
-        self.teacher = guide(teacher, negative, options) if negative else teacher
+        self.teacher = guide(teacher, negative, options, weak) if negative else teacher
         self.pairs = step_pairs(teacher.schedule.timesteps, preset.model.steps)
 
     def __len__(self) -> int:

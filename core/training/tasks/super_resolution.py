@@ -137,6 +137,7 @@ def _inputs(
         model.encode([""]),
         SamplingOptions(STEPS, GUIDANCE),
         generators,
+        weak=model.weak,
         timesteps=[start * (STEPS - step) / STEPS for step in range(STEPS)],
     )
     kinds = means, model.decode(latents).cpu(), model.decode(resampled).cpu()
@@ -145,10 +146,12 @@ def _inputs(
 
 
 def _label(model: ImageModel) -> str:
-    """Hash of an image model's weights: 12 hexadecimal digits."""
+    """Hash of an image model's weights and those of its weak version: 12 hexadecimal digits."""
     digest = hashlib.sha256(model.first_stage.fingerprint.encode() if model.first_stage else b"")
-    for _, value in sorted(model.denoiser.network.state_dict().items()):
-        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+    for denoiser in (model.denoiser, model.weak):
+        weights = denoiser.network.state_dict() if denoiser else {}
+        for _, value in sorted(weights.items()):
+            digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

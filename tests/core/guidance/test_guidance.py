@@ -205,6 +205,31 @@ def test_autoguidance_by_the_unconditional_model_is_classifier_free_guidance(cli
     )
 
 
+def test_a_weak_model_takes_the_place_of_the_negative_branch():
+    denoiser, x, t = setup(parameterization=Parameterization.V)
+    weak = denoiser.with_network(Painter())
+    prompt, negative = condition(2, 5, 1), condition(1, 3, 2)
+    guided = ClassifierFreeGuidance(denoiser, 2.5, negative, weak=weak)(x, t, prompt)
+    assert [len(n.calls[0][0]) for n in (denoiser.network, weak.network)] == [2, 2]
+    nothing = Condition(negative.tokens.expand(2, -1, -1), negative.mask.expand(2, -1), prompt.attributes)
+    expected = -1.5 * weak(x, t, nothing).eps + 2.5 * denoiser(x, t, prompt).eps
+    torch.testing.assert_close(guided.eps, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+def test_guided_by_itself_a_model_is_guided_as_without_a_weak_one(rescale):
+    denoiser, x, t = setup(clip=1.0)
+    prompt, negative = condition(2, 5, 1), condition(2, 3, 2)
+    torch.testing.assert_close(
+        ClassifierFreeGuidance(denoiser, 4.0, negative, rescale, (CAMERA,), weak=denoiser)(x, t, prompt),
+        ClassifierFreeGuidance(denoiser, 4.0, negative, rescale, (CAMERA,))(x, t, prompt),
+    )
+    other = Denoiser(Recorder(), NoiseSchedule.linear(), Parameterization.EPS)
+    with pytest.raises(ValueError, match="weak model has the schedule NoiseSchedule.linear"):
+        ClassifierFreeGuidance(denoiser, 2.0, negative, weak=other)
+
+
 def test_autoguidance_of_scale_one_does_not_evaluate_the_weak_model():
     denoiser, x, t = setup()
     weak = denoiser.with_network(Recorder())
