@@ -56,7 +56,7 @@ def gen_video(
     ] = None,
     tier: Annotated[
         str | None,
-        typer.Option(help="draft: the distilled model, with the preset draft unless one is given."),
+        typer.Option(help="draft: the distilled model, with the preset distilled unless one is given."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
@@ -218,7 +218,7 @@ def gen_video(
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
     requested = read_prompts(prompt, prompts, script)
-    preset = preset or ("draft" if tier else None)
+    preset = preset or ("distilled" if tier else None)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset

@@ -101,7 +101,7 @@ class VideoModel:
         *,
         frames: int = 16,
         steps: int = 40,
-        guidance: float = 3.0,
+        guidance: float = 2.0,
         negative: str = "",
         seeds: Sequence[int] | None = None,
         azimuth: Tensor | float | None = None,

@@ -44,6 +44,7 @@ class ImageModelLike(Protocol):
 
     denoiser: Denoiser
     device: torch.device
+    weak: Denoiser | None  # a weaker version that guides samples, see `ClassifierFreeGuidance`
 
     @property
     def first_stage(self) -> FirstStage | None:
@@ -191,7 +192,7 @@ class ImageModel:
         prompts: Sequence[str],
         *,
         steps: int = 40,
-        guidance: float = 3.0,
+        guidance: float = 2.0,
         negative: str = "",
         seeds: Sequence[int] | None = None,
         azimuth: Tensor | float | None = None,

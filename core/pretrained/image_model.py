@@ -45,6 +45,7 @@ class PretrainedImageModel:
     """
 
     reads_attributes = False
+    weak: Denoiser | None = None
 
     def __init__(self, pipeline: Any, device: torch.device, offload: bool = False) -> None:
         """pipeline: a diffusers pipeline of one of the three classes above, on the CPU.

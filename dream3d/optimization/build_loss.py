@@ -56,11 +56,12 @@ def build_distillation(
     space = make_model_space(model.first_stage)
     timesteps = make_timesteps(options)
     views = ViewTexts.from_prompt(prompt, model.encode) if options.camera == "words" else None
+    weak = model.weak if options.loss == "x0" and not views else None  # its targets are samples
 
     def make_distillation(stage: Stage) -> Distillation:
         conditioned = ViewTextDenoiser(frozen, views) if views else frozen
         plain = ClassifierFreeGuidance(
-            conditioned, stage.scale, negative, options.rescale, (CAMERA,) if views else ()
+            conditioned, stage.scale, negative, options.rescale, (CAMERA,) if views else (), weak
         )
         guided: DenoiserLike = ViewPerpNeg(frozen, views, stage.scale, negative) if views else plain
         if options.guidance_interval and not views:

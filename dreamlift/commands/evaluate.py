@@ -56,6 +56,12 @@ HeldOut = Annotated[
 Steps = Annotated[int, typer.Option(help="Denoising steps.")]
 Sampler = Annotated[SamplerName, typer.Option(help="Sampler.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 disables guidance.")]
+Weak = Annotated[
+    bool,
+    typer.Option(
+        help="Guide by the weaker version of the model, where there is one, or by the model itself."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed of scenes, captions, cameras and noise.")]
 Batch = Annotated[int, typer.Option(help="Number of samples per batch.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
@@ -73,7 +79,8 @@ def image(
     held_out: HeldOut = False,
     steps: Steps = 12,
     sampler: Sampler = "dpm-solver++",
-    guidance: Guidance = 3.0,
+    guidance: Guidance = 2.0,
+    weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 16,
     device: Device = "auto",
@@ -98,6 +105,7 @@ def video(
     steps: Steps = 12,
     sampler: Sampler = "dpm-solver++",
     guidance: Guidance = 2.0,
+    weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 4,
     device: Device = "auto",

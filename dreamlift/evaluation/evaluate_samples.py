@@ -50,12 +50,15 @@ def evaluate_images(options: EvaluationOptions) -> Report:
     """
     device = pick_device(options.device)
     model = ImageModel.load(options.model, device)
+    if not options.weak:
+        model.weak = None
     evaluation = Evaluation(options, device, model.config.size)
     prompt_set = PromptSet.draw(options.count, options.held_out, options.seed)
     with _progress(len(prompt_set.batches(options.batch)) * options.steps) as on_step:
         sampler = Sampler(model.sample, options, on_step, evaluation.enlarger)
         results = evaluation.compare(prompt_set, sampler, clips=False)
     report = evaluation.report("image", prompt_set, results, sampler.seconds)
+    report.weak = model.weak is not None
     for name, result in zip(("samples", "renders"), results, strict=True):
         _write_sheet(options, name, result.shown.transpose(0, 1))
     return _publish(report, options)
@@ -68,6 +71,8 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     """
     device = pick_device(options.device)
     model = VideoModel.load(options.model, device)
+    if not options.weak:
+        model.weak = None
     evaluation = Evaluation(options, device, model.config.image.size)
     prompt_sets = [PromptSet.draw(options.count, options.held_out, options.seed)]
     if options.swings:
@@ -77,6 +82,7 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
         sampler = Sampler(partial(model.sample, frames=FRAMES), options, on_step, evaluation.enlarger)
         results = [evaluation.compare(prompt_set, sampler, clips=True) for prompt_set in prompt_sets]
     report = evaluation.report("video", prompt_sets[0], results[0], sampler.seconds)
+    report.weak = model.weak is not None
     plain = torch.tensor([scene.place.plain for scene in prompt_sets[0].scenes])
     if plain.any():
         report.levels[f"{FLICKER}, plain backdrops"] = _level(results[0], FLICKER, "of 255", plain)

@@ -81,6 +81,7 @@ class Report(BaseModel):
     steps: int
     sampler: str
     guidance: float
+    weak: bool = False  # whether a weaker version of the model guided the samples
     seed: int
     device: str
     seconds: float  # of sampling
