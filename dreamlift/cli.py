@@ -4,6 +4,7 @@ import typer
 
 from core.io.command import run_app
 from dreamlift.commands import evaluate, train
+from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
 from dreamlift.commands.toybox import toybox
 from dreamlift.commands.train_autoencoder import (
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.command()(toybox)
+app.command()(data)
 app.command()(doctor)
 train.app.command("judge")(train_judge_command)
 train.app.command("eyes")(train_eyes_command)

@@ -175,6 +175,8 @@ class VideoModel:
         attributes = clip_attributes(
             count, frames, phase_step, phase, azimuth=azimuth, elevation=elevation, shadow=shadow
         ).to(self.device)
+        if not self.config.image.reads_attributes:
+            attributes = torch.zeros_like(attributes)
         condition = Condition(*self.text(prompts), attributes)
         away = self._text_condition(negative)
         given = self._given(image, last_image, clip if strength < 1 else None, (count, frames), image_scale)

@@ -6,7 +6,7 @@ A caption is taken from the first of these that exists:
   and `text`: the convention of `imagefolder` and `videofolder` in the datasets library;
 - a text file beside the file, `clip.txt` for `clip.mp4`;
 - the name of the file, if it says something: "a-red-fox_003.png" is "a red fox";
-- the name of its folder.
+- the name of its folder, below the one that is read.
 
 A folder whose pictures are numbered from one to the next ("frame_0001.png", or "0001.png") is one clip, its
 frames. A `.tar` file is a shard of the webdataset convention: members that share a name up to the first dot
@@ -95,7 +95,7 @@ def collect(folder: Path) -> Collection:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}: name one with pictures or clips.")
     found = Collection()
-    _walk(folder, {}, found)
+    _walk(folder, folder, {}, found)
     if not found.examples:
         broken = f"; {found.problems[0].path}: {found.problems[0].reason}" if found.problems else ""
         raise UserError(
@@ -105,22 +105,22 @@ def collect(folder: Path) -> Collection:
     return found
 
 
-def _walk(folder: Path, captions: dict[Path, str], found: Collection) -> None:
-    """Adds the examples of a folder; captions: those of metadata files so far, by path."""
+def _walk(root: Path, folder: Path, captions: dict[Path, str], found: Collection) -> None:
+    """Adds the examples of a folder in `root`; captions: those of metadata files so far, by path."""
     captions = captions | _metadata(folder, found.problems)
     if _is_clip(folder):
-        found.examples.append(_captioned(folder, captions))
+        found.examples.append(_captioned(root, folder, captions))
         return
     for path in sorted(folder.iterdir()):
         suffix = path.suffix.lower()
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            _walk(path, captions, found)
+            _walk(root, path, captions, found)
         elif suffix == ".tar":
             _read_archive(path, found)
         elif suffix in PICTURES or suffix in VIDEOS:
-            found.examples.append(_captioned(path, captions))
+            found.examples.append(_captioned(root, path, captions))
 
 
 def _is_clip(folder: Path) -> bool:
@@ -135,13 +135,16 @@ def _is_clip(folder: Path) -> bool:
     return known == list(range(known[0], known[0] + len(known)))
 
 
-def _captioned(path: Path, captions: dict[Path, str]) -> Example:
+def _captioned(root: Path, path: Path, captions: dict[Path, str]) -> Example:
     sidecar = path.with_suffix(".txt")
     if path.resolve() in captions:
         return Example(path, captions[path.resolve()], "metadata")
     if sidecar.is_file():
         return Example(path, _one_line(sidecar.read_text(encoding="utf-8", errors="replace")), "sidecar")
-    for name in (path.name if path.is_dir() else path.stem, path.parent.name):
+    names = [path.name if path.is_dir() else path.stem]
+    if path.parent != root:
+        names.append(path.parent.name)
+    for name in names:
         caption = caption_of_name(name)
         if caption:
             return Example(path, caption, "name")

@@ -95,6 +95,9 @@ class ImageModelConfig(BaseModel):
     unconditional: bool = Field(
         default=True, description="trained with dropped text too, so that the empty prompt is unconditional"
     )
+    reads_attributes: bool = Field(
+        default=True, description="trained with camera, phase and shadow, see core.attributes"
+    )
 
     @field_validator("noise_schedule")
     @classmethod
@@ -148,8 +151,6 @@ class ImageModelConfig(BaseModel):
 class ImageModel:
     """Samples images from prompts. Score distillation and the video model build on its `denoiser`."""
 
-    reads_attributes = True
-
     def __init__(
         self,
         config: ImageModelConfig,
@@ -178,13 +179,19 @@ class ImageModel:
         """Side of the images, pixels."""
         return self.config.size
 
+    @property
+    def reads_attributes(self) -> bool:
+        """Whether the network was trained with camera, phase and shadow."""
+        return self.config.reads_attributes
+
     def check_guidance(self, scale: float, negative: str) -> None:
         """As `ImageModelConfig.check_guidance`."""
         self.config.check_guidance(scale, negative)
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
-        """The condition of B prompts. attributes: of `encode_attributes`; none unless given."""
-        attributes = encode_attributes(len(prompts)) if attributes is None else attributes
+        """The condition of B prompts. attributes: of `encode_attributes`; none unless given and read."""
+        if attributes is None or not self.reads_attributes:
+            attributes = encode_attributes(len(prompts))
         return Condition(*self.text(prompts), attributes.to(self.device))
 
     def sample(

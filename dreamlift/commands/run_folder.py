@@ -1,7 +1,7 @@
 """Folders of training runs: the preset, the models that a run depends on, and the data that it reads."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,15 +36,16 @@ def load_training_preset(
     schema: type[Preset],
     resume: bool,
     default: str | None = None,
-    **changes: object,
+    adapt: Callable[[Preset], Preset] | None = None,
 ) -> Preset:
     """The stored preset of the run in this folder, or the named one, which is then stored for the run.
 
     default: the preset to load when none is named; "bundled-" and the kind unless given.
-    changes: valid values that override keys of the named preset.
+    adapt: changes the named preset, by other options of the command.
     Raises UserError when the folder holds a run and `resume` is false, or its kind or preset differs.
     """
-    named = load_preset(preset or default or f"bundled-{kind}", schema).model_copy(update=changes)
+    named = load_preset(preset or default or f"bundled-{kind}", schema)
+    named = adapt(named) if adapt else named
     if not (run / PRESET).is_file():
         writable_folder(run)
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
@@ -207,6 +208,14 @@ def perceptual_distance(run: Path, weight: float, given: Path | None) -> "Percep
     elif given and load_folder(given).sha256 != load_folder(folder).sha256:
         raise UserError(f"The run in {run} was started with other features.")
     return PerceptualDistance(FeatureExtractor.load(folder))
+
+
+def kinds_in(data: Path, kinds: Sequence[str]) -> list[str]:
+    """The first kind, and those of the others of which the folder has shards.
+
+    Where the folder has none of the first, the others take its place.
+    """
+    return [kind for kind in kinds if any(data.glob(f"{kind}-*.safetensors"))] or [kinds[0]]
 
 
 def shards(

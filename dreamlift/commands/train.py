@@ -8,12 +8,25 @@ import typer
 from core.errors import UserError
 from core.io.presets import validate
 from dreamlift.commands import run_folder
+from dreamlift.commands.data import (
+    Background,
+    Cache,
+    Fit,
+    FrameRate,
+    holds_shards,
+    options_of,
+    training_folder,
+)
 
 app = typer.Typer(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
 )
 
 Data = Annotated[Path, typer.Option(help="Folder of prepared shards.")]
+OwnData = Annotated[
+    Path,
+    typer.Option(help="Folder of pictures and clips of yours, or of shards of dreamlift toybox."),
+]
 Run = Annotated[Path, typer.Option(help="Run folder: checkpoint, log, preset.")]
 PresetName = Annotated[
     str | None, typer.Option(help="Preset: a name or a YAML file.", show_default="the bundled model's")
@@ -29,7 +42,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or sta
 
 @app.command()
 def image(
-    data: Data,
+    data: OwnData,
     run: Run,
     init: Annotated[
         Path | None, typer.Option(help="Initial weights: the folder of an image model or of its run.")
@@ -42,12 +55,17 @@ def image(
         Path | None,
         typer.Option(help="For a preset of a latent model: the folder of its autoencoder."),
     ] = None,
+    fit: Fit = "crop",
+    background: Background = "white",
+    fps: FrameRate = 8,
+    cache: Cache = None,
 ) -> None:
-    """Trains the image model on prepared images."""
+    """Trains an image model on pictures, and on the frames of clips."""
     import torch
 
     from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
+    from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
@@ -55,13 +73,21 @@ def image(
     from core.training.trainer import Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
-    settings = run_folder.load_training_preset(run, "image", preset, ImagePreset, resume)
+    toybox = holds_shards(data)
+
+    def adapt(named: ImagePreset) -> ImagePreset:
+        model = named.model.model_copy(update={"reads_attributes": toybox and named.model.reads_attributes})
+        return named.model_copy(update={"model": model})
+
+    settings = run_folder.load_training_preset(run, "image", preset, ImagePreset, resume, adapt=adapt)
     start = run_folder.image_model(init) if init and not checkpoint.exists(run) else None
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = run_folder.store_first_stage(run, settings.model, given)
     accelerator = make_accelerator()
+    own = options_of(settings.model.size, FRAMES, fit, background, fps)
+    data = training_folder(data, own, cache, accelerator)
     enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
-    kinds = [kind for kind, used in enabled.items() if used]
+    kinds = run_folder.kinds_in(data, [kind for kind, used in enabled.items() if used])
     pictures = run_folder.shards(data, kinds, accelerator, stage)
     samples = ImageData(pictures, run_folder.captions(data, accelerator), settings.dropout)
     task = ImageTask(samples, settings)
@@ -74,7 +100,7 @@ def image(
 
 @app.command()
 def video(
-    data: Data,
+    data: OwnData,
     run: Run,
     init: Annotated[
         Path | None,
@@ -86,8 +112,12 @@ def video(
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
+    fit: Fit = "crop",
+    background: Background = "white",
+    fps: FrameRate = 8,
+    cache: Cache = None,
 ) -> None:
-    """Trains the video model on prepared clips and images, starting from an image model."""
+    """Trains a video model on clips and pictures, starting from an image model."""
     import torch
 
     from core.toybox.dataset import FRAMES
@@ -108,11 +138,19 @@ def video(
     settings = run_folder.load_training_preset(run, "video", preset, VideoPreset, resume)
     torch.manual_seed(settings.training.seed)
     start = initial and run_folder.inflate_model(initial, settings, FRAMES)
+    if start and not holds_shards(data):
+        start.config = start.config.model_copy(
+            update={"image": start.config.image.model_copy(update={"reads_attributes": False})}
+        )
     accelerator = make_accelerator()
     model = run / run_folder.MODEL
     config = start.config if start else validate(run_folder.read(model), VideoModelConfig, model)
     stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
-    kinds = ["clips", "images", "objects"] if settings.objects else ["clips", "images"]
+    own = options_of(config.image.size, settings.frames, fit, background, fps)
+    data = training_folder(data, own, cache, accelerator)
+    kinds = run_folder.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
+    if kinds[0] != "clips":
+        raise UserError(f"{data} holds no clips: a video model needs some.")
     clips, *images = run_folder.shards(data, kinds, accelerator, stage)
     captions = run_folder.captions(data, accelerator)
     if start:
@@ -120,7 +158,7 @@ def video(
     denoiser = start.denoiser if start else config.denoiser()
     task = VideoTask(
         ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
-        ImageData(images, captions, settings.dropout),
+        ImageData(images or [clips], captions, settings.dropout),
         settings,
     )
     run_folder.print_outcome(

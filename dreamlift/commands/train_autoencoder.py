@@ -49,9 +49,12 @@ def train_autoencoder_command(
     writable_folder(out)
     resumed = checkpoint.exists(run)
     start = run_folder.first_stage(init) if init and not resumed else None
-    changes = {"decoder_only": True} if decoder_only else {}
+
+    def adapt(named: AutoencoderPreset) -> AutoencoderPreset:
+        return named.model_copy(update={"decoder_only": named.decoder_only or decoder_only})
+
     settings = run_folder.load_training_preset(
-        run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", **changes
+        run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", adapt=adapt
     )
     if decoder_only and not settings.decoder_only:
         raise UserError(f"The run in {run} trains the encoder too: leave out --decoder-only.")

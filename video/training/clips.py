@@ -111,13 +111,18 @@ class ClipData:
     def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
         """index: (B,) on the CPU -> `(clips (B,3,F,H,W) in [-1, 1], condition with attributes (B,F,V))`.
 
-        Each clip starts at a random frame of its loop and takes one of the strides.
+        A loop starts at a random frame and takes one of the strides. A clip without a phase is no loop: it
+        starts where its frames suffice, and takes a smaller stride where they do not suffice otherwise.
         """
         count, loop, device = len(index), self.shards.frames, self.shards.device
         start = torch.randint(loop, (count,))
         stride = self.strides[torch.randint(len(self.strides), (count,))]
-        frames = (start[:, None] + stride[:, None] * torch.arange(self.frames)) % loop
         column = self.shards.rows(index)
+        ends = column["phase"].isnan().cpu()
+        reach = self.frames - 1
+        stride = torch.where(ends, stride.clamp(max=max(1, (loop - 1) // max(1, reach))), stride)
+        start = torch.where(ends, start % (loop - reach * stride).clamp(min=1), start)
+        frames = (start[:, None] + stride[:, None] * torch.arange(self.frames)) % loop
         attributes = clip_attributes(
             count,
             self.frames,

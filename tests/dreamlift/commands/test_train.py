@@ -177,5 +177,5 @@ def test_invalid_training_and_export_raise_user_errors(data: Path, image_run: Pa
         train.export(tmp_path, tmp_path / "model")
     with pytest.raises(UserError, match="There is no model in"):
         train.export(image_run, tmp_path / "model", base=tmp_path)
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="holds no pictures or clips"):
         train.image(tmp_path, run, preset=preset(tmp_path), steps=1)

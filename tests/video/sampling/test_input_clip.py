@@ -44,7 +44,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         "text.mp4": "it is no video that ffmpeg or Pillow knows",
         "text.gif": "it is no video that ffmpeg or Pillow knows",
         "one.webp": "is a single picture: give it with --image",
-        "short.gif": "lasts 0.5 s, which is 4 frames at 8 a second, and 16 are needed: give --frames 4",
+        "short.gif": "gives 4 frames at 8 a second, and 16 are needed: give --frames 4",
     }.items():
         with pytest.raises(UserError, match=sentence):
             read_clip(tmp_path / name, 16, 8, 16, 16)

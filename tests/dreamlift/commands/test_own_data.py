@@ -1,0 +1,93 @@
+"""Training on a folder of one's own pictures and clips, from the command line's functions to a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from core.errors import UserError
+from core.models.image_model import ImageModel
+from dreamlift.commands import train
+from dreamlift.commands.data import data as look
+from video.video_model import VideoModel
+
+TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
+NETWORK = {"patch": 2, "widths": [32], "blocks": [1], "attention": [True]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten pictures, three clips of six frames and a broken file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        Image.fromarray(rng.integers(256, size=(12, 9, 3), dtype=np.uint8)).save(
+            folder / f"a rug {number}.png"
+        )
+    for number in range(3):
+        frames = [Image.fromarray(rng.integers(256, size=(8, 8, 3), dtype=np.uint8)) for _ in range(6)]
+        frames[0].save(folder / f"noise {number}.gif", save_all=True, append_images=frames[1:], duration=125)
+    (folder / "broken.jpg").write_text("nothing")
+    return folder
+
+
+def preset(path: Path, **values: object) -> str:
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def test_a_folder_becomes_an_image_model_and_a_video_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = preset(tmp_path / "image.yaml", model={"size": 8, "network": NETWORK}, training=TRAINING)
+    train.image(folder, tmp_path / "run", preset=images, steps=2)
+    assert "broken.jpg: it is damaged" in capsys.readouterr().out
+    assert not (folder / "captions.txt").exists()  # nothing is written beside the user's files
+    train.export(tmp_path / "run", tmp_path / "image")
+    model = ImageModel.load(tmp_path / "image")
+    assert not model.reads_attributes
+    views = [model.sample(["a rug"], steps=2, azimuth=azimuth, elevation=0.0) for azimuth in (0.0, 90.0)]
+    assert torch.equal(*views)  # pictures of a folder have no camera
+
+    clips = preset(tmp_path / "video.yaml", frames=4, strides=[1, 2], training=TRAINING)
+    train.video(folder, tmp_path / "video-run", tmp_path / "image", preset=clips, steps=2)
+    train.export(tmp_path / "video-run", tmp_path / "video", tmp_path / "image")
+    video = VideoModel.load(tmp_path / "video")
+    assert not video.config.image.reads_attributes
+    phases = [video.sample(["noise"], frames=3, steps=1, phase=phase) for phase in (0.0, 0.5)]
+    assert torch.equal(*phases)
+
+
+def test_a_video_model_needs_clips(folder: Path, tmp_path: Path) -> None:
+    images = preset(tmp_path / "image.yaml", model={"size": 8, "network": NETWORK}, training=TRAINING)
+    train.image(folder, tmp_path / "run", preset=images, steps=1)
+    for clip in folder.glob("*.gif"):
+        clip.unlink()
+    clips = preset(tmp_path / "video.yaml", frames=4, training=TRAINING)
+    with pytest.raises(UserError, match="holds no clips"):
+        train.video(folder, tmp_path / "video-run", tmp_path / "run", preset=clips, steps=1)
+
+
+def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look(folder, size=16, frames=4, sheet=tmp_path / "sheet.png")
+    said = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "images │ 10",
+        "3, cut to 6 windows of 4 frames",
+        "9x12 (10), 8x8 (3)",
+        "8 (3)",
+        "rug (10)",
+    ):
+        assert words in said, words
+    assert Image.open(tmp_path / "sheet.png").width > 300
+    with pytest.raises(UserError, match="no color"):
+        look(folder, background="plaid", sheet=tmp_path / "sheet.png")
+    with pytest.raises(UserError, match="fit"):
+        look(folder, fit="stretch", sheet=tmp_path / "sheet.png")
+    with pytest.raises(UserError, match=r"must end in .png"):
+        look(folder, sheet=tmp_path / "sheet.jpg")
