@@ -1,6 +1,10 @@
-"""Checkpoints of a run: one safetensors file, written atomically, with the counters in its metadata."""
+"""Checkpoints of a run: one safetensors file, written atomically, with the counters in its metadata.
+
+The checkpoint before the last stays beside it. A run resumes from that one when the last is damaged.
+"""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +18,7 @@ from core.errors import UserError
 from core.io.atomic import atomic_write
 
 FILE = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
 NETWORK, EMA, OPTIMIZER, AUXILIARY, TASK = "network/", "ema/", "optimizer/", "beside/", "task/"
 
 
@@ -55,15 +60,26 @@ def save(
     """Writes the checkpoint from which a run resumes.
 
     progress: counters, stored as JSON. auxiliary: a second trained network. task: stored if it is `Stateful`.
+
+    Raises UserError, and leaves the checkpoints as they are, when a number is not finite.
     """
     tensors = _state(learner) | _prefixed(EMA, ema.state_dict())
     if auxiliary:
         tensors |= _prefixed(AUXILIARY, _state(auxiliary))
     if isinstance(task, Stateful):
         tensors |= _prefixed(TASK, task.state_dict())
+    broken = [name for name, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        kept = f"; the checkpoint of step {_progress(folder)['step']} is kept" if exists(folder) else ""
+        raise UserError(
+            f"{broken[0].partition('/')[2]} is no longer finite at step {progress['step']}{kept}: lower the "
+            "learning rate."
+        )
     with atomic_write(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
         save_file(stored, draft, {"progress": json.dumps(progress)})
+        if exists(folder):
+            os.replace(folder / FILE, folder / PREVIOUS)
 
 
 def load(
@@ -113,7 +129,7 @@ def _restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
 
 def exists(folder: Path) -> bool:
     """Whether the run has a checkpoint from which it can resume."""
-    return (folder / FILE).is_file()
+    return (folder / FILE).is_file() or (folder / PREVIOUS).is_file()
 
 
 def read_ema(folder: Path) -> dict[str, Tensor]:
@@ -121,15 +137,23 @@ def read_ema(folder: Path) -> dict[str, Tensor]:
     return _without(EMA, _read(folder)[0])
 
 
+def _progress(folder: Path) -> dict[str, Any]:
+    """The counters of the checkpoint from which a run would resume."""
+    return _read(folder)[1]
+
+
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(folder / FILE, "pt") as file:
-            progress = json.loads((file.metadata() or {})["progress"])
-            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} holds no checkpoint.") from error
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"The checkpoint {folder / FILE} is damaged: start a new run folder.") from error
+    """Tensors and counters of the last checkpoint that is whole."""
+    if not exists(folder):
+        raise UserError(f"{folder} holds no checkpoint.")
+    for path in (folder / FILE, folder / PREVIOUS):
+        try:
+            with safe_open(path, "pt") as file:
+                progress = json.loads((file.metadata() or {})["progress"])
+                return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, ValueError):
+            continue
+    raise UserError(f"The checkpoint {folder / FILE} is damaged: start a new run folder.")
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

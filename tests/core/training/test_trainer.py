@@ -202,6 +202,39 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path: Pat
     assert run.step == 2 and run.network.level.isfinite()
 
 
+def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
+    class Exploding(MeanTask):
+        """Its gradient is not finite from the fifth step on."""
+
+        steps = 0
+
+        def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
+            self.steps += 1
+            loss = super().loss(denoiser, index)
+            if self.steps >= 5:
+                loss.register_hook(lambda gradient: gradient * float("nan"))
+            return loss
+
+    make(MeanTask(), tmp_path).run(Budget(steps=10))
+    with pytest.raises(UserError, match="no longer finite at step 20; the checkpoint of step 10 is kept"):
+        make(Exploding(), tmp_path, log_steps=100).run(Budget(steps=20))
+    run = make(MeanTask(), tmp_path)
+    assert run.step == 10 and run.network.level.isfinite()
+
+
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path: Path) -> None:
+    for steps in (2, 4, 6):
+        make(MeanTask(), tmp_path, decay=0.0).run(Budget(steps=steps))
+    file = tmp_path / checkpoint.FILE
+    file.write_bytes(file.read_bytes()[:-3])
+    run = make(MeanTask(), tmp_path, decay=0.0)
+    assert run.step == 4
+    run.run(Budget(steps=6))
+    whole = make(MeanTask(), tmp_path / "whole", decay=0.0)
+    whole.run(Budget(steps=6))
+    assert torch.equal(run.network.level, whole.network.level)
+
+
 def test_fewer_examples_than_a_batch_raise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="3 examples are too few for batches of 4"):
         make(MeanTask(3), tmp_path)
