@@ -78,7 +78,7 @@ def save(
     with atomic_write(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
         save_file(stored, draft, {"progress": json.dumps(progress)})
-        if exists(folder):
+        if (folder / FILE).is_file():
             os.replace(folder / FILE, folder / PREVIOUS)
 
 
