@@ -167,6 +167,8 @@ class Trainer:
 
     def run(self, budget: Budget) -> bool:
         """Trains until the budget is spent or Ctrl-C, then saves. Returns whether the budget is spent."""
+        if self.accelerator.num_processes > 1 and self.accelerator.is_main_process:
+            print(f"{self.folder}: trained by {self.accelerator.num_processes} processes")
         with catch_interrupts() as interrupted, self._progress() as show_progress:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []

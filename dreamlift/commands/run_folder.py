@@ -14,7 +14,7 @@ from core.io.presets import load_preset, validate
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from core.models.autoencoder import Autoencoder
+    from core.models.autoencoder import Autoencoder, AutoencoderConfig
     from core.models.image_model import ImageModel, ImageModelConfig
     from core.models.perceptual import PerceptualDistance
     from core.training.data import Captions, Shards
@@ -44,13 +44,18 @@ def load_training_preset(
     adapt: changes the named preset, by other options of the command.
     Raises UserError when the folder holds a run and `resume` is false, or its kind or preset differs.
     """
+    from accelerate import PartialState
+
     named = load_preset(preset or default or f"bundled-{kind}", schema)
     named = adapt(named) if adapt else named
-    if not (run / PRESET).is_file():
+    processes = PartialState()
+    if processes.is_main_process and not (run / PRESET).is_file():
         writable_folder(run)
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
+        processes.wait_for_everyone()
         return named
-    if not resume:
+    processes.wait_for_everyone()
+    if not resume and processes.is_main_process:
         raise UserError(f"{run} already holds a run: add --resume to continue it, or choose another folder.")
     stored_kind, content = stored(run)
     if stored_kind != kind:
@@ -160,24 +165,33 @@ def store_first_stage(
     The run folder stores it: `given` is saved there unless the run already has one.
     Raises UserError when there is none, or when `given` differs from the stored one or from the config.
     """
-    from core.models.autoencoder import Autoencoder
-
     if not config.first_stage:
         if given:
             raise UserError("This preset's model works on pixels: it has no first_stage.")
         return None
-    folder = run / FIRST_STAGE
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        return _stored_first_stage(run / FIRST_STAGE, config.first_stage, given)
+
+
+def _stored_first_stage(
+    folder: Path, config: "AutoencoderConfig", given: "Autoencoder | None"
+) -> "Autoencoder":
+    """The autoencoder in a folder, where `given` is saved unless there is one."""
+    from core.models.autoencoder import Autoencoder
+
     if folder.is_dir():
         autoencoder = Autoencoder.load(folder)
         if given and given.fingerprint != autoencoder.fingerprint:
-            raise UserError(f"The run in {run} was started with another first stage.")
+            raise UserError(f"The run in {folder.parent} was started with another first stage.")
     elif given:
         autoencoder = given
     else:
         raise UserError(
             "This preset's model works on latents: name the folder of its autoencoder with --first-stage."
         )
-    if autoencoder.config != config.first_stage:
+    if autoencoder.config != config:
         raise UserError("The first stage has another shape than the preset's first_stage.")
     if not folder.is_dir():
         autoencoder.save(folder)

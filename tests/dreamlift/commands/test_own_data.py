@@ -1,5 +1,10 @@
 """Training on a folder of one's own pictures and clips, from the command line's functions to a model."""
 
+import json
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ from dreamlift.commands import train
 from dreamlift.commands.data import data as look
 from video.video_model import VideoModel
 
+ROOT = Path(__file__).parents[3]
 TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
 NETWORK = {"patch": 2, "widths": [32], "blocks": [1], "attention": [True]}
 
@@ -91,3 +97,21 @@ def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.Capture
         look(folder, fit="stretch", sheet=tmp_path / "sheet.png")
     with pytest.raises(UserError, match=r"must end in .png"):
         look(folder, sheet=tmp_path / "sheet.jpg")
+
+
+def test_two_processes_train_one_model(folder: Path, tmp_path: Path) -> None:
+    images = preset(tmp_path / "image.yaml", model={"size": 8, "network": NETWORK}, training=TRAINING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command += ["-m", "--", "dreamlift", "train", "image"]  # torchrun has a --run-path of its own
+    command += ["--data", str(folder), "--run", "run", "--preset", images]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = run([*command, "--steps", "2"])
+    assert done.returncode == 0, done.stderr
+    assert "trained by 2 processes" in done.stdout and done.stdout.count("run: done") == 1
+    again = run([*command, "--steps", "3"])
+    assert again.returncode != 0 and "already holds a run" in again.stderr
+    resumed = run([*command, "--steps", "3", "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
