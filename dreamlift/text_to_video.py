@@ -120,7 +120,7 @@ class TextToVideo:
 
         Raises UserError for what the model cannot do.
         """
-        (text,) = read_prompts(prompt, None)
+        text = read_prompts(prompt, None)[0].prompt
         number = resolve_seed(seed, generator)
         if last_image is not None and image is None:
             raise UserError("A last image needs a first one: give both image and last_image.")

@@ -13,7 +13,7 @@ from core.io.command import run_app
 from core.io.presets import load_preset
 from video.find_model import find_model
 from video.model_reference import settle
-from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
+from video.options import ClipJob, ClipOptions, plan_clips, read_prompts, row_options
 
 START = time.perf_counter()
 
@@ -33,7 +33,11 @@ def gen_video(
         ),
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="A text file with one prompt per line, in place of PROMPT.")
+        Path | None,
+        typer.Option(
+            help="A file in place of PROMPT: one prompt per line, or .csv or .jsonl with the columns prompt, "
+            "seed, out and options. The folder of the clips then gets a page of them, index.html."
+        ),
     ] = None,
     script: Annotated[
         Path | None,
@@ -194,6 +198,9 @@ def gen_video(
         bool | None, typer.Option(help="Decode in overlapping tiles: less memory.", show_default=PRESETS_OWN)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out clips that are there, by their records.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Decode the latents of a failed run, where there are any.")
     ] = False,
@@ -256,25 +263,35 @@ def gen_video(
         phase=phase,
         last_phase=last_phase,
     )
-    options = settle(
-        reference,
-        options,
-        requested,
-        frames_given=frames is not None,
-        camera_given=azimuth is not None,
-    )
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
+    settled = [
+        settle(
+            reference,
+            row_options(options, row),
+            [row.prompt],
+            frames_given=frames is not None or "frames" in row.options,
+            camera_given=azimuth is not None or "azimuth" in row.options,
+        )
+        for row in requested
+    ]
     jobs = plan_clips(requested, num, seed, out)
+    each = [index // num for index in range(len(jobs))]  # the row of every job
     if reference.bundled:
-        fill = not options.has_given_frames
-        jobs = _read_prompts(jobs, complete is not False, azimuth, elevation, fill)
+        fills = [not settled[row].has_given_frames for row in each]
+        cameras = [
+            (
+                requested[row].options.get("azimuth", azimuth),
+                requested[row].options.get("elevation", elevation),
+            )
+            for row in each
+        ]
+        jobs = _read_prompts(jobs, complete is not False, cameras, fills)
 
     from video.generate import generate
 
-    generate(
-        jobs,
-        options,
+    outcome = generate(
+        [(job, settled[row]) for job, row in zip(jobs, each, strict=True)],
         reference=reference,
         device=device,
         preset=preset,
@@ -283,7 +300,11 @@ def gen_video(
         force=force,
         start=START,
         complete=complete is not False,
+        skip_existing=skip_existing,
+        gallery=prompts is not None,
     )
+    if outcome.failed:
+        raise typer.Exit(1)
 
 
 def _preset(name: str) -> ClipOptions:
@@ -291,12 +312,20 @@ def _preset(name: str) -> ClipOptions:
 
 
 def _read_prompts(
-    jobs: Sequence[ClipJob], complete: bool, azimuth: float | None, elevation: float | None, fill: bool = True
+    jobs: Sequence[ClipJob],
+    complete: bool,
+    cameras: Sequence[tuple[float | None, float | None]],
+    fills: Sequence[bool],
 ) -> list[ClipJob]:
-    """The jobs with their prompts read where they are to be completed; prints what cannot be drawn."""
+    """The jobs with their prompts read where they are to be completed; prints what cannot be drawn.
+
+    cameras: azimuth and elevation where they are given by hand. fills: as in `ClipJob.with_reading`.
+    """
     from core.toybox.prompts import sentences
 
-    read = [job.with_reading(azimuth, elevation, fill=fill) for job in jobs]
+    read = [
+        job.with_reading(*camera, fill=fill) for job, camera, fill in zip(jobs, cameras, fills, strict=True)
+    ]
     for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
         print(sentence, file=sys.stderr)
     return read if complete else list(jobs)

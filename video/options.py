@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
 from core.io import outputs
 from core.io.pictures import EXTENSIONS
@@ -20,6 +21,9 @@ Extension = Literal["guidance", "replacement"]
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
+
+# Options that say which model draws; all prompts of a run share it.
+OF_THE_RUN = ("model", "motion", "lora", "dtype", "offload", "tier", "tiling")
 
 ELEVATION = 13.0  # degrees, of a view in words where neither prompt nor options give one
 
@@ -264,33 +268,46 @@ class ClipJob(NamedTuple):
         return self.clip.with_suffix(".preview.png")
 
 
-def read_prompts(prompt: str | None, file: Path | None, script: Path | None = None) -> list[str]:
-    """The one prompt, the non-blank lines of the file, or the script. Raises UserError when there is none."""
+def read_prompts(prompt: str | None, file: Path | None, script: Path | None = None) -> list[PromptRow]:
+    """The one prompt, those of the file, or the script. Raises UserError when there is none."""
     if sum(source is not None for source in (prompt, file, script)) != 1:
         raise UserError(
             'Give either a prompt, as in gen-video "a panda on a swing", or --prompts FILE, or --script FILE.'
         )
-    if script:
-        return [read_script(script)]
-    if file is None:
-        lines = [prompt or ""]
-    else:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UserError(f"Cannot read the prompts of {file}: {reason}.") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise UserError("The prompt is empty." if file is None else f"There is no prompt in {file}.")
-    return prompts
+    if file:
+        return read_prompt_file(file)
+    text = read_script(script) if script else (prompt or "").strip()
+    if not text:
+        raise UserError("The prompt is empty.")
+    return [PromptRow(text)]
 
 
-def plan_clips(prompts: Sequence[str], num: int, seed: int, out: str | None) -> list[ClipJob]:
+def row_options(options: ClipOptions, row: PromptRow) -> ClipOptions:
+    """The options with those of a row of a file of prompts. Raises UserError for what a row cannot change."""
+    for name in row.options:
+        if name not in ClipOptions.model_fields:
+            raise UserError(f"{row.place}: there is no option {name!r}.")
+        if name in OF_THE_RUN:
+            raise UserError(f"{row.place}: {flag(name)} is for the whole run, not for one prompt.")
+    try:
+        return options.with_changes(**row.options)
+    except UserError as error:
+        raise UserError(f"{row.place}: {error}") from error
+
+
+def plan_clips(rows: Sequence[PromptRow], num: int, seed: int, out: str | None) -> list[ClipJob]:
     """Jobs for `num` clips of every prompt, with seeds from `seed` on; see `core.io.outputs.plan_outputs`.
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """
-    return [
-        ClipJob(*planned) for planned in outputs.plan_outputs(prompts, num, seed, out, "clip", EXTENSIONS)
-    ]
+    planned = outputs.plan_outputs(
+        [row.prompt for row in rows],
+        num,
+        seed,
+        out,
+        "clip",
+        EXTENSIONS,
+        seeds=[row.seed for row in rows],
+        names=[row.out for row in rows],
+    )
+    return [ClipJob(*each) for each in planned]

@@ -62,6 +62,7 @@ class RunRecord(BaseModel):
         float | None
     )  # the denoising steps, as torch counts them; None where it cannot: for one step, for several windows
     files: list[str]
+    request: str = ""  # hash of what the files depend on, by which a run recognizes that they are there
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
 
@@ -76,3 +77,11 @@ def write_record(path: Path, record: RunRecord) -> None:
     """Writes the record as JSON. Raises UserError in an unwritable folder."""
     with atomic_write(path) as draft:
         draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """The record in a file; None where there is none, or another file."""
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

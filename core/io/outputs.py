@@ -19,10 +19,19 @@ class PlannedOutput(NamedTuple):
 
 
 def plan_outputs(
-    prompts: Sequence[str], num: int, seed: int, out: str | None, what: str, extensions: Sequence[str]
+    prompts: Sequence[str],
+    num: int,
+    seed: int,
+    out: str | None,
+    what: str,
+    extensions: Sequence[str],
+    *,
+    seeds: Sequence[int | None] | None = None,
+    names: Sequence[str | None] | None = None,
 ) -> list[PlannedOutput]:
     """The planned outputs: `num` files per prompt, with the seeds seed, seed + 1, ..., seed + num - 1.
 
+    seeds, names: of prompts that have a seed or a file name of their own.
     out: a file with one of the extensions, or a folder (an existing one, or a name that ends in "/"). Files
         in a folder have the first extension and are named after the prompts. None is the current folder. A
         name that occurs again within the plan gets the suffix -2, -3, ...
@@ -32,23 +41,33 @@ def plan_outputs(
     """
     if num < 1:
         raise UserError(f"--num cannot be {num}: there must be at least one {what}.")
-    if not 0 <= seed <= 2**63 - num:
-        raise UserError(f"--seed cannot be {seed}: a seed is a whole number from 0 to 2^63 - 1.")
+    first = [seed if own is None else own for own in seeds or [None] * len(prompts)]
+    for number in (seed, *first):
+        if not 0 <= number <= 2**63 - num:
+            raise UserError(f"--seed cannot be {number}: a seed is a whole number from 0 to 2^63 - 1.")
     path = Path(out or ".")
     if path.is_dir() or (out or "").endswith(("/", os.sep)):
         folder, extension, stems = path, extensions[0], [slug(prompt) for prompt in prompts]
     else:
         folder, extension, stems = path.parent, path.suffix, [path.stem for _ in prompts]
-    if extension.lower() not in extensions:
-        known = ", ".join(extensions[:-1]) + f" or {extensions[-1]}"
-        raise UserError(f"Cannot write the {what} as {path.name}: its name must end in {known}.")
+    endings = [extension] * len(prompts)
+    for row, name in enumerate(names or ()):
+        if name is not None:
+            stems[row], ending = os.path.splitext(name)
+            endings[row] = ending or extension
+            if name in (".", "..") or re.search(r"[/\\]", name):
+                raise UserError(f"Cannot write the {what} as {name}: give a name without a folder.")
+    for stem, ending in zip([path.stem, *stems], [extension, *endings], strict=True):
+        if ending.lower() not in extensions:
+            known = ", ".join(extensions[:-1]) + f" or {extensions[-1]}"
+            raise UserError(f"Cannot write the {what} as {stem}{ending}: its name must end in {known}.")
     writable_folder(folder)
 
-    names = _numbered(stem for stem in stems for _ in range(num))
-    requests = ((prompt, seed + i) for prompt in prompts for i in range(num))
+    numbered = _numbered(stem for stem in stems for _ in range(num))
+    requests = [(row, i) for row in range(len(prompts)) for i in range(num)]
     return [
-        PlannedOutput(prompt, number, folder / f"{name}{extension}")
-        for (prompt, number), name in zip(requests, names, strict=True)
+        PlannedOutput(prompts[row], first[row] + i, folder / f"{name}{endings[row]}")
+        for (row, i), name in zip(requests, numbered, strict=True)
     ]
 
 

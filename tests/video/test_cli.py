@@ -333,22 +333,23 @@ def test_a_clip_starts_from_a_clip_and_ends_at_a_picture(
 
 def test_the_bundled_model_says_what_it_cannot_know(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [ClipJob(prompt, 0, Path("a.mp4")) for prompt in ("a panda on a swing", "a purple toaster")]
-    _read_prompts(jobs, True, None, None)
+    _read_prompts(jobs, True, [(None, None)] * 2, [True] * 2)
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1 and "a purple toaster" in printed and "on a swing" not in printed
     assert "panda, " in printed and "another model" in printed
     nearest = re.search(r'The nearest one it knows is "([\w ]+)"', printed)
     assert nearest and nearest[1] in SUBJECT_NAMES
-    read = _read_prompts([ClipJob("two pandas dancing", 0, Path("a.mp4"))], True, None, None)
+    read = _read_prompts([ClipJob("two pandas dancing", 0, Path("a.mp4"))], True, [(None, None)], [True])
     assert not capsys.readouterr().err and read[0].text.startswith("two pandas dancing on a")
 
 
 def test_prompts_are_read_unless_they_are_not_to_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [ClipJob("a puppy and a cat, seen from behind", seed, Path("a.mp4")) for seed in (0, 1)]
-    read = _read_prompts(jobs, True, None, None)
+    both = [(None, None)] * 2, [True] * 2
+    read = _read_prompts(jobs, True, *both)
     assert capsys.readouterr().err.count("here a corgi") == 1  # once for all seeds
     assert read[0].text != read[1].text and read[0].completed == read[0].text
-    assert _read_prompts(jobs, False, None, None) == jobs and not capsys.readouterr().err
+    assert _read_prompts(jobs, False, *both) == jobs and not capsys.readouterr().err
     assert jobs[0].text == jobs[0].prompt and jobs[0].completed is None
 
 

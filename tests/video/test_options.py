@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.batches.prompt_file import PromptRow
 from core.errors import UserError
 from core.io.outputs import slug
 from core.io.presets import load_preset
@@ -32,27 +33,32 @@ def test_every_name_is_one_short_path_component(prompt: str) -> None:
     assert 1 <= len(name) <= 48 and Path(name).name == name and not name.startswith((".", "-"))
 
 
+def rows(*prompts: str) -> list[PromptRow]:
+    return [PromptRow(prompt) for prompt in prompts]
+
+
 def test_clips_are_numbered_and_seeded(tmp_path: Path) -> None:
-    jobs = plan_clips(["a fox", "a bear", "a fox!"], 2, 7, f"{tmp_path}/new/")
+    jobs = plan_clips(rows("a fox", "a bear", "a fox!"), 2, 7, f"{tmp_path}/new/")
     assert [job.clip.name for job in jobs] == [
         "a-fox.mp4", "a-fox-2.mp4", "a-bear.mp4", "a-bear-2.mp4", "a-fox-3.mp4", "a-fox-4.mp4",
     ]  # fmt: skip
     assert [job.seed for job in jobs] == [7, 8] * 3
     assert {job.clip.parent for job in jobs} == {tmp_path / "new"}
 
-    jobs = plan_clips(["a fox", "a bear"], 2, 0, str(tmp_path / "v1.2.gif"))
+    jobs = plan_clips(rows("a fox", "a bear"), 2, 0, str(tmp_path / "v1.2.gif"))
     assert [job.clip.name for job in jobs] == ["v1.2.gif", "v1.2-2.gif", "v1.2-3.gif", "v1.2-4.gif"]
     assert jobs[0].sheet.name == "v1.2.png" and jobs[0].record.name == "v1.2.json"
 
 
 def test_names_never_meet(tmp_path: Path) -> None:
-    jobs = plan_clips(["a fox", "a fox 2", "a fox", "a fox 2"], 2, 0, str(tmp_path))
+    jobs = plan_clips(rows("a fox", "a fox 2", "a fox", "a fox 2"), 2, 0, str(tmp_path))
     assert len({job.clip for job in jobs}) == 8
 
 
 def test_prompts_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a fox\n\n  ein Bär  \r\n", encoding="utf-8")
-    assert read_prompts(None, tmp_path / "prompts.txt") == ["a fox", "ein Bär"]
+    found = read_prompts(None, tmp_path / "prompts.txt")
+    assert [row.prompt for row in found] == ["a fox", "ein Bär"]
     (tmp_path / "blank.txt").write_text(" \n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for name, reason in [("blank", "no prompt"), ("binary", "not UTF-8"), ("none", "No such file")]:

@@ -1,0 +1,78 @@
+"""Files of prompts: one a line, or rows that have a seed, a file name and options of their own."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.errors import UserError
+
+PROMPT_COLUMNS = ("prompt", "text", "caption")
+OWN = ("seed", "out")  # columns that are no options
+
+
+class PromptRow(NamedTuple):
+    """One prompt of a file.
+
+    seed, out: of this row, if it has them. options: the others that it gives, by their names.
+    place: file and row, for messages.
+    """
+
+    prompt: str
+    seed: int | None = None
+    out: str | None = None
+    options: Mapping[str, Any] = {}
+    place: str = ""
+
+
+def read_prompt_file(path: Path) -> list[PromptRow]:
+    """The prompts of a file.
+
+    .csv has a header and .jsonl an object a line: `prompt` (or `text`, `caption`), `seed`, `out`, and options
+    by their names; empty cells and null are not given. Any other file has one prompt a line; blank lines are
+    left out.
+
+    Raises UserError for a file that cannot be read, and for rows without a prompt or with a damaged seed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            rows = [*csv.DictReader(text.splitlines(), strict=True)]
+        elif suffix == ".jsonl":
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            rows = [{"prompt": line.strip()} for line in text.splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"Cannot read the prompts of {path}: {reason}.") from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"Cannot read the prompts of {path}: {error}.") from error
+    if not rows:
+        raise UserError(f"There is no prompt in {path}.")
+    return [_row(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _row(row: object, place: str) -> PromptRow:
+    if not isinstance(row, dict):
+        raise UserError(f"{place} is no JSON object.")
+    if None in row:
+        raise UserError(f"{place} has more cells than the header.")
+    given = {
+        str(name).strip().replace("-", "_"): value
+        for name, value in row.items()
+        if value is not None and value != ""
+    }
+    prompt = next((str(given[name]).strip() for name in PROMPT_COLUMNS if name in given), "")
+    if not prompt:
+        raise UserError(f"{place} has no prompt.")
+    seed = given.get("seed")
+    if seed is not None:
+        try:
+            seed = int(str(seed))
+        except ValueError as error:
+            raise UserError(f"{place}: the seed {seed!r} is no whole number.") from error
+    options = {name: value for name, value in given.items() if name not in (*PROMPT_COLUMNS, *OWN)}
+    out = given.get("out")
+    return PromptRow(prompt, seed, None if out is None else str(out), options, place)

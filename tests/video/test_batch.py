@@ -1,0 +1,135 @@
+"""`gen-video --prompts`: rows with options, clips that are there already, failures, and several processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import typer
+
+from core.errors import UserError
+from video.cli import gen_video
+from video.record import RunRecord
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    {"prompt": "a fox"},
+    {"prompt": "a fox", "seed": 5, "out": "five"},
+    {"prompt": "a cat", "frames": 2, "negative": "rain"},
+    {"prompt": "a dog", "scale": 2},
+]
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def drawn(tiny_model: Path, tmp_path: Path) -> Callable[..., None]:
+    """Draws a file of prompts into a folder of tmp_path, in this process."""
+
+    def draw(rows: list[dict[str, object]], folder: str, **options: object) -> None:
+        prompts = written(tmp_path / "prompts.jsonl", rows)
+        common = {"steps": 2, "frames": 3, "scale": 1, "azimuth": 0.0, "elevation": 10.0, "preview": False}
+        gen_video(prompts=prompts, model=str(tiny_model), out=f"{tmp_path / folder}/", **(common | options))  # pyright: ignore
+
+    return draw
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
+
+
+def test_rows_have_seeds_names_and_options_of_their_own(drawn: Callable[..., None], tmp_path: Path) -> None:
+    drawn(ROWS, "a")
+    records = {
+        path.stem: RunRecord.model_validate_json(path.read_text()) for path in (tmp_path / "a").glob("*.json")
+    }
+    assert sorted(records) == ["a-cat", "a-dog", "a-fox", "five"]
+    assert [records[name].seed for name in ("a-fox", "five")] == [0, 5]
+    assert (records["a-cat"].options.frames, records["a-cat"].options.negative) == (2, "rain")
+    assert records["a-dog"].size == (32, 32) and records["a-fox"].size == (16, 16)
+    page = (tmp_path / "a" / "index.html").read_text()
+    assert page.count("<video") == 4
+
+
+def test_clips_that_are_there_are_left_out_by_their_options(
+    drawn: Callable[..., None], tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = tmp_path / "a"
+    drawn(ROWS, "a")
+    before = times(folder)
+    (folder / "five.mp4").unlink()
+    changed = [*ROWS[:2], ROWS[2] | {"negative": "snow"}, ROWS[3]]
+    drawn(changed, "a", skip_existing=True)
+    after = times(folder)
+    assert {name for name in after if after[name] != before[name]} == {"five.mp4", "a-cat.mp4"}
+    drawn(changed, "a", skip_existing=True, steps=3)
+    assert not set(times(folder).values()) & set(after.values())
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"prompt": "a fox", "colour": "red"}, "row 2: there is no option 'colour'"),
+        ({"prompt": "a fox", "model": "x"}, "row 2: --model is for the whole run"),
+        ({"prompt": "a fox", "steps": 0}, "row 2: --steps cannot be 0"),
+        ({"prompt": "a fox", "out": "x.avi"}, "its name must end in"),
+    ],
+)
+def test_a_wrong_row_ends_the_run_before_it_begins(
+    drawn: Callable[..., None], tmp_path: Path, row: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        drawn([{"prompt": "a cat"}, row], "a")
+    assert not list((tmp_path / "a").glob("*.mp4"))
+
+
+def test_one_failure_does_not_end_the_run(
+    drawn: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import video.generate
+
+    whole = video.generate.sample_clip
+
+    def sometimes(model, job, options, **others):
+        if job.prompt == "a cat":
+            raise RuntimeError("no luck")
+        return whole(model, job, options, **others)
+
+    monkeypatch.setattr(video.generate, "sample_clip", sometimes)
+    with pytest.raises(typer.Exit) as left:
+        drawn(ROWS, "a")
+    assert left.value.exit_code == 1 and len(times(tmp_path / "a")) == 3
+    assert "RuntimeError: no luck" in (tmp_path / "a" / "a-cat.failed.txt").read_text()
+    monkeypatch.undo()
+    drawn(ROWS, "a", skip_existing=True)
+    assert len(times(tmp_path / "a")) == 4 and not (tmp_path / "a" / "a-cat.failed.txt").exists()
+
+
+def test_two_processes_draw_every_clip_once_as_one_does_alone(
+    drawn: Callable[..., None], tmp_path: Path, tiny_model: Path, one_thread: None
+) -> None:
+    """One of them is killed at its first clip, and started again."""
+    rows = [{"prompt": "a fox", "seed": seed, "out": f"{seed}"} for seed in range(8)]
+    drawn(rows, "alone")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    code = "import sys; sys.argv[0] = 'gen-video'; from video.cli import main; main()"
+    options = "--steps 2 --frames 3 --scale 1 --azimuth 0 --elevation 10 --no-preview --out shared/"
+    command = [sys.executable, "-c", code, "--prompts", "prompts.jsonl", "--model", str(tiny_model)]
+    start = partial(subprocess.Popen, [*command, *options.split()], cwd=tmp_path, env=environment)
+    killed, other = start(), start()
+    while not list((tmp_path / "shared").glob("*.mp4")):
+        time.sleep(0.01)
+    killed.kill()
+    assert start().wait(120) == 0 and other.wait(120) == 0
+    for row in rows:
+        name = f"{row['out']}.mp4"
+        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    assert (tmp_path / "shared" / "index.html").read_text().count("<video") == 8
