@@ -2,20 +2,24 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from core.batches.prompt_file import PromptRow
 from core.bundled import BUNDLED
-from core.io import outputs
 from core.io.command import run_app
+from core.io.outputs import plan_outputs
 from dream3d.options import (
     EXTENSIONS,
+    OF_A_ROW,
     ImageModelReference,
     ObjectJob,
+    ObjectOptions,
     check_model_reference,
-    check_prompt,
+    read_prompts,
 )
 from dream3d.presets import STANDARD, load_named_preset, load_object_preset
 
@@ -29,7 +33,16 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def dream3d(
-    prompt: Annotated[str, typer.Argument(help='What the object is, such as "a fox holding a controller".')],
+    prompt: Annotated[
+        str | None, typer.Argument(help='What the object is, such as "a fox holding a controller".')
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file in place of PROMPT: one prompt per line, or .csv or .jsonl with the columns prompt, "
+            "seed, out and options. The folder of the objects then gets a page of them, index.html."
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +134,9 @@ def dream3d(
             "leaves open."
         ),
     ] = True,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out objects that are there, by their records.")
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Resume from the checkpoint of an interrupted run, next to --out."),
@@ -132,7 +148,7 @@ def dream3d(
     Writes the mesh, a GLB, a turntable (.mp4), a sheet of eight views (.views.png), an interactive viewer
     (.html) and a record of the run (.json).
     """
-    check_prompt(prompt)
+    rows = read_prompts(prompt, prompts)
 
     reference = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
     changes: dict[str, Any] = {
@@ -147,12 +163,20 @@ def dream3d(
         "rescale": guidance_rescale,
     }
     # Wrong options are reported before the model is looked for.
-    check_model_reference(reference, load_named_preset(preset or STANDARD).with_changes(**changes))
-    outputs_planned = outputs.plan_outputs([prompt], num, seed, out, "mesh", EXTENSIONS)
-    jobs = [ObjectJob(*output) for output in outputs_planned]
+    _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference)
+    planned = plan_outputs(
+        [row.prompt for row in rows],
+        num,
+        seed,
+        out,
+        "mesh",
+        EXTENSIONS,
+        seeds=[row.seed for row in rows],
+        names=[row.out for row in rows],
+    )
+    jobs = [ObjectJob(*output) for output in planned]
     preset, defaults = load_object_preset(preset, reference)
-    options = defaults.with_changes(**changes)
-    check_model_reference(reference, options)
+    settled = _settled(defaults.with_changes(**changes), rows, reference)
     if reference.bundled:
         from core.toybox.prompts import sentences
 
@@ -163,16 +187,29 @@ def dream3d(
 
     from dream3d.generate import generate
 
-    generate(
-        jobs,
-        options,
+    outcome = generate(
+        [(job, settled[index // num]) for index, job in enumerate(jobs)],
         reference=reference,
         device=device,
         preset=preset,
         preview=preview,
         resume=resume,
         start=START,
+        skip_existing=skip_existing,
+        gallery=prompts is not None,
     )
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _settled(
+    options: ObjectOptions, rows: Sequence[PromptRow], reference: ImageModelReference
+) -> list[ObjectOptions]:
+    """The options of every row. Raises UserError for those that the model cannot apply."""
+    settled = [row.change(options.with_changes, OF_A_ROW) for row in rows]
+    for each in settled:
+        check_model_reference(reference, each)
+    return settled
 
 
 def main() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
+from core.batches.gallery import write_gallery
+from core.batches.run import BatchJob, Outcome, run_batch
 from core.io.interruption import catch_interrupts
 from core.io.machine import pick_device
 from core.io.pictures import Frames
@@ -17,8 +22,8 @@ from dream3d.optimization import checkpoint, diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
-from dream3d.record import ObjectRecord, ObjectSeconds, write_record
-from dream3d.text_to_3d import finish_object, load_model, start_optimization
+from dream3d.record import ObjectRecord, ObjectSeconds, read_record, write_record
+from dream3d.text_to_3d import LoadedModel, finish_object, load_model, start_optimization
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
 DIAGNOSE_EVERY = 20  # iterations
@@ -65,9 +70,76 @@ def run_identity(job: ObjectJob, options: ObjectOptions, reference: ImageModelRe
     return run if reference.bundled else {**run, "model": reference.name, "lora": list(reference.lora)}
 
 
+@dataclass(frozen=True)
+class Run:
+    """What the objects of a run have in common. Arguments as in `generate`."""
+
+    loaded: LoadedModel
+    preset: str
+    preview: bool
+    resume: bool
+    start: float
+    load: float  # s
+    console: Console
+    progress: Progress
+
+    def make(self, job: ObjectJob, options: ObjectOptions) -> None:
+        """Makes one object: writes its files and its record. options: with the model's defaults."""
+        began = time.perf_counter()
+        reference = self.loaded.reference
+        optimization = start_optimization(
+            self.loaded.model, job.text, job.adjusted(options), seed=job.seed, bundled=reference.bundled
+        )
+        if self.resume:
+            checkpoint.load(job.checkpoint, optimization)
+        identity = run_identity(job, options, reference)
+        monitor = OptimizationMonitor(job, optimization, identity, self.preview)
+        task = self.progress.add_task(
+            job.mesh.name, total=options.iterations, completed=optimization.iteration
+        )
+        with catch_interrupts() as interrupted:
+            for state in optimization:
+                monitor(state)
+                self.progress.update(task, completed=state.iteration)
+                if interrupted():
+                    break
+        distilled = time.perf_counter()
+        made = finish_object(optimization, self.loaded, job, preset=self.preset, warnings=monitor.warnings)
+        files = made.write_files(job)
+        job.preview.unlink(missing_ok=True)
+        job.checkpoint.unlink(missing_ok=True)
+        written = time.perf_counter()
+        seconds = ObjectSeconds(
+            load=self.load,
+            distill=distilled - began,
+            mesh=written - distilled,
+            since_start=written - self.start,
+        )
+        update = {"seconds": seconds, "files": [file.name for file in files]}
+        record = made.record.model_copy(update=update)
+        write_record(job.record, record)
+        _print_summary(self.console, job, record, written - began)
+        if interrupted():
+            raise KeyboardInterrupt
+
+    def is_made(self, job: ObjectJob, options: ObjectOptions) -> bool:
+        """Whether the object is there, made to its end by this model with these options."""
+        record = read_record(job.record)
+        if not record or not all((job.mesh.parent / name).is_file() for name in record.files):
+            return False
+        made = record.completed or record.prompt, record.seed, record.options, record.iterations
+        options = job.adjusted(options)
+        wanted = job.text, job.seed, options, options.iterations
+        weights = record.model_sha256, tuple(record.lora), record.dtype
+        return made == wanted and weights == (
+            self.loaded.sha256,
+            self.loaded.reference.lora,
+            self.loaded.dtype,
+        )
+
+
 def generate(
-    jobs: Sequence[ObjectJob],
-    options: ObjectOptions,
+    jobs: Sequence[tuple[ObjectJob, ObjectOptions]],
     *,
     reference: ImageModelReference,
     device: str,
@@ -75,63 +147,43 @@ def generate(
     preview: bool,
     resume: bool,
     start: float,
-) -> None:
+    skip_existing: bool = False,
+    gallery: bool = False,
+) -> Outcome:
     """Makes the objects one after another; each writes all its files before the next begins.
 
-    options: defaults that depend on the model are filled in, see `ObjectOptions.with_model_defaults`.
+    jobs: with the options of each.
     start: `time.perf_counter()` when the process began.
+    skip_existing: leave out objects whose records say that they would be the same.
+    gallery: write a page of the folder of the objects.
 
-    Ctrl-C ends the optimization early; the field is then meshed and written as it is.
+    Ctrl-C ends the optimization early; the field is then meshed and written as it is. Several processes share
+    the jobs, see `run_batch`.
 
     Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any
-    work.
+    work, and what goes wrong with a single object.
     """
     loaded = load_model(reference, pick_device(device))
     model = loaded.model
-    options = options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
-    identities = [run_identity(job, options, reference) for job in jobs]
+    given = (model.reads_attributes, model.first_stage is not None)
+    settled = [(job, options.with_model_defaults(*given)) for job, options in jobs]
     if resume:
-        for job, identity in zip(jobs, identities, strict=True):
-            checkpoint.check(job.checkpoint, identity)
+        for job, options in settled:
+            checkpoint.check(job.checkpoint, run_identity(job, options, reference))
     load = time.perf_counter() - start
-
     console = Console(stderr=True)
     with make_progress(console) as progress:
-        for job, identity in zip(jobs, identities, strict=True):
-            began = time.perf_counter()
-            optimization = start_optimization(
-                model, job.text, job.adjusted(options), seed=job.seed, bundled=reference.bundled
-            )
-            if resume:
-                checkpoint.load(job.checkpoint, optimization)
-            monitor = OptimizationMonitor(job, optimization, identity, preview)
-            task = progress.add_task(
-                job.mesh.name, total=options.iterations, completed=optimization.iteration
-            )
-            with catch_interrupts() as interrupted:
-                for state in optimization:
-                    monitor(state)
-                    progress.update(task, completed=state.iteration)
-                    if interrupted():
-                        break
-            distilled = time.perf_counter()
-            made = finish_object(optimization, loaded, job, preset=preset, warnings=monitor.warnings)
-            files = made.write_files(job)
-            job.preview.unlink(missing_ok=True)
-            job.checkpoint.unlink(missing_ok=True)
-            written = time.perf_counter()
-            seconds = ObjectSeconds(
-                load=load,
-                distill=distilled - began,
-                mesh=written - distilled,
-                since_start=written - start,
-            )
-            update = {"seconds": seconds, "files": [file.name for file in files]}
-            record = made.record.model_copy(update=update)
-            write_record(job.record, record)
-            _print_summary(console, job, record, written - began)
-            if interrupted():
-                raise KeyboardInterrupt
+        run = Run(loaded, preset, preview, resume, start, load, console, progress)
+        batch = [
+            BatchJob(job.mesh, partial(run.make, job, options), partial(run.is_made, job, options))
+            for job, options in settled
+        ]
+        outcome = run_batch(batch, skip_existing)
+    if gallery:
+        for folder in {job.mesh.parent for job, _ in jobs}:
+            page = write_gallery(folder)
+            console.print(f"{page or folder}: {outcome}", highlight=False)
+    return outcome
 
 
 def _print_summary(console: Console, job: ObjectJob, record: ObjectRecord, seconds: float) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
 
 if TYPE_CHECKING:
@@ -218,6 +219,21 @@ def check_model_reference(source: ImageModelReference, options: ObjectOptions) -
         raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
     if source.offload and options.loss == "vsd":
         raise UserError("--offload cannot be combined with --loss vsd, which trains adapters of the network.")
+
+
+OF_A_ROW = ObjectOptions.model_fields.keys() | {"guidance"}  # options that rows of a file of prompts may have
+
+
+def read_prompts(prompt: str | None, file: Path | None) -> list[PromptRow]:
+    """The one prompt, or those of the file. Raises UserError when there is none."""
+    if (prompt is None) == (file is None):
+        raise UserError(
+            'Give either a prompt, as in dream3d "a fox holding a controller", or --prompts FILE.'
+        )
+    if file:
+        return read_prompt_file(file)
+    check_prompt(prompt or "")
+    return [PromptRow(prompt or "")]
 
 
 def check_prompt(prompt: str) -> None:

@@ -49,3 +49,11 @@ def write_record(path: Path, record: ObjectRecord) -> None:
     """Writes the record as JSON. Raises UserError for a folder that is not writable."""
     with atomic_write(path) as draft:
         draft.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> ObjectRecord | None:
+    """The record in a file; None where there is none, or another file."""
+    try:
+        return ObjectRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -46,6 +46,11 @@ class LoadedModel(NamedTuple):
     kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     device: torch.device
 
+    @property
+    def dtype(self) -> str:
+        """Data type of the network's weights, such as "float32"."""
+        return str(next(self.model.denoiser.parameters()).dtype).removeprefix("torch.")
+
 
 @dataclass(frozen=True, eq=False)
 class Object3D:
@@ -127,7 +132,7 @@ def finish_object(
         model=loaded.reference.name,
         model_sha256=loaded.sha256,
         model_kind=loaded.kind,
-        dtype=str(next(loaded.model.denoiser.parameters()).dtype).removeprefix("torch."),
+        dtype=loaded.dtype,
         lora=list(loaded.reference.lora),
         device=describe_device(loaded.device),
         versions=package_versions(),

@@ -13,7 +13,7 @@ from core.io.command import run_app
 from core.io.presets import load_preset
 from video.find_model import find_model
 from video.model_reference import settle
-from video.options import ClipJob, ClipOptions, plan_clips, read_prompts, row_options
+from video.options import OF_A_ROW, ClipJob, ClipOptions, plan_clips, read_prompts
 
 START = time.perf_counter()
 
@@ -268,7 +268,7 @@ def gen_video(
     settled = [
         settle(
             reference,
-            row_options(options, row),
+            row.change(options.with_changes, OF_A_ROW),
             [row.prompt],
             frames_given=frames is not None or "frames" in row.options,
             camera_given=azimuth is not None or "azimuth" in row.options,

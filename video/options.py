@@ -22,9 +22,6 @@ Extension = Literal["guidance", "replacement"]
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
 
-# Options that say which model draws; all prompts of a run share it.
-OF_THE_RUN = ("model", "motion", "lora", "dtype", "offload", "tier", "tiling")
-
 ELEVATION = 13.0  # degrees, of a view in words where neither prompt nor options give one
 
 
@@ -164,6 +161,10 @@ class ClipOptions(BaseModel):
         )
 
 
+# Options that the rows of a file of prompts may have; the others say which model draws all of them.
+OF_A_ROW = ClipOptions.model_fields.keys() - {"model", "motion", "lora", "dtype", "offload", "tier", "tiling"}
+
+
 def frame_doublings(fps: float) -> int:
     """How often the frame rate of a model in this project's format is doubled for a clip of `fps`."""
     return max(0, int(math.log2(fps / FRAME_RATE)))
@@ -280,19 +281,6 @@ def read_prompts(prompt: str | None, file: Path | None, script: Path | None = No
     if not text:
         raise UserError("The prompt is empty.")
     return [PromptRow(text)]
-
-
-def row_options(options: ClipOptions, row: PromptRow) -> ClipOptions:
-    """The options with those of a row of a file of prompts. Raises UserError for what a row cannot change."""
-    for name in row.options:
-        if name not in ClipOptions.model_fields:
-            raise UserError(f"{row.place}: there is no option {name!r}.")
-        if name in OF_THE_RUN:
-            raise UserError(f"{row.place}: {flag(name)} is for the whole run, not for one prompt.")
-    try:
-        return options.with_changes(**row.options)
-    except UserError as error:
-        raise UserError(f"{row.place}: {error}") from error
 
 
 def plan_clips(rows: Sequence[PromptRow], num: int, seed: int, out: str | None) -> list[ClipJob]:

@@ -2,14 +2,16 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from core.errors import UserError
 
 PROMPT_COLUMNS = ("prompt", "text", "caption")
 OWN = ("seed", "out")  # columns that are no options
+
+Options = TypeVar("Options")
 
 
 class PromptRow(NamedTuple):
@@ -24,6 +26,22 @@ class PromptRow(NamedTuple):
     out: str | None = None
     options: Mapping[str, Any] = {}
     place: str = ""
+
+    def change(self, change: Callable[..., Options], known: Collection[str]) -> Options:
+        """What a function that takes options by their names makes of this row's.
+
+        Raises UserError, which names the row, where one is not known or has an impossible value.
+        """
+        for name in self.options:
+            if name not in known:
+                options = ", ".join(sorted(known))
+                raise UserError(f"{self.place}: {name!r} is no option of one prompt; there are {options}.")
+        if not self.options:
+            return change()
+        try:
+            return change(**self.options)
+        except UserError as error:
+            raise UserError(f"{self.place}: {error}") from error
 
 
 def read_prompt_file(path: Path) -> list[PromptRow]:

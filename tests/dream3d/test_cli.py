@@ -42,7 +42,9 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Missing argument"),
+        ([], "Give either a prompt"),
+        (["a fox", "--prompts", "x.csv"], "Give either a prompt"),
+        (["--prompts", "x.csv"], "Cannot read the prompts of x.csv: No such file"),
         ([" "], "The prompt is empty."),
         (["a fox", "--iterations", "0"], "--iterations cannot be 0"),
         (["a fox", "--loss", "magic"], "--loss cannot be 'magic'"),
@@ -136,3 +138,28 @@ def test_ctrl_c_exports_the_current_object(tmp_path: Path, tiny: Path) -> None:
     assert process.returncode == 130, output
     record = json.loads((tmp_path / "fox.json").read_text())
     assert 0 < record["iterations"] < 100000 and (tmp_path / "fox.glb").exists()
+
+
+def test_objects_of_a_file_of_prompts(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "prompts.csv"
+    arguments = ["--prompts", table.name, "--preset", str(tiny), "--no-preview", "--out", "objects/"]
+    monkeypatch.setattr(sys, "argv", ["dream3d", *arguments, "--skip-existing"])
+
+    def made(rows: str) -> list[str]:
+        table.write_text(f"prompt,seed,out,iterations\n{rows}")
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "objects").glob("*.json")}
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0, capsys.readouterr().err
+        after = {path: path.stat().st_mtime_ns for path in (tmp_path / "objects").glob("*.json")}
+        return sorted(path.stem for path in after if after[path] != before.get(path))
+
+    assert made("a fox,,,\na red cat,3,cat.glb,4\n") == ["a-fox", "cat"]
+    records = [json.loads((tmp_path / "objects" / f"{name}.json").read_text()) for name in ("a-fox", "cat")]
+    assert [(record["seed"], record["iterations"]) for record in records] == [(0, 6), (3, 4)]
+    assert made("a fox,,,\na red cat,3,cat.glb,5\n") == ["cat"]
+    assert "1 made, 1 already there" in capsys.readouterr().err
+    assert (tmp_path / "objects" / "index.html").read_text().count("<figure>") == 2

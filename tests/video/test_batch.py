@@ -77,8 +77,11 @@ def test_clips_that_are_there_are_left_out_by_their_options(
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({"prompt": "a fox", "colour": "red"}, "row 2: there is no option 'colour'"),
-        ({"prompt": "a fox", "model": "x"}, "row 2: --model is for the whole run"),
+        (
+            {"prompt": "a fox", "colour": "red"},
+            "row 2: 'colour' is no option of one prompt; there are azimuth, ",
+        ),
+        ({"prompt": "a fox", "model": "x"}, "row 2: 'model' is no option of one prompt"),
         ({"prompt": "a fox", "steps": 0}, "row 2: --steps cannot be 0"),
         ({"prompt": "a fox", "out": "x.avi"}, "its name must end in"),
     ],
