@@ -20,10 +20,15 @@ PACKAGES = ("dreamlift", "torch", "numpy", "safetensors", "tokenizers", "diffuse
 def pick_device(name: str = "auto") -> torch.device:
     """The torch device of a name: cpu, cuda, cuda:1, mps, or "auto" for CUDA if available, else the CPU.
 
+    Several processes, started by accelerate or torchrun, have the CUDA devices of a machine in turn.
+
     Raises UserError for a device that this machine or this build of PyTorch lacks.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        rank = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda" if rank is None else f"cuda:{int(rank) % torch.cuda.device_count()}")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()

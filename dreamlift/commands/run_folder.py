@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
+from core.bundled import BUNDLED
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.presets import load_preset, validate
@@ -92,6 +93,11 @@ def read(path: Path) -> object:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is damaged.") from error
+
+
+def start_folder(init: Path, kind: str) -> Path:
+    """The folder that --init names: "bundled" is that of the bundled model of a kind, "image" or "video"."""
+    return BUNDLED / kind if init == Path("bundled") and not init.exists() else init
 
 
 def image_model(folder: Path) -> "ImageModel":

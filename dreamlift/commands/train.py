@@ -45,7 +45,8 @@ def image(
     data: OwnData,
     run: Run,
     init: Annotated[
-        Path | None, typer.Option(help="Initial weights: the folder of an image model or of its run.")
+        Path | None,
+        typer.Option(help='Initial weights: the folder of an image model or of its run, or "bundled".'),
     ] = None,
     preset: PresetName = None,
     minutes: Minutes = None,
@@ -73,6 +74,7 @@ def image(
     from core.training.trainer import Trainer, make_accelerator
 
     budget = Budget(steps, minutes)
+    init = init and run_folder.start_folder(init, "image")
     toybox = holds_shards(data)
 
     def adapt(named: ImagePreset) -> ImagePreset:
@@ -105,7 +107,8 @@ def video(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Initial weights: the folder of an image model or of its run, or a video model's folder."
+            help="Initial weights: the folder of an image model or of its run, a video model's folder, or "
+            '"bundled".'
         ),
     ] = None,
     preset: PresetName = None,
@@ -129,6 +132,7 @@ def video(
     from video.video_model import VideoModelConfig
 
     budget = Budget(steps, minutes)
+    init = init and run_folder.start_folder(init, "video")
     resumed = checkpoint.exists(run)
     if not (resumed or init):
         raise UserError(
