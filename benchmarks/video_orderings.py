@@ -65,6 +65,7 @@ NETWORK = UNetConfig(
     feed_forward=0,
     context_width=TEXT_WIDTH,
 )
+SCHEDULE = NoiseSchedule.cosine()
 TEMPORAL = TemporalConfig(head_width=16)
 LARGE = SuperResolutionConfig(size=SIZE * FACTOR, factor=FACTOR, widths=(32, 48), blocks=(1, 1))
 STEPS = {"clips": 800, "images": 800, "temporal": 800, "large": 400}  # of training
@@ -97,7 +98,7 @@ class Lab:
     def _denoiser(self) -> Denoiser:
         torch.manual_seed(self.seed)
         network = inflate(UNet(NETWORK), TEMPORAL)
-        return Denoiser(network, NoiseSchedule.cosine(), Parameterization.X0, 1.0)
+        return Denoiser(network, SCHEDULE, Parameterization.X0, 1.0)
 
     def _task(self, labeled: bool = True, image_steps: float = 0.0, appended_images: int = 0) -> VideoTask:
         preset = VideoPreset(
@@ -108,7 +109,7 @@ class Lab:
             image_steps=image_steps,
             appended_images=appended_images,
         )
-        return VideoTask(self.world.clips(labeled), self.world.images, preset)
+        return VideoTask(self.world.clips(labeled), self.world.images, preset, SCHEDULE.timesteps)
 
     def _joint(self, images: int) -> Denoiser:
         """A model of clips, trained with so many images after every clip."""

@@ -13,6 +13,11 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int = Field(default=64, ge=1, description="samples per step over all processes")
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="parts in which a process takes its share of a batch, to need less memory",
+    )
     learning_rate: float = Field(default=5e-4, gt=0)
     warmup_steps: int = Field(default=200, ge=0)
     decay: float = Field(

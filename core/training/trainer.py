@@ -1,12 +1,13 @@
 """The training loop: AdamW, learning-rate decay to zero, weight averaging, checkpoints and exact resume.
 
 Images, clips and autoencoders differ only in their `Task`. Every step seeds the global generators from (seed,
-step, process), and its examples depend on (seed, step) alone. No random state needs to be stored, and a
-killed run resumes exactly.
+step). No random state needs to be stored, and a killed run resumes exactly. A task that is `Drawn` is trained
+in the same way by any number of processes, and by any number of parts of a batch.
 """
 
 import json
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
@@ -15,11 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import broadcast, parse_flag_from_env
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,6 +30,7 @@ from core.io.atomic import atomic_write, writable_folder
 from core.io.interruption import catch_interrupts
 from core.io.machine import fast_bfloat16
 from core.training import checkpoint
+from core.training.batch import Batch
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA
 
@@ -60,17 +62,30 @@ class BareNetwork:
 
 
 class Task(Protocol):
-    """Training examples and their loss. A task that is `checkpoint.Stateful` is stored with the run."""
+    """Training examples and their loss. A task that is `checkpoint.Stateful` is stored with the run.
+
+    One that is not `Drawn` draws the random numbers of each part of a batch by itself.
+    """
 
     def __len__(self) -> int:
         """Number of examples."""
         ...
 
-    def loss(self, model: Any, index: Tensor, /) -> Tensor:
+    def loss(self, model: Any, batch: Any, /) -> Tensor:
         """Loss of each example, (B,). It may draw from the global generators.
 
-        model: the trainer's model. index: (B,) on the CPU, indices of the examples.
+        model: the trainer's model. batch: indices of the examples, (B,) on the CPU, or rows of what `draw`
+        has made of them.
         """
+        ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A task that draws all that is random about a step before its loss, for the whole batch."""
+
+    def draw(self, index: Tensor, /) -> Batch:
+        """The batch of the examples at index (B,), on the CPU."""
         ...
 
 
@@ -121,7 +136,8 @@ class Trainer:
     auxiliary: network that the task trains itself.
 
     The run resumes from a checkpoint in the folder. Raises UserError when there are fewer examples than a
-    batch, or the batch size is not a multiple of the number of processes.
+    batch, when the batch cannot be divided among processes and their parts, and for parts of a batch with an
+    auxiliary network, which learns once a step.
     """
 
     def __init__(
@@ -143,10 +159,13 @@ class Trainer:
                 f"{len(task)} examples are too few for batches of {config.batch_size}: lower the batch size."
             )
         processes = self.accelerator.num_processes
-        if config.batch_size % processes:
+        if config.batch_size % (processes * config.accumulation):
+            parts = f", each in {config.accumulation} parts" if config.accumulation > 1 else ""
             raise UserError(
-                f"The batch size {config.batch_size} is not a multiple of the {processes} processes."
+                f"The batch size {config.batch_size} is not a multiple of the {processes} processes{parts}."
             )
+        if auxiliary and config.accumulation > 1:
+            raise UserError("A run with an adversary takes its batches whole: leave accumulation at 1.")
         self.network = model.network.to(self.device).train()
         if config.channels_last:
             for parameter in self.network.parameters():
@@ -162,8 +181,8 @@ class Trainer:
                 self._truncate_log()
         if config.compile:
             self.network.compile(dynamic=False)
-        prepared = self.accelerator.prepare_model(self.network)
-        self.model = model.with_network(prepared)
+        self.prepared = self.accelerator.prepare_model(self.network)
+        self.model = model.with_network(self.prepared)
 
     def run(self, budget: Budget) -> bool:
         """Trains until the budget is spent or Ctrl-C, then saves. Returns whether the budget is spent."""
@@ -209,10 +228,10 @@ class Trainer:
 
     def _step(self, done: float) -> tuple[Tensor, Tensor]:
         """Takes one step. Returns its mean loss on this process and the gradient's norm before clipping."""
-        config, rank = self.config, self.accelerator.process_index
-        share = config.batch_size // self.accelerator.num_processes
+        config = self.config
         index = batch_indices(len(self.task), config.batch_size, config.seed, self.step)
-        torch.manual_seed(derive_seed(config.seed, self.step, rank))
+        torch.manual_seed(derive_seed(config.seed, self.step, 0))
+        batch = self.task.draw(index) if isinstance(self.task, Drawn) else index
         groups = self.optimizer.param_groups
         if self.auxiliary:
             self.auxiliary.begin(done)
@@ -220,15 +239,30 @@ class Trainer:
         for group in groups:
             group["lr"] = self.learning_rate(self.step, done) * group["factor"]
         with self._attention():  # includes the backward pass, which recomputes checkpointed activations
-            with self._precision():
-                loss = self.task.loss(self.model, index[rank * share : (rank + 1) * share]).mean()
-            self.accelerator.backward(loss)
+            loss = self._accumulate(batch)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         self.ema.update(self.network, self.step)
-        return loss.detach(), norm
+        return loss, norm
+
+    def _accumulate(self, batch: Batch | Tensor) -> Tensor:
+        """Adds up the gradients of this process's share of a batch, part by part; returns its mean loss."""
+        count, first = self.config.accumulation, self.accelerator.process_index * self.config.accumulation
+        parts = count * self.accelerator.num_processes
+        losses: list[Tensor] = []
+        for number in range(first, first + count):
+            rows = slice(len(batch) * number // parts, len(batch) * (number + 1) // parts)
+            if parts > 1:
+                torch.manual_seed(derive_seed(self.config.seed, self.step, number))
+            last = number == first + count - 1  # only then do the processes exchange gradients
+            with nullcontext() if last else self.accelerator.no_sync(self.prepared):
+                with self._precision():
+                    loss = self.task.loss(self.model, batch[rows]).mean() / count
+                self.accelerator.backward(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
 
     def _precision(self) -> AbstractContextManager[object]:
         """Autocast to bfloat16 on devices where it is fast."""
@@ -307,4 +341,16 @@ def make_accelerator() -> Accelerator:
     # In joint image-video training the temporal layers have no gradient in some steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
+    processes()
     return Accelerator(kwargs_handlers=[unused])
+
+
+def processes() -> PartialState:
+    """The processes that accelerate or torchrun has started for this run; they find each other at first use.
+
+    Of several on a machine without an accelerator, accelerate would know only with ACCELERATE_USE_CPU: each
+    would train alone, in one folder.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))

@@ -45,18 +45,18 @@ def load_training_preset(
     adapt: changes the named preset, by other options of the command.
     Raises UserError when the folder holds a run and `resume` is false, or its kind or preset differs.
     """
-    from accelerate import PartialState
+    from core.training.trainer import processes
 
     named = load_preset(preset or default or f"bundled-{kind}", schema)
     named = adapt(named) if adapt else named
-    processes = PartialState()
-    if processes.is_main_process and not (run / PRESET).is_file():
+    group = processes()
+    if group.is_main_process and not (run / PRESET).is_file():
         writable_folder(run)
         write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
-        processes.wait_for_everyone()
+        group.wait_for_everyone()
         return named
-    processes.wait_for_everyone()
-    if not resume and processes.is_main_process:
+    group.wait_for_everyone()
+    if not resume and group.is_main_process:
         raise UserError(f"{run} already holds a run: add --resume to continue it, or choose another folder.")
     stored_kind, content = stored(run)
     if stored_kind != kind:
@@ -280,5 +280,8 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
 
 
 def print_outcome(finished: bool, run: Path) -> None:
-    """Prints whether training has finished or was stopped."""
-    print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")
+    """Prints, in the main process, whether training has finished or was stopped."""
+    from core.training.trainer import processes
+
+    if processes().is_main_process:
+        print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")

@@ -164,6 +164,7 @@ def video(
         ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
         ImageData(images or [clips], captions, settings.dropout),
         settings,
+        denoiser.schedule.timesteps,
     )
     run_folder.print_outcome(
         Trainer(denoiser, task, settings.training, run, accelerator, settings.rate).run(budget), run

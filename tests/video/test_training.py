@@ -1,5 +1,7 @@
 """Training the video model: stretches of looping clips with their phases, and steps on images."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from core.attributes import PHASE, encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.io.presets import load_preset
+from core.losses import clipped_snr_weight
 from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
 from video.training.clips import (
+    ClipBatch,
     ClipData,
     FrameByFrame,
     VideoPreset,
@@ -82,7 +86,8 @@ def make(folder: Path, captions: Captions, image_steps: float, **preset: float) 
     denoiser = VideoModelConfig(image=IMAGE).denoiser()
     for parameter in denoiser.parameters():
         nn.init.normal_(parameter, std=0.1)
-    return VideoTask(clips, images, VideoPreset(image_steps=image_steps, snr_gamma=5.0, **preset)), denoiser
+    settings = VideoPreset(image_steps=image_steps, snr_gamma=5.0, **preset)
+    return VideoTask(clips, images, settings, denoiser.schedule.timesteps), denoiser
 
 
 @pytest.mark.parametrize(("image_steps", "losses", "temporal"), [(0.0, 2, True), (1.0, 8, False)])
@@ -110,22 +115,35 @@ def test_appended_images_count_in_the_loss_as_frames_do(folder: Path, captions: 
     """Against the losses of the same clips and images in calls of their own, each frame with one weight."""
     settings = {"appended_images": 2, "motion_weight": 3.0, "detail_weight": 2.0}
     task, denoiser = make(folder, captions, 0.0, **settings)
-    clips, condition = task.clips.batch(torch.tensor([0, 3]))
-    t = torch.tensor([100, 700])
-    noise = torch.randn_like(clips)
-    torch.manual_seed(1)
+    batch = replace(task.draw(torch.tensor([0, 3])), t=torch.tensor([100, 700]))
+    assert isinstance(batch, ClipBatch) and batch.images is not None and batch.of_images is not None
+    images, eps = (part.transpose(1, 2).flatten(0, 1) for part in (batch.images, batch.image_noise))
+    of_images = batch.of_images
+    of_images = Condition(of_images.tokens, of_images.mask, of_images.attributes[:, None])
     with torch.no_grad():
-        joint = task._joint_loss(denoiser, clips, t, condition, noise)
-        torch.manual_seed(1)
-        images, of_images = task.images.batch(torch.randint(len(task.images), (4,)))
-        of_images = Condition(of_images.tokens, of_images.mask, of_images.attributes[:, None])
-        eps = torch.randn_like(images.unflatten(0, (2, 2)).transpose(1, 2)).transpose(1, 2).flatten(0, 1)
+        joint = task.loss(denoiser, batch) / clipped_snr_weight(denoiser, batch.t, 5.0)
         single = clip_loss(
-            denoiser, images[:, :, None], t.repeat_interleave(2), of_images, eps[:, :, None], 1.0, 2.0
+            denoiser, images[:, :, None], batch.t.repeat_interleave(2), of_images, eps[:, :, None], 1.0, 2.0
         )
-        alone = clip_loss(denoiser, clips, t, condition, noise, 3.0, 2.0)
+        alone = clip_loss(denoiser, batch.clips, batch.t, batch.condition, batch.noise, 3.0, 2.0)
     assert images.unique().numel() > 2 and single.std() > 0
     torch.testing.assert_close(joint, (4 * alone + single.view(2, 2).sum(1)) / 6)
+
+
+@pytest.mark.parametrize(
+    ("image_steps", "appended"), [(0.0, 0), (1.0, 0), (0.0, 2)], ids=["clips", "images", "both"]
+)
+def test_parts_of_a_batch_have_the_losses_of_the_whole(
+    folder: Path, captions: Captions, image_steps: float, appended: int
+) -> None:
+    task, denoiser = make(folder, captions, image_steps, appended_images=appended)
+    batch = task.draw(torch.tensor([0, 3, 1]))
+    cuts = [round(len(batch) * cut / 3) for cut in (0, 1, 3)]
+    with torch.no_grad():
+        whole = task.loss(denoiser, batch)
+        parts = [task.loss(denoiser, batch[slice(*ends)]) for ends in pairwise(cuts)]
+    assert [len(part) for part in parts] == [len(batch) // 3, 2 * len(batch) // 3]
+    torch.testing.assert_close(torch.cat(parts), whole)
 
 
 def test_appended_images_train_all_layers(folder: Path, captions: Captions) -> None:

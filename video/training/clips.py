@@ -1,6 +1,8 @@
 """Training the video model: its loss, its preset, its clips and its task."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,8 +11,10 @@ from torch import Tensor, nn
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, detail_weights, prediction_error, simple_loss
+from core.training.batch import Batch
 from core.training.config import TrainingConfig
 from core.training.data import Captions, ConditionDropout, ImageData, Shards
+from core.training.tasks.images import ImageBatch
 from core.training.trainer import stratified_timesteps
 from video.nn.temporal import TemporalConfig
 from video.sampling.clip_tensors import clip_attributes, frame_by_frame, mixed_noise
@@ -81,7 +85,7 @@ class VideoPreset(BaseModel):
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
 
     @model_validator(mode="after")
-    def _strides_are_positive(self) -> "VideoPreset":
+    def _strides_are_positive(self) -> VideoPreset:
         if min(self.strides) < 1:
             raise ValueError("strides must be at least 1")
         return self
@@ -161,6 +165,22 @@ class ClipsWithImages(nn.Module):
         return self.network(clip, t, condition, appended_images=self.images)
 
 
+@dataclass(frozen=True, eq=False)
+class ClipBatch(Batch):
+    """Clips (B,C,F,H,W) with their conditions, timesteps (B,) and noise.
+
+    images, of_images, image_noise: appended to each clip, (B,C,K,H,W), with conditions of length B*K.
+    """
+
+    clips: Tensor
+    condition: Condition
+    t: Tensor
+    noise: Tensor
+    images: Tensor | None = None
+    of_images: Condition | None = None
+    image_noise: Tensor | None = None
+
+
 class VideoTask:
     """Denoising of clips with mixed noise, and of independent images (Ho et al. 2022, section 3).
 
@@ -169,48 +189,60 @@ class VideoTask:
     their numbers, the noise and the loss.
     """
 
-    def __init__(self, clips: ClipData, images: ImageData, preset: VideoPreset) -> None:
-        self.clips, self.images, self.preset = clips, images, preset
+    def __init__(self, clips: ClipData, images: ImageData, preset: VideoPreset, timesteps: int) -> None:
+        """timesteps: T of the model's noise schedule."""
+        self.clips, self.images, self.preset, self.timesteps = clips, images, preset, timesteps
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """index: (B,) clips, on the CPU -> weighted loss of each clip, (B,), or of each of B*F images."""
-        timesteps, preset = denoiser.schedule.timesteps, self.preset
-        if torch.rand(()) < preset.image_steps:
-            images, condition = self.images.batch(
-                torch.randint(len(self.images), (len(index) * self.clips.frames,))
-            )
-            t = stratified_timesteps(len(images), timesteps, images.device)
-            of_images = denoiser.with_network(FrameByFrame(denoiser.network))
-            weights = detail_weights(images, preset.detail_weight) if preset.detail_weight else None
-            loss = simple_loss(of_images, images, t, condition, torch.randn_like(images), weights)
-            return clipped_snr_weight(denoiser, t, preset.snr_gamma) * loss
+    def draw(self, index: Tensor) -> ClipBatch | ImageBatch:
+        """The clips at index (B,), on the CPU, or B*F images in their place, with everything random."""
+        if torch.rand(()) < self.preset.image_steps:
+            return self._draw_images(len(index) * self.clips.frames)
         clips, condition = self.clips.batch(index)
-        t = stratified_timesteps(len(clips), timesteps, clips.device)
-        noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), preset.noise_share)
-        if preset.appended_images:
-            loss = self._joint_loss(denoiser, clips, t, condition, noise)
-        else:
-            loss = clip_loss(denoiser, clips, t, condition, noise, preset.motion_weight, preset.detail_weight)
-        return clipped_snr_weight(denoiser, t, preset.snr_gamma) * loss
+        t = stratified_timesteps(len(clips), self.timesteps, clips.device)
+        share = self.preset.noise_share
+        noise = mixed_noise(torch.randn_like(clips[:, :, :1]), torch.randn_like(clips), share)
+        if not self.preset.appended_images:
+            return ClipBatch(clips, condition, t, noise)
+        appended = torch.randint(len(self.images), (len(clips) * self.preset.appended_images,))
+        images, of_images = self.images.batch(appended)
+        images = images.unflatten(0, (len(clips), -1)).transpose(1, 2)
+        return ClipBatch(clips, condition, t, noise, images, of_images, torch.randn_like(images))
 
-    def _joint_loss(
-        self, denoiser: Denoiser, clips: Tensor, t: Tensor, condition: Condition, noise: Tensor
-    ) -> Tensor:
+    def loss(self, denoiser: Denoiser, batch: Tensor | ClipBatch | ImageBatch) -> Tensor:
+        """Weighted loss of each clip, (B,), or of each of B*F images. batch: from `draw`, or the index."""
+        preset = self.preset
+        if isinstance(batch, Tensor):
+            batch = self.draw(batch)
+        if isinstance(batch, ImageBatch):
+            of_images = denoiser.with_network(FrameByFrame(denoiser.network))
+            weights = detail_weights(batch.images, preset.detail_weight) if preset.detail_weight else None
+            loss = simple_loss(of_images, batch.images, batch.t, batch.condition, batch.noise, weights)
+        elif batch.images is not None:
+            loss = self._joint_loss(denoiser, batch)
+        else:
+            clips = batch.clips, batch.t, batch.condition, batch.noise
+            loss = clip_loss(denoiser, *clips, preset.motion_weight, preset.detail_weight)
+        return clipped_snr_weight(denoiser, batch.t, preset.snr_gamma) * loss
+
+    def _draw_images(self, count: int) -> ImageBatch:
+        images, condition = self.images.batch(torch.randint(len(self.images), (count,)))
+        t = stratified_timesteps(count, self.timesteps, images.device)
+        return ImageBatch(images, condition, t, torch.ones(count, device=t.device), torch.randn_like(images))
+
+    def _joint_loss(self, denoiser: Denoiser, batch: ClipBatch) -> Tensor:
         """Loss (B,) of clips with appended images, in which every frame and every image counts alike."""
-        preset, (count, _, frames) = self.preset, clips.shape[:3]
-        appended = preset.appended_images
-        index = torch.randint(len(self.images), (count * appended,))
-        images, of_images = self.images.batch(index)
-        images = images.unflatten(0, (count, appended)).transpose(1, 2)
+        preset, clips, images = self.preset, batch.clips, batch.images
+        assert images is not None and batch.of_images is not None and batch.image_noise is not None
+        frames, appended = clips.shape[2], images.shape[2]
         error = prediction_error(
             denoiser.with_network(ClipsWithImages(denoiser.network, appended)),
             torch.cat([clips, images], dim=2),
-            t,
-            condition_of_each(condition, frames, of_images),
-            torch.cat([noise, torch.randn_like(images)], dim=2),
+            batch.t,
+            condition_of_each(batch.condition, frames, batch.of_images),
+            torch.cat([batch.noise, batch.image_noise], dim=2),
         )
         clip_error, image_error = error.split([frames, appended], dim=2)
         of_clip = _weighted_squares(clip_error, clips, preset.motion_weight, preset.detail_weight)

@@ -1,5 +1,6 @@
 """Training of the image model: preset and task."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
 from core.models.image_model import ImageModelConfig
+from core.training.batch import Batch
 from core.training.config import TrainingConfig
 from core.training.data import ConditionDropout, ImageData
 from core.training.timesteps import ImportanceTimesteps, TimestepSampler, UniformTimesteps
@@ -58,6 +60,17 @@ class ImagePreset(BaseModel):
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class ImageBatch(Batch):
+    """Images (B,...) with their conditions, timesteps (B,), weights of these (B,), and noise (B,...)."""
+
+    images: Tensor
+    condition: Condition
+    t: Tensor
+    weight: Tensor
+    noise: Tensor
+
+
 class ImageTask:
     """Denoising of single images. The preset sets the noise schedule and the loss."""
 
@@ -70,18 +83,23 @@ class ImageTask:
     def __len__(self) -> int:
         return len(self.data)
 
-    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """Weighted loss of each image, (B,). index: (B,) on the CPU."""
+    def draw(self, index: Tensor) -> ImageBatch:
+        """The images at index (B,), on the CPU, with everything random."""
         images, condition = self.data.batch(index)
         t, weight = self.timesteps.draw(len(images), images.device)
-        loss = self._objective(denoiser, images, t, condition, torch.randn_like(images))
-        self.timesteps.update(t, loss.detach())
-        return weight * loss
+        return ImageBatch(images, condition, t, weight, torch.randn_like(images))
 
-    def _objective(
-        self, denoiser: Denoiser, images: Tensor, t: Tensor, condition: Condition, noise: Tensor
-    ) -> Tensor:
-        preset, arguments = self.preset, (denoiser, images, t, condition, noise)
+    def loss(self, denoiser: Denoiser, batch: Tensor | ImageBatch) -> Tensor:
+        """Weighted loss of each image, (B,). batch: from `draw`, or the index to draw."""
+        if isinstance(batch, Tensor):
+            batch = self.draw(batch)
+        loss = self._objective(denoiser, batch)
+        self.timesteps.update(batch.t, loss.detach())
+        return batch.weight * loss
+
+    def _objective(self, denoiser: Denoiser, batch: ImageBatch) -> Tensor:
+        preset, t = self.preset, batch.t
+        arguments = denoiser, batch.images, t, batch.condition, batch.noise
         levels = None if preset.model.first_stage else 256  # latents are continuous
         if preset.objective == "vlb":
             return vlb_loss(*arguments, levels=levels)

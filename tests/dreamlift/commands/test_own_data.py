@@ -20,7 +20,7 @@ from dreamlift.commands.data import data as look
 from video.video_model import VideoModel
 
 ROOT = Path(__file__).parents[3]
-TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
+TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0, "decay": 0.0}
 NETWORK = {"patch": 2, "widths": [32], "blocks": [1], "attention": [True]}
 
 
@@ -99,19 +99,33 @@ def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.Capture
         look(folder, sheet=tmp_path / "sheet.jpg")
 
 
-def test_two_processes_train_one_model(folder: Path, tmp_path: Path) -> None:
-    images = preset(tmp_path / "image.yaml", model={"size": 8, "network": NETWORK}, training=TRAINING)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+def test_processes_and_parts_of_a_batch_give_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    """One process, one that takes its batches in four parts, and two that take theirs in two."""
+    model = {"size": 8, "network": NETWORK}
+    whole, parts, both = (
+        preset(tmp_path / f"{count}.yaml", model=model, training=TRAINING | {"accumulation": count})
+        for count in (1, 4, 2)
+    )
+    train.image(folder, tmp_path / "whole", preset=whole, steps=3)
+    train.image(folder, tmp_path / "parts", preset=parts, steps=3)
+
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "--", "dreamlift", "train", "image"]  # torchrun has a --run-path of its own
-    command += ["--data", str(folder), "--run", "run", "--preset", images]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true"}
+    command += ["--data", str(folder), "--run", "both", "--preset", both]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
     done = run([*command, "--steps", "2"])
     assert done.returncode == 0, done.stderr
-    assert "trained by 2 processes" in done.stdout and done.stdout.count("run: done") == 1
+    assert "trained by 2 processes" in done.stdout and done.stdout.count("both: done") == 1
     again = run([*command, "--steps", "3"])
     assert again.returncode != 0 and "already holds a run" in again.stderr
     resumed = run([*command, "--steps", "3", "--resume"])
     assert resumed.returncode == 0, resumed.stderr
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3]
+
+    losses = {
+        name: [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts", "both")
+    }
+    assert len(losses["whole"]) == 3
+    for name in ("parts", "both"):
+        assert losses[name] == pytest.approx(losses["whole"], rel=1e-4), name
