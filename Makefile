@@ -21,8 +21,7 @@ LARGE ?= 6144
 FIRST_STAGE_MINUTES ?= 30
 IMAGE_MINUTES ?= 60
 VIDEO_MINUTES ?= 240
-WEAK_IMAGE_MINUTES ?= 12
-WEAK_VIDEO_MINUTES ?= 20
+WEAK_IMAGE_MINUTES ?= 25
 SUPER_RESOLUTION_MINUTES ?= 30
 SHARPENING_MINUTES ?= 50
 INTERPOLATION_MINUTES ?= 20
@@ -75,8 +74,8 @@ endif
 	touch $@
 
 # Rendering, training and exporting resume; completed parts are skipped.
-# The training of the video model also trains the image layers: both bundled models are exported from its run, and
-# the weaker versions of both from another. A weaker version is exported anew when the image model has changed.
+# The training of the video model also trains the image layers: both bundled models are exported from its run.
+# The weaker version that guides both rests on the first stage of the image model, so it is exported after it.
 models: .venv/installed
 	$(BIN)/dreamlift toybox --out $(DATA) --images $(IMAGES) --clips $(CLIPS) --objects $(OBJECTS) --large $(LARGE)
 	test -f runs/first-stage/config.json || $(BIN)/dreamlift train autoencoder --data $(DATA) --run runs/autoencoder --out runs/first-stage --minutes $(FIRST_STAGE_MINUTES) --resume
@@ -85,9 +84,7 @@ models: .venv/installed
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
 	$(BIN)/dreamlift train image --preset weak-image --data $(DATA) --first-stage runs/first-stage --run runs/weak-image --minutes $(WEAK_IMAGE_MINUTES) --resume
-	$(BIN)/dreamlift train video --preset weak-video --data $(DATA) --run runs/weak-video --init runs/weak-image --minutes $(WEAK_VIDEO_MINUTES) --resume
-	$(BIN)/dreamlift train export --run runs/weak-video --image --base core/bundled/image --out core/bundled/weak/image
-	$(BIN)/dreamlift train export --run runs/weak-video --base core/bundled/weak/image --out core/bundled/weak/video
+	$(BIN)/dreamlift train export --run runs/weak-image --base core/bundled/image --out core/bundled/weak/image
 	test -f runs/super-resolution-plain/config.json || $(BIN)/dreamlift train super-resolution --data $(DATA) --run runs/super-resolution --out runs/super-resolution-plain --model core/bundled/image --minutes $(SUPER_RESOLUTION_MINUTES) --resume
 	$(BIN)/dreamlift train super-resolution --preset super-resolution-sharp --data $(DATA) --run runs/super-resolution-sharp --init runs/super-resolution-plain --out core/bundled/super_resolution --model core/bundled/image --minutes $(SHARPENING_MINUTES) --resume
 	$(BIN)/dreamlift train interpolation --data $(DATA) --run runs/interpolation --out core/bundled/interpolation --first-stage core/bundled/image --minutes $(INTERPOLATION_MINUTES) --resume

@@ -25,7 +25,7 @@ from core.sampling_options import SamplerName
 from core.toybox.prompts import PromptReading, read_prompt
 from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
 
-STEPS, GUIDANCE, AZIMUTH, ELEVATION = 12, 2.0, 30.0, 13.0  # of models in this project's format
+STEPS, GUIDANCE, AZIMUTH, ELEVATION = 12, 2.5, 30.0, 13.0  # of models in this project's format
 SAMPLER: SamplerName = "dpm-solver++"
 
 

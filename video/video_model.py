@@ -32,7 +32,7 @@ from core.samplers import noise_like
 from core.sampling import Constraint, StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
 from video.cascade.interpolation import FrameInterpolation
-from video.nn.space_time_unet import inflate
+from video.nn.space_time_unet import EachFrame, inflate
 from video.nn.temporal import TemporalConfig
 from video.nn.windows import CircularWindows
 from video.sampling.clip_tensors import clip_attributes, frame_by_frame, mixed_noise, phase_step_to
@@ -81,7 +81,8 @@ class VideoModel:
         """denoiser: of clips, on the device to be used, made by `config.denoiser()` or `config.inflate(...)`.
 
         interpolation: temporal super-resolution of clips of this first stage.
-        weak: a weaker version of the denoiser that guides `sample`, see `ClassifierFreeGuidance`.
+        weak: a weaker version of the denoiser that guides `sample`, see `ClassifierFreeGuidance`. One that
+            sees every frame alone makes errors in time too, which guidance then leads away from.
 
         Raises ValueError unless there is a first stage exactly where the image model's config has one.
         """
@@ -183,11 +184,10 @@ class VideoModel:
         timesteps = None
         if given.start is not None:
             timesteps = partial_timesteps(self.denoiser.schedule.timesteps, steps, strength)
-        denoiser, weak, window = self.denoiser, self.weak, self.config.window
+        denoiser, window = self.denoiser, self.config.window
         if loop:
-            denoiser = _circular(denoiser, window)
-            weak = weak and _circular(weak, window)
-            window = frames
+            network = CircularWindows(denoiser.network, window, window // 2)
+            denoiser, window = denoiser.with_network(network), frames
         schedule = None
         if changes:
             texts = [condition, *(self._text_condition(text) for _, text in changes)]
@@ -203,7 +203,7 @@ class VideoModel:
                 away,
                 options,
                 generators,
-                weak=weak,
+                weak=self.weak,
                 on_step=on_step,
                 constrain=constrain,
                 timesteps=timesteps,
@@ -323,27 +323,28 @@ class VideoModel:
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
-        """The model of a folder, in float32, with the weak version of it that lies beside, if any.
+        """The model of a folder, in float32.
+
+        Where a weak version lies beside it, or beside the image model it rests on, it guides frame by frame.
 
         Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
         """
         stored = load_folder(folder)
         config = validate(stored.config.get("model"), VideoModelConfig, folder / CONFIG)
-        tensors = dict(stored.tensors)
+        tensors, image = dict(stored.tensors), folder
         if stored.config.get("base"):
             base = validate(stored.config["base"], Base, folder / CONFIG)
-            tensors = _below(base.read(folder, load_image_folder).tensors) | tensors
+            tensors, image = (
+                _below(base.read(folder, load_image_folder).tensors) | tensors,
+                folder / base.folder,
+            )
         tensors, first_stage = split_first_stage(config.image, tensors, folder)
         denoiser = config.denoiser()
         load_weights(denoiser.network, tensors, folder)
         model = cls(config, denoiser.to(device), first_stage=first_stage)
-        model.weak = load_weak_version(model, folder)
+        weak = load_weak_version(model, image)
+        model.weak = weak and weak.with_network(EachFrame(weak.network))
         return model
-
-
-def _circular(denoiser: Denoiser, window: int) -> Denoiser:
-    """The denoiser of clips whose last frame is followed by the first."""
-    return denoiser.with_network(CircularWindows(denoiser.network, window, window // 2))
 
 
 def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

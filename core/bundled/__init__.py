@@ -15,5 +15,5 @@ def model_beside(folder: Path, name: str) -> Path | None:
 
 
 def weak_version(folder: Path) -> Path | None:
-    """Folder of the weaker version that guides an image or video model: weak/NAME beside NAME, if any."""
+    """Folder of the weaker version that guides an image model: weak/NAME beside NAME, if any."""
     return model_beside(folder, f"weak/{folder.name}")

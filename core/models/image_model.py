@@ -199,7 +199,7 @@ class ImageModel:
         prompts: Sequence[str],
         *,
         steps: int = 40,
-        guidance: float = 2.0,
+        guidance: float = 2.5,
         negative: str = "",
         seeds: Sequence[int] | None = None,
         azimuth: Tensor | float | None = None,
@@ -255,7 +255,8 @@ class ImageModel:
         tensors = self.denoiser.network.state_dict()
         config = self.config.model_dump(mode="json")
         if base:
-            check_first_stage(ImageModel.load(base), self, base)
+            _, _, theirs = read_image_model(base)
+            _check_first_stages(theirs, self.first_stage, base)
             config["base"] = Base.of(base, folder, load_folder(base).sha256).model_dump()
         else:
             tensors |= first_stage_state(self.first_stage)
@@ -267,9 +268,7 @@ class ImageModel:
 
         Raises UserError when a folder is missing, damaged or does not fit.
         """
-        stored = load_image_folder(folder)
-        config = validate(stored.config, ImageModelConfig, folder / CONFIG)
-        tensors, first_stage = split_first_stage(config, stored.tensors, folder)
+        config, tensors, first_stage = read_image_model(folder)
         model = cls(config, load_denoiser(config, tensors, folder).to(device), first_stage=first_stage)
         model.weak = load_weak_version(model, folder)
         return model
@@ -282,6 +281,13 @@ def load_denoiser(config: ImageModelConfig, tensors: Mapping[str, Tensor], folde
     denoiser = config.denoiser()
     load_weights(denoiser.network, tensors, folder)
     return denoiser
+
+
+def read_image_model(folder: Path) -> tuple[ImageModelConfig, dict[str, Tensor], Autoencoder | None]:
+    """Config, network weights and first stage of an image model's folder. Errors as `ImageModel.load`."""
+    stored = load_image_folder(folder)
+    config = validate(stored.config, ImageModelConfig, folder / CONFIG)
+    return config, *split_first_stage(config, stored.tensors, folder)
 
 
 def load_image_folder(folder: Path) -> ModelFolder:
@@ -299,38 +305,34 @@ def load_image_folder(folder: Path) -> ModelFolder:
     return stored._replace(config=config, tensors=first_stage | stored.tensors)
 
 
-class Diffuses(Protocol):
-    """What an image and a video model have in common: a denoiser, and the first stage of its latents."""
-
-    denoiser: Denoiser
-    first_stage: Autoencoder | None
-    device: torch.device
-
-    @classmethod
-    def load(cls, folder: Path, device: str | torch.device = "cpu") -> Diffuses:
-        """The model of a folder."""
-        ...
-
-
 def load_weak_version(model: Diffuses, folder: Path) -> Denoiser | None:
-    """The denoiser of the weak version of the model in `folder`, if any lies beside it.
+    """The denoiser of images that is the weak version of the one in `folder`, if any lies beside it.
+
+    model: that it guides: the model of images in `folder`, or one of clips that rests on it.
 
     Raises UserError when it is damaged, or when it denoises something else.
     """
     found = weak_version(folder)
     if not found:
         return None
-    weak = type(model).load(found, model.device)
-    check_first_stage(weak, model, found)
+    weak = ImageModel.load(found, model.device)
+    _check_first_stages(weak.first_stage, model.first_stage, found)
     if weak.denoiser.schedule.to_dict() != model.denoiser.schedule.to_dict():
         raise UserError(f"The weak model in {found} has another noise schedule than the model.")
     return weak.denoiser
 
 
-def check_first_stage(model: Diffuses, other: Diffuses, folder: Path) -> None:
-    """Raises UserError unless two models have the same first stage. folder: that of the former."""
-    one, another = (stage and stage.fingerprint for stage in (model.first_stage, other.first_stage))
-    if one != another:
+class Diffuses(Protocol):
+    """What models of images and of clips have in common: a denoiser, and the first stage of its latents."""
+
+    denoiser: Denoiser
+    first_stage: Autoencoder | None
+    device: torch.device
+
+
+def _check_first_stages(stage: Autoencoder | None, other: Autoencoder | None, folder: Path) -> None:
+    """Raises UserError unless two first stages make the same latents. folder: that of the former's model."""
+    if (stage and stage.fingerprint) != (other and other.fingerprint):
         raise UserError(f"The model in {folder} has another first stage.")
 
 

@@ -25,6 +25,7 @@ def doctor(
     networks = {
         "text": lambda: TextEncoder().bert,
         "image": lambda: ImageModel.load(BUNDLED / "image").denoiser,
+        "weak": lambda: ImageModel.load(BUNDLED / "weak" / "image").denoiser,
         "video": lambda: VideoModel.load(BUNDLED / "video").denoiser,
     }
     problems = []

@@ -79,7 +79,7 @@ def image(
     held_out: HeldOut = False,
     steps: Steps = 12,
     sampler: Sampler = "dpm-solver++",
-    guidance: Guidance = 2.0,
+    guidance: Guidance = 2.5,
     weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 16,

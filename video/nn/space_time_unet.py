@@ -81,6 +81,19 @@ class SpaceTimeUNet(nn.Module):
         return self.temporal.parameters()
 
 
+class EachFrame(nn.Module):
+    """An image network applied to every frame of a clip by itself."""
+
+    def __init__(self, image: nn.Module) -> None:
+        super().__init__()
+        self.image = image
+
+    def forward(self, clip: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """clip: (B,C,F,H,W); returns a tensor like it. Other arguments as in `SpaceTimeUNet.forward`."""
+        out = self.image(clip.transpose(1, 2).flatten(0, 1), t, condition)
+        return out.unflatten(0, (len(clip), -1)).transpose(1, 2)
+
+
 def inflate(unet: UNet, config: TemporalConfig | None = None) -> SpaceTimeUNet:
     """A space-time U-Net that returns, frame by frame, what `unet` returns, until it is trained.
 

@@ -31,7 +31,7 @@ ATTRIBUTES = ("azimuth", "elevation", "phase", "shadow")  # columns of the shard
 BATCH = 32  # images at once, while inputs are prepared
 RESAMPLED = (120, 500)  # range of timesteps from which inputs are sampled again
 STEPS = 3  # of sampling an input again
-GUIDANCE = 2.0
+GUIDANCE = 2.5
 
 
 class InputShares(BaseModel):

@@ -12,7 +12,7 @@ from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution, enlarge
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.evaluate_samples import bundled_judge
-from dreamlift.evaluation.faces.detector import EyeDetector
+from dreamlift.evaluation.faces.detector import EyeDetector, pair_found
 from dreamlift.evaluation.faces.training import detector_accuracy, render_faces
 from dreamlift.evaluation.image_metrics import edge_width
 from dreamlift.evaluation.judge import Judge
@@ -68,6 +68,17 @@ def test_image_model_draws_what_the_judge_reads(judge: Judge, prompt_set: Prompt
     assert right(labels, prompt_set, slice(None), "subject") >= 22
     assert right(labels, prompt_set, slice(None), "action") >= 20
     assert right(labels, prompt_set, slice(None), "background") >= 22
+
+
+def test_guided_by_its_weak_version_the_image_model_draws_more_eyes(prompt_set: PromptSet) -> None:
+    model, detector = ImageModel.load(BUNDLED / "image"), EyeDetector.load(BUNDLED / "eyes")
+    assert model.weak and VideoModel.load(BUNDLED / "video").weak
+    _, eyes = prompt_set.render(slice(None), SIZE, False)
+    options = settings(prompt_set, slice(None)) | {"guidance": 2.5}
+    by_weak = pair_found(detector, model.sample(**options), eyes)[eyes.pair]
+    model.weak = None
+    by_itself = pair_found(detector, model.sample(**options), eyes)[eyes.pair]
+    assert by_weak.sum() > by_itself.sum() and by_weak.float().mean() > 0.6
 
 
 def test_first_stage_reconstructs_renders(prompt_set: PromptSet) -> None:
