@@ -12,6 +12,9 @@ import torch
 ROOT = Path(__file__).parents[1]
 MODULES = {"gen-video": "video.cli", "dream3d": "dream3d.cli", "dreamlift": "dreamlift.cli"}
 
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -93,12 +93,12 @@ def test_first_stage_reconstructs_renders(prompt_set: PromptSet) -> None:
 def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
     judge: Judge, prompt_set: PromptSet
 ) -> None:
-    rows = slice(0, 3)
+    rows = slice(0, 4)
     model = VideoModel.load(BUNDLED / "video")
     clips = quantize_8bit(model.sample(**settings(prompt_set, rows), frames=FRAMES))
     labels = judge_clips(judge, clips)
-    assert right(labels, prompt_set, rows, "subject") == 3 and right(labels, prompt_set, rows, "action") == 3
-    assert right(labels, prompt_set, rows, "action", "motion") >= 2
+    for name, head in (("subject", ""), ("action", ""), ("action", "motion")):
+        assert right(labels, prompt_set, rows, name, head) >= 3, (name, head)
 
 
 def test_super_resolution_is_nearer_to_large_renders_than_bicubic_enlargement(prompt_set: PromptSet) -> None:
