@@ -105,6 +105,9 @@ def video(
     steps: Steps = 12,
     sampler: Sampler = "dpm-solver++",
     guidance: Guidance = 2.0,
+    tier: Annotated[
+        str | None, typer.Option(help="draft: the distilled model, in the steps that it has learned.")
+    ] = None,
     weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 4,

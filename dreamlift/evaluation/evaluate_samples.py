@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from core.bundled import BUNDLED, model_beside
+from core.errors import UserError
 from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
@@ -38,6 +39,7 @@ from dreamlift.evaluation.measuring import (
 from dreamlift.evaluation.options import EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
 from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
+from video.cascade.distilled import load_student, merged
 from video.video_model import VideoModel
 
 BASE = 64  # pixels of the bundled models' pictures without super-resolution
@@ -71,6 +73,8 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     """
     device = pick_device(options.device)
     model = VideoModel.load(options.model, device)
+    if options.tier:
+        options = distill(model, options)
     if not options.weak:
         model.weak = None
     evaluation = Evaluation(options, device, model.config.image.size)
@@ -95,6 +99,19 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
             # Each row of the sheet shows every other frame of one clip.
             _write_sheet(options, kind + name, result.shown[:, :, ::2].transpose(0, 1).flatten(1, 2))
     return _publish(report, options)
+
+
+def distill(model: VideoModel, options: EvaluationOptions) -> EvaluationOptions:
+    """Gives a model the weights of the distilled one beside it; returns the options that it has learned.
+
+    Raises UserError where there is none, or one of another model.
+    """
+    beside = model_beside(options.model, "distilled")
+    if not beside:
+        raise UserError(f"No distilled model lies beside {options.model}: leave out --tier.")
+    config, student = load_student(beside, model.denoiser, load_folder(options.model).sha256)
+    model.denoiser = merged(student)
+    return options.model_copy(update={"steps": config.steps, "sampler": "ddim", "guidance": 1.0})
 
 
 class Evaluation:

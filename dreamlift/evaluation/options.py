@@ -24,6 +24,7 @@ class EvaluationOptions(BaseModel):
     steps: int = Field(ge=1, le=1000)
     sampler: SamplerName = "dpm-solver++"
     guidance: float = Field(ge=0, le=100)  # diffusers' scale; 1 disables guidance
+    tier: Literal["draft"] | None = None  # draft: the distilled model in its own steps; video only
     weak: bool = True  # guide by the weaker version of the model, where there is one
     seed: int = Field(ge=0)
     batch: int = Field(ge=1)
