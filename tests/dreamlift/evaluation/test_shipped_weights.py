@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.bundled import BUNDLED
+from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution, enlarge
 from core.toybox.dataset import FRAMES
@@ -17,6 +18,7 @@ from dreamlift.evaluation.faces.training import detector_accuracy, render_faces
 from dreamlift.evaluation.image_metrics import edge_width
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet, judge_clips, judge_images, quantize_8bit
+from video.cascade.distilled import load_student, merged
 from video.cascade.interpolation import FrameInterpolation
 from video.video_model import VideoModel
 
@@ -99,6 +101,18 @@ def test_video_model_draws_what_the_judge_reads_from_frames_and_from_motion(
     labels = judge_clips(judge, clips)
     for name, head in (("subject", ""), ("action", ""), ("action", "motion")):
         assert right(labels, prompt_set, rows, name, head) >= 3, (name, head)
+
+
+def test_distilled_model_draws_what_the_judge_reads_in_its_steps(judge: Judge, prompt_set: PromptSet) -> None:
+    rows = slice(0, 4)
+    model, sha256 = VideoModel.load(BUNDLED / "video"), load_folder(BUNDLED / "video").sha256
+    config, student = load_student(BUNDLED / "distilled", model.denoiser, sha256)
+    model.denoiser = merged(student)
+    options = {"steps": config.steps, "sampler": "ddim", "guidance": 1.0}
+    clips = quantize_8bit(model.sample(**(settings(prompt_set, rows) | options), frames=FRAMES))
+    labels = judge_clips(judge, clips)
+    for name in ("subject", "action"):
+        assert right(labels, prompt_set, rows, name) >= 3, name
 
 
 def test_super_resolution_is_nearer_to_large_renders_than_bicubic_enlargement(prompt_set: PromptSet) -> None:
