@@ -28,7 +28,7 @@ def test_help_prints_the_usage(command: Command, name: str) -> None:
     [
         ("dreamlift", ["paint"], "dreamlift: No such command 'paint'."),
         ("dreamlift", ["doctor", "--device", "abacus"], "There is no device 'abacus' here"),
-        ("dream3d", [], "dream3d: Missing argument 'prompt'."),
+        ("dream3d", [], "dream3d: Give either a prompt"),
     ],
 )
 def test_invalid_input_prints_one_line_and_exits_with_code_2(
