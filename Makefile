@@ -45,7 +45,7 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 coverage: .venv/installed-test
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-report=html
