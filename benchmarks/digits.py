@@ -15,7 +15,8 @@ from core.diffusion.denoiser import Denoiser, DenoiserLike
 from core.diffusion.schedule import NoiseSchedule
 from core.nn.embeddings import timestep_embedding
 from core.samplers import ddim, noise_like
-from core.training.trainer import batch_indices, stratified_timesteps
+from core.training.batch import batch_indices
+from core.training.trainer import stratified_timesteps
 
 CLASSES = 10
 LEVELS = 17  # gray levels of the data, 0 to 16

@@ -34,6 +34,7 @@ from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution, enlarge
 from core.nn.blocks import Upsample
 from core.training.config import Budget
+from core.training.processes import make_accelerator
 from core.training.tasks.autoencoders import figure_mask, weighted_l1
 from core.training.tasks.super_resolution import (
     ImagePairs,
@@ -41,7 +42,7 @@ from core.training.tasks.super_resolution import (
     SuperResolutionTask,
     prepare_inputs,
 )
-from core.training.trainer import BareNetwork, Trainer, make_accelerator
+from core.training.trainer import BareNetwork, Trainer
 from dreamlift.evaluation.image_metrics import edge_width
 
 WIDTHS, BLOCKS = (192, 128, 64), (4, 3, 3)  # of the straight decoder, at 16, 32 and 64 positions a side

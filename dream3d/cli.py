@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from core.batches.prompt_file import PromptRow
+from core.batches.prompt_file import PromptRow, plan_rows
 from core.bundled import BUNDLED
 from core.io.command import run_app
-from core.io.outputs import plan_outputs
 from dream3d.options import (
     EXTENSIONS,
     OF_A_ROW,
@@ -164,17 +163,7 @@ def dream3d(
     }
     # Wrong options are reported before the model is looked for.
     _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference)
-    planned = plan_outputs(
-        [row.prompt for row in rows],
-        num,
-        seed,
-        out,
-        "mesh",
-        EXTENSIONS,
-        seeds=[row.seed for row in rows],
-        names=[row.out for row in rows],
-    )
-    jobs = [ObjectJob(*output) for output in planned]
+    jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, "mesh", EXTENSIONS)]
     preset, defaults = load_object_preset(preset, reference)
     settled = _settled(defaults.with_changes(**changes), rows, reference)
     if reference.bundled:

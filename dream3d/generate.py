@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from core.batches.gallery import write_gallery
+from core.batches.gallery import write_galleries
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.io.interruption import catch_interrupts
 from core.io.machine import pick_device
@@ -130,11 +130,13 @@ class Run:
         made = record.completed or record.prompt, record.seed, record.options, record.iterations
         options = job.adjusted(options)
         wanted = job.text, job.seed, options, options.iterations
-        weights = record.model_sha256, tuple(record.lora), record.dtype
+        weights = record.model_sha256, record.stages, tuple(record.lora), record.dtype
+        loaded = self.loaded
         return made == wanted and weights == (
-            self.loaded.sha256,
-            self.loaded.reference.lora,
-            self.loaded.dtype,
+            loaded.sha256,
+            loaded.stages,
+            loaded.reference.lora,
+            loaded.dtype,
         )
 
 
@@ -180,9 +182,7 @@ def generate(
         ]
         outcome = run_batch(batch, skip_existing)
     if gallery:
-        for folder in {job.mesh.parent for job, _ in jobs}:
-            page = write_gallery(folder)
-            console.print(f"{page or folder}: {outcome}", highlight=False)
+        write_galleries((job.mesh for job, _ in jobs), outcome, console)
     return outcome
 
 

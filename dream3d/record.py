@@ -30,6 +30,7 @@ class ObjectRecord(BaseModel):
     preset: str
     model: str  # its folder, or the given name or id of the hub
     model_sha256: str  # of the weight files
+    stages: dict[str, str] = {}  # sha256 of other weights: weak version, super-resolution
     model_kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     dtype: str  # of the weights
     lora: list[str]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 
-from core.bundled import model_beside
+from core.bundled import model_beside, weak_version
 from core.io.machine import describe_device, package_versions
+from core.io.weights import stored_sha256
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
@@ -42,6 +43,7 @@ class LoadedModel(NamedTuple):
     model: ImageModelLike
     reference: ImageModelReference
     sha256: str  # of the files with the network's weights
+    stages: dict[str, str]  # sha256 of other weights: weak version, super-resolution
     super_resolution: SuperResolution | None  # of the model's images
     kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     device: torch.device
@@ -93,7 +95,9 @@ def load_model(reference: ImageModelReference, device: torch.device) -> LoadedMo
     kind = checkpoint_kind(folder)
     beside = model_beside(Path(folder), "super_resolution") if kind == NATIVE else None
     larger = SuperResolution.load(beside, device) if beside else None
-    return LoadedModel(model, reference, weights_sha256(folder), larger, kind, device)
+    others = {"weak": weak_version(Path(folder)) if kind == NATIVE else None, "super_resolution": beside}
+    stages = {name: stored_sha256(path) for name, path in others.items() if path}
+    return LoadedModel(model, reference, weights_sha256(folder), stages, larger, kind, device)
 
 
 def finish_object(
@@ -131,6 +135,7 @@ def finish_object(
         preset=preset,
         model=loaded.reference.name,
         model_sha256=loaded.sha256,
+        stages=loaded.stages,
         model_kind=loaded.kind,
         dtype=loaded.dtype,
         lora=list(loaded.reference.lora),

@@ -74,7 +74,12 @@ class NativeClipModel:
         self.model = VideoModel.load(folder, device)
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
-        self.record = read_model_record(folder)
+        stages = {
+            "super_resolution": super_resolution,
+            "interpolation": interpolation,
+            "distilled": distilled,
+        }
+        self.record = read_model_record(folder, stages)
         self.distilled: DistilledConfig | None = None
         if distilled:
             self.distilled, student = load_student(distilled, self.model.denoiser, self.record.sha256)

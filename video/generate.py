@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from core.batches.gallery import write_gallery
+from core.batches.gallery import write_galleries
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.errors import UserError
 from core.io.machine import flop_counter, pick_device
@@ -211,9 +211,7 @@ def generate(
         ]
         outcome = run_batch(batch, skip_existing)
     if gallery:
-        for folder in {job.clip.parent for job, _ in jobs}:
-            page = write_gallery(folder)
-            console.print(f"{page or folder}: {outcome}", highlight=False)
+        write_galleries((job.clip for job, _ in jobs), outcome, console)
     return outcome
 
 
@@ -222,7 +220,9 @@ def request_of(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str
     sampling = options.model_dump(mode="json", exclude=NOT_IN_THE_FILES)
     given = [*options.given_images, *([options.video] if options.video else [])]
     image = [hashlib.sha256(file.read_bytes()).hexdigest() for file in given] or None
-    weights = model.record.model_dump(mode="json", include={"sha256", "image_sha256", "pipeline", "dtype"})
+    weights = model.record.model_dump(
+        mode="json", include={"sha256", "image_sha256", "stages", "pipeline", "dtype"}
+    )
     return sampling | weights | {"prompt": job.text, "seed": job.seed, "given": image}
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.batches.prompt_file import PromptRow, read_prompt_file
+from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
-from core.io import outputs
 from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
@@ -288,14 +287,4 @@ def plan_clips(rows: Sequence[PromptRow], num: int, seed: int, out: str | None) 
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """
-    planned = outputs.plan_outputs(
-        [row.prompt for row in rows],
-        num,
-        seed,
-        out,
-        "clip",
-        EXTENSIONS,
-        seeds=[row.seed for row in rows],
-        names=[row.out for row in rows],
-    )
-    return [ClipJob(*each) for each in planned]
+    return [ClipJob(*each) for each in plan_rows(rows, num, seed, out, "clip", EXTENSIONS)]

@@ -1,12 +1,15 @@
 """Run record: the JSON file of each clip that states how it was made."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from core.bundled import weak_version
 from core.io.atomic import atomic_write
+from core.io.weights import stored_sha256
 from video.options import ClipOptions
 
 
@@ -16,6 +19,7 @@ class ModelRecord(BaseModel):
     folder: str
     sha256: str  # of its model.safetensors
     image_sha256: str | None  # of the image model that the folder builds on, if any
+    stages: dict[str, str] = {}  # sha256 of the other weights: weak version, later stages, distilled model
 
 
 class ExpectedCost(BaseModel):
@@ -66,11 +70,19 @@ class RunRecord(BaseModel):
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
 
-def read_model_record(folder: Path) -> ModelRecord:
-    """What a model folder says of itself, once `VideoModel.load` has found it whole."""
+def read_model_record(folder: Path, stages: Mapping[str, Path | None] | None = None) -> ModelRecord:
+    """What a model folder says of itself, once `VideoModel.load` has found it whole.
+
+    stages: folders of the later stages of its cascade, by their names.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    base = config["base"] or {"sha256": None}
-    return ModelRecord(folder=str(folder), sha256=config["sha256"], image_sha256=base["sha256"])
+    base = config["base"]
+    image = (folder / base["folder"]).resolve() if base else folder
+    found = {"weak": weak_version(image), **(stages or {})}
+    hashes = {name: stored_sha256(path) for name, path in found.items() if path}
+    return ModelRecord(
+        folder=str(folder), sha256=config["sha256"], image_sha256=base and base["sha256"], stages=hashes
+    )
 
 
 def write_record(path: Path, record: RunRecord) -> None:

@@ -18,15 +18,13 @@ from core.errors import UserError
 from core.io.presets import validate
 from core.io.weights import CONFIG, Base, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder
-from core.models.image_model import (
+from core.models.image_folder import (
     FIRST_STAGE_PREFIX,
-    ImageModelConfig,
-    decode_latents,
     first_stage_state,
     load_image_folder,
-    load_weak_version,
     split_first_stage,
 )
+from core.models.image_model import ImageModelConfig, decode_latents, load_weak_version
 from core.models.text_encoder import TextEncoder
 from core.samplers import noise_like
 from core.sampling import Constraint, StepCallback, make_generators, sample_latents
@@ -325,7 +323,7 @@ class VideoModel:
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
         """The model of a folder, in float32.
 
-        Where a weak version lies beside it, or beside the image model it rests on, it guides frame by frame.
+        A weak version next to it, or next to the image model that it rests on, guides frame by frame.
 
         Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
         """
@@ -338,7 +336,7 @@ class VideoModel:
                 _below(base.read(folder, load_image_folder).tensors) | tensors,
                 folder / base.folder,
             )
-        tensors, first_stage = split_first_stage(config.image, tensors, folder)
+        tensors, first_stage = split_first_stage(config.image.first_stage, tensors, folder)
         denoiser = config.denoiser()
         load_weights(denoiser.network, tensors, folder)
         model = cls(config, denoiser.to(device), first_stage=first_stage)

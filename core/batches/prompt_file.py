@@ -2,11 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from core.errors import UserError
+from core.io.outputs import PlannedOutput, plan_outputs
 
 PROMPT_COLUMNS = ("prompt", "text", "caption")
 OWN = ("seed", "out")  # columns that are no options
@@ -94,3 +95,19 @@ def _row(row: object, place: str) -> PromptRow:
     options = {name: value for name, value in given.items() if name not in (*PROMPT_COLUMNS, *OWN)}
     out = given.get("out")
     return PromptRow(prompt, seed, None if out is None else str(out), options, place)
+
+
+def plan_rows(
+    rows: Sequence[PromptRow], num: int, seed: int, out: str | None, what: str, extensions: Sequence[str]
+) -> list[PlannedOutput]:
+    """The planned outputs of rows, with their own seeds and names; see `core.io.outputs.plan_outputs`."""
+    return plan_outputs(
+        [row.prompt for row in rows],
+        num,
+        seed,
+        out,
+        what,
+        extensions,
+        seeds=[row.seed for row in rows],
+        names=[row.out for row in rows],
+    )

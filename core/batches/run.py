@@ -1,7 +1,7 @@
 """Runs of many jobs, by one process or several that share a folder: each job is done once.
 
-Processes need no server. Each takes the jobs in order and locks a file beside the one that it makes. A killed
-process holds no lock. What a job made is recognized by its record.
+Processes need no server. Each takes the jobs in order and locks a file next to the one that it makes. A
+killed process holds no lock. What a job made is recognized by its record.
 """
 
 import os

@@ -4,7 +4,7 @@ A caption is taken from the first of these that exists:
 
 - `metadata.csv` or `metadata.jsonl` in the folder of the file or one above it, with the columns `file_name`
   and `text`: the convention of `imagefolder` and `videofolder` in the datasets library;
-- a text file beside the file, `clip.txt` for `clip.mp4`;
+- a text file next to the file, `clip.txt` for `clip.mp4`;
 - the name of the file, if it says something: "a-red-fox_003.png" is "a red fox";
 - the name of its folder, below the one that is read.
 

@@ -54,6 +54,11 @@ class Base(BaseModel):
         return stored
 
 
+def stored_sha256(folder: Path) -> str:
+    """The sha256 of the weights file of a model's folder, by its config; the folder is known to be whole."""
+    return json.loads((folder / CONFIG).read_text(encoding="utf-8"))["sha256"]
+
+
 def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """Writes both files of a model folder and returns the sha256 of the weights file.
 

@@ -18,8 +18,9 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.io.presets import validate
-from core.io.weights import CONFIG, Base, ModelFolder, load_folder, load_weights, save_folder
+from core.io.weights import CONFIG, Base, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.models.image_folder import first_stage_state, load_image_folder, split_first_stage
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNet, UNetConfig
 from core.samplers import noise_like
@@ -72,9 +73,6 @@ class ImageModelLike(Protocol):
     def decode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1] of denoised x; without gradient."""
         ...
-
-
-FIRST_STAGE_PREFIX = "first_stage."  # before the names of its weights in a model's folder
 
 
 class ImageModelConfig(BaseModel):
@@ -287,22 +285,7 @@ def read_image_model(folder: Path) -> tuple[ImageModelConfig, dict[str, Tensor],
     """Config, network weights and first stage of an image model's folder. Errors as `ImageModel.load`."""
     stored = load_image_folder(folder)
     config = validate(stored.config, ImageModelConfig, folder / CONFIG)
-    return config, *split_first_stage(config, stored.tensors, folder)
-
-
-def load_image_folder(folder: Path) -> ModelFolder:
-    """Contents of an image model's folder, with the first stage that it leaves to its base, if any.
-
-    Raises UserError when one of the folders is missing, damaged, or not what it was.
-    """
-    stored = load_folder(folder)
-    config = dict(stored.config)
-    base = config.pop("base", None)
-    if not base:
-        return stored
-    below = validate(base, Base, folder / CONFIG).read(folder, load_folder).tensors
-    first_stage = {name: value for name, value in below.items() if name.startswith(FIRST_STAGE_PREFIX)}
-    return stored._replace(config=config, tensors=first_stage | stored.tensors)
+    return config, *split_first_stage(config.first_stage, stored.tensors, folder)
 
 
 def load_weak_version(model: Diffuses, folder: Path) -> Denoiser | None:
@@ -334,25 +317,6 @@ def _check_first_stages(stage: Autoencoder | None, other: Autoencoder | None, fo
     """Raises UserError unless two first stages make the same latents. folder: that of the former's model."""
     if (stage and stage.fingerprint) != (other and other.fingerprint):
         raise UserError(f"The model in {folder} has another first stage.")
-
-
-def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:
-    """Weights of a first stage by their names in a model's folder; empty for None."""
-    weights = first_stage.state_dict() if first_stage else {}
-    return {FIRST_STAGE_PREFIX + name: value for name, value in weights.items()}
-
-
-def split_first_stage(
-    config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path
-) -> tuple[dict[str, Tensor], Autoencoder | None]:
-    """Splits the tensors of a model's folder into the network's and the first stage."""
-    network = {name: value for name, value in tensors.items() if not name.startswith(FIRST_STAGE_PREFIX)}
-    if not config.first_stage:
-        return dict(tensors), None
-    weights = {n.removeprefix(FIRST_STAGE_PREFIX): value for n, value in tensors.items() if n not in network}
-    first_stage = Autoencoder(config.first_stage)
-    load_weights(first_stage, weights, folder)
-    return network, first_stage.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -1,9 +1,14 @@
-"""Batches that hold everything random about a step, so that they can be divided."""
+"""Which examples a step takes, and batches of them with everything random, so that they can be divided."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
 
 Rows = TypeVar("Rows", bound="Batch")
 
@@ -29,3 +34,19 @@ class Batch:
 
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: part(value) for name, value in values.items() if value is not None})
+
+
+def batch_indices(size: int, batch: int, seed: int, step: int) -> Tensor:
+    """Indices (batch,) of a step's examples: a new permutation every epoch without its incomplete batch."""
+    epoch, position = divmod(step, size // batch)
+    return _permutation(size, derive_seed(seed, epoch))[position * batch : (position + 1) * batch]
+
+
+@lru_cache(maxsize=1)
+def _permutation(size: int, seed: int) -> Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def derive_seed(*numbers: int) -> int:
+    """A 63-bit seed derived from integers by hashing."""
+    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1

@@ -7,20 +7,17 @@ in the same way by any number of processes, and by any number of parts of a batc
 
 import json
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.utils import broadcast, parse_flag_from_env
+from accelerate import Accelerator
+from accelerate.utils import broadcast
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -30,9 +27,10 @@ from core.io.atomic import atomic_write, writable_folder
 from core.io.interruption import catch_interrupts
 from core.io.machine import fast_bfloat16
 from core.training import checkpoint
-from core.training.batch import Batch
+from core.training.batch import Batch, batch_indices, derive_seed
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA
+from core.training.processes import make_accelerator
 
 LOG = "log.jsonl"
 
@@ -109,22 +107,6 @@ def stratified_timesteps(count: int, timesteps: int, device: torch.device) -> Te
     """
     strata = (torch.randperm(count) + torch.rand(1, dtype=torch.float64)) / count
     return (strata * timesteps).long().clamp(max=timesteps - 1).to(device)
-
-
-def batch_indices(size: int, batch: int, seed: int, step: int) -> Tensor:
-    """Indices (batch,) of a step's examples: a new permutation every epoch without its incomplete batch."""
-    epoch, position = divmod(step, size // batch)
-    return _permutation(size, derive_seed(seed, epoch))[position * batch : (position + 1) * batch]
-
-
-@lru_cache(maxsize=1)
-def _permutation(size: int, seed: int) -> Tensor:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-
-
-def derive_seed(*numbers: int) -> int:
-    """A 63-bit seed derived from integers by hashing."""
-    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Trainer:
@@ -334,23 +316,3 @@ class Trainer:
                 progress.update(bar, completed=done, description=f"step {self.step}, loss {loss.item():.4f}")
 
             yield show
-
-
-def make_accelerator() -> Accelerator:
-    """Accelerator with the detected device and processes. The trainer does its own autocasting."""
-    # In joint image-video training the temporal layers have no gradient in some steps.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
-    processes()
-    return Accelerator(kwargs_handlers=[unused])
-
-
-def processes() -> PartialState:
-    """The processes that accelerate or torchrun has started for this run; they find each other at first use.
-
-    Of several on a machine without an accelerator, accelerate would know only with ACCELERATE_USE_CPU: each
-    would train alone, in one folder.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))

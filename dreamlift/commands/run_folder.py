@@ -45,7 +45,7 @@ def load_training_preset(
     adapt: changes the named preset, by other options of the command.
     Raises UserError when the folder holds a run and `resume` is false, or its kind or preset differs.
     """
-    from core.training.trainer import processes
+    from core.training.processes import processes
 
     named = load_preset(preset or default or f"bundled-{kind}", schema)
     named = adapt(named) if adapt else named
@@ -281,7 +281,7 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
 
 def print_outcome(finished: bool, run: Path) -> None:
     """Prints, in the main process, whether training has finished or was stopped."""
-    from core.training.trainer import processes
+    from core.training.processes import processes
 
     if processes().is_main_process:
         print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")

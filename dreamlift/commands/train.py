@@ -70,8 +70,9 @@ def image(
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
+    from core.training.processes import make_accelerator
     from core.training.tasks.images import ImagePreset, ImageTask
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
     init = init and run_folder.start_folder(init, "image")
@@ -127,7 +128,8 @@ def video(
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.processes import make_accelerator
+    from core.training.trainer import Trainer
     from video.training.clips import ClipData, VideoPreset, VideoTask
     from video.video_model import VideoModelConfig
 

@@ -42,8 +42,9 @@ def train_autoencoder_command(
     from core.training import checkpoint
     from core.training.adversary import Adversary
     from core.training.config import Budget
+    from core.training.processes import make_accelerator
     from core.training.tasks.autoencoders import AutoencoderPreset, AutoencoderTask, trained_autoencoder
-    from core.training.trainer import BareNetwork, Trainer, make_accelerator
+    from core.training.trainer import BareNetwork, Trainer
 
     budget = Budget(steps, minutes)
     writable_folder(out)
@@ -102,6 +103,7 @@ def train_features_command(
     from core.io.atomic import writable_folder
     from core.training import checkpoint
     from core.training.config import Budget
+    from core.training.processes import make_accelerator
     from core.training.tasks.features import (
         Classifier,
         FeaturesPreset,
@@ -109,7 +111,7 @@ def train_features_command(
         LabeledImages,
         trained_features,
     )
-    from core.training.trainer import BareNetwork, Trainer, make_accelerator
+    from core.training.trainer import BareNetwork, Trainer
 
     budget = Budget(steps, minutes)
     writable_folder(out)
@@ -137,7 +139,7 @@ def encode_command(
 ) -> None:
     """Encodes prepared shards into cached latents, as training on latents does before its first step."""
     from core.models.autoencoder import Autoencoder
-    from core.training.trainer import make_accelerator
+    from core.training.processes import make_accelerator
 
     autoencoder = Autoencoder.load(first_stage)
     kinds = ["images", "clips"] if clips else ["images"]

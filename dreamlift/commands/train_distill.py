@@ -37,7 +37,8 @@ def train_distill_command(
     from core.io.atomic import writable_folder
     from core.training import checkpoint
     from core.training.config import Budget
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.processes import make_accelerator
+    from core.training.trainer import Trainer
     from video.cascade.distilled import load_student, merged, save_student
     from video.record import read_model_record
     from video.training.clips import ClipData

@@ -22,7 +22,7 @@ def train_eyes_command(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from core.io.atomic import writable_folder
-    from core.training.trainer import Budget
+    from core.training.config import Budget
     from dreamlift.evaluation.faces.detector import EyeDetectorConfig
     from dreamlift.evaluation.faces.training import (
         HELD_BACK,

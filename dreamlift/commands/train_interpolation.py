@@ -28,7 +28,8 @@ def train_interpolation_command(
     from core.io.weights import load_weights
     from core.training import checkpoint
     from core.training.config import Budget
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.processes import make_accelerator
+    from core.training.trainer import Trainer
     from video.cascade.interpolation import FrameInterpolation
     from video.training.interpolation import InterpolationPreset, InterpolationTask
 

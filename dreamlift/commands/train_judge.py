@@ -41,7 +41,7 @@ def train_judge_command(
     from core.errors import UserError
     from core.io.atomic import writable_folder
     from core.io.machine import describe_device, pick_device
-    from core.training.trainer import Budget
+    from core.training.config import Budget
     from dreamlift.evaluation.judge import CONFIGS, Judge
     from dreamlift.evaluation.judge_training import JudgeShards, train_judge
 

@@ -34,13 +34,14 @@ def train_super_resolution_command(
     from core.training import checkpoint
     from core.training.adversary import Adversary
     from core.training.config import Budget
+    from core.training.processes import make_accelerator
     from core.training.tasks.super_resolution import (
         ImagePairs,
         SuperResolutionPreset,
         SuperResolutionTask,
         prepare_inputs,
     )
-    from core.training.trainer import Trainer, make_accelerator
+    from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
     writable_folder(out)

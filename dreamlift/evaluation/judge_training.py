@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.io.machine import fast_bfloat16
+from core.training.batch import batch_indices
+from core.training.config import Budget
 from core.training.data import Shards
-from core.training.trainer import Budget, batch_indices
 from dreamlift.evaluation.judge import LABELS, Judge, JudgeConfig, view_labels
 
 BATCH, TEXTURELESS_BATCH, CLIP_BATCH = 64, 32, 64

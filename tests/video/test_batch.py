@@ -70,6 +70,8 @@ def test_clips_that_are_there_are_left_out_by_their_options(
     drawn(changed, "a", skip_existing=True)
     after = times(folder)
     assert {name for name in after if after[name] != before[name]} == {"five.mp4", "a-cat.mp4"}
+    record = RunRecord.model_validate_json((folder / "five.json").read_text())
+    assert record.request and record.model.stages == {}
     drawn(changed, "a", skip_existing=True, steps=3)
     assert not set(times(folder).values()) & set(after.values())
 

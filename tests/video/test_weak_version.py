@@ -1,4 +1,4 @@
-"""Weak versions of models: folders beside the models that they guide, and what they change in samples."""
+"""Weak versions of models: folders next to the models that they guide, and what they change in samples."""
 
 import shutil
 from pathlib import Path

@@ -13,7 +13,8 @@ from core.toybox.camera import Camera
 from core.toybox.dataset import draw_cameras
 from core.toybox.eyes import Eyes, find_eyes
 from core.toybox.scenes import random_scene, render_scenes
-from core.training.trainer import Budget, batch_indices
+from core.training.batch import batch_indices
+from core.training.config import Budget
 from dreamlift.evaluation.faces.detector import (
     STRIDE,
     EyeDetector,

@@ -16,13 +16,14 @@ from core.nn.unet import UNetConfig
 from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import Budget, TrainingConfig
 from core.training.data import to_float_images
+from core.training.processes import make_accelerator
 from core.training.tasks.super_resolution import (
     ImagePairs,
     SuperResolutionPreset,
     SuperResolutionTask,
     prepare_inputs,
 )
-from core.training.trainer import Trainer, make_accelerator
+from core.training.trainer import Trainer
 
 LOW, HIGH, COUNT = 16, 64, 10
 

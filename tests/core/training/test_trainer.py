@@ -20,9 +20,10 @@ from core.errors import UserError
 from core.losses import simple_loss
 from core.nn.unet import UNet, UNetConfig
 from core.training import checkpoint, trainer
+from core.training.batch import batch_indices
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA, exponent
-from core.training.trainer import Trainer, batch_indices, stratified_timesteps
+from core.training.trainer import Trainer, stratified_timesteps
 
 ROOT = Path(__file__).parents[3]
 EAGER = {"compile": False, "log_steps": 1}

@@ -53,7 +53,7 @@ def test_a_folder_becomes_an_image_model_and_a_video_model(
     images = preset(tmp_path / "image.yaml", model={"size": 8, "network": NETWORK}, training=TRAINING)
     train.image(folder, tmp_path / "run", preset=images, steps=2)
     assert "broken.jpg: it is damaged" in capsys.readouterr().out
-    assert not (folder / "captions.txt").exists()  # nothing is written beside the user's files
+    assert not (folder / "captions.txt").exists()  # nothing is written into the user's folder
     train.export(tmp_path / "run", tmp_path / "image")
     model = ImageModel.load(tmp_path / "image")
     assert not model.reads_attributes
@@ -81,7 +81,7 @@ def test_a_video_model_needs_clips(folder: Path, tmp_path: Path) -> None:
 
 def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     look(folder, size=16, frames=4, sheet=tmp_path / "sheet.png")
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     for words in (
         "images │ 10",
         "3, cut to 6 windows of 4 frames",
@@ -89,7 +89,7 @@ def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.Capture
         "8 (3)",
         "rug (10)",
     ):
-        assert words in said, words
+        assert words in printed, words
     assert Image.open(tmp_path / "sheet.png").width > 300
     with pytest.raises(UserError, match="no color"):
         look(folder, background="plaid", sheet=tmp_path / "sheet.png")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.io.machine import flop_counter
-from core.training.trainer import Budget
+from core.training.config import Budget
 from dreamlift.evaluation.judge import CONFIGS, LABELS, SPINNING, Judge, JudgeConfig, view_labels
 from dreamlift.evaluation.judge_training import JudgeShards, augment, motion_batch, train_judge
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from core.errors import UserError
 from core.training.config import Budget, TrainingConfig
 from core.training.data import Shards
-from core.training.trainer import Trainer, make_accelerator
+from core.training.processes import make_accelerator
+from core.training.trainer import Trainer
 from video.cascade.interpolation import FrameInterpolation, InterpolationConfig, between
 from video.training.interpolation import InterpolationPreset, InterpolationTask
 

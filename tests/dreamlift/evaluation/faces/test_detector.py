@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.toybox.eyes import Eyes
-from core.training.trainer import Budget
+from core.training.config import Budget
 from dreamlift.evaluation.faces.detector import (
     THRESHOLD,
     Detections,

@@ -1,0 +1,27 @@
+"""The processes of a training run, which accelerate or torchrun has started."""
+
+import os
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import parse_flag_from_env
+
+
+def make_accelerator() -> Accelerator:
+    """Accelerator with the detected device and processes. The trainer does its own autocasting."""
+    # In joint image-video training the temporal layers have no gradient in some steps.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
+    processes()
+    return Accelerator(kwargs_handlers=[unused])
+
+
+def processes() -> PartialState:
+    """The processes that accelerate or torchrun has started for this run; they find each other at first use.
+
+    Of several on a machine without an accelerator, accelerate would know only with ACCELERATE_USE_CPU: each
+    would train alone, in one folder.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
