@@ -3,21 +3,22 @@
 import typer
 
 from core.io.command import run_app
-from dreamlift.commands import evaluate, train
+from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
 from dreamlift.commands.toybox import toybox
-from dreamlift.commands.train_autoencoder import (
+from dreamlift.commands.training import train
+from dreamlift.commands.training.train_autoencoder import (
     encode_command,
     swap_decoder_command,
     train_autoencoder_command,
     train_features_command,
 )
-from dreamlift.commands.train_distill import train_distill_command
-from dreamlift.commands.train_eyes import train_eyes_command
-from dreamlift.commands.train_interpolation import train_interpolation_command
-from dreamlift.commands.train_judge import train_judge_command
-from dreamlift.commands.train_super_resolution import train_super_resolution_command
+from dreamlift.commands.training.train_distill import train_distill_command
+from dreamlift.commands.training.train_eyes import train_eyes_command
+from dreamlift.commands.training.train_interpolation import train_interpolation_command
+from dreamlift.commands.training.train_judge import train_judge_command
+from dreamlift.commands.training.train_super_resolution import train_super_resolution_command
 
 app = typer.Typer(
     add_completion=False,

@@ -15,8 +15,8 @@ from PIL import Image
 
 from core.errors import UserError
 from core.models.image_model import ImageModel
-from dreamlift.commands import train
 from dreamlift.commands.data import data as look
+from dreamlift.commands.training import train
 from video.video_model import VideoModel
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from core.errors import UserError
 from core.models.image_model import ImageModel
 from core.training import checkpoint
-from dreamlift.commands import train
+from dreamlift.commands.training import train
 from video.video_model import VideoModel
 
 TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}

@@ -14,8 +14,8 @@ from core.models.image_model import ImageModel, decode_latents
 from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training import checkpoint
 from core.training.tasks.features import LABELS
-from dreamlift.commands import train
-from dreamlift.commands.train_autoencoder import (
+from dreamlift.commands.training import train
+from dreamlift.commands.training.train_autoencoder import (
     encode_command,
     swap_decoder_command,
     train_autoencoder_command,

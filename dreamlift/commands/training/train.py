@@ -7,7 +7,6 @@ import typer
 
 from core.errors import UserError
 from core.io.presets import validate
-from dreamlift.commands import run_folder
 from dreamlift.commands.data import (
     Background,
     Cache,
@@ -17,6 +16,7 @@ from dreamlift.commands.data import (
     options_of,
     training_folder,
 )
+from dreamlift.commands.training import run_folder
 
 app = typer.Typer(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dreamlift.commands import run_folder
-from dreamlift.commands.train import Data, Minutes, PresetName, Resume, Run, Steps
+from dreamlift.commands.training import run_folder
+from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run, Steps
 
 
 def train_super_resolution_command(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from dreamlift.commands import run_folder
-from dreamlift.commands.train import Data, Minutes, PresetName, Resume, Run
+from dreamlift.commands.training import run_folder
+from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run
 
 
 def train_distill_command(
