@@ -334,7 +334,7 @@ class VideoModel:
             base = validate(stored.config["base"], Base, folder / CONFIG)
             tensors, image = (
                 _below(base.read(folder, load_image_folder).tensors) | tensors,
-                folder / base.folder,
+                base.path(folder),
             )
         tensors, first_stage = split_first_stage(config.image.first_stage, tensors, folder)
         denoiser = config.denoiser()

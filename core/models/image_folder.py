@@ -1,32 +1,56 @@
-"""The tensors in an image model's folder: the network's, and its first stage's, which another may hold."""
+"""The tensors in an image model's folder: the network's, and its first stage's, which another may hold.
+
+A folder may hold low-rank changes alone, of the network in its base.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from core.errors import UserError
 from core.io.presets import validate
-from core.io.weights import CONFIG, Base, ModelFolder, load_folder, load_weights
+from core.io.weights import CONFIG, WEIGHTS, Base, ModelFolder, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
+from core.nn.lora import LoRANetwork, add_changes
 
+RANK = "rank"  # in the config of a folder that holds low-rank changes of its base
 FIRST_STAGE_PREFIX = "first_stage."  # before the names of its weights in a model's folder
 
 
 def load_image_folder(folder: Path) -> ModelFolder:
-    """Contents of an image model's folder, with the first stage that it leaves to its base, if any.
+    """Contents of an image model's folder, with the weights that it leaves to its base, if any.
 
     Raises UserError when one of the folders is missing, damaged, or not what it was.
     """
     stored = load_folder(folder)
     config = dict(stored.config)
-    base = config.pop("base", None)
+    base, rank = config.pop("base", None), config.pop(RANK, None)
     if not base:
         return stored
-    below = validate(base, Base, folder / CONFIG).read(folder, load_folder).tensors
-    first_stage = {name: value for name, value in below.items() if name.startswith(FIRST_STAGE_PREFIX)}
-    return stored._replace(config=config, tensors=first_stage | stored.tensors)
+    below = validate(base, Base, folder / CONFIG).read(folder, load_image_folder).tensors
+    if rank:
+        try:
+            tensors = add_changes(below, stored.tensors)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"The changes in {folder / WEIGHTS} are of another network.") from error
+    else:
+        first_stage = {name: value for name, value in below.items() if name.startswith(FIRST_STAGE_PREFIX)}
+        tensors = first_stage | stored.tensors
+    return stored._replace(config=config, tensors=tensors)
+
+
+def save_low_rank(folder: Path, config: Mapping[str, Any], changed: LoRANetwork, base: Path) -> None:
+    """Writes an image model's folder that holds what `changed` adds to the network of the model in `base`.
+
+    config: of the changed model, as JSON. Raises UserError when the folder is not writable.
+    """
+    rank = max(len(down) for down in changed.down)
+    below = Base.of(base, folder, load_folder(base).sha256).model_dump()
+    save_folder(folder, {**config, RANK: rank, "base": below}, changed.changes())
 
 
 def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:

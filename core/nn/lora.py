@@ -1,10 +1,26 @@
 """Low-rank adaptation (LoRA) of a network whose own weights do not change."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from core.condition import Condition
+
+PARTS = ("down", "up")  # A and B
+
+
+def add_changes(weights: Mapping[str, Tensor], changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by name with B A added where `changes` has NAME.down, (r,inputs), and NAME.up, (outputs,r).
+
+    Raises KeyError for a change of a weight that there is not, and RuntimeError for one of another shape.
+    """
+    changed = dict(weights)
+    for name in dict.fromkeys(key.rpartition(".")[0] for key in changes):
+        down, up = (changes[f"{name}.{part}"] for part in PARTS)
+        changed[name] = weights[name] + (up @ down).view_as(weights[name])
+    return changed
 
 
 class LoRANetwork(nn.Module):
@@ -48,9 +64,14 @@ class LoRANetwork(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """All weights of the adapted network by name; gradients reach A and B only."""
         weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
-        for name, down, up in zip(self.adapted, self.down, self.up, strict=True):
-            weights[name] = weights[name] + (up @ down).view_as(weights[name])
-        return weights
+        return add_changes(weights, self.changes())
+
+    def changes(self) -> dict[str, Tensor]:
+        """A and B of every adapted weight NAME, as NAME.down and NAME.up, for `add_changes`."""
+        pairs = zip(self.adapted, self.down, self.up, strict=True)
+        return {
+            f"{name}.{part}": each for name, *both in pairs for part, each in zip(PARTS, both, strict=True)
+        }
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The output of the adapted network; arguments as for the network."""

@@ -25,6 +25,9 @@ class ImagePreset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ImageModelConfig = ImageModelConfig()
+    rank: int | None = Field(
+        default=None, ge=1, description="of the change of every layer, which is all that is trained"
+    )
     dropout: ConditionDropout = ConditionDropout()
     clip_frames: bool = Field(default=False, description="train on the frames of clips too")
     objects: bool = Field(default=False, description="train on the images of objects too")

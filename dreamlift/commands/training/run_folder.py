@@ -1,7 +1,7 @@
 """Folders of training runs: the preset, the models that a run depends on, and the data that it reads."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,17 +13,20 @@ from core.io.atomic import atomic_write, writable_folder
 from core.io.presets import load_preset, validate
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
+    import torch
 
+    from core.io.weights import Base
     from core.models.autoencoder import Autoencoder, AutoencoderConfig
     from core.models.image_model import ImageModel, ImageModelConfig
     from core.models.perceptual import PerceptualDistance
-    from core.training.data import Captions, Shards
+    from core.nn.lora import LoRANetwork
+    from core.training.tasks.images import ImagePreset
     from video.training.clips import VideoPreset
     from video.video_model import VideoModel
 
 PRESET = "preset.json"  # in every run folder: the kind of model, and the complete preset
 MODEL = "model.json"  # in the run folder of a video model: the model's config
+BASE = "base.json"  # in the run folder of low-rank changes: the model that they change
 FEATURES = "perceptual"  # in the run folder of an autoencoder: the features of its perceptual distance
 FIRST_STAGE = "first_stage"  # in the run folder of a latent model: the autoencoder's folder
 
@@ -112,7 +115,10 @@ def image_model(folder: Path) -> "ImageModel":
     kind, content = stored(folder)
     weights = checkpoint.read_ema(folder)
     if kind == "image":
-        config = validate(content, ImagePreset, folder / PRESET).model
+        settings = validate(content, ImagePreset, folder / PRESET)
+        config = settings.model
+        if settings.rank:
+            weights = _changed(folder, settings.rank).weights()
     else:
         config = validate(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
         prefix = "image."
@@ -120,6 +126,84 @@ def image_model(folder: Path) -> "ImageModel":
     return ImageModel(
         config, load_denoiser(config, weights, folder), first_stage=store_first_stage(folder, config, None)
     )
+
+
+def export_image_model(run: Path, out: Path, base: Path | None) -> None:
+    """Writes the image model of a run into `out`; of a run of low-rank changes, these alone.
+
+    base: folder of an image model with the same first stage, which is then left out. Raises UserError for one
+    where the changes have theirs.
+    """
+    from core.models.image_folder import save_low_rank
+    from core.training.tasks.images import ImagePreset
+
+    kind, content = stored(run)
+    settings = validate(content, ImagePreset, run / PRESET) if kind == "image" else None
+    if not settings or not settings.rank:
+        image_model(run).save(out, base)
+        return
+    if base:
+        raise UserError("Low-rank changes are stored with the model that they are of: leave out --base.")
+    config = settings.model.model_dump(mode="json")
+    save_low_rank(out, config, _changed(run, settings.rank), _base(run).path(run))
+
+
+def keep_base(run: Path, base: Path) -> None:
+    """Notes in the folder of a new run which model's low-rank changes it trains."""
+    from core.io.weights import CONFIG, Base, load_folder
+
+    if not (base / CONFIG).is_file():
+        raise UserError(f"Low-rank changes are of a model's folder, and {base} is a run: export it first.")
+    write(run / BASE, Base.of(base, run, load_folder(base).sha256).model_dump())
+
+
+def base_model(run: Path) -> "ImageModel | None":
+    """The model whose low-rank changes a run trains; None for a run of another kind, or none yet.
+
+    Raises UserError when the model is missing or not what it was.
+    """
+    from core.models.image_folder import load_image_folder
+    from core.models.image_model import ImageModel
+
+    if not (run / BASE).is_file():
+        return None
+    base = _base(run)
+    base.read(run, load_image_folder)
+    return ImageModel.load(base.path(run))
+
+
+def low_rank(model: "ImageModel", rank: int, device: "torch.device | str" = "cpu") -> "LoRANetwork":
+    """The network of a model with changes of this rank, which change nothing yet."""
+    import torch
+
+    from core.nn.lora import LoRANetwork
+
+    network = model.denoiser.network.to(device).requires_grad_(False)
+    return LoRANetwork(network, rank, torch.Generator().manual_seed(0))
+
+
+def extent(settings: "ImagePreset") -> str:
+    """What a run of image training changes, for messages."""
+    return f"changes of rank {settings.rank}" if settings.rank else "all weights"
+
+
+def _base(run: Path) -> "Base":
+    from core.io.weights import Base
+
+    return validate(read(run / BASE), Base, run / BASE)
+
+
+def _changed(run: Path, rank: int) -> "LoRANetwork":
+    """The network of a run of low-rank changes, with their averages."""
+    from core.io.weights import load_weights
+    from core.training import checkpoint
+
+    model = base_model(run)
+    if not model:
+        raise UserError(f"The run in {run} is damaged: {BASE} is missing.")
+    changed = low_rank(model, rank)
+    load_weights(changed, checkpoint.read_ema(run), run)
+    return changed
 
 
 def first_stage(folder: Path) -> "Autoencoder":
@@ -228,55 +312,6 @@ def perceptual_distance(run: Path, weight: float, given: Path | None) -> "Percep
     elif given and load_folder(given).sha256 != load_folder(folder).sha256:
         raise UserError(f"The run in {run} was started with other features.")
     return PerceptualDistance(FeatureExtractor.load(folder))
-
-
-def kinds_in(data: Path, kinds: Sequence[str]) -> list[str]:
-    """The first kind, and those of the others of which the folder has shards.
-
-    Where the folder has none of the first, the others take its place.
-    """
-    return [kind for kind in kinds if any(data.glob(f"{kind}-*.safetensors"))] or [kinds[0]]
-
-
-def shards(
-    data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
-) -> "list[Shards]":
-    """Shards of each kind; with a first stage, their latents, which are encoded now if not yet cached."""
-    from rich.progress import Progress, TaskID
-
-    from core.training.data import Shards
-    from core.training.latents import encode_shards
-
-    if not first_stage:
-        return [Shards(data, kind, accelerator.device) for kind in kinds]
-    first_stage = first_stage.to(accelerator.device)
-    # The first process fills the cache, the others read it.
-    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
-        for kind in kinds:
-            bar = progress.add_task(f"encoding {kind}")
-
-            def show(done: int, count: int, bar: TaskID = bar) -> None:
-                progress.update(bar, completed=done, total=count)
-
-            encode_shards(data, kind, first_stage, show)
-    return [Shards(data, kind, accelerator.device, first_stage.fingerprint) for kind in kinds]
-
-
-def captions(data: Path, accelerator: "Accelerator") -> "Captions":
-    """Captions of the shards, which are encoded now if not yet cached."""
-    from rich.progress import Progress
-
-    from core.models.text_encoder import TextEncoder
-    from core.training.data import read_captions
-
-    # The first process fills the cache, the others read it.
-    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task("encoding captions", visible=False)
-        return read_captions(
-            data,
-            TextEncoder(accelerator.device),
-            lambda done, count: progress.update(bar, completed=done, total=count, visible=True),
-        )
 
 
 def print_outcome(finished: bool, run: Path) -> None:

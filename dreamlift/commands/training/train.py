@@ -16,7 +16,7 @@ from dreamlift.commands.data import (
     options_of,
     training_folder,
 )
-from dreamlift.commands.training import run_folder
+from dreamlift.commands.training import run_data, run_folder
 
 app = typer.Typer(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
@@ -49,6 +49,13 @@ def image(
         typer.Option(help='Initial weights: the folder of an image model or of its run, or "bundled".'),
     ] = None,
     preset: PresetName = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            help="Train low-rank changes (LoRA) of that rank, of the model of --init; other weights stay.",
+            min=1,
+        ),
+    ] = None,
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
@@ -77,26 +84,38 @@ def image(
     budget = Budget(steps, minutes)
     init = init and run_folder.start_folder(init, "image")
     toybox = holds_shards(data)
+    begins = not checkpoint.exists(run)
+    if rank and begins and not init:
+        raise UserError("Low-rank changes are of a model: name it with --init, which may be bundled.")
+    start = run_folder.image_model(init) if init and begins else run_folder.base_model(run)
 
     def adapt(named: ImagePreset) -> ImagePreset:
-        model = named.model.model_copy(update={"reads_attributes": toybox and named.model.reads_attributes})
+        named = named.model_copy(update={"rank": rank or named.rank})
+        model = start.config if start and (named.rank or not preset) else named.model
+        model = model.model_copy(update={"reads_attributes": toybox and model.reads_attributes})
         return named.model_copy(update={"model": model})
 
-    settings = run_folder.load_training_preset(run, "image", preset, ImagePreset, resume, adapt=adapt)
-    start = run_folder.image_model(init) if init and not checkpoint.exists(run) else None
+    default = "low-rank-image" if rank else "bundled-image"
+    settings = run_folder.load_training_preset(run, "image", preset, ImagePreset, resume, default, adapt)
+    if rank and rank != settings.rank:
+        raise UserError(f"The run in {run} trains {run_folder.extent(settings)}: leave out --rank.")
+    if settings.rank and init and begins:
+        run_folder.keep_base(run, init)
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = run_folder.store_first_stage(run, settings.model, given)
     accelerator = make_accelerator()
     own = options_of(settings.model.size, FRAMES, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
     enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
-    kinds = run_folder.kinds_in(data, [kind for kind, used in enabled.items() if used])
-    pictures = run_folder.shards(data, kinds, accelerator, stage)
-    samples = ImageData(pictures, run_folder.captions(data, accelerator), settings.dropout)
+    kinds = run_data.kinds_in(data, [kind for kind, used in enabled.items() if used])
+    pictures = run_data.shards(data, kinds, accelerator, stage)
+    samples = ImageData(pictures, run_data.captions(data, accelerator), settings.dropout)
     task = ImageTask(samples, settings)
     torch.manual_seed(settings.training.seed)
     denoiser = settings.model.denoiser()
-    if init and start:
+    if settings.rank and start:
+        denoiser = denoiser.with_network(run_folder.low_rank(start, settings.rank, accelerator.device))
+    elif init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
     run_folder.print_outcome(Trainer(denoiser, task, settings.training, run, accelerator).run(budget), run)
 
@@ -154,11 +173,11 @@ def video(
     stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
     own = options_of(config.image.size, settings.frames, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
-    kinds = run_folder.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
+    kinds = run_data.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
     if kinds[0] != "clips":
         raise UserError(f"{data} holds no clips: a video model needs some.")
-    clips, *images = run_folder.shards(data, kinds, accelerator, stage)
-    captions = run_folder.captions(data, accelerator)
+    clips, *images = run_data.shards(data, kinds, accelerator, stage)
+    captions = run_data.captions(data, accelerator)
     if start:
         run_folder.write(model, config.model_dump(mode="json"))
     denoiser = start.denoiser if start else config.denoiser()
@@ -198,7 +217,7 @@ def export(
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
     if kind == "image" or image_layers:
         kind = "image"
-        run_folder.image_model(run).save(out, base)
+        run_folder.export_image_model(run, out, base)
     else:
         config = validate(run_folder.read(run / run_folder.MODEL), VideoModelConfig, run / run_folder.MODEL)
         denoiser = config.denoiser()

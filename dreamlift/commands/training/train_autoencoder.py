@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from dreamlift.commands.training import run_folder
+from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run, Steps
 
 
@@ -65,7 +65,7 @@ def train_autoencoder_command(
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     distance = run_folder.perceptual_distance(run, settings.perceptual_weight, perceptual)
-    (images,) = run_folder.shards(data, ["images"], accelerator)
+    (images,) = run_data.shards(data, ["images"], accelerator)
     torch.manual_seed(settings.training.seed)
     autoencoder = Autoencoder(settings.model)
     if init and start:
@@ -143,7 +143,7 @@ def encode_command(
 
     autoencoder = Autoencoder.load(first_stage)
     kinds = ["images", "clips"] if clips else ["images"]
-    latents = run_folder.shards(data, kinds, make_accelerator(), autoencoder)
+    latents = run_data.shards(data, kinds, make_accelerator(), autoencoder)
     print(f"{data}: latents of {', '.join(str(len(part)) for part in latents)} ({autoencoder.fingerprint})")
 
 

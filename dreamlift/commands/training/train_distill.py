@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from dreamlift.commands.training import run_folder
+from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run
 
 
@@ -67,8 +67,8 @@ def train_distill_command(
         student.network.load_state_dict(earlier.network.state_dict())
         guided = merged(earlier)
     accelerator = make_accelerator()
-    (clips,) = run_folder.shards(data, ["clips"], accelerator, video.first_stage)
-    captions = run_folder.captions(data, accelerator)
+    (clips,) = run_data.shards(data, ["clips"], accelerator, video.first_stage)
+    captions = run_data.captions(data, accelerator)
     negative = None if teacher else Condition(*video.text([""]), encode_attributes(1))
     settings = settings.model_copy(update={"model": config})
     task = DistillationTask(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dreamlift.commands.training import run_folder
+from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run, Steps
 
 
@@ -40,7 +40,7 @@ def train_interpolation_command(
     )
     accelerator = make_accelerator()
     stage = run_folder.first_stage(first_stage)
-    (clips,) = run_folder.shards(data, ["clips"], accelerator, stage)
+    (clips,) = run_data.shards(data, ["clips"], accelerator, stage)
     torch.manual_seed(settings.training.seed)
     task = InterpolationTask(clips, settings)
     trainer = Trainer(settings.model.denoiser(), task, settings.training, run, accelerator)

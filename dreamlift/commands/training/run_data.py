@@ -1,0 +1,60 @@
+"""The data of a training run: shards, latents and captions, which are made now where they are not cached."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from core.models.autoencoder import Autoencoder
+    from core.training.data import Captions, Shards
+
+
+def kinds_in(data: Path, kinds: Sequence[str]) -> list[str]:
+    """The first kind, and those of the others of which the folder has shards.
+
+    Where the folder has none of the first, the others take its place.
+    """
+    return [kind for kind in kinds if any(data.glob(f"{kind}-*.safetensors"))] or [kinds[0]]
+
+
+def shards(
+    data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
+) -> "list[Shards]":
+    """Shards of each kind; with a first stage, their latents, which are encoded now if not yet cached."""
+    from rich.progress import Progress, TaskID
+
+    from core.training.data import Shards
+    from core.training.latents import encode_shards
+
+    if not first_stage:
+        return [Shards(data, kind, accelerator.device) for kind in kinds]
+    first_stage = first_stage.to(accelerator.device)
+    # The first process fills the cache, the others read it.
+    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
+        for kind in kinds:
+            bar = progress.add_task(f"encoding {kind}")
+
+            def show(done: int, count: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=done, total=count)
+
+            encode_shards(data, kind, first_stage, show)
+    return [Shards(data, kind, accelerator.device, first_stage.fingerprint) for kind in kinds]
+
+
+def captions(data: Path, accelerator: "Accelerator") -> "Captions":
+    """Captions of the shards, which are encoded now if not yet cached."""
+    from rich.progress import Progress
+
+    from core.models.text_encoder import TextEncoder
+    from core.training.data import read_captions
+
+    # The first process fills the cache, the others read it.
+    with accelerator.main_process_first(), Progress(disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task("encoding captions", visible=False)
+        return read_captions(
+            data,
+            TextEncoder(accelerator.device),
+            lambda done, count: progress.update(bar, completed=done, total=count, visible=True),
+        )
