@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 
-from core.bundled import model_beside, weak_version
+from core.bundled import weak_version
+from core.io.base_model import later_stage, stored_sha256
 from core.io.machine import describe_device, package_versions
-from core.io.weights import stored_sha256
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
@@ -93,7 +93,7 @@ def load_model(reference: ImageModelReference, device: torch.device) -> LoadedMo
         folder, device=device, dtype=dtype, lora=reference.lora, offload=reference.offload
     )
     kind = checkpoint_kind(folder)
-    beside = model_beside(Path(folder), "super_resolution") if kind == NATIVE else None
+    beside = later_stage(Path(folder), "super_resolution") if kind == NATIVE else None
     larger = SuperResolution.load(beside, device) if beside else None
     others = {"weak": weak_version(Path(folder)) if kind == NATIVE else None, "super_resolution": beside}
     stages = {name: stored_sha256(path) for name, path in others.items() if path}

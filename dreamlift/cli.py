@@ -6,6 +6,7 @@ from core.io.command import run_app
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
+from dreamlift.commands.image import image
 from dreamlift.commands.toybox import toybox
 from dreamlift.commands.training import train
 from dreamlift.commands.training.train_autoencoder import (
@@ -23,10 +24,11 @@ from dreamlift.commands.training.train_super_resolution import train_super_resol
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Makes, measures and inspects the models that the other commands draw with.",
+    help="Draws images; makes, measures and inspects the models that all commands draw with.",
 )
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.command()(image)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from core.bundled import BUNDLED, model_beside
+from core.bundled import BUNDLED
 from core.errors import UserError
 from core.io.atomic import atomic_write
+from core.io.base_model import later_stage
 from core.io.machine import pick_device
 from core.models.image_model import ImageModel
 from core.models.nearest_wording import nearest_wording
@@ -83,7 +84,7 @@ class TextToImage:
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
-        beside = model_beside(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
+        beside = later_stage(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
         return cls(model, str(name), SuperResolution.load(beside, chosen) if beside else None)
 
     def __call__(

@@ -7,19 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.bundled import BUNDLED_VIDEO
 from core.errors import UserError
 from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
+from video.motion_transfer import is_image_model, load_moving
 from video.options import ClipJob, ClipOptions, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.sampling.extension import SCALE
 from video.sampling.input_clip import read_clip
 from video.sampling.recognition import describe
 from video.script import parse_script
-from video.video_model import VideoModel
 
 STRENGTH = 0.6  # how far a given clip is noised, unless the options say
 CLIP_FRAMES = 4  # of a given clip, at which a model looks to recognize what it shows
@@ -71,13 +72,14 @@ class NativeClipModel:
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
-        self.model = VideoModel.load(folder, device)
+        self.model = load_moving(folder, device)
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
         stages = {
             "super_resolution": super_resolution,
             "interpolation": interpolation,
             "distilled": distilled,
+            "temporal": BUNDLED_VIDEO if is_image_model(folder) else None,
         }
         self.record = read_model_record(folder, stages)
         self.distilled: DistilledConfig | None = None

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from video.model_reference import BUNDLED_MODEL, ModelReference, NativeModelReference
+from core.bundled import BUNDLED_VIDEO
+from video.model_reference import ModelReference, NativeModelReference
 
 
 def find_model(model: str | None) -> ModelReference:
@@ -13,7 +14,7 @@ def find_model(model: str | None) -> ModelReference:
     Raises UserError for what is no model of clips.
     """
     if model is None:
-        return NativeModelReference(BUNDLED_MODEL)
+        return NativeModelReference(BUNDLED_VIDEO)
     from core.pretrained.hub import INDEX, is_hub_name
 
     if not is_hub_name(model) and not (Path(model) / INDEX).exists():

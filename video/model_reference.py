@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.bundled import BUNDLED, model_beside
+from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
+from core.io.base_model import later_stage
 from core.io.pictures import read_image
 from video.options import ClipOptions, frame_doublings, refuse_options
 from video.sampling.input_clip import read_clip
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from video.clip_model import ClipModel
 
-BUNDLED_MODEL = BUNDLED / "video"
 WINDOW = 16  # frames that models in this project's format sample at once
 
 
@@ -80,17 +80,17 @@ def settle(
 
 
 class NativeModelReference:
-    """A folder with a video model in this project's format."""
+    """A folder with a video model in this project's format, or an image model that the bundled one moves."""
 
     preset = "standard"
     follows_scripts = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.bundled = folder == BUNDLED_MODEL
+        self.bundled = folder == BUNDLED_VIDEO
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
-        self.super_resolution = model_beside(folder, "super_resolution")
-        self.interpolation = model_beside(folder, "interpolation")
+        self.super_resolution = later_stage(folder, "super_resolution")
+        self.interpolation = later_stage(folder, "interpolation")
         self.distilled = model_beside(folder, "distilled")
 
     def frame_rate(self, options: ClipOptions) -> float:

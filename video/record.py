@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from core.bundled import weak_version
 from core.io.atomic import atomic_write
-from core.io.weights import stored_sha256
+from core.io.base_model import CONFIG, base_folder, stored_sha256
 from video.options import ClipOptions
 
 
@@ -75,9 +75,9 @@ def read_model_record(folder: Path, stages: Mapping[str, Path | None] | None = N
 
     stages: folders of the later stages of its cascade, by their names.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    base = config["base"]
-    image = (folder / base["folder"]).resolve() if base else folder
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    base = config["base"] if "model" in config else None
+    image = (base_folder(folder) if base else None) or folder
     found = {"weak": weak_version(image), **(stages or {})}
     hashes = {name: stored_sha256(path) for name, path in found.items() if path}
     return ModelRecord(

@@ -15,8 +15,9 @@ from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
+from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
-from core.io.weights import CONFIG, Base, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder
 from core.models.image_folder import (
     FIRST_STAGE_PREFIX,

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 BUNDLED = Path(__file__).parent
+BUNDLED_VIDEO = BUNDLED / "video"
 
 
 def model_beside(folder: Path, name: str) -> Path | None:
-    """Folder of a later stage of the cascade, a sibling of the folder of an image or video model, if any.
-
-    name: "super_resolution" or "interpolation".
-    """
+    """The sibling of this name of the folder of an image or video model, if any."""
     beside = folder.parent / name
     return beside if beside.is_dir() else None
 

@@ -59,7 +59,7 @@ def plan_outputs(
                 raise UserError(f"Cannot write the {what} as {name}: give a name without a folder.")
     for stem, ending in zip([path.stem, *stems], [extension, *endings], strict=True):
         if ending.lower() not in extensions:
-            known = ", ".join(extensions[:-1]) + f" or {extensions[-1]}"
+            known = " or ".join(filter(None, [", ".join(extensions[:-1]), extensions[-1]]))
             raise UserError(f"Cannot write the {what} as {stem}{ending}: its name must end in {known}.")
     writable_folder(folder)
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from core.bundled import BUNDLED
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
+from core.io.base_model import CONFIG
 
 FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SHIPPED = "bundled:"  # before the name of a base that ships
+WEIGHTS = "model.safetensors"
 
 
 class ModelFolder(NamedTuple):
@@ -30,47 +27,6 @@ class ModelFolder(NamedTuple):
     config: dict[str, Any]
     tensors: dict[str, Tensor]  # float32
     sha256: str  # of the weights file
-
-
-class Base(BaseModel):
-    """Another model's folder, which holds the weights that a model's folder leaves out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    folder: str  # relative to the model's, or "bundled:" and the name of one that ships
-    sha256: str  # of its weights file
-
-    @classmethod
-    def of(cls, base: Path, folder: Path, sha256: str) -> Base:
-        """The base of the model in `folder`. base: the other's folder; sha256: of its weights file.
-
-        One that ships is found wherever the package is installed; another must stay where it is, seen from
-        `folder`.
-        """
-        ships = base.resolve().parent == BUNDLED.resolve()
-        if ships and not folder.resolve().is_relative_to(BUNDLED.resolve()):
-            return cls(folder=SHIPPED + base.resolve().name, sha256=sha256)
-        return cls(folder=os.path.relpath(base, folder), sha256=sha256)
-
-    def path(self, folder: Path) -> Path:
-        """Folder of the base of the model in `folder`."""
-        shipped = self.folder.startswith(SHIPPED)
-        return BUNDLED / self.folder.removeprefix(SHIPPED) if shipped else folder / self.folder
-
-    def read(self, folder: Path, read: Callable[[Path], ModelFolder]) -> ModelFolder:
-        """Contents of the base of the model in `folder`, by the function that reads its kind.
-
-        Raises UserError when it is missing, damaged or another model than it was.
-        """
-        stored = read(self.path(folder))
-        if stored.sha256 != self.sha256:
-            raise UserError(f"The model in {folder} rests on another image model than {self.folder}.")
-        return stored
-
-
-def stored_sha256(folder: Path) -> str:
-    """The sha256 of the weights file of a model's folder, by its config; the folder is known to be whole."""
-    return json.loads((folder / CONFIG).read_text(encoding="utf-8"))["sha256"]
 
 
 def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

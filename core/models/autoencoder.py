@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.models.bottleneck import Gaussian, NormalBottleneck, Quantized, VectorQuantizer
 from core.nn.blocks import Downsample, Upsample, zero_init
 

@@ -18,8 +18,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.diffusion.schedule import NoiseSchedule
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.nn.attention import MultiHeadAttention
 from core.nn.backbone import BackboneConfig, apply_resampling
 from core.nn.blocks import SelfAttentionBlock, group_norm

@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
-from core.io.weights import CONFIG, WEIGHTS, Base, ModelFolder, load_folder, load_weights, save_folder
+from core.io.weights import WEIGHTS, ModelFolder, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.nn.lora import LoRANetwork, add_changes
 

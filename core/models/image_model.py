@@ -17,8 +17,9 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
+from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
-from core.io.weights import CONFIG, Base, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_folder import first_stage_state, load_image_folder, split_first_stage
 from core.models.text_encoder import TextEncoder

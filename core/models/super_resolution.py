@@ -21,8 +21,9 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.nn.convolutional_unet import ConvolutionalUNet
 from core.samplers import ddim, noise_like
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.bundled import BUNDLED, model_beside
 from core.errors import UserError
+from core.io.base_model import later_stage
 from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
@@ -126,7 +127,7 @@ class Evaluation:
         self.enlarger = None
         enlarger = options.super_resolution
         if not enlarger and options.size != drawn:
-            enlarger = model_beside(options.model, "super_resolution")
+            enlarger = later_stage(options.model, "super_resolution")
         if enlarger:
             self.enlarger = SuperResolution.load(enlarger, device)
             drawn *= self.enlarger.config.factor

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.toybox.actions import ACTIONS
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.scenes import COLOR_NAMES, index_of

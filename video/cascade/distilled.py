@@ -17,8 +17,9 @@ from torch import Tensor
 
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.nn.lora import LoRANetwork
 
 

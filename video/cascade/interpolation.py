@@ -19,8 +19,9 @@ from core.condition import Condition, no_condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.nn.convolutional_unet import ConvolutionalUNet
 from core.samplers import dpm_solver, noise_like
 

@@ -15,7 +15,7 @@ from core.io.presets import load_preset, validate
 if TYPE_CHECKING:
     import torch
 
-    from core.io.weights import Base
+    from core.io.base_model import Base
     from core.models.autoencoder import Autoencoder, AutoencoderConfig
     from core.models.image_model import ImageModel, ImageModelConfig
     from core.models.perceptual import PerceptualDistance
@@ -99,7 +99,7 @@ def read(path: Path) -> object:
 
 
 def start_folder(init: Path, kind: str) -> Path:
-    """The folder that --init names: "bundled" is that of the bundled model of a kind, "image" or "video"."""
+    """The folder that an option names; "bundled" is the bundled model of a kind, "image" or "video"."""
     return BUNDLED / kind if init == Path("bundled") and not init.exists() else init
 
 
@@ -150,7 +150,8 @@ def export_image_model(run: Path, out: Path, base: Path | None) -> None:
 
 def keep_base(run: Path, base: Path) -> None:
     """Notes in the folder of a new run which model's low-rank changes it trains."""
-    from core.io.weights import CONFIG, Base, load_folder
+    from core.io.base_model import CONFIG, Base
+    from core.io.weights import load_folder
 
     if not (base / CONFIG).is_file():
         raise UserError(f"Low-rank changes are of a model's folder, and {base} is a run: export it first.")
@@ -188,7 +189,7 @@ def extent(settings: "ImagePreset") -> str:
 
 
 def _base(run: Path) -> "Base":
-    from core.io.weights import Base
+    from core.io.base_model import Base
 
     return validate(read(run / BASE), Base, run / BASE)
 

@@ -200,7 +200,7 @@ def export(
         Path | None,
         typer.Option(
             help="Folder of an image model, of which a video model shares the weights and an image model the "
-            "first stage; what is shared is not stored."
+            'first stage, or "bundled"; what is shared is not stored.'
         ),
     ] = None,
     image_layers: Annotated[
@@ -212,6 +212,7 @@ def export(
     from core.training import checkpoint
     from video.video_model import VideoModel, VideoModelConfig
 
+    base = base and run_folder.start_folder(base, "image")
     kind, _ = run_folder.stored(run)
     if kind not in ("image", "video"):
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")

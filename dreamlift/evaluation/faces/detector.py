@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from core.io.base_model import CONFIG
 from core.io.presets import validate
-from core.io.weights import CONFIG, load_folder, load_weights, save_folder
+from core.io.weights import load_folder, load_weights, save_folder
 from core.toybox.eyes import Eyes
 from dreamlift.evaluation.judge import Residual, convolution
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from core.errors import UserError
-from core.io.weights import CONFIG, WEIGHTS, load_folder, load_weights, save_folder
+from core.io.base_model import CONFIG
+from core.io.weights import WEIGHTS, load_folder, load_weights, save_folder
 
 
 @pytest.fixture

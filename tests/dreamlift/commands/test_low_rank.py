@@ -94,9 +94,7 @@ def test_the_base_must_be_there_and_stay_the_same(
         ImageModel.load(tmp_path / "changed")
 
 
-def test_changes_of_another_network_are_refused(
-    run: Callable[..., Path], base: Path, tmp_path: Path
-) -> None:
+def test_changes_of_another_network_are_refused(run: Callable[..., Path], base: Path, tmp_path: Path) -> None:
     wide = CONFIG.model_copy(update={"network": CONFIG.network.model_copy(update={"widths": (64,)})})
     torch.manual_seed(0)
     ImageModel(wide, wide.denoiser()).save(tmp_path / "wide")

@@ -1,0 +1,72 @@
+"""`dreamlift image`: images of a prompt, from the model that clips and objects are built on."""
+
+from typing import Annotated
+
+import typer
+
+from core.errors import UserError
+from core.sampling_options import SamplerName
+
+
+def image(
+    prompt: Annotated[str, typer.Argument(help="What the image shows.")],
+    out: Annotated[
+        str | None,
+        typer.Option(help="FILE.png, or a FOLDER/.", show_default="named after the prompt"),
+    ] = None,
+    num: Annotated[int, typer.Option(help="Images, with seeds SEED, SEED+1, ...")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder of an image model, or a checkpoint of the hub.", show_default="bundled"),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 disables it.", show_default="the model's")
+    ] = None,
+    sampler: Annotated[SamplerName | None, typer.Option(help="Sampler.", show_default="the model's")] = None,
+    azimuth: Annotated[
+        float | None, typer.Option(help="Camera around the subject, degrees.", show_default="the prompt's")
+    ] = None,
+    elevation: Annotated[
+        float | None, typer.Option(help="Camera above the subject, degrees.", show_default="the prompt's")
+    ] = None,
+    super_resolution: Annotated[
+        int | None, typer.Option(help="Its denoising steps; 0 leaves it out.", show_default="1")
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="For checkpoints: LoRA weights, NAME or NAME@SCALE.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    complete: Annotated[
+        bool, typer.Option("--complete/--no-complete", help="Read the prompt into words the model knows.")
+    ] = True,
+) -> None:
+    """Draws images of a prompt."""
+    from core.io.outputs import plan_outputs
+
+    if not prompt.strip():
+        raise UserError("The prompt is empty: say what the image shows.")
+    planned = plan_outputs([prompt], num, seed, out, "image", [".png"])
+
+    from dreamlift.front_door import BUNDLED_NAME
+    from dreamlift.text_to_image import TextToImage
+
+    draws = TextToImage.from_pretrained(model or BUNDLED_NAME, device=device, lora=tuple(lora or ()))
+    for output in planned:
+        picture = draws(
+            prompt,
+            negative_prompt=negative,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            seed=output.seed,
+            sampler=sampler,
+            azimuth=azimuth,
+            elevation=elevation,
+            super_resolution=super_resolution,
+            complete=complete,
+        )
+        picture.save(output.file)
+        width, height = picture.image.size
+        print(f"{output.file}: {width}x{height}, seed {output.seed}")

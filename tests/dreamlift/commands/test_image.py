@@ -1,0 +1,32 @@
+"""`dreamlift image`: the front door's images, as files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import UserError
+from dreamlift.commands.image import image
+from dreamlift.text_to_image import TextToImage
+
+
+def test_the_files_are_the_images_of_the_front_door(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image("a fox, seen from behind", f"{tmp_path}/", num=2, seed=3, steps=2, super_resolution=0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["64x64, seed 3", "64x64, seed 4"]
+    draws = TextToImage.from_pretrained("bundled")
+    for path, seed in zip(sorted(tmp_path.iterdir()), (4, 3), strict=True):
+        expected = draws("a fox, seen from behind", seed=seed, num_inference_steps=2, super_resolution=0)
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image)), path
+
+
+@pytest.mark.parametrize(
+    ("prompt", "out", "sentence"),
+    [(" ", None, "prompt is empty"), ("a fox", "fox.jpg", r"its name must end in \.png\.")],
+)
+def test_bad_input_is_refused_before_a_model_is_loaded(prompt: str, out: str | None, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        image(prompt, out, model="/nowhere")
