@@ -30,14 +30,22 @@ class TimestepSampler(Protocol):
 
 
 class UniformTimesteps:
-    """Uniform timesteps in strata, see `stratified_timesteps`; all weights are 1."""
+    """Uniform timesteps in strata, see `stratified_timesteps`, or shifted ones; all weights are 1."""
 
-    def __init__(self, timesteps: int) -> None:
-        self.timesteps = timesteps
+    def __init__(self, timesteps: int, shift: float = 1.0) -> None:
+        """shift: s moves a uniform u in [0, 1) to s u / (1 + (s - 1) u) (Esser et al. 2024, equation 23).
+
+        Above 1 more steps go to large noise, where the text decides what the image shows; the loss is then
+        another one.
+        """
+        self.timesteps, self.shift = timesteps, shift
 
     def draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Stratified timesteps (count,) and weights of 1."""
-        return stratified_timesteps(count, self.timesteps, device), torch.ones(count, device=device)
+        t = stratified_timesteps(count, self.timesteps, device)
+        if self.shift != 1:
+            t = (self.shift * t / (1 + (self.shift - 1) * t / self.timesteps)).long()
+        return t, torch.ones(count, device=device)
 
     def update(self, t: Tensor, losses: Tensor) -> None:
         """Does nothing: the distribution is fixed."""

@@ -41,6 +41,9 @@ class ImagePreset(BaseModel):
     timestep_sampler: Literal["uniform", "importance"] = Field(
         default="uniform", description="see core.training.timesteps"
     )
+    timestep_shift: float = Field(
+        default=1.0, gt=0, description="of uniform timesteps towards noise, see core.training.timesteps"
+    )
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
@@ -50,6 +53,12 @@ class ImagePreset(BaseModel):
                 f"dropout.text is {self.dropout.text:g}, so model.unconditional must be "
                 f"{str(self.dropout.text > 0).lower()}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_timesteps(self) -> "ImagePreset":
+        if self.timestep_sampler == "importance" and self.timestep_shift != 1:
+            raise ValueError("importance sampling chooses the timesteps itself: leave timestep_shift at 1")
         return self
 
     @model_validator(mode="after")
@@ -80,8 +89,11 @@ class ImageTask:
     def __init__(self, data: ImageData, preset: ImagePreset | None = None) -> None:
         self.data, self.preset = data, preset or ImagePreset()
         timesteps = self.preset.model.noise_schedule["timesteps"]
-        importance = self.preset.timestep_sampler == "importance"
-        self.timesteps: TimestepSampler = (ImportanceTimesteps if importance else UniformTimesteps)(timesteps)
+        self.timesteps: TimestepSampler = (
+            ImportanceTimesteps(timesteps)
+            if self.preset.timestep_sampler == "importance"
+            else UniformTimesteps(timesteps, self.preset.timestep_shift)
+        )
 
     def __len__(self) -> int:
         return len(self.data)

@@ -26,6 +26,16 @@ def test_uniform_timesteps_are_stratified_with_equal_weights():
     assert torch.equal(weight, torch.ones(10))
 
 
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_shifted_timesteps_have_the_quantiles_of_the_inverse_map(shift):
+    """t / T = x is reached by the uniform u = x / (s - (s - 1) x)."""
+    t, weight = UniformTimesteps(1000, shift).draw(2000, CPU)
+    assert t.min() >= 0 and t.max() < 1000 and torch.equal(weight, torch.ones(2000))
+    for x in (0.1, 0.25, 0.5, 0.75, 0.9):
+        share = (t < 1000 * x).float().mean().item()
+        assert share == pytest.approx(x / (shift - (shift - 1) * x), abs=4e-3)
+
+
 def test_importance_is_uniform_until_every_history_is_full():
     sampler = make_sampler(history=9)
     sampler.update(torch.arange(24), COSTS[:24])
