@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from core.batches.gallery import write_galleries
+from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.io.interruption import catch_interrupts
 from core.io.machine import pick_device
+from core.io.outputs import PlannedOutput
 from core.io.pictures import Frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
@@ -157,7 +158,7 @@ def generate(
     jobs: with the options of each.
     start: `time.perf_counter()` when the process began.
     skip_existing: leave out objects whose records say that they would be the same.
-    gallery: write a page of the folder of the objects.
+    gallery: write a page and a summary of the folder of the objects.
 
     Ctrl-C ends the optimization early; the field is then meshed and written as it is. Several processes share
     the jobs, see `run_batch`.
@@ -182,7 +183,8 @@ def generate(
         ]
         outcome = run_batch(batch, skip_existing)
     if gallery:
-        write_galleries((job.mesh for job, _ in jobs), outcome, console)
+        planned = [PlannedOutput(job.prompt, job.seed, job.mesh) for job, _ in jobs]
+        write_report(planned, batch, outcome, console)
     return outcome
 
 

@@ -50,6 +50,9 @@ def gen_video(
         ),
     ] = None,
     num: Annotated[int, typer.Option(help="Clips of each prompt, with seeds SEED, SEED+1, ...")] = 1,
+    batch: Annotated[
+        int, typer.Option(help="Clips that are sampled together where their options are equal.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same clip.")] = 0,
     preset: Annotated[
         str | None,
@@ -224,6 +227,8 @@ def gen_video(
 
     Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
     """
+    if batch < 1:
+        raise UserError(f"--batch cannot be {batch}: at least one clip is sampled at a time.")
     requested = read_prompts(prompt, prompts, script)
     preset = preset or ("distilled" if tier else None)
     options = _preset(preset) if preset else None
@@ -302,6 +307,7 @@ def gen_video(
         complete=complete is not False,
         skip_existing=skip_existing,
         gallery=prompts is not None,
+        batch=batch,
     )
     if outcome.failed:
         raise typer.Exit(1)

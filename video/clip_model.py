@@ -1,5 +1,6 @@
 """Clip models: one interface to the bundled model, AnimateDiff and diffusers' video pipelines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,16 +37,29 @@ class ClipModel(Protocol):
         """The weights, for run records."""
         ...
 
-    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]. on_step: called after every step, the last time before decoding."""
+    def group(self, prompt: str, options: ClipOptions) -> str | None:
+        """Clips of equal groups can be sampled by one call. None: this one by itself only."""
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        options: Sequence[ClipOptions],
+        on_step: StepCallback,
+    ) -> Tensor:
+        """Clips (B,3,F,H,W) in [-1, 1] of one group; each depends, up to rounding, on its own seed only.
+
+        on_step: called after every step, the last time before decoding; its states are of all clips.
+        """
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
+        """The clips (B,3,F,H,W) in [-1, 1] of the last state's x."""
         ...
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Frames (1,3,F',H,W) of x for previews; fewer than x has where decoding is costly."""
+        """Frames (B,3,F',H,W) of x for previews; fewer than x has where decoding is costly."""
         ...
 
 
@@ -91,38 +105,52 @@ class NativeClipModel:
         if self.super_resolution and self.super_resolution.config.low_size != self.model.config.image.size:
             raise UserError(f"The super-resolution model in {super_resolution} takes images of another size.")
 
-    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]; see `ClipModel`."""
-        scenes = parse_script(prompt)
-        rate = self._frame_rate(options)
-        self._check_distilled(options)
+    def group(self, prompt: str, options: ClipOptions) -> str | None:
+        """The options but for camera and phase; None for scripts and for clips from given frames."""
+        if options.has_given_frames or parse_script(prompt):
+            return None
+        camera = None if options.azimuth is None else 0.0
+        return options.of_sampling(azimuth=camera, elevation=camera, phase=None)
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        options: Sequence[ClipOptions],
+        on_step: StepCallback,
+    ) -> Tensor:
+        """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
+        common, scripts = options[0], [parse_script(prompt) for prompt in prompts]
+        rate = self._frame_rate(common)
+        self._check_distilled(common)
         clips = self.model.sample(
-            [scenes[0].prompt if scenes else prompt],
-            frames=options.frames,
-            steps=options.steps,
-            guidance=options.guidance,
-            negative=options.negative,
-            sampler=options.sampler,
-            eta=options.eta,
-            guidance_interval=options.guidance_interval,
-            guidance_rescale=options.guidance_rescale,
-            seeds=[seed],
-            azimuth=options.azimuth,
-            elevation=options.elevation,
+            [scenes[0].prompt if scenes else prompt for scenes, prompt in zip(scripts, prompts, strict=True)],
+            frames=common.frames,
+            steps=common.steps,
+            guidance=common.guidance,
+            negative=common.negative,
+            sampler=common.sampler,
+            eta=common.eta,
+            guidance_interval=common.guidance_interval,
+            guidance_rescale=common.guidance_rescale,
+            seeds=seeds,
+            azimuth=_each([each.azimuth for each in options]),
+            elevation=_each([each.elevation for each in options]),
             shadow=True,  # left open, a shadow comes and goes within a clip
-            phase=options.phase or 0.0,
-            last_phase=options.last_phase,
-            **self._given(options),
-            loop=options.loop,
-            extension_scale=0.0 if options.extension == "replacement" else SCALE,
-            changes=[(scene.start * rate, scene.prompt) for scene in scenes[1:]],
-            doublings=frame_doublings(options.fps) if self.model.interpolation else 0,
+            phase=_each([each.phase or 0.0 for each in options]),
+            last_phase=common.last_phase,
+            **self._given(common),
+            loop=common.loop,
+            extension_scale=0.0 if common.extension == "replacement" else SCALE,
+            changes=[(scene.start * rate, scene.prompt) for scene in scripts[0][1:]],
+            doublings=frame_doublings(common.fps) if self.model.interpolation else 0,
             on_step=on_step,
         )
-        if not self.super_resolution:
+        steps = 1 if common.super_resolution is None else common.super_resolution
+        if not self.super_resolution or not steps:
             return clips
-        steps = 1 if options.super_resolution is None else options.super_resolution
-        return enlarge_frames(self.super_resolution, clips, seed, steps) if steps else clips
+        pairs = zip(clips.split(1), seeds, strict=True)
+        return torch.cat([enlarge_frames(self.super_resolution, clip, seed, steps) for clip, seed in pairs])
 
     def recognize(self, job: ClipJob, options: ClipOptions, complete: bool) -> tuple[ClipJob, ClipOptions]:
         """A job and options with what the given frames show: camera and phase, where they are not given.
@@ -190,12 +218,19 @@ class NativeClipModel:
         return interpolation
 
     def decode(self, x: Tensor) -> Tensor:
-        """The clip (1,3,F,H,W) in [-1, 1] of the last state's x."""
+        """The clips (B,3,F,H,W) in [-1, 1] of the last state's x."""
         return self.model.decode(x)
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """All frames (1,3,F,H,W) in [-1, 1]: the first stage is cheap."""
+        """All frames (B,3,F,H,W) in [-1, 1]: the first stage is cheap."""
         return self.model.decode(x)
+
+
+def _each(values: Sequence[float | None]) -> Tensor | float | None:
+    """An attribute of several clips (B,), or the one of a single clip; None where it is not given."""
+    if len(values) == 1 or values[0] is None:
+        return values[0]
+    return torch.tensor(values)
 
 
 def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int) -> Tensor:

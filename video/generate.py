@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
-from core.batches.gallery import write_galleries
+from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.errors import UserError
 from core.io.machine import flop_counter, pick_device
+from core.io.outputs import PlannedOutput
 from core.io.pictures import to_frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
@@ -26,7 +27,7 @@ from video.latent_cache import LatentCache
 from video.model_reference import ModelReference
 from video.options import ClipJob, ClipOptions
 from video.record import CheckpointRecord, RunRecord, Seconds, read_record, write_record
-from video.text_to_video import sample_clip
+from video.text_to_video import Clip, sample_clips
 
 PREVIEW_EVERY = 1.5  # s
 
@@ -42,20 +43,22 @@ class SamplingMonitor:
         self,
         progress: Progress,
         task: TaskID,
-        job: ClipJob,
+        jobs: Sequence[ClipJob],
         decode: Callable[[Tensor], Tensor] | None,
-        latents: LatentCache | None = None,
+        latents: Sequence[LatentCache] = (),
         steps: int | None = None,
     ) -> None:
-        """decode: the model's, for previews; None draws none. latents: where the last step's x is stored.
+        """jobs: of the clips that are sampled together.
 
-        steps: that the task counts for the clip, whatever number it takes; None is the latter.
+        decode: the model's, for previews; None draws none.
+        latents: of each clip, where the last step's x is stored; none are stored unless given.
+        steps: that the task counts for a clip, whatever number it takes; None is the latter.
         """
-        self.progress, self.task, self.job, self.decode, self.latents = progress, task, job, decode, latents
+        self.progress, self.task, self.jobs, self.decode, self.latents = progress, task, jobs, decode, latents
         self.steps = steps
         self.preview_timer = PreviewTimer(PREVIEW_EVERY)
         self.counter = flop_counter()
-        self.gflop: float | None = None
+        self.gflop: float | None = None  # of one clip
 
     def __call__(self, state: SamplerState) -> None:
         """Advances the progress bar, writes previews and, after the last step, the latents."""
@@ -66,22 +69,25 @@ class SamplingMonitor:
         if state.step == 2:
             self.counter.__exit__(None, None, None)
             if state.steps <= planned:
-                self.gflop = round(state.steps * self.counter.get_total_flops() / 1e9, 1)
+                flop = self.counter.get_total_flops() / len(self.jobs)
+                self.gflop = round(state.steps * flop / 1e9, 1)
         if self.decode and self.preview_timer.due and state.step < state.steps:
-            self._write_preview(self.decode, state.x0[:1])
+            self._write_previews(self.decode, state.x0)
         if state.step == 1 and state.steps > 1:
             self.counter.__enter__()
         if self.latents and state.step == state.steps:
-            self.latents.save(state.x)
+            for cache, x in zip(self.latents, state.x.split(1), strict=True):
+                cache.save(x)
 
-    def _write_preview(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
+    def _write_previews(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
         with self.preview_timer:
             try:
-                (clip,) = decode(x0)
+                clips = decode(x0)
             except RuntimeError:  # out of memory, for example: sampling goes on without previews
                 self.decode = None
                 return
-            write_sheet(self.job.preview, to_frames(clip.float().cpu().numpy()), self.job.prompt)
+            for job, clip in zip(self.jobs, clips, strict=True):
+                write_sheet(job.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
 
 
 @dataclass(frozen=True)
@@ -99,38 +105,56 @@ class Run:
     console: Console
     progress: Progress
 
-    def make(self, job: ClipJob, options: ClipOptions) -> None:
-        """Makes one clip: writes it, its sheet and its record."""
-        task = self.progress.add_task(job.clip.name, total=options.steps)
-        request = request_of(job, job.adjusted(options), self.model)
-        undecoded = {name: value for name, value in request.items() if name not in DECODING_OPTIONS}
-        cache = LatentCache(job.latents, undecoded) if self.model.keeps_latents else None
+    def make(self, clips: Sequence[tuple[ClipJob, ClipOptions]]) -> None:
+        """Makes clips, several of one group together: writes them, their sheets and their records."""
+        jobs, steps = [job for job, _ in clips], clips[0][1].steps
+        name = jobs[0].clip.name if len(jobs) == 1 else f"{jobs[0].clip.name} and {len(jobs) - 1} more"
+        task = self.progress.add_task(name, total=steps)
+        requests = [request_of(job, job.adjusted(options), self.model) for job, options in clips]
+        caches = self._caches(jobs, requests)
         decode = self.model.preview_frames if self.preview else None
-        monitor = SamplingMonitor(self.progress, task, job, decode, cache, options.steps)
+        monitor = SamplingMonitor(self.progress, task, jobs, decode, caches, steps)
         try:
-            clip = sample_clip(
+            made = sample_clips(
                 self.model,
-                job,
-                options,
+                clips,
                 preset=self.preset,
                 device=self.device,
                 on_step=monitor,
-                latents=cache.load() if cache and self.resume else None,
+                latents=caches[0].load() if len(caches) == 1 and self.resume else None,
                 complete=self.complete,
             )
         except torch.OutOfMemoryError as error:
-            raise UserError(_out_of_memory(self.device, cache)) from error
+            raise UserError(_out_of_memory(self.device, caches)) from error
         except Exception:
-            if cache and cache.held:
-                self.console.print(f"The sampled latents are in {job.latents}: --resume decodes them.")
+            if held := _held(caches):
+                self.console.print(f"The sampled latents are in {held.path}: --resume decodes them.")
             raise
         finally:
-            job.preview.unlink(missing_ok=True)
+            for job in jobs:
+                job.preview.unlink(missing_ok=True)
             self.progress.remove_task(task)
+        for (job, options), clip, request in zip(clips, made, requests, strict=True):
+            self._write(job, options, clip, request, monitor.gflop)
+        for cache in caches:
+            cache.drop()
+
+    def _caches(self, jobs: Sequence[ClipJob], requests: Sequence[dict[str, Any]]) -> list[LatentCache]:
+        """Where the latents of the jobs are stored until they are decoded; none where decoding is cheap."""
+        if not self.model.keeps_latents:
+            return []
+        undecoded = (
+            {name: value for name, value in request.items() if name not in DECODING_OPTIONS}
+            for request in requests
+        )
+        return [LatentCache(job.latents, request) for job, request in zip(jobs, undecoded, strict=True)]
+
+    def _write(
+        self, job: ClipJob, options: ClipOptions, clip: Clip, request: dict[str, Any], gflop: float | None
+    ) -> None:
+        """Writes a clip, its sheet and its record."""
         sampled = time.perf_counter()
         files = clip.write_files(job)
-        if cache:
-            cache.drop()
         written = time.perf_counter()
         seconds = Seconds(
             load=self.load,
@@ -141,13 +165,19 @@ class Run:
         record = clip.record.model_copy(
             update={
                 "seconds": seconds,
-                "gflop": monitor.gflop,
+                "gflop": gflop,
                 "files": [file.name for file in files],
                 "request": digest_of(request),
             }
         )
         write_record(job.record, record)
         self._print(job, options, record, len(clip.frames))
+
+    def group(self, job: ClipJob, options: ClipOptions) -> str | None:
+        """As in `BatchJob`. Stored latents are decoded one by one."""
+        if self.resume and job.latents.exists():
+            return None
+        return self.model.group(job.text, job.adjusted(options))
 
     def is_made(self, job: ClipJob, options: ClipOptions) -> bool:
         """Whether the clip is there, made by this model with these options."""
@@ -182,6 +212,7 @@ def generate(
     complete: bool = False,
     skip_existing: bool = False,
     gallery: bool = False,
+    batch: int = 1,
 ) -> Outcome:
     """Makes the clips one after another; each writes clip, sheet and record before the next begins.
 
@@ -191,7 +222,8 @@ def generate(
     start: `time.perf_counter()` when the process began.
     complete: as in `sample_clip`.
     skip_existing: leave out clips whose records say that they would be the same.
-    gallery: write a page of the folder of the clips.
+    gallery: write a page and a summary of the folder of the clips.
+    batch: clips that are sampled together at most, where their options allow it; see `ClipModel.group`.
 
     Several processes share the jobs, see `run_batch`. Raises UserError for a model or device that cannot be
     used, before any sampling, and what goes wrong with a single clip.
@@ -205,13 +237,21 @@ def generate(
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with make_progress(console) as progress:
         run = Run(model, chosen, preset, preview, resume, complete, start, load, console, progress)
-        batch = [
-            BatchJob(job.clip, partial(run.make, job, options), partial(run.is_made, job, options))
+        work = [
+            BatchJob(
+                job.clip,
+                partial(run.make, [(job, options)]),
+                partial(run.is_made, job, options),
+                run.group(job, options) if batch > 1 else None,
+            )
             for job, options in jobs
         ]
-        outcome = run_batch(batch, skip_existing)
+        outcome = run_batch(
+            work, skip_existing, size=batch, make_together=lambda chosen: run.make([jobs[i] for i in chosen])
+        )
     if gallery:
-        write_galleries((job.clip for job, _ in jobs), outcome, console)
+        planned = [PlannedOutput(job.prompt, job.seed, job.clip) for job, _ in jobs]
+        write_report(planned, work, outcome, console)
     return outcome
 
 
@@ -238,8 +278,13 @@ def _duration(seconds: float) -> str:
     return f"{max(1, seconds):.0f} s"
 
 
-def _out_of_memory(device: torch.device, cache: LatentCache | None) -> str:
+def _held(caches: Sequence[LatentCache]) -> LatentCache | None:
+    """The first cache that holds its clip's latents."""
+    return next((cache for cache in caches if cache.held), None)
+
+
+def _out_of_memory(device: torch.device, caches: Sequence[LatentCache]) -> str:
     advice = "give fewer --frames, a smaller size, --tiling or --offload"
-    if cache and cache.held:
-        advice = f"the sampled latents are in {cache.path}, and --resume with --tiling decodes them"
+    if held := _held(caches):
+        advice = f"the sampled latents are in {held.path}, and --resume with --tiling decodes them"
     return f"Out of memory on {device}: {advice}."

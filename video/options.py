@@ -138,6 +138,11 @@ class ClipOptions(BaseModel):
                 )
         return changed
 
+    def of_sampling(self, **same: Any) -> str:
+        """The options that models see when they sample, as JSON. same: values in place of some options."""
+        unseen = {"scale": 1, "resampling": "lanczos", "seconds": None}
+        return self.model_copy(update=unseen | same).model_dump_json()
+
     @property
     def given_images(self) -> tuple[Path, ...]:
         """Pictures that the clip contains, as its first or as its first and last frames."""

@@ -43,7 +43,7 @@ class Seconds(BaseModel):
     """Wall-clock times of a run."""
 
     load: float  # imports and weights, once per run
-    sample: float  # this clip
+    sample: float  # this clip; of several sampled together, its share
     write: float  # this clip's upscaling, encoding and contact sheet
     since_start: float  # from the start of the process until this clip was written
 
@@ -65,6 +65,7 @@ class RunRecord(BaseModel):
     gflop: (
         float | None
     )  # the denoising steps, as torch counts them; None where it cannot: for one step, for several windows
+    batch: int = 1  # clips that were sampled in one call: the number changes how sums are rounded
     files: list[str]
     request: str = ""  # hash of what the files depend on, by which a run recognizes that they are there
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,17 +79,61 @@ def sample_clip(
     complete: let the bundled model fill in what given frames show and the options and the prompt leave open.
     latents: of an earlier run, to be decoded instead of sampling.
     """
+    (clip,) = sample_clips(
+        model,
+        [(job, options)],
+        preset=preset,
+        device=device,
+        on_step=on_step,
+        latents=latents,
+        complete=complete,
+    )
+    return clip
+
+
+def sample_clips(
+    model: ClipModel,
+    jobs: Sequence[tuple[ClipJob, ClipOptions]],
+    *,
+    preset: str,
+    device: torch.device,
+    on_step: StepCallback,
+    latents: Tensor | None = None,
+    complete: bool = False,
+) -> list[Clip]:
+    """Samples the clips of jobs of one group (`ClipModel.group`) together; arguments as in `sample_clip`."""
     began = time.perf_counter()
-    options = job.adjusted(options)
-    if isinstance(model, NativeClipModel) and model.bundled and options.has_given_frames:
-        job, options = model.recognize(job, options, complete)
-    if latents is None:
-        clips = model.sample(job.text, job.seed, options, on_step)
-    else:
+    settled = [(job, job.adjusted(options)) for job, options in jobs]
+    if isinstance(model, NativeClipModel) and model.bundled:
+        settled = [
+            model.recognize(job, options, complete) if options.has_given_frames else (job, options)
+            for job, options in settled
+        ]
+    if latents is not None:
         clips = model.decode(latents)
-    frames = to_frames(clips[0].float().cpu().numpy())
+    else:
+        texts, seeds = [job.text for job, _ in settled], [job.seed for job, _ in settled]
+        clips = model.sample(texts, seeds, [options for _, options in settled], on_step)
+    frames = [to_frames(clip.float().cpu().numpy()) for clip in clips]
+    share = (time.perf_counter() - began) / len(jobs)
+    return [
+        Clip(shown, _record(model, job, options, shown, preset, device, share, len(jobs)))
+        for shown, (job, options) in zip(frames, settled, strict=True)
+    ]
+
+
+def _record(
+    model: ClipModel,
+    job: ClipJob,
+    options: ClipOptions,
+    frames: Frames,
+    preset: str,
+    device: torch.device,
+    seconds: float,
+    batch: int,
+) -> RunRecord:
     _, height, width, _ = frames.shape
-    record = RunRecord(
+    return RunRecord(
         prompt=job.prompt,
         completed=job.completed,
         notes=list(job.reading.notes) if job.reading else [],
@@ -99,8 +144,8 @@ def sample_clip(
         device=describe_device(device),
         versions=package_versions(),
         size=(width * options.scale, height * options.scale),
-        seconds=Seconds(load=0.0, sample=time.perf_counter() - began, write=0.0, since_start=0.0),
+        seconds=Seconds(load=0.0, sample=seconds, write=0.0, since_start=0.0),
         gflop=None,
+        batch=batch,
         files=[],
     )
-    return Clip(frames, record)

@@ -1,16 +1,12 @@
 """A page of everything in a folder that has a record: `index.html`."""
 
 import json
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
-from rich.console import Console
-
-from core.batches.run import Outcome
 from core.io.atomic import atomic_write
 
 FILE = "index.html"
@@ -36,13 +32,6 @@ $figures
 </html>
 """
 )
-
-
-def write_galleries(files: Iterable[Path], outcome: Outcome, console: Console) -> None:
-    """Writes the page of every folder that these files are in; prints where it is and what became of them."""
-    for folder in {file.parent for file in files}:
-        page = write_gallery(folder)
-        console.print(f"{page or folder}: {outcome}", highlight=False)
 
 
 def write_gallery(folder: Path) -> Path | None:

@@ -1,7 +1,8 @@
 """Atomic file writes: a file is either complete or absent."""
 
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -16,7 +17,7 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
     The temporary file replaces `path` when the block ends, and is deleted on an error. Raises UserError when
     the folder of `path` is not writable.
     """
-    draft = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    draft = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")  # as `find_drafts` reads it
     try:
         draft.touch()
     except OSError as error:
@@ -26,6 +27,17 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def find_drafts(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The temporary files of `atomic_write` in a folder, each with the file that it was to become.
+
+    They are those of writes under way, and those that killed processes left.
+    """
+    if folder.is_dir():
+        for entry in os.scandir(folder):
+            if parts := re.fullmatch(r"\.(.+)-\d+(\.[^.]*)?", entry.name):
+                yield Path(entry.path), folder / f"{parts[1]}{parts[2] or ''}"
 
 
 def writable_folder(folder: Path) -> Path:

@@ -76,7 +76,7 @@ def test_estimate_equals_the_cost_of_a_run(
 
     network = pipeline.unet if name == "modelscope" else pipeline.transformer
     flop, peaks = measured(network)
-    model.sample(PROMPT, 0, requested, lambda state: None)
+    model.sample([PROMPT], [0], [requested], lambda state: None)
     assert sum(flop) == pytest.approx(estimate.sampling.flop, rel=0.01)
     assert max(peaks) == pytest.approx(estimate.sampling.memory, rel=0.2)
 

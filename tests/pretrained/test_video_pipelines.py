@@ -76,7 +76,7 @@ def test_a_clip_equals_that_of_the_pipeline(
     requested = options(width, frames, picture if with_image else None)
     model = open_model(video_folder(name), requested)
     states: list[SamplerState] = []
-    clip = model.sample(PROMPT, SEED, requested, states.append)
+    clip = model.sample([PROMPT], [SEED], [requested], states.append)
 
     reference = getattr(diffusers, pipeline).from_pretrained(video_folder(name))
     reference.set_progress_bar_config(disable=True)
@@ -112,10 +112,10 @@ def test_a_clip_equals_that_of_the_pipeline(
 
 def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
-    full = open_model(video_folder("cogvideox"), exact).sample(PROMPT, SEED, exact, lambda state: None)
+    full = open_model(video_folder("cogvideox"), exact).sample([PROMPT], [SEED], [exact], lambda state: None)
     model = open_model(video_folder("cogvideox"), rough)
     assert {p.dtype for p in model.pipeline.transformer.parameters()} == {torch.bfloat16}
-    half = model.sample(PROMPT, SEED, rough, lambda state: None)
+    half = model.sample([PROMPT], [SEED], [rough], lambda state: None)
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().mean() < 0.1
 
@@ -151,7 +151,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     )
     requested = options(32, 5, lora=(f"{tmp_path}@0.5",))
     model = open_model(folder, requested)
-    clip = model.sample(PROMPT, SEED, requested, lambda state: None)
+    clip = model.sample([PROMPT], [SEED], [requested], lambda state: None)
 
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
@@ -162,7 +162,9 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     for name, weight in plain.transformer.state_dict().items():
         torch.testing.assert_close(changed[name], weight, msg=name)
     bare = options(32, 5)
-    assert not torch.allclose(clip, open_model(folder, bare).sample(PROMPT, SEED, bare, lambda state: None))
+    assert not torch.allclose(
+        clip, open_model(folder, bare).sample([PROMPT], [SEED], [bare], lambda state: None)
+    )
     assert f"{tmp_path}@0.5" in model.record.sha256
 
 

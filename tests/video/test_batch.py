@@ -101,14 +101,14 @@ def test_one_failure_does_not_end_the_run(
 ) -> None:
     import video.generate
 
-    whole = video.generate.sample_clip
+    whole = video.generate.sample_clips
 
-    def sometimes(model, job, options, **others):
-        if job.prompt == "a cat":
+    def sometimes(model, jobs, **others):
+        if any(job.prompt == "a cat" for job, _ in jobs):
             raise RuntimeError("no luck")
-        return whole(model, job, options, **others)
+        return whole(model, jobs, **others)
 
-    monkeypatch.setattr(video.generate, "sample_clip", sometimes)
+    monkeypatch.setattr(video.generate, "sample_clips", sometimes)
     with pytest.raises(typer.Exit) as left:
         drawn(ROWS, "a")
     assert left.value.exit_code == 1 and len(times(tmp_path / "a")) == 3

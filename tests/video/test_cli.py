@@ -219,7 +219,7 @@ def test_previews_show_the_guess_while_it_improves(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(PreviewTimer.__init__, "__defaults__", (0.0,))
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = SamplingMonitor(progress, progress.add_task("", total=3), job, decode=torch.neg)
+    watch = SamplingMonitor(progress, progress.add_task("", total=3), [job], decode=torch.neg)
     seen = []
     for step, level in ((1, -0.5), (2, 0.5)):
         clip = torch.full((1, 3, 4, 16, 16), level)
@@ -242,7 +242,7 @@ def test_previews_take_a_tenth_of_the_time(tmp_path: Path, monkeypatch: pytest.M
     drawn: list[int] = []
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
     progress = Progress(disable=True)
-    watch = SamplingMonitor(progress, progress.add_task("", total=20), job, decode=slow)
+    watch = SamplingMonitor(progress, progress.add_task("", total=20), [job], decode=slow)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 21):
         now += 3.0
@@ -260,7 +260,7 @@ def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pyt
 
     progress = Progress(disable=True)
     job = ClipJob("a fox", 0, tmp_path / "a-fox.mp4")
-    watch = SamplingMonitor(progress, progress.add_task("", total=5), job, decode=fail)
+    watch = SamplingMonitor(progress, progress.add_task("", total=5), [job], decode=fail)
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 6):
         watch(SamplerState(clip, clip, step, 5, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -31,31 +32,42 @@ class AnimateDiffClipModel:
         self.family = family
         self.record = record
 
-    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1] of the prompt; `on_step` is called after every step."""
-        width, height = self.family.resolution(options)
+    def group(self, prompt: str, options: ClipOptions) -> str | None:
+        """The options."""
+        return options.of_sampling()
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        options: Sequence[ClipOptions],
+        on_step: StepCallback,
+    ) -> Tensor:
+        """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
+        common = options[0]
+        width, height = self.family.resolution(common)
         return self.model.sample(
-            [prompt],
-            frames=options.frames,
-            steps=options.steps,
-            guidance=options.guidance,
-            negative=options.negative,
-            sampler=options.sampler,
-            eta=options.eta,
-            guidance_interval=options.guidance_interval,
-            guidance_rescale=options.guidance_rescale,
-            seeds=[seed],
+            prompts,
+            frames=common.frames,
+            steps=common.steps,
+            guidance=common.guidance,
+            negative=common.negative,
+            sampler=common.sampler,
+            eta=common.eta,
+            guidance_interval=common.guidance_interval,
+            guidance_rescale=common.guidance_rescale,
+            seeds=seeds,
             size=(height, width),
-            image=read_picture(options.image, width, height) if options.image else None,
+            image=read_picture(common.image, width, height) if common.image else None,
             on_step=on_step,
         )
 
     def decode(self, x: Tensor) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1] decoded from latents (1,C,F,h,w)."""
+        """Clips (B,3,F,H,W) in [-1, 1] decoded from latents (B,C,F,h,w)."""
         return self.model.decode(x)
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Up to `STILLS` decoded frames (1,3,F',H,W), evenly spaced over the clip."""
+        """Up to `STILLS` decoded frames (B,3,F',H,W), evenly spaced over the clip."""
         indices = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int()
         return self.model.decode(x[:, :, indices.to(x.device)])
 

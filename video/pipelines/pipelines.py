@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ STILLS = 4  # frames of a preview
 class PipelineModel(ABC):
     """Adapter from a diffusers pipeline to the clip-model interface.
 
-    Latents are (1,C,F,h,w), whatever the pipeline's own layout. A seed gives the same clip as the pipeline
+    Latents are (B,C,F,h,w), whatever the pipeline's own layout. A seed gives the same clip as the pipeline
     itself with a CPU generator of that seed, so the noise does not depend on the device.
     """
 
@@ -35,46 +36,56 @@ class PipelineModel(ABC):
         self.device = device
         self.record = record
 
+    def group(self, prompt: str, options: ClipOptions) -> str | None:
+        """The options; None with a given image, which pipelines take for all clips of a call."""
+        return None if options.image else options.of_sampling()
+
     @torch.no_grad()
-    def sample(self, prompt: str, seed: int, options: ClipOptions, on_step: StepCallback) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1]. The x0 of each state is an estimate by `X0Estimator`."""
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        options: Sequence[ClipOptions],
+        on_step: StepCallback,
+    ) -> Tensor:
+        """Clips (B,3,F,H,W) in [-1, 1] of one group. The x0 of states is an estimate by `X0Estimator`."""
         estimate_x0 = X0Estimator(self.pipeline.scheduler)
-        steps = options.steps
+        common, steps = options[0], options[0].steps
 
         def after_step(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             x, x0 = tensors["latents"], estimate_x0(step, tensors["latents"])
             if step + 1 < steps:  # the last state is reported below, with the result of the pipeline
                 state = SamplerState(
-                    self.latents(x, options), self.latents(x0, options), step + 1, steps, int(t)
+                    self.latents(x, common), self.latents(x0, common), step + 1, steps, int(t)
                 )
                 on_step(state)
             return {}
 
         result = self.pipeline(
-            prompt=prompt,
-            negative_prompt=options.negative,
-            num_frames=options.frames,
+            prompt=[*prompts],
+            negative_prompt=[common.negative] * len(prompts),
+            num_frames=common.frames,
             num_inference_steps=steps,
-            guidance_scale=options.guidance,
-            generator=torch.Generator().manual_seed(seed),
+            guidance_scale=common.guidance,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="latent",
             return_dict=False,
-            **self.arguments(options),
+            **self.arguments(common),
             **self.listening(after_step),
         )
-        x = self.latents(result[0], options)
+        x = self.latents(result[0], common)
         on_step(SamplerState(x, x, steps, steps, 0))
         return self.decode(x)
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """A clip (1,3,F,H,W) in [-1, 1] decoded from latents (1,C,F,h,w)."""
-        clip = self.decode_latents(x.to(self.device)).float().clamp(-1, 1)
+        """Clips (B,3,F,H,W) in [-1, 1] decoded from latents (B,C,F,h,w), one after another."""
+        clips = [self.decode_latents(each.to(self.device)).float().clamp(-1, 1) for each in x.split(1)]
         self.pipeline.maybe_free_model_hooks()
-        return clip
+        return torch.cat(clips)
 
     def preview_frames(self, x: Tensor) -> Tensor:
-        """Up to `STILLS` frames (1,3,F',H,W), evenly spaced over the clip, each decoded separately."""
+        """Up to `STILLS` frames (B,3,F',H,W), evenly spaced over the clip, each decoded separately."""
         indices = torch.linspace(0, x.shape[2] - 1, min(STILLS, x.shape[2])).round().int().tolist()
         return torch.cat([self.decode(x[:, :, i : i + 1])[:, :, :1] for i in indices], dim=2)
 
@@ -91,7 +102,7 @@ class PipelineModel(ABC):
         return {"callback_on_step_end": after}
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w) converted from the pipeline's own layout."""
+        """Latents (B,C,F,h,w) converted from the pipeline's own layout."""
         return x
 
     @abstractmethod
@@ -118,7 +129,7 @@ class LTX(PipelineModel):
         return super().arguments(options) | {"frame_rate": options.fps}
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w) from the pipeline's tokens (1,L,D)."""
+        """Latents (B,C,F,h,w) from the pipeline's tokens (B,L,D)."""
         width, height = self.family.resolution(options)
         ratio, pipeline = self.family.spatial, self.pipeline
         frames = (options.frames - 1) // self.family.stride + 1
@@ -141,7 +152,7 @@ class CogVideoX(PipelineModel):
     """CogVideoX 1.0 and 1.5."""
 
     def latents(self, x: Tensor, options: ClipOptions) -> Tensor:
-        """Latents (1,C,F,h,w) from (1,F',C,h,w), without the frames that pad the front."""
+        """Latents (B,C,F,h,w) from (B,F',C,h,w), without the frames that pad the front."""
         frames = (options.frames - 1) // self.family.stride + 1
         return x[:, x.shape[1] - frames :].transpose(1, 2)  # 1.5 pads the front with frames and discards them
 

@@ -58,7 +58,7 @@ def sampled(models: Path, **changes: object) -> torch.Tensor:
     options = OPTIONS.with_changes(**changes)
     reference.check(options)
     model = reference.open(options, torch.device("cpu"), False)
-    return model.sample("a fox", 3, options, lambda state: None)
+    return model.sample(["a fox"], [3], [options], lambda state: None)
 
 
 def test_stages_beside_a_model_enlarge_it_and_draw_frames_in_between(models: Path) -> None:
