@@ -42,10 +42,20 @@ class PrepareOptions(BaseModel):
     background: Color = WHITE  # under alpha, and around padded pictures
     fps: float = Field(default=8, gt=0, le=120, description="frames per second of clips")
     frames: int = Field(default=16, ge=1, le=1024, description="of a window; longer clips give several")
+    enlarge: bool = Field(default=True, description="whether smaller pictures are enlarged, or left out")
 
     def fitted(self, image: Image.Image) -> Image.Image:
-        """The image at size x size pixels: the middle of it, or all of it before the background."""
+        """The image at size x size pixels: the middle of it, or all of it before the background.
+
+        Raises ValueError for a smaller one where it may not be enlarged.
+        """
         sides = (self.size, self.size)
+        given = min(image.size) if self.fit == "crop" else max(image.size)
+        if given < self.size and not self.enlarge:
+            side = "shorter" if self.fit == "crop" else "longer"
+            raise ValueError(
+                f"it has {image.width}x{image.height} pixels, and its {side} side needs {self.size}"
+            )
         if self.fit == "crop":
             return ImageOps.fit(image, sides, Image.Resampling.LANCZOS)
         return ImageOps.pad(image, sides, Image.Resampling.LANCZOS, color=self.background)

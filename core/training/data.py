@@ -136,6 +136,13 @@ def read_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     return shard
 
 
+def single_images(shard: dict[str, Tensor], columns: Sequence[str]) -> dict[str, Tensor]:
+    """A shard of images, or of clips with their frames as images: the pixels, and the columns named."""
+    pixels = shard["pixels"].flatten(0, -4)
+    frames = len(pixels) // max(1, len(shard["pixels"]))
+    return {"pixels": pixels} | {name: shard[name].repeat_interleave(frames) for name in columns}
+
+
 def latents_path(path: Path, fingerprint: str) -> Path:
     """File of the latents of a shard under the autoencoder with that fingerprint."""
     return path.with_name(f"latents-{fingerprint}-{path.name}")
@@ -150,6 +157,7 @@ class Shards:
     """All shards of one kind: "images" and other kinds with pixels uint8 (N,3,H,W), "clips" with (N,F,3,H,W).
 
     On the CPU the pixels stay memory-mapped. Other devices hold a full copy.
+    kind: one kind; or several, whose images, and frames of clips, are then single images.
     latents: fingerprint of the autoencoder that encoded the shards (`core.training.latents.encode_shards`);
         `pixels` then returns these latents instead.
     Raises UserError when there are no shards, or one is damaged or has a missing column.
@@ -158,17 +166,22 @@ class Shards:
     COLUMNS = ("caption", "azimuth", "elevation", "phase", "shadow")
 
     def __init__(
-        self, folder: Path, kind: str, device: torch.device | str = "cpu", latents: str | None = None
+        self,
+        folder: Path,
+        kind: str | Sequence[str],
+        device: torch.device | str = "cpu",
+        latents: str | None = None,
     ) -> None:
-        shards = []
-        for path in shard_paths(folder, kind):
+        shards: list[dict[str, Tensor]] = []
+        kinds = [kind] if isinstance(kind, str) else kind
+        for path in (path for each in kinds for path in shard_paths(folder, each)):
             shard = read_shard(path, ("pixels", *self.COLUMNS))
             if latents:
                 pixels = read_shard(latents_path(path, latents), ("latents",))["latents"]
                 if len(pixels) != len(shard["pixels"]):
                     raise UserError(f"The latents of the shard {path} are of another shard: encode it again.")
                 shard["pixels"] = pixels
-            shards.append(shard)
+            shards.append(shard if isinstance(kind, str) else single_images(shard, self.COLUMNS))
         self.device = torch.device(device)
         self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in self.COLUMNS}
         tables = [shard["pixels"] for shard in shards]
@@ -187,6 +200,11 @@ class Shards:
         """The columns at index (B,) on the CPU: tensors (B,) on the shards' device."""
         index = index.to(self.device)
         return {name: values[index] for name, values in self.columns.items()}
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """The number of the table that holds an example, and the example's row in it."""
+        table = int(torch.bucketize(index, self.starts, right=True)) - 1
+        return table, index - int(self.starts[table])
 
     def pixels(self, index: Tensor, frames: Tensor | None = None) -> Tensor:
         """Images at index (B,) on the CPU, float32 in [-1, 1], (B,3,H,W); or their latents, (B,C,h,w).

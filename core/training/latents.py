@@ -31,8 +31,8 @@ def encode_shards(
     device = first_stage.latent_mean.device
     paths = shard_paths(folder, kind)
     for done, path in enumerate(paths, start=1):
-        out, source = latents_path(path, fingerprint), _file_version(path)
-        if _stored_version(out) != source:
+        out, source = latents_path(path, fingerprint), file_version(path)
+        if stored_version(out) != source:
             pixels = read_shard(path, ("pixels",))["pixels"]
             if pixels.shape[-2:] != (size, size):
                 raise UserError(
@@ -49,13 +49,13 @@ def encode_shards(
     return fingerprint
 
 
-def _file_version(path: Path) -> dict[str, str]:
+def file_version(path: Path) -> dict[str, str]:
     """Size and modification time of a shard, which change when it is prepared again."""
     state = path.stat()
     return {"bytes": str(state.st_size), "modified": str(state.st_mtime_ns)}
 
 
-def _stored_version(path: Path) -> dict[str, str] | None:
+def stored_version(path: Path) -> dict[str, str] | None:
     """The version of the shard from which these latents were encoded, or None without valid latents."""
     try:
         with safe_open(path, "pt") as file:

@@ -69,7 +69,9 @@ def data(
     print(f"{sheet}: how a model will see them")
 
 
-def options_of(size: int, frames: int, fit: str, background: str, fps: float) -> PrepareOptions:
+def options_of(
+    size: int, frames: int, fit: str, background: str, fps: float, enlarge: bool = True
+) -> PrepareOptions:
     """Validated options. Raises UserError that names the invalid one."""
     from PIL import ImageColor
 
@@ -81,7 +83,7 @@ def options_of(size: int, frames: int, fit: str, background: str, fps: float) ->
     except ValueError as error:
         raise UserError(f'--background {background} is no color: give a name or "#rrggbb".') from error
     values = {"size": size, "frames": frames, "fit": fit, "background": color, "fps": fps}
-    return validate(values, PrepareOptions, "the options of the data")
+    return validate({**values, "enlarge": enlarge}, PrepareOptions, "the options of the data")
 
 
 def prepared(folder: Path, options: PrepareOptions, cache: Path | None) -> tuple[Path, Preparation]:
