@@ -82,8 +82,10 @@ def read_captions(
 ) -> Captions:
     """The captions of a folder of shards, encoded at the first call and cached in that folder.
 
-    on_done: called with (captions done, captions in total) while encoding. A cache of other captions is
-    replaced. Raises UserError when captions.txt is missing.
+    Equal captions are encoded once, and where captions have changed, only those that are new.
+    on_done: called with (captions done, captions in total) while encoding.
+
+    Raises UserError when captions.txt is missing.
     """
     path = folder / CAPTIONS
     if not path.is_file():
@@ -93,27 +95,39 @@ def read_captions(
     text = path.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     cache = folder / CACHE
+    known: dict[int, Tensor] = {}
     try:
         with safe_open(cache, "pt") as stored:
+            tokens, offsets = stored.get_tensor("tokens"), stored.get_tensor("offsets")
             if (stored.metadata() or {}).get("captions") == digest:
-                return Captions(stored.get_tensor("tokens"), stored.get_tensor("offsets"), encoder.device)
+                return Captions(tokens, offsets, encoder.device)
+            rows = tokens.split(offsets.diff().tolist())
+            known = dict(zip(stored.get_tensor("hashes").tolist(), rows, strict=True))
     except (OSError, SafetensorError):
         pass  # a missing or damaged cache is written again
 
     lines = [*text.splitlines(), ""]
+    hashes = [content_hash(line.encode()) for line in lines]
+    new = {hash_: line for hash_, line in zip(hashes, lines, strict=True) if hash_ not in known}
     done = 0
 
     def count(batch: int) -> None:
         nonlocal done
         done += batch
         if on_done:
-            on_done(done, len(lines))
+            on_done(done, len(new))
 
-    captions = Captions.from_states(encoder.states(lines, count), encoder.device)
+    known |= zip(new, encoder.states([*new.values()], count) if new else [], strict=True)
+    captions = Captions.from_states([known[each].to(encoder.device) for each in hashes], encoder.device)
     with atomic_write(cache) as draft:
         stored = {"tokens": captions.tokens.cpu(), "offsets": captions.offsets.cpu()}
-        save_file(stored, draft, {"captions": digest})
+        save_file(stored | {"hashes": torch.tensor(hashes)}, draft, {"captions": digest})
     return captions
+
+
+def content_hash(content: bytes) -> int:
+    """A signed 64-bit hash of contents, by which what was encoded from them is found again."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)
 
 
 def shard_paths(folder: Path, kind: str) -> list[Path]:
@@ -164,6 +178,7 @@ class Shards:
     """
 
     COLUMNS = ("caption", "azimuth", "elevation", "phase", "shadow")
+    CAPTIONS = "captions"  # optional: number of captions of an example, of which "caption" is the first
 
     def __init__(
         self,
@@ -174,6 +189,7 @@ class Shards:
     ) -> None:
         shards: list[dict[str, Tensor]] = []
         kinds = [kind] if isinstance(kind, str) else kind
+        columns = (*self.COLUMNS, self.CAPTIONS)
         for path in (path for each in kinds for path in shard_paths(folder, each)):
             shard = read_shard(path, ("pixels", *self.COLUMNS))
             if latents:
@@ -181,9 +197,11 @@ class Shards:
                 if len(pixels) != len(shard["pixels"]):
                     raise UserError(f"The latents of the shard {path} are of another shard: encode it again.")
                 shard["pixels"] = pixels
-            shards.append(shard if isinstance(kind, str) else single_images(shard, self.COLUMNS))
+            shard.setdefault(self.CAPTIONS, torch.ones(len(shard["pixels"]), dtype=torch.int64))
+            shards.append(shard if isinstance(kind, str) else single_images(shard, columns))
         self.device = torch.device(device)
-        self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in self.COLUMNS}
+        self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in columns}
+        self.several_captions = bool((self.columns[self.CAPTIONS] > 1).any())
         tables = [shard["pixels"] for shard in shards]
         self.tables = tables if self.device.type == "cpu" else [_concatenate(tables, self.device)]
         self.starts = torch.tensor([0, *accumulate(len(table) for table in self.tables)])
@@ -200,6 +218,17 @@ class Shards:
         """The columns at index (B,) on the CPU: tensors (B,) on the shards' device."""
         index = index.to(self.device)
         return {name: values[index] for name, values in self.columns.items()}
+
+    def draw_captions(self, index: Tensor) -> Tensor:
+        """Lines of captions of the examples at index (B,) on the CPU: one of each one's, all equally likely.
+
+        Random by torch's global generator, where any example has several.
+        """
+        column = self.rows(index)
+        if not self.several_captions:
+            return column["caption"]
+        drawn = (torch.rand(len(index)).to(self.device) * column[self.CAPTIONS]).long()
+        return column["caption"] + torch.minimum(drawn, column[self.CAPTIONS] - 1)
 
     def locate(self, index: int) -> tuple[int, int]:
         """The number of the table that holds an example, and the example's row in it."""
@@ -276,5 +305,5 @@ class ImageData:
             phase=column["phase"] + phase_offset,
             shadow=column["shadow"],
         )
-        text = self.dropout.drop_text(self.captions, column["caption"])
+        text = self.dropout.drop_text(self.captions, shards.draw_captions(index))
         return pixels, Condition(*text, self.dropout.drop_attributes(attributes))
