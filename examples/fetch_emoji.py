@@ -23,8 +23,9 @@ ANIMATED = [f"@lobehub/fluent-emoji-anim-{part}@1.0.0" for part in range(1, 5)]
 SKIN_TONES = [chr(point) for point in range(0x1F3FB, 0x1F400)]
 VARIATION = "\N{VARIATION SELECTOR-16}"  # asks for a picture; some file names leave it out
 # Drawn at random once. A model never sees them.
-HELD_OUT = ["tumbler glass", "hibiscus", "virgo", "three button mouse", "mango", "koala", "zebra face"]
-HELD_OUT += ["garlic", "boar", "carousel horse"]
+HELD_OUT = ["tumbler glass", "hibiscus", "virgo", "three button mouse", "mango"] + [
+    *("koala", "zebra face", "garlic", "boar", "carousel horse")
+]
 
 
 def characters(stem: str) -> str:

@@ -48,7 +48,7 @@ def overview(collection: Collection) -> Overview:
             rates[f"{properties.fps:.3g}" if properties.fps else "not known"] += 1
     middle = sorted(lengths)
     frames = (middle[0], middle[len(middle) // 2], middle[-1]) if middle else None
-    captions = [example.caption for example in collection.examples]
+    captions = [caption for example in collection.examples for caption in example.captions]
     return Overview(sizes.most_common(), rates.most_common(), frames, caption_words(captions))
 
 

@@ -3,8 +3,9 @@
 A caption is taken from the first of these that exists:
 
 - `metadata.csv` or `metadata.jsonl` in the folder of the file or one above it, with the columns `file_name`
-  and `text`: the convention of `imagefolder` and `videofolder` in the datasets library;
-- a text file next to the file, `clip.txt` for `clip.mp4`;
+  and `text`: the convention of `imagefolder` and `videofolder` in the datasets library. Several rows about
+  one file give it several captions, and so does a list in place of the text;
+- a text file next to the file, `clip.txt` for `clip.mp4`; all of it is one caption;
 - the name of the file, if it says something: "a-red-fox_003.png" is "a red fox";
 - the name of its folder, below the one that is read.
 
@@ -46,14 +47,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture or a clip with its caption, which may be empty.
+    """A picture or a clip with its captions.
 
     path: a file, a folder of frames, or a .tar file with `member`.
-    source: where the caption is from: "metadata", "sidecar", "name", or "none".
+    captions: all different and not empty; none where nothing is known.
+    source: where the captions are from: "metadata", "sidecar", "name", or "none".
     """
 
     path: Path
-    caption: str
+    captions: tuple[str, ...]
     source: str
     member: str = ""
 
@@ -105,7 +107,7 @@ def collect(folder: Path) -> Collection:
     return found
 
 
-def _walk(root: Path, folder: Path, captions: dict[Path, str], found: Collection) -> None:
+def _walk(root: Path, folder: Path, captions: dict[Path, tuple[str, ...]], found: Collection) -> None:
     """Adds the examples of a folder in `root`; captions: those of metadata files so far, by path."""
     captions = captions | _metadata(folder, found.problems)
     if _is_clip(folder):
@@ -135,20 +137,20 @@ def _is_clip(folder: Path) -> bool:
     return known == list(range(known[0], known[0] + len(known)))
 
 
-def _captioned(root: Path, path: Path, captions: dict[Path, str]) -> Example:
+def _captioned(root: Path, path: Path, captions: dict[Path, tuple[str, ...]]) -> Example:
     sidecar = path.with_suffix(".txt")
     if path.resolve() in captions:
         return Example(path, captions[path.resolve()], "metadata")
     if sidecar.is_file():
-        return Example(path, _one_line(sidecar.read_text(encoding="utf-8", errors="replace")), "sidecar")
+        return Example(path, _distinct([sidecar.read_text(encoding="utf-8", errors="replace")]), "sidecar")
     names = [path.name if path.is_dir() else path.stem]
     if path.parent != root:
         names.append(path.parent.name)
     for name in names:
         caption = caption_of_name(name)
         if caption:
-            return Example(path, caption, "name")
-    return Example(path, "", "none")
+            return Example(path, (caption,), "name")
+    return Example(path, (), "none")
 
 
 def caption_of_name(name: str) -> str:
@@ -163,9 +165,9 @@ def caption_of_name(name: str) -> str:
     return words if re.search(r"[^\W\d_]{2}", words) else ""
 
 
-def _metadata(folder: Path, problems: list[Problem]) -> dict[Path, str]:
-    """Captions of the metadata file in a folder, by resolved path; what it names in vain is a problem."""
-    captions: dict[Path, str] = {}
+def _metadata(folder: Path, problems: list[Problem]) -> dict[Path, tuple[str, ...]]:
+    """Captions of the metadata files in a folder, by resolved path; what they name in vain is a problem."""
+    captions: dict[Path, tuple[str, ...]] = {}
     for path in (folder / name for name in METADATA):
         if not path.is_file():
             continue
@@ -179,10 +181,11 @@ def _metadata(folder: Path, problems: list[Problem]) -> dict[Path, str]:
             if name is None or text is None:
                 lacking = FILE_COLUMNS[0] if name is None else TEXT_COLUMNS[0]
                 problems.append(Problem(f"{path}, row {number}", f"it has no {lacking}"))
-            elif not (folder / name).exists():
+            elif not (folder / str(name)).exists():
                 problems.append(Problem(f"{path}, row {number}", f"there is no file {name}"))
             else:
-                captions[(folder / name).resolve()] = _one_line(text)
+                file = (folder / str(name)).resolve()
+                captions[file] = _distinct([*captions.get(file, ()), *_texts(text)])
     return captions
 
 
@@ -196,20 +199,26 @@ def _rows(path: Path) -> Iterable[dict[str, Any]]:
     return rows
 
 
-def _first(row: dict[str, Any], columns: tuple[str, ...]) -> str | None:
+def _first(row: dict[str, Any], columns: tuple[str, ...]) -> object:
     """The value of the first of these columns that a row has."""
-    values = (row.get(column) for column in columns)
-    return next((str(value) for value in values if value is not None), None)
+    return next((row[column] for column in columns if row.get(column) is not None), None)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _texts(value: object) -> list[str]:
+    """The captions in a value of a row: a list of them, or one."""
+    return [str(text) for text in value] if isinstance(value, list) else [str(value)]
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """Captions as single lines, without empty ones and repetitions."""
+    lines = (" ".join(text.split()) for text in texts)
+    return tuple(dict.fromkeys(line for line in lines if line))
 
 
 def _read_archive(path: Path, found: Collection) -> None:
     """Adds the examples of a shard of webdataset."""
     media: dict[str, str] = {}
-    captions: dict[str, str] = {}
+    captions: dict[str, list[str]] = {}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -222,19 +231,19 @@ def _read_archive(path: Path, found: Collection) -> None:
                 elif suffix in (".txt", ".json"):
                     stored = archive.extractfile(member)
                     text = stored.read().decode("utf-8", "replace") if stored else ""
-                    captions[key] = text if suffix == ".txt" else _caption_in_json(text)
+                    captions[key] = [text] if suffix == ".txt" else _captions_in_json(text)
     except (tarfile.TarError, OSError) as error:
         found.problems.append(Problem(str(path), f"it is no .tar file that can be read to its end: {error}"))
         return
     for key, member in media.items():
-        caption = _one_line(captions.get(key, ""))
         source = "sidecar" if key in captions else "none"
-        found.examples.append(Example(path, caption, source, member))
+        found.examples.append(Example(path, _distinct(captions.get(key, [])), source, member))
 
 
-def _caption_in_json(text: str) -> str:
+def _captions_in_json(text: str) -> list[str]:
     try:
         values = json.loads(text)
     except ValueError:
-        return ""
-    return (_first(values, TEXT_COLUMNS) or "") if isinstance(values, dict) else ""
+        return []
+    text_of = _first(values, TEXT_COLUMNS) if isinstance(values, dict) else None
+    return [] if text_of is None else _texts(text_of)

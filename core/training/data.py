@@ -82,8 +82,10 @@ def read_captions(
 ) -> Captions:
     """The captions of a folder of shards, encoded at the first call and cached in that folder.
 
-    on_done: called with (captions done, captions in total) while encoding. A cache of other captions is
-    replaced. Raises UserError when captions.txt is missing.
+    Equal captions are encoded once, and where captions have changed, only those that are new.
+    on_done: called with (captions done, captions in total) while encoding.
+
+    Raises UserError when captions.txt is missing.
     """
     path = folder / CAPTIONS
     if not path.is_file():
@@ -93,27 +95,39 @@ def read_captions(
     text = path.read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     cache = folder / CACHE
+    known: dict[int, Tensor] = {}
     try:
         with safe_open(cache, "pt") as stored:
+            tokens, offsets = stored.get_tensor("tokens"), stored.get_tensor("offsets")
             if (stored.metadata() or {}).get("captions") == digest:
-                return Captions(stored.get_tensor("tokens"), stored.get_tensor("offsets"), encoder.device)
+                return Captions(tokens, offsets, encoder.device)
+            rows = tokens.split(offsets.diff().tolist())
+            known = dict(zip(stored.get_tensor("hashes").tolist(), rows, strict=True))
     except (OSError, SafetensorError):
         pass  # a missing or damaged cache is written again
 
     lines = [*text.splitlines(), ""]
+    hashes = [content_hash(line.encode()) for line in lines]
+    new = {hash_: line for hash_, line in zip(hashes, lines, strict=True) if hash_ not in known}
     done = 0
 
     def count(batch: int) -> None:
         nonlocal done
         done += batch
         if on_done:
-            on_done(done, len(lines))
+            on_done(done, len(new))
 
-    captions = Captions.from_states(encoder.states(lines, count), encoder.device)
+    known |= zip(new, encoder.states([*new.values()], count) if new else [], strict=True)
+    captions = Captions.from_states([known[each].to(encoder.device) for each in hashes], encoder.device)
     with atomic_write(cache) as draft:
         stored = {"tokens": captions.tokens.cpu(), "offsets": captions.offsets.cpu()}
-        save_file(stored, draft, {"captions": digest})
+        save_file(stored | {"hashes": torch.tensor(hashes)}, draft, {"captions": digest})
     return captions
+
+
+def content_hash(content: bytes) -> int:
+    """A signed 64-bit hash of contents, by which what was encoded from them is found again."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)
 
 
 def shard_paths(folder: Path, kind: str) -> list[Path]:
@@ -136,6 +150,13 @@ def read_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
     return shard
 
 
+def single_images(shard: dict[str, Tensor], columns: Sequence[str]) -> dict[str, Tensor]:
+    """A shard of images, or of clips with their frames as images: the pixels, and the columns named."""
+    pixels = shard["pixels"].flatten(0, -4)
+    frames = len(pixels) // max(1, len(shard["pixels"]))
+    return {"pixels": pixels} | {name: shard[name].repeat_interleave(frames) for name in columns}
+
+
 def latents_path(path: Path, fingerprint: str) -> Path:
     """File of the latents of a shard under the autoencoder with that fingerprint."""
     return path.with_name(f"latents-{fingerprint}-{path.name}")
@@ -150,27 +171,37 @@ class Shards:
     """All shards of one kind: "images" and other kinds with pixels uint8 (N,3,H,W), "clips" with (N,F,3,H,W).
 
     On the CPU the pixels stay memory-mapped. Other devices hold a full copy.
+    kind: one kind; or several, whose images, and frames of clips, are then single images.
     latents: fingerprint of the autoencoder that encoded the shards (`core.training.latents.encode_shards`);
         `pixels` then returns these latents instead.
     Raises UserError when there are no shards, or one is damaged or has a missing column.
     """
 
     COLUMNS = ("caption", "azimuth", "elevation", "phase", "shadow")
+    CAPTIONS = "captions"  # optional: number of captions of an example, of which "caption" is the first
 
     def __init__(
-        self, folder: Path, kind: str, device: torch.device | str = "cpu", latents: str | None = None
+        self,
+        folder: Path,
+        kind: str | Sequence[str],
+        device: torch.device | str = "cpu",
+        latents: str | None = None,
     ) -> None:
-        shards = []
-        for path in shard_paths(folder, kind):
+        shards: list[dict[str, Tensor]] = []
+        kinds = [kind] if isinstance(kind, str) else kind
+        columns = (*self.COLUMNS, self.CAPTIONS)
+        for path in (path for each in kinds for path in shard_paths(folder, each)):
             shard = read_shard(path, ("pixels", *self.COLUMNS))
             if latents:
                 pixels = read_shard(latents_path(path, latents), ("latents",))["latents"]
                 if len(pixels) != len(shard["pixels"]):
                     raise UserError(f"The latents of the shard {path} are of another shard: encode it again.")
                 shard["pixels"] = pixels
-            shards.append(shard)
+            shard.setdefault(self.CAPTIONS, torch.ones(len(shard["pixels"]), dtype=torch.int64))
+            shards.append(shard if isinstance(kind, str) else single_images(shard, columns))
         self.device = torch.device(device)
-        self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in self.COLUMNS}
+        self.columns = {n: torch.cat([s[n] for s in shards]).to(self.device) for n in columns}
+        self.several_captions = bool((self.columns[self.CAPTIONS] > 1).any())
         tables = [shard["pixels"] for shard in shards]
         self.tables = tables if self.device.type == "cpu" else [_concatenate(tables, self.device)]
         self.starts = torch.tensor([0, *accumulate(len(table) for table in self.tables)])
@@ -187,6 +218,22 @@ class Shards:
         """The columns at index (B,) on the CPU: tensors (B,) on the shards' device."""
         index = index.to(self.device)
         return {name: values[index] for name, values in self.columns.items()}
+
+    def draw_captions(self, index: Tensor) -> Tensor:
+        """Lines of captions of the examples at index (B,) on the CPU: one of each one's, all equally likely.
+
+        Random by torch's global generator, where any example has several.
+        """
+        column = self.rows(index)
+        if not self.several_captions:
+            return column["caption"]
+        drawn = (torch.rand(len(index)).to(self.device) * column[self.CAPTIONS]).long()
+        return column["caption"] + torch.minimum(drawn, column[self.CAPTIONS] - 1)
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """The number of the table that holds an example, and the example's row in it."""
+        table = int(torch.bucketize(index, self.starts, right=True)) - 1
+        return table, index - int(self.starts[table])
 
     def pixels(self, index: Tensor, frames: Tensor | None = None) -> Tensor:
         """Images at index (B,) on the CPU, float32 in [-1, 1], (B,3,H,W); or their latents, (B,C,h,w).
@@ -258,5 +305,5 @@ class ImageData:
             phase=column["phase"] + phase_offset,
             shadow=column["shadow"],
         )
-        text = self.dropout.drop_text(self.captions, column["caption"])
+        text = self.dropout.drop_text(self.captions, shards.draw_captions(index))
         return pixels, Condition(*text, self.dropout.drop_attributes(attributes))

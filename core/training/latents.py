@@ -1,6 +1,7 @@
 """Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
-`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w), or (N,F,C,h,w) of clips.
+`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w), or (N,F,C,h,w) of clips;
+and `hashes` int64 (N,) of the pixels.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.models.autoencoder import Autoencoder
-from core.training.data import latents_path, read_shard, shard_paths, to_float_images
+from core.training.data import content_hash, latents_path, read_shard, shard_paths, to_float_images
 
 BATCH = 64
 
@@ -24,38 +26,61 @@ def encode_shards(
 ) -> str:
     """Encodes the shards of one kind on the first stage's device and returns its fingerprint.
 
-    Shards whose latents are up to date are skipped. on_done: called with (shards done, shards in total).
+    Shards whose latents are up to date are skipped. Of others, the images and clips are encoded whose pixels
+    are in no earlier latents. on_done: called with (shards done, shards in total).
     Raises UserError when there are no shards, one is damaged, or its images have another size.
     """
     fingerprint, size = first_stage.fingerprint, first_stage.config.size
     device = first_stage.latent_mean.device
     paths = shard_paths(folder, kind)
+    known: dict[int, Tensor] | None = None
     for done, path in enumerate(paths, start=1):
-        out, source = latents_path(path, fingerprint), _file_version(path)
-        if _stored_version(out) != source:
+        out, source = latents_path(path, fingerprint), file_version(path)
+        if stored_version(out) != source:
             pixels = read_shard(path, ("pixels",))["pixels"]
             if pixels.shape[-2:] != (size, size):
                 raise UserError(
                     f"The images in {path} are {pixels.shape[-1]} pixels wide, the first stage takes {size}."
                 )
-            images = pixels.flatten(0, -4).split(BATCH)
-            rows = torch.cat(
-                [first_stage.to_latents(to_float_images(part.to(device))).half().cpu() for part in images]
-            )
+            if known is None:
+                known = _known_latents(folder, kind, fingerprint)
+            hashes = [content_hash(row.numpy().tobytes()) for row in pixels]
+            new = [row for row, each in enumerate(hashes) if each not in known]
+            images = pixels[new].flatten(0, -4).split(BATCH) if new else ()
+            encoded = [first_stage.to_latents(to_float_images(i.to(device))).half().cpu() for i in images]
+            fresh: dict[int, Tensor] = {}
+            if encoded:
+                rows = torch.cat(encoded)
+                rows = rows.reshape(len(new), *pixels.shape[1:-3], *rows.shape[1:])
+                fresh = dict(zip((hashes[row] for row in new), rows, strict=True))
+            latents = torch.stack([fresh[each] if each in fresh else known[each] for each in hashes])
             with atomic_write(out) as draft:
-                save_file({"latents": rows.reshape(*pixels.shape[:-3], *rows.shape[1:])}, draft, source)
+                save_file({"latents": latents, "hashes": torch.tensor(hashes)}, draft, source)
         if on_done:
             on_done(done, len(paths))
     return fingerprint
 
 
-def _file_version(path: Path) -> dict[str, str]:
+def _known_latents(folder: Path, kind: str, fingerprint: str) -> dict[int, Tensor]:
+    """All latents of one kind that are stored, in memory, by the hashes of their pixels."""
+    known: dict[int, Tensor] = {}
+    for path in folder.glob(f"latents-{fingerprint}-{kind}-*.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                hashes, latents = file.get_tensor("hashes"), file.get_tensor("latents").clone()
+        except (OSError, SafetensorError):
+            continue  # damaged, or of a version without hashes
+        known |= zip(hashes.tolist(), latents, strict=True)
+    return known
+
+
+def file_version(path: Path) -> dict[str, str]:
     """Size and modification time of a shard, which change when it is prepared again."""
     state = path.stat()
     return {"bytes": str(state.st_size), "modified": str(state.st_mtime_ns)}
 
 
-def _stored_version(path: Path) -> dict[str, str] | None:
+def stored_version(path: Path) -> dict[str, str] | None:
     """The version of the shard from which these latents were encoded, or None without valid latents."""
     try:
         with safe_open(path, "pt") as file:

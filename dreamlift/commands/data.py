@@ -14,7 +14,8 @@ from core.errors import UserError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from core.data.prepare import Preparation, PrepareOptions
+    from core.data.decode import PrepareOptions
+    from core.data.prepare import Preparation
 
 LISTED = 20  # broken files, duplicates and words that are printed
 SHOWN = 48  # examples on the contact sheet
@@ -62,6 +63,8 @@ def data(
     table.add_row("frames per second", _counts(found.rates))
     table.add_row("frames of a clip", " / ".join(map(str, found.frames or ())) or "-")
     table.add_row("captions from", _counts(result.sources.most_common()))
+    if result.several_captions:
+        table.add_row("several captions", f"{result.several_captions}; a training step draws one of them")
     table.add_row("words", _counts(found.words))
     table.add_row("prepared", f"{out}: {size}x{size} pixels, {_fitted(options)}, {fps:g} frames a second")
     Console().print(table)
@@ -69,11 +72,13 @@ def data(
     print(f"{sheet}: how a model will see them")
 
 
-def options_of(size: int, frames: int, fit: str, background: str, fps: float) -> PrepareOptions:
+def options_of(
+    size: int, frames: int, fit: str, background: str, fps: float, enlarge: bool = True
+) -> PrepareOptions:
     """Validated options. Raises UserError that names the invalid one."""
     from PIL import ImageColor
 
-    from core.data.prepare import PrepareOptions
+    from core.data.decode import PrepareOptions
     from core.io.presets import validate
 
     try:
@@ -81,7 +86,7 @@ def options_of(size: int, frames: int, fit: str, background: str, fps: float) ->
     except ValueError as error:
         raise UserError(f'--background {background} is no color: give a name or "#rrggbb".') from error
     values = {"size": size, "frames": frames, "fit": fit, "background": color, "fps": fps}
-    return validate(values, PrepareOptions, "the options of the data")
+    return validate({**values, "enlarge": enlarge}, PrepareOptions, "the options of the data")
 
 
 def prepared(folder: Path, options: PrepareOptions, cache: Path | None) -> tuple[Path, Preparation]:
@@ -100,6 +105,7 @@ def prepared(folder: Path, options: PrepareOptions, cache: Path | None) -> tuple
             options,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
+    print(f"{result.images} pictures, {result.clips} clips; {result.decoded} files are new: {out}")
     _say("could not be used", [f"{each.path}: {each.reason}" for each in result.problems])
     _say("duplicates were left out", [f"{name}: as {first}" for name, first in result.duplicates])
     _say("have no caption", result.without_caption)

@@ -136,7 +136,7 @@ class ClipData:
             elevation=column["elevation"],
             shadow=column["shadow"],
         )
-        text = self.dropout.drop_text(self.captions, column["caption"])
+        text = self.dropout.drop_text(self.captions, self.shards.draw_captions(index))
         return self.shards.pixels(index, frames), Condition(*text, self.dropout.drop_attributes(attributes))
 
 

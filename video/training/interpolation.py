@@ -33,17 +33,25 @@ class InterpolationPreset(BaseModel):
 
 
 class InterpolationTask:
-    """Denoising of single frames of looping clips, conditioned on a frame before and one after them.
+    """Denoising of single frames of clips, conditioned on a frame before and one after them.
+
+    The last frame of a loop is followed by the first. A clip without a phase is no loop: its first and last
+    frames are neighbors only.
 
     In half of the samples the neighbors have augmentation noise, so that the model tolerates the errors of
     sampled frames.
     """
 
     def __init__(self, clips: Shards, preset: InterpolationPreset) -> None:
-        """clips: latents (N,F,C,h,w). Raises UserError when they have other channels than the model."""
+        """clips: latents (N,F,C,h,w).
+
+        Raises UserError when they have other channels than the model, or less than three frames.
+        """
         channels = clips.tables[0].shape[2]
         if channels != preset.model.channels:
             raise UserError(f"The latents have {channels} channels, the model takes {preset.model.channels}.")
+        if clips.frames < 3:
+            raise UserError(f"Clips of {clips.frames} frames have none between two others: 3 are needed.")
         self.clips, self.preset = clips, preset
 
     def __len__(self) -> int:
@@ -51,10 +59,7 @@ class InterpolationTask:
 
     def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
         """Weighted loss of each frame, (B,). index: (B,) on the CPU, over all frames of all clips."""
-        clip, frame = index // self.clips.frames, index % self.clips.frames
-        gaps = torch.tensor(self.preset.gaps)
-        gap = gaps[torch.randint(len(gaps), (len(index),))]
-        frames = (frame[:, None] + gap[:, None] * torch.tensor([-1, 0, 1])) % self.clips.frames
+        clip, frames = self._neighbors(index)
         before, x0, after = self.clips.pixels(clip, frames).unbind(2)
         level = self.preset.greatest_level * torch.rand(len(index)) * (torch.rand(len(index)) < 0.5)
         level = level.to(x0.device)
@@ -67,3 +72,14 @@ class InterpolationTask:
         condition = no_condition(len(index), x0.device)
         loss = simple_loss(bound, x0, t, condition, torch.randn_like(x0))
         return clipped_snr_weight(denoiser, t, self.preset.snr_gamma) * loss
+
+    def _neighbors(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The clips (B,), and the frames (B,3): one before, the one of the index, and one after."""
+        count = self.clips.frames
+        clip, frame = index // count, index % count
+        gaps = torch.tensor(self.preset.gaps)
+        gap = gaps[torch.randint(len(gaps), (len(index),))]
+        ends = self.clips.rows(clip)["phase"].isnan().cpu()
+        gap = torch.where(ends, gap.clamp(max=(count - 1) // 2), gap)
+        frame = torch.where(ends, gap + frame % (count - 2 * gap).clamp(min=1), frame)
+        return clip, (frame[:, None] + gap[:, None] * torch.tensor([-1, 0, 1])) % count

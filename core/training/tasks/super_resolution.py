@@ -1,7 +1,7 @@
 """Training of the super-resolution model: preset, low-resolution inputs, and task."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,11 +22,12 @@ from core.sampling import make_generators, sample_latents
 from core.sampling_options import SamplingOptions
 from core.training.adversary import Adversary, AdversaryConfig
 from core.training.config import TrainingConfig
-from core.training.data import CAPTIONS, read_shard, shard_paths, to_float_images
+from core.training.data import CAPTIONS, Shards, read_shard, shard_paths, single_images, to_float_images
+from core.training.latents import file_version, stored_version
 from core.training.tasks.autoencoders import weighted_l1
 from core.training.trainer import stratified_timesteps
 
-KIND = "large"  # of the shards with high-resolution images
+KINDS = ("large",)  # of the toybox's shards with high-resolution images
 ATTRIBUTES = ("azimuth", "elevation", "phase", "shadow")  # columns of the shards
 BATCH = 32  # images at once, while inputs are prepared
 RESAMPLED = (120, 500)  # range of timesteps from which inputs are sampled again
@@ -79,34 +80,39 @@ class SuperResolutionPreset(BaseModel):
 
 @torch.no_grad()
 def prepare_inputs(
-    folder: Path, model: ImageModel, size: int, on_done: Callable[[int, int], None] | None = None
+    folder: Path,
+    model: ImageModel,
+    size: int,
+    on_done: Callable[[int, int], None] | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> str:
     """Low-resolution inputs of the shards of large images, as an image model draws them; returns their label.
 
     `inputs-<label>-large-00000.safetensors` holds `inputs` uint8 (N,3,3,size,size): means of the true image;
-    these through the model's first stage; and the latter noised to a random level and sampled again, which
-    gives the model's own faults in pictures that are still aligned with the true ones. Shards that have their
-    inputs are skipped.
+    these through the model's first stage, if it has one; and the latter noised to a random level and sampled
+    again, which gives the model's own faults in pictures that are still aligned with the true ones. Shards
+    that have their inputs are skipped. Frames of clips are images of their own.
 
     on_done: called with (shards done, shards in total).
 
-    Raises UserError when there are no shards, or when the model draws another size or has no first stage.
+    Raises UserError when there are no shards, or when the model draws another size.
     """
-    if model.size != size or model.first_stage is None:
-        raise UserError(f"Inputs need a latent image model of {size} pixels.")
+    if model.size != size:
+        raise UserError(f"Inputs of {size} pixels need an image model of this size, not of {model.size}.")
     label = _label(model)
     texts = (folder / CAPTIONS).read_text(encoding="utf-8").splitlines()
-    paths = shard_paths(folder, KIND)
+    paths = [path for kind in kinds for path in shard_paths(folder, kind)]
     for done, path in enumerate(paths, start=1):
-        out = inputs_path(path, label)
-        if not out.exists():
-            shard = read_shard(path, ("pixels", "caption", *ATTRIBUTES))
+        out, source = inputs_path(path, label), file_version(path)
+        if stored_version(out) != source:
+            columns = ("caption", *ATTRIBUTES)
+            shard = single_images(read_shard(path, ("pixels", *columns)), columns)
             rows = [
                 _inputs(model, shard, index, texts, size)
                 for index in torch.arange(len(shard["pixels"])).split(BATCH)
             ]
             with atomic_write(out) as draft:
-                save_file({"inputs": torch.cat(rows)}, draft)
+                save_file({"inputs": torch.cat(rows)}, draft, source)
         if on_done:
             on_done(done, len(paths))
     return label
@@ -118,11 +124,12 @@ def _inputs(
     """The three inputs of the images at index (B,), uint8 (B,3,3,size,size)."""
     pixels = to_float_images(shard["pixels"][index])
     means = F.avg_pool2d(pixels, pixels.shape[-1] // size)
-    assert model.first_stage is not None
-    latents = model.first_stage.to_latents(means.to(model.device))
+    latents = means.to(model.device)
+    if model.first_stage:
+        latents = model.first_stage.to_latents(latents)
     attributes = encode_attributes(
         len(index),
-        **{name: shard[name][index].float() for name in ("azimuth", "elevation", "phase", "shadow")},
+        **{name: shard[name][index].float() for name in ATTRIBUTES},
     )
     prompts = [texts[line] for line in shard["caption"][index].tolist()]
     generators = make_generators(prompts, index.tolist())
@@ -163,27 +170,41 @@ def inputs_path(path: Path, label: str) -> Path:
 class ImagePairs:
     """Pairs of low- and high-resolution images, memory-mapped."""
 
-    def __init__(self, folder: Path, label: str) -> None:
-        """label: of `prepare_inputs`. Raises UserError when shards are missing or damaged."""
-        paths = shard_paths(folder, KIND)
-        self.high = [read_shard(path, ("pixels",))["pixels"] for path in paths]
-        self.low = [read_shard(inputs_path(path, label), ("inputs",))["inputs"] for path in paths]
-        self.shard = len(self.high[0])
+    def __init__(
+        self, folder: Path, label: str | None, kinds: Sequence[str] = KINDS, factor: int = 4
+    ) -> None:
+        """label: of `prepare_inputs`; without one the only inputs are means of the true image.
+
+        factor: of the high resolution over its means, where these are the only inputs.
+
+        Raises UserError when shards are missing or damaged.
+        """
+        self.high = Shards(folder, kinds)
+        paths = [path for kind in kinds for path in shard_paths(folder, kind)]
+        self.low = [read_shard(inputs_path(p, label), ("inputs",))["inputs"] for p in paths] if label else []
+        side = self.high.tables[0].shape[-1]
+        self.factor = side // self.low[0].shape[-1] if self.low else factor
 
     def __len__(self) -> int:
-        return sum(len(pixels) for pixels in self.high)
+        return len(self.high)
+
+    @property
+    def kinds(self) -> int:
+        """Number of kinds of inputs, see `InputShares`."""
+        return self.low[0].shape[1] if self.low else 1
 
     def crop(self, index: int, kind: int, top: int, left: int, side: int) -> tuple[Tensor, Tensor]:
         """Crops in [-1, 1] of image `index`: low (3,side,side) at (top, left), and its high resolution.
 
         kind: index of the input's kind, see `InputShares`.
         """
-        table, row = divmod(index, self.shard)
-        low, high = self.low[table][row, kind], self.high[table][row]
-        factor = high.shape[-1] // low.shape[-1]
+        table, row = self.high.locate(index)
         rows, columns = slice(top, top + side), slice(left, left + side)
-        large = tuple(slice(each.start * factor, each.stop * factor) for each in (rows, columns))
-        return to_float_images(low[:, rows, columns]), to_float_images(high[:, large[0], large[1]])
+        large = tuple(slice(each.start * self.factor, each.stop * self.factor) for each in (rows, columns))
+        high = to_float_images(self.high.tables[table][row, :, large[0], large[1]])
+        if not self.low:
+            return F.avg_pool2d(high, self.factor), high
+        return to_float_images(self.low[table][row, kind, :, rows, columns]), high
 
 
 class SuperResolutionTask:
@@ -200,12 +221,16 @@ class SuperResolutionTask:
     ) -> None:
         """adversary: required exactly if the preset has one.
 
-        Raises ValueError otherwise, and UserError when there are no more images than are held back.
+        Raises ValueError otherwise, and UserError when the images have another size or there are no more than
+        are held back.
         """
         if bool(adversary) != bool(preset.adversary):
             raise ValueError("the adversary is not that of the preset")
         if len(pairs) <= preset.held_back:
             raise UserError(f"{len(pairs)} images are too few: {preset.held_back} are held back.")
+        side = pairs.high.tables[0].shape[-1]
+        if side != preset.model.size:
+            raise UserError(f"The images are {side} pixels wide, the model draws {preset.model.size}.")
         self.pairs, self.preset, self.adversary = pairs, preset, adversary
 
     def __len__(self) -> int:
@@ -239,7 +264,8 @@ class SuperResolutionTask:
         size, side = preset.model.low_size, preset.crop
         if torch.rand(()) < preset.whole_steps:
             side, index = size, index[: max(1, len(index) * side**2 // size**2)]
-        kinds = torch.multinomial(preset.inputs.weights, len(index), replacement=True).tolist()
+        shares = preset.inputs.weights if self.pairs.kinds > 1 else torch.ones(1)
+        kinds = torch.multinomial(shares, len(index), replacement=True).tolist()
         pairs = [self._crop(image, kind, side) for image, kind in zip(index.tolist(), kinds, strict=True)]
         low, high = (torch.stack(parts).to(device) for parts in zip(*pairs, strict=True))
         return low, high

@@ -248,6 +248,20 @@ def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop:
     return VideoModel(config, config.inflate(start.denoiser), start.text, start.first_stage)
 
 
+def chosen_first_stage(run: Path, given: Path | None) -> "Autoencoder":
+    """First stage of a run on latents: in the folder `given`, or the run's own, or the bundled one.
+
+    The run folder stores it. Raises UserError when `given` differs from the stored one.
+    """
+    from accelerate import PartialState
+
+    stored = run / FIRST_STAGE
+    unless_given = stored if stored.is_dir() else BUNDLED / "image"
+    autoencoder = first_stage(start_folder(given, "image") if given else unless_given)
+    with PartialState().main_process_first():
+        return _stored_first_stage(stored, autoencoder.config, autoencoder)
+
+
 def store_first_stage(
     run: Path, config: "ImageModelConfig", given: "Autoencoder | None"
 ) -> "Autoencoder | None":

@@ -6,18 +6,30 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
+from dreamlift.commands.data import (
+    Background,
+    Cache,
+    Fit,
+    FrameRate,
+    holds_shards,
+    options_of,
+    training_folder,
+)
 from dreamlift.commands.training import run_data, run_folder
-from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run, Steps
+from dreamlift.commands.training.train import Data, Minutes, OwnData, PresetName, Resume, Run, Steps
+
+TESTED = 20  # of so many pictures of one's own, one is held back for the PSNR
 
 
 def train_autoencoder_command(
-    data: Data,
+    data: OwnData,
     run: Run,
     out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Initial weights: the folder of an autoencoder, or of a model that has one as first stage."
+            help="Initial weights: the folder of an autoencoder, or of a model that has one as first stage, "
+            'or "bundled".'
         ),
     ] = None,
     decoder_only: Annotated[
@@ -32,16 +44,22 @@ def train_autoencoder_command(
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
+    fit: Fit = "crop",
+    background: Background = "white",
+    fps: FrameRate = 8,
+    cache: Cache = None,
 ) -> None:
-    """Trains an autoencoder on prepared images, writes it and prints its PSNR."""
+    """Trains an autoencoder on pictures, and on the frames of clips; writes it and prints its PSNR."""
     import torch
 
     from core.io.atomic import writable_folder
     from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
+    from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.adversary import Adversary
     from core.training.config import Budget
+    from core.training.data import Shards
     from core.training.processes import make_accelerator
     from core.training.tasks.autoencoders import AutoencoderPreset, AutoencoderTask, trained_autoencoder
     from core.training.trainer import BareNetwork, Trainer
@@ -49,6 +67,7 @@ def train_autoencoder_command(
     budget = Budget(steps, minutes)
     writable_folder(out)
     resumed = checkpoint.exists(run)
+    init = init and run_folder.start_folder(init, "image")
     start = run_folder.first_stage(init) if init and not resumed else None
 
     def adapt(named: AutoencoderPreset) -> AutoencoderPreset:
@@ -65,7 +84,14 @@ def train_autoencoder_command(
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     distance = run_folder.perceptual_distance(run, settings.perceptual_weight, perceptual)
-    (images,) = run_data.shards(data, ["images"], accelerator)
+    toybox = holds_shards(data)
+    own = options_of(settings.model.size, FRAMES, fit, background, fps)
+    data = training_folder(data, own, cache, accelerator)
+    kinds = run_data.kinds_in(data, ["images", *([] if toybox else ["clips"])])
+    images = Shards(data, kinds, accelerator.device)
+    if not toybox:
+        held_back = max(1, min(settings.held_back, len(images) // TESTED))
+        settings = settings.model_copy(update={"held_back": held_back})
     torch.manual_seed(settings.training.seed)
     autoencoder = Autoencoder(settings.model)
     if init and start:

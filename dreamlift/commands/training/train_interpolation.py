@@ -5,27 +5,45 @@ from typing import Annotated
 
 import typer
 
+from core.errors import UserError
+from dreamlift.commands.data import Background, Cache, Fit, FrameRate, options_of, training_folder
 from dreamlift.commands.training import run_data, run_folder
-from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run, Steps
+from dreamlift.commands.training.train import Minutes, OwnData, PresetName, Resume, Run, Steps
 
 
 def train_interpolation_command(
-    data: Data,
+    data: OwnData,
     run: Run,
     out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
     first_stage: Annotated[
-        Path, typer.Option(help="Folder of the autoencoder, or of a model that has one as first stage.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Folder of the autoencoder, or of a model that has one as first stage.",
+            show_default="the bundled image model",
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help='Initial weights: the folder of an interpolation model, or "bundled".'),
+    ] = None,
     preset: PresetName = None,
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
+    fit: Fit = "crop",
+    background: Background = "white",
+    fps: FrameRate = 16,
+    cache: Cache = None,
 ) -> None:
-    """Trains temporal super-resolution on the latents of prepared clips and writes it."""
+    """Trains temporal super-resolution on the latents of clips and writes it.
+
+    Clips are read at twice the frame rate of the video model, which is 8, to learn the frames between.
+    """
     import torch
 
     from core.io.atomic import writable_folder
     from core.io.weights import load_weights
+    from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.processes import make_accelerator
@@ -38,12 +56,23 @@ def train_interpolation_command(
     settings = run_folder.load_training_preset(
         run, "interpolation", preset, InterpolationPreset, resume, default="interpolation"
     )
+    stage = run_folder.chosen_first_stage(run, first_stage)
+    init = run_folder.start_folder(init, "interpolation") if init and not checkpoint.exists(run) else None
+    start = FrameInterpolation.load(init) if init else None
+    if start and start.config.first_stage != stage.fingerprint:
+        raise UserError(f"The interpolation model in {init} is of other latents than those of --first-stage.")
     accelerator = make_accelerator()
-    stage = run_folder.first_stage(first_stage)
-    (clips,) = run_data.shards(data, ["clips"], accelerator, stage)
+    own = options_of(stage.config.size, FRAMES, fit, background, fps)
+    prepared = training_folder(data, own, cache, accelerator)
+    if run_data.kinds_in(prepared, ["clips", "images"])[0] != "clips":
+        raise UserError(f"{data} holds no clips: temporal super-resolution needs some.")
+    (clips,) = run_data.shards(prepared, ["clips"], accelerator, stage)
     torch.manual_seed(settings.training.seed)
     task = InterpolationTask(clips, settings)
-    trainer = Trainer(settings.model.denoiser(), task, settings.training, run, accelerator)
+    denoiser = settings.model.denoiser()
+    if init and start:
+        load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
+    trainer = Trainer(denoiser, task, settings.training, run, accelerator)
     finished = trainer.run(budget)
     run_folder.print_outcome(finished, run)
     if finished and accelerator.is_main_process:

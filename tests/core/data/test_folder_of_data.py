@@ -12,8 +12,9 @@ import torch
 from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
+from core.data.decode import PrepareOptions, window_starts
 from core.data.folder import caption_of_name, collect
-from core.data.prepare import PrepareOptions, prepare, window_starts
+from core.data.prepare import prepare
 from core.errors import UserError
 from core.io.media import frames_at, read_still
 from core.training.data import Shards
@@ -108,14 +109,14 @@ def test_captions_are_those_of_metadata_sidecar_name_and_folder(tmp_path: Path) 
     rows = 'file_name,text\none.png,"the first, really"\nsub/three.jpg,the third\nlost.png,gone\n'
     (tmp_path / "metadata.csv").write_text(rows, encoding="utf-8")
     found = collect(tmp_path)
-    captions = {example.path.name: (example.caption, example.source) for example in found.examples}
+    captions = {example.path.name: (example.captions, example.source) for example in found.examples}
     assert captions == {
-        "one.png": ("the first, really", "metadata"),
-        "two.png": ("the second one", "sidecar"),
-        "a-red-fox.png": ("a red fox", "name"),
-        "IMG_1.png": ("", "none"),
-        "0007.png": ("cats", "name"),
-        "three.jpg": ("the third", "metadata"),
+        "one.png": (("the first, really",), "metadata"),
+        "two.png": (("the second one",), "sidecar"),
+        "a-red-fox.png": (("a red fox",), "name"),
+        "IMG_1.png": ((), "none"),
+        "0007.png": (("cats",), "name"),
+        "three.jpg": (("the third",), "metadata"),
     }
     (problem,) = found.problems
     assert "row 3" in problem.path and "no file lost.png" in problem.reason
@@ -123,7 +124,7 @@ def test_captions_are_those_of_metadata_sidecar_name_and_folder(tmp_path: Path) 
     lines = [{"file_name": "one.png", "caption": "from json"}, {"text": "of nothing"}]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     found = collect(tmp_path)
-    assert next(e for e in found.examples if e.path.name == "one.png").caption == "from json"
+    assert next(e for e in found.examples if e.path.name == "one.png").captions == ("from json",)
     assert "has no file_name" in found.problems[0].reason
 
 
@@ -134,7 +135,7 @@ def test_numbered_pictures_are_the_frames_of_a_clip(tmp_path: Path) -> None:
         (tmp_path / "gap").mkdir(exist_ok=True)
         picture().save(tmp_path / "gap" / f"{number if number < 13 else 20}.png")
     examples = collect(tmp_path).examples
-    assert [example.caption for example in examples] == ["a jumping fox", *["gap"] * 5]
+    assert [example.captions for example in examples] == [("a jumping fox",), *[("gap",)] * 5]
     shown = [image.getpixel((0, 0))[0] for image in frames_at(examples[0].path, 8)]
     assert shown == [9, 10, 11, 12, 13]
 
@@ -223,3 +224,47 @@ def test_folders_without_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(UserError, match="Nothing in the folder can be used"):
         prepare(collect(tmp_path), tmp_path / "out", SMALL)
+
+
+def test_files_may_have_several_captions(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for name in ("one.png", "two.png", "three.png", "four.png"):
+        picture((len(name), 0, 0)).save(data / name)
+    rows = "file_name,text\none.png,a wall\none.png,a  red wall\none.png,a wall\ntwo.png,a door\n"
+    (data / "metadata.csv").write_text(rows, encoding="utf-8")
+    lines = [
+        {"file_name": "two.png", "text": ["a gate", "", "a door"]},
+        {"file_name": "three.png", "text": []},
+    ]
+    (data / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    listed = json.dumps({"text": ["a blue wall", "a wall, blue"]}).encode()
+    archive(data / "shard.tar", {"1.png": png(BLUE), "1.json": listed})
+    captions = {example.name.rpartition("/")[2]: example.captions for example in collect(data).examples}
+    assert captions == {
+        "four.png": ("four",),
+        "one.png": ("a wall", "a red wall"),
+        "shard.tar:1.png": ("a blue wall", "a wall, blue"),
+        "three.png": (),
+        "two.png": ("a door", "a gate"),
+    }
+    result = prepare(collect(data), out, SMALL)
+    assert result.several_captions == 3 and [Path(n).name for n in result.without_caption] == ["three.png"]
+    images, texts = Shards(out, "images"), (out / "captions.txt").read_text().splitlines()
+    assert len(images) == 4 + 1  # no picture twice
+    drawn = [
+        {texts[line] for line in images.draw_captions(torch.full((50,), row)).tolist()} for row in range(5)
+    ]
+    assert drawn == [set(each) or {""} for each in captions.values()]
+
+
+def test_pictures_that_would_be_enlarged_are_left_out(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for width, height in ((16, 16), (15, 40), (15, 12)):
+        picture(RED, (width, height)).save(data / f"of {width} by {height} pixels.png")
+    for fit, used, side in (("crop", 1, "shorter"), ("pad", 2, "longer")):
+        options = SMALL.model_copy(update={"fit": fit, "enlarge": False})
+        result = prepare(collect(data), tmp_path / fit, options)
+        assert result.images == used and len(result.problems) == 3 - used
+        assert f"it has 15x12 pixels, and its {side} side needs 16" in {p.reason for p in result.problems}

@@ -64,7 +64,7 @@ def test_inputs_are_means_reconstructions_and_new_samples(data: Path, image_mode
     assert (inputs[:, 2].float() - inputs[:, 1].float()).abs().mean() > 0.1
     before = path.stat().st_mtime_ns
     assert prepare_inputs(data, image_model, LOW) == label and path.stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="a latent image model of 32 pixels"):
+    with pytest.raises(UserError, match="Inputs of 32 pixels need an image model of this size, not of 16"):
         prepare_inputs(data, image_model, 32)
 
 

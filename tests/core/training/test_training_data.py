@@ -140,10 +140,14 @@ def test_captions_are_encoded_once_until_they_change(tmp_path: Path) -> None:
     assert torch.equal(again.tokens, first.tokens) and torch.equal(again.offsets, first.offsets)
 
     (tmp_path / CAPTIONS).write_text("a\nbbbb\n")
-    assert read_captions(tmp_path, encoder)(torch.tensor([1]))[1].sum() == 5
-    assert encoder.count == 6
+    changed = read_captions(tmp_path, encoder)
+    assert encoder.count == 4  # of what is known nothing is encoded again
+    assert changed(torch.arange(3))[1].sum(1).tolist() == [2, 5, 1]
+    (tmp_path / CAPTIONS).write_text("bbbb\na\na\nbbbb\n")
+    moved = read_captions(tmp_path, encoder)
+    assert encoder.count == 4 and moved(torch.arange(5))[1].sum(1).tolist() == [5, 2, 2, 5, 1]
     (tmp_path / CACHE).write_bytes(b"damaged")
-    assert len(read_captions(tmp_path, encoder)) == 3 and encoder.count == 9
+    assert len(read_captions(tmp_path, encoder)) == 5 and encoder.count == 7  # equal ones once
 
 
 def test_missing_or_damaged_files_raise(folder: Path) -> None:
@@ -157,3 +161,36 @@ def test_missing_or_damaged_files_raise(folder: Path) -> None:
     (folder / "images-00002.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="images-00002.safetensors is damaged"):
         Shards(folder, "images")
+
+
+def test_each_of_several_captions_is_drawn_equally_often(tmp_path: Path) -> None:
+    """Example 0 has the captions 0 to 2, example 1 has caption 3: their token states have their lengths."""
+    shard = {name: torch.zeros(2) for name in Shards.COLUMNS}
+    shard |= {"caption": torch.tensor([0, 3]), "captions": torch.tensor([3, 1])}
+    save_file(
+        shard | {"pixels": torch.zeros(2, 3, 8, 8, dtype=torch.uint8)}, tmp_path / "images-00000.safetensors"
+    )
+    captions = Captions.from_states([torch.ones(length, 4) for length in (3, 4, 5, 6, 2)])
+    torch.manual_seed(0)
+    data = ImageData([Shards(tmp_path, "images")], captions, NOTHING_DROPPED)
+    lengths = data.batch(torch.tensor([0, 1]).repeat(3000))[1].mask.sum(1)
+    assert (lengths[1::2] == 6).all()
+    shares = lengths[::2].bincount(minlength=6)[3:6] / 3000
+    torch.testing.assert_close(shares, torch.full((3,), 1 / 3), rtol=0, atol=0.03)  # 3.5 standard errors
+
+
+def test_examples_with_one_caption_draw_no_random_number(folder: Path) -> None:
+    """Runs on shards without the column of their number give the bytes that they gave before it existed."""
+    torch.manual_seed(0)
+    drawn = Shards(folder, "images").draw_captions(torch.arange(6))
+    assert drawn.tolist() == [0, 1, 0, 1, 0, 1]
+    assert torch.rand(()) == torch.rand((), generator=torch.Generator().manual_seed(0))
+
+
+def test_frames_of_clips_and_images_are_single_images_of_one_table(folder: Path) -> None:
+    mixed = Shards(folder, ["images", "clips"])
+    assert len(mixed) == 40 + 10 * 16 and mixed.frames == 0
+    index = [39, 40, 40 + 7 * 16 + 5]
+    assert values(mixed.pixels(torch.tensor(index))) == [39, 100, 112]
+    assert mixed.rows(torch.tensor(index))["azimuth"].tolist() == [39, 100, 107]
+    assert [mixed.locate(each) for each in (0, 30, 40, 199)] == [(0, 0), (1, 0), (2, 0), (3, 63)]

@@ -78,3 +78,39 @@ def test_neighbors_are_a_condition_and_the_model_is_stored(tmp_path: Path) -> No
     clips = torch.randn(1, 2, 3, 4, 4)
     loaded = FrameInterpolation.load(tmp_path).sample(clips, [0])
     torch.testing.assert_close(loaded, model.sample(clips, [0]), atol=1e-2, rtol=1e-2)
+
+
+class Recording(Shards):
+    """Shards that keep which frames were read."""
+
+    def pixels(self, index: Tensor, frames: Tensor | None = None) -> Tensor:
+        self.read = frames
+        return super().pixels(index, frames)
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_only_loops_go_round(tmp_path: Path, loops: bool) -> None:
+    columns = {name: torch.zeros(3) for name in Shards.COLUMNS}
+    columns["phase"] = torch.zeros(3) if loops else torch.full((3,), torch.nan)
+    save_file({"pixels": torch.rand(3, 6, 2, 4, 4), **columns}, tmp_path / "clips-00000.safetensors")
+    clips = Recording(tmp_path, "clips")
+    task = InterpolationTask(clips, InterpolationPreset(model=SMALL, gaps=(1, 2, 5)))
+    torch.manual_seed(0)
+    task.loss(SMALL.denoiser(), torch.arange(18).repeat(20))
+    before, middle, after = clips.read.unbind(1)
+    gaps = {1, 2, 5} if loops else {1, 2}  # six frames have room for two to each side
+    assert set(((middle - before) % 6).tolist()) == gaps and torch.equal(
+        (after - middle) % 6, (middle - before) % 6
+    )
+    if loops:
+        assert set(middle.tolist()) == set(range(6))
+    else:
+        assert (before < middle).all() and (middle < after).all()
+        assert set(middle.tolist()) == {1, 2, 3, 4} and {0, 5} <= set(torch.cat([before, after]).tolist())
+
+
+def test_clips_of_two_frames_are_refused(tmp_path: Path) -> None:
+    columns = {name: torch.zeros(3) for name in Shards.COLUMNS}
+    save_file({"pixels": torch.rand(3, 2, 2, 4, 4), **columns}, tmp_path / "clips-00000.safetensors")
+    with pytest.raises(UserError, match="none between two others"):
+        InterpolationTask(Shards(tmp_path, "clips"), InterpolationPreset(model=SMALL))
