@@ -28,7 +28,8 @@ from core.io.atomic import atomic_write, writable_folder
 from core.io.media import PICTURES, UNDECODABLE, WHITE, Color, frame_files, frames_at, is_animated, read_still
 from core.training.data import CAPTIONS, Shards
 
-PER_SHARD = {"images": 512, "clips": 64}  # examples
+PER_SHARD = {"images": 512, "clips": 64}  # examples, at most
+SHARD = 2**29  # bytes of pixels in a shard, about; a clip may give several windows
 LONGEST = 4096  # frames of a clip that are read
 
 
@@ -37,15 +38,16 @@ class PrepareOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(ge=8, le=1024, description="side in pixels")
+    size: int = Field(ge=8, le=2048, description="height in pixels, and width")
+    width: int | None = Field(default=None, ge=8, le=2048, description="width in pixels, where it differs")
     fit: Literal["crop", "pad"] = "crop"
     background: Color = WHITE  # under alpha, and around padded pictures
     fps: float = Field(default=8, gt=0, le=120, description="frames per second of clips")
     frames: int = Field(default=16, ge=1, le=1024, description="of a window; longer clips give several")
 
     def fitted(self, image: Image.Image) -> Image.Image:
-        """The image at size x size pixels: the middle of it, or all of it before the background."""
-        sides = (self.size, self.size)
+        """The image in the size of the options: the middle of it, or all of it before the background."""
+        sides = (self.width or self.size, self.size)
         if self.fit == "crop":
             return ImageOps.fit(image, sides, Image.Resampling.LANCZOS)
         return ImageOps.pad(image, sides, Image.Resampling.LANCZOS, color=self.background)
@@ -106,8 +108,12 @@ def prepare(
     done, total = 0, sum(len(group) for group in groups.values())
     for kind, group in groups.items():
         paths: list[Path] = []
-        for number, start in enumerate(range(0, len(group), PER_SHARD[kind])):
-            part = group[start : start + PER_SHARD[kind]]
+        window = (
+            3 * options.size * (options.width or options.size) * (options.frames if kind == "clips" else 1)
+        )
+        count = max(1, min(PER_SHARD[kind], SHARD // window))
+        for number, start in enumerate(range(0, len(group), count)):
+            part = group[start : start + count]
             path = out / f"{kind}-{number:05d}.safetensors"
             notes = _stored(path, _key(part, options)) or _write(path, kind, part, options)
             if notes.rows:
@@ -155,7 +161,10 @@ def _digest(example: Example) -> str:
 
 def _key(part: Sequence[tuple[int, Example, str]], options: PrepareOptions) -> str:
     """Hash of all that a shard depends on."""
-    contents = [options.model_dump(mode="json"), [(line, digest) for line, _, digest in part]]
+    contents = [
+        options.model_dump(mode="json", exclude_none=True),
+        [(line, digest) for line, _, digest in part],
+    ]
     return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 

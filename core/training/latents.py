@@ -1,6 +1,7 @@
 """Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
-`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w), or (N,F,C,h,w) of clips.
+`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w); of clips, (N,F,C,h,w), or
+(N,C,F',h,w) where the encoder takes clips as a whole.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
@@ -18,35 +20,56 @@ from core.training.data import latents_path, read_shard, shard_paths, to_float_i
 BATCH = 64
 
 
-@torch.no_grad()
 def encode_shards(
     folder: Path, kind: str, first_stage: Autoencoder, on_done: Callable[[int, int], None] | None = None
 ) -> str:
     """Encodes the shards of one kind on the first stage's device and returns its fingerprint.
 
-    Shards whose latents are up to date are skipped. on_done: called with (shards done, shards in total).
-    Raises UserError when there are no shards, one is damaged, or its images have another size.
+    on_done: as in `store_latents`. Raises UserError when there are no shards, one is damaged, or its images
+    have another size.
     """
     fingerprint, size = first_stage.fingerprint, first_stage.config.size
     device = first_stage.latent_mean.device
+
+    def encode(pixels: Tensor) -> Tensor:
+        if pixels.shape[-2:] != (size, size):
+            raise UserError(
+                f"The images in {folder} are {pixels.shape[-1]} pixels wide, the first stage takes {size}."
+            )
+        images = pixels.flatten(0, -4).split(BATCH)
+        rows = torch.cat(
+            [first_stage.to_latents(to_float_images(part.to(device))).half().cpu() for part in images]
+        )
+        return rows.reshape(*pixels.shape[:-3], *rows.shape[1:])
+
+    store_latents(folder, kind, fingerprint, encode, on_done)
+    return fingerprint
+
+
+@torch.no_grad()
+def store_latents(
+    folder: Path,
+    kind: str,
+    fingerprint: str,
+    encode: Callable[[Tensor], Tensor],
+    on_done: Callable[[int, int], None] | None = None,
+) -> None:
+    """Stores the latents of the shards of one kind, but for those that are up to date.
+
+    fingerprint: of the encoder. encode: latents of the pixels of a shard, uint8 (N,3,H,W) or (N,F,3,H,W).
+    on_done: called with (shards done, shards in total).
+
+    Raises UserError when there are no shards or one is damaged.
+    """
     paths = shard_paths(folder, kind)
     for done, path in enumerate(paths, start=1):
         out, source = latents_path(path, fingerprint), _file_version(path)
         if _stored_version(out) != source:
-            pixels = read_shard(path, ("pixels",))["pixels"]
-            if pixels.shape[-2:] != (size, size):
-                raise UserError(
-                    f"The images in {path} are {pixels.shape[-1]} pixels wide, the first stage takes {size}."
-                )
-            images = pixels.flatten(0, -4).split(BATCH)
-            rows = torch.cat(
-                [first_stage.to_latents(to_float_images(part.to(device))).half().cpu() for part in images]
-            )
+            latents = encode(read_shard(path, ("pixels",))["pixels"])
             with atomic_write(out) as draft:
-                save_file({"latents": rows.reshape(*pixels.shape[:-3], *rows.shape[1:])}, draft, source)
+                save_file({"latents": latents.half().cpu().contiguous()}, draft, source)
         if on_done:
             on_done(done, len(paths))
-    return fingerprint
 
 
 def _file_version(path: Path) -> dict[str, str]:
