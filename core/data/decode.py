@@ -23,7 +23,8 @@ class PrepareOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(ge=8, le=1024, description="side in pixels")
+    size: int = Field(ge=8, le=2048, description="height in pixels, and width")
+    width: int | None = Field(default=None, ge=8, le=2048, description="width in pixels, where it differs")
     fit: Literal["crop", "pad"] = "crop"
     background: Color = WHITE  # under alpha, and around padded pictures
     fps: float = Field(default=8, gt=0, le=120, description="frames per second of clips")
@@ -31,11 +32,11 @@ class PrepareOptions(BaseModel):
     enlarge: bool = Field(default=True, description="whether smaller pictures are enlarged, or left out")
 
     def fitted(self, image: Image.Image) -> Image.Image:
-        """The image at size x size pixels: the middle of it, or all of it before the background.
+        """The image in the size of the options: the middle of it, or all of it before the background.
 
         Raises ValueError for a smaller one where it may not be enlarged.
         """
-        sides = (self.size, self.size)
+        sides = (self.width or self.size, self.size)
         given = min(image.size) if self.fit == "crop" else max(image.size)
         if given < self.size and not self.enlarge:
             side = "shorter" if self.fit == "crop" else "longer"

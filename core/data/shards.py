@@ -98,7 +98,7 @@ class ShardWriter:
             self.parts.append(part)
         self.notes.contents.append((digest, line, max(1, len(example.captions)), count))
         frames = self.options.frames if self.kind == "clips" else 1
-        self.bytes += count * frames * 3 * self.options.size**2
+        self.bytes += count * frames * 3 * self.options.size * (self.options.width or self.options.size)
         self.rows += count
         if len(self.notes.contents) == PER_SHARD[self.kind] or self.bytes >= LARGEST:
             self._flush()

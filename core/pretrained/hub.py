@@ -117,6 +117,11 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
     return _json(folder / "scheduler" / "scheduler_config.json")
 
 
+def component_config(folder: Path, part: str) -> dict[str, Any]:
+    """Config of a component of a pipeline's folder, such as "unet"; empty if it has none."""
+    return _json(folder / part / CONFIG)
+
+
 def _index(folder: Path) -> dict[str, Any]:
     """Values of the model_index.json; empty if there is none."""
     return _json(folder / INDEX)

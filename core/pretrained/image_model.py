@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
@@ -29,7 +29,7 @@ from core.pretrained.hub import (
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.quiet import quiet
 from core.pretrained.sampling import CheckpointSampler
-from core.pretrained.text import CheckpointTextEncoder, CLIPTextEncoder, DualCLIPTextEncoder, T5TextEncoder
+from core.pretrained.text import checkpoint_text_encoder, full_condition
 from core.samplers import noise_like
 from core.sampling import StepCallback, make_generators
 from core.sampling_options import SamplerName, SamplingOptions
@@ -63,7 +63,7 @@ class PretrainedImageModel:
         self.sampling = self._sampling(pixels)
         unet = pipeline.unet
         channels = self.first_stage.channels if self.first_stage else 3
-        self._check(unet, channels)
+        check_network(unet.config, channels, self.sampling)
         downscale = self.first_stage.downscale if self.first_stage else 1
         self.denoiser = Denoiser(
             DiffusersUNet(unet, downscale),
@@ -75,7 +75,7 @@ class PretrainedImageModel:
         side = unet.config.sample_size
         self.shape = (channels, side, side)
         self.size = side * downscale
-        self.text = self._text_encoding()
+        self.text = checkpoint_text_encoder(pipeline, device)
         self._offloaded = self._place(offload)
 
     def _sampling(self, pixels: bool) -> CheckpointSampler:
@@ -83,46 +83,6 @@ class PretrainedImageModel:
         config = dict(self.pipeline.scheduler.config)
         config["_class_name"] = type(self.pipeline.scheduler).__name__
         return CheckpointSampler.from_config(config, ancestral=pixels)
-
-    def _check(self, unet: Any, channels: int) -> None:
-        """Raises UserError unless the network is conditioned on text, timestep and sizes only."""
-        config = unet.config
-        if config.in_channels != channels:
-            raise UserError(
-                f"The checkpoint's network takes {config.in_channels} channels, not {channels}, so it is not "
-                "a text-to-image model (perhaps inpainting or upscaling): give a text-to-image checkpoint."
-            )
-        if config.time_cond_proj_dim is not None or config.class_embed_type is not None:
-            raise UserError(
-                "The checkpoint's network is conditioned on more than text (it is distilled or has classes): "
-                "give the checkpoint that it was made from."
-            )
-        learned = config.out_channels == 2 * channels
-        if config.out_channels != channels and not learned:
-            raise UserError(
-                f"The checkpoint's network has {config.out_channels} output channels, not {channels} or "
-                f"{2 * channels}: give another checkpoint."
-            )
-        if self.sampling.variance == "learned" and not learned:
-            raise UserError(
-                "The checkpoint's scheduler does not match its network: the scheduler uses a learned "
-                "variance, and the network predicts none. Set variance_type in "
-                "scheduler_config.json to fixed_small."
-            )
-
-    def _text_encoding(self) -> CheckpointTextEncoder:
-        """The text encoder of the pipeline's class."""
-        p = self.pipeline
-        match self.name:
-            case "StableDiffusionXLPipeline":
-                zeros = bool(p.config.get("force_zeros_for_empty_prompt", True))
-                return DualCLIPTextEncoder(
-                    (p.tokenizer, p.tokenizer_2), (p.text_encoder, p.text_encoder_2), self.device, zeros
-                )
-            case "IFPipeline":
-                return T5TextEncoder(p.tokenizer, p.text_encoder, self.device)
-            case _:
-                return CLIPTextEncoder(p.tokenizer, p.text_encoder, self.device)
 
     def _place(self, offload: bool) -> Any:
         """Moves the parts to the device or installs offload hooks; returns the network's hook, if any.
@@ -149,10 +109,10 @@ class PretrainedImageModel:
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """Condition of B prompts. attributes: stored in it, but not an input of these networks."""
-        tokens, pooled = self.text(prompts)
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        attributes = encode_attributes(len(prompts)) if attributes is None else attributes
-        return Condition(tokens, mask, attributes.to(tokens), pooled)
+        condition = full_condition(self.text(prompts))
+        if attributes is None:
+            return condition
+        return replace(condition, attributes=attributes.to(condition.tokens))
 
     def sample(
         self,
@@ -191,6 +151,36 @@ class PretrainedImageModel:
     def save_pretrained(self, folder: Path) -> None:
         """Writes the checkpoint in diffusers' layout, with safetensors weights."""
         self.pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def check_network(config: Mapping[str, Any], channels: int, sampling: CheckpointSampler) -> None:
+    """Raises UserError unless a U-Net is conditioned on text, timestep and sizes only.
+
+    config: of the U-Net. channels: of the latents, or of pixels. sampling: of the checkpoint's scheduler.
+    """
+    inputs, outputs = config.get("in_channels", 4), config.get("out_channels", 4)
+    if inputs != channels:
+        raise UserError(
+            f"The checkpoint's network takes {inputs} channels, not {channels}, so it is not "
+            "a text-to-image model (perhaps inpainting or upscaling): give a text-to-image checkpoint."
+        )
+    if config.get("time_cond_proj_dim") is not None or config.get("class_embed_type") is not None:
+        raise UserError(
+            "The checkpoint's network is conditioned on more than text (it is distilled or has classes): "
+            "give the checkpoint that it was made from."
+        )
+    learned = outputs == 2 * channels
+    if outputs != channels and not learned:
+        raise UserError(
+            f"The checkpoint's network has {outputs} output channels, not {channels} or "
+            f"{2 * channels}: give another checkpoint."
+        )
+    if sampling.variance == "learned" and not learned:
+        raise UserError(
+            "The checkpoint's scheduler does not match its network: the scheduler uses a learned "
+            "variance, and the network predicts none. Set variance_type in "
+            "scheduler_config.json to fixed_small."
+        )
 
 
 def load_image_model(

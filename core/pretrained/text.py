@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from core.attributes import encode_attributes
+from core.condition import Condition
+
 LENGTH_OF_IF = 77  # tokens; its T5 takes more, but IF was trained with this length
 
 
@@ -83,6 +86,28 @@ class T5TextEncoder:
         tokenized = _tokenized(self.tokenizer, lower, LENGTH_OF_IF)
         mask = tokenized.attention_mask.to(self.device)
         return EncodedText(self.encoder(tokenized.input_ids.to(self.device), attention_mask=mask)[0].float())
+
+
+def checkpoint_text_encoder(pipeline: Any, device: torch.device) -> CheckpointTextEncoder:
+    """The text encoder of a pipeline's class. device: of the encoders while they run."""
+    p = pipeline
+    match type(p).__name__:
+        case "StableDiffusionXLPipeline":
+            zeros = bool(p.config.get("force_zeros_for_empty_prompt", True))
+            return DualCLIPTextEncoder(
+                (p.tokenizer, p.tokenizer_2), (p.text_encoder, p.text_encoder_2), device, zeros
+            )
+        case "IFPipeline":
+            return T5TextEncoder(p.tokenizer, p.text_encoder, device)
+        case _:
+            return CLIPTextEncoder(p.tokenizer, p.text_encoder, device)
+
+
+def full_condition(text: EncodedText) -> Condition:
+    """Condition of encoded text, of which every position counts, without attributes."""
+    mask = torch.ones(text.tokens.shape[:2], dtype=torch.bool, device=text.tokens.device)
+    attributes = encode_attributes(len(mask)).to(text.tokens)
+    return Condition(text.tokens, mask, attributes, text.pooled)
 
 
 def _tokenized(tokenizer: Any, prompts: Sequence[str], length: int) -> Any:

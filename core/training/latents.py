@@ -1,7 +1,7 @@
 """Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
-`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w), or (N,F,C,h,w) of clips;
-and `hashes` int64 (N,) of the pixels.
+`latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w); of clips, (N,F,C,h,w), or
+(N,C,F',h,w) where the encoder takes clips as a whole; and `hashes` int64 (N,) of the pixels.
 """
 
 from collections.abc import Callable
@@ -20,45 +20,65 @@ from core.training.data import content_hash, latents_path, read_shard, shard_pat
 BATCH = 64
 
 
-@torch.no_grad()
 def encode_shards(
     folder: Path, kind: str, first_stage: Autoencoder, on_done: Callable[[int, int], None] | None = None
 ) -> str:
     """Encodes the shards of one kind on the first stage's device and returns its fingerprint.
 
-    Shards whose latents are up to date are skipped. Of others, the images and clips are encoded whose pixels
-    are in no earlier latents. on_done: called with (shards done, shards in total).
-    Raises UserError when there are no shards, one is damaged, or its images have another size.
+    on_done: as in `store_latents`. Raises UserError when there are no shards, one is damaged, or its images
+    have another size.
     """
     fingerprint, size = first_stage.fingerprint, first_stage.config.size
     device = first_stage.latent_mean.device
+
+    def encode(pixels: Tensor) -> Tensor:
+        if pixels.shape[-2:] != (size, size):
+            raise UserError(
+                f"The images in {folder} are {pixels.shape[-1]} pixels wide, the first stage takes {size}."
+            )
+        images = pixels.flatten(0, -4).split(BATCH)
+        rows = torch.cat([first_stage.to_latents(to_float_images(part.to(device))) for part in images])
+        return rows.reshape(*pixels.shape[:-3], *rows.shape[1:])
+
+    store_latents(folder, kind, fingerprint, encode, on_done)
+    return fingerprint
+
+
+@torch.no_grad()
+def store_latents(
+    folder: Path,
+    kind: str,
+    fingerprint: str,
+    encode: Callable[[Tensor], Tensor],
+    on_done: Callable[[int, int], None] | None = None,
+) -> None:
+    """Stores the latents of the shards of one kind.
+
+    Shards whose latents are up to date are skipped. Of others, the images and clips are encoded whose pixels
+    are in no earlier latents.
+
+    fingerprint: of the encoder. encode: latents of pixels, uint8 (N,3,H,W) or (N,F,3,H,W). on_done: called
+        with (shards done, shards in total).
+
+    Raises UserError when there are no shards or one is damaged.
+    """
     paths = shard_paths(folder, kind)
     known: dict[int, Tensor] | None = None
     for done, path in enumerate(paths, start=1):
         out, source = latents_path(path, fingerprint), file_version(path)
         if stored_version(out) != source:
             pixels = read_shard(path, ("pixels",))["pixels"]
-            if pixels.shape[-2:] != (size, size):
-                raise UserError(
-                    f"The images in {path} are {pixels.shape[-1]} pixels wide, the first stage takes {size}."
-                )
             if known is None:
                 known = _known_latents(folder, kind, fingerprint)
             hashes = [content_hash(row.numpy().tobytes()) for row in pixels]
             new = [row for row, each in enumerate(hashes) if each not in known]
-            images = pixels[new].flatten(0, -4).split(BATCH) if new else ()
-            encoded = [first_stage.to_latents(to_float_images(i.to(device))).half().cpu() for i in images]
-            fresh: dict[int, Tensor] = {}
-            if encoded:
-                rows = torch.cat(encoded)
-                rows = rows.reshape(len(new), *pixels.shape[1:-3], *rows.shape[1:])
-                fresh = dict(zip((hashes[row] for row in new), rows, strict=True))
-            latents = torch.stack([fresh[each] if each in fresh else known[each] for each in hashes])
+            encoded = encode(pixels[new]).half().cpu() if new else ()
+            rows = known | dict(zip((hashes[row] for row in new), encoded, strict=True))
+            latents = torch.stack([rows[each] for each in hashes])
             with atomic_write(out) as draft:
                 save_file({"latents": latents, "hashes": torch.tensor(hashes)}, draft, source)
         if on_done:
             on_done(done, len(paths))
-    return fingerprint
 
 
 def _known_latents(folder: Path, kind: str, fingerprint: str) -> dict[int, Tensor]:

@@ -73,9 +73,16 @@ def data(
 
 
 def options_of(
-    size: int, frames: int, fit: str, background: str, fps: float, enlarge: bool = True
+    size: int,
+    frames: int,
+    fit: str,
+    background: str,
+    fps: float,
+    *,
+    width: int | None = None,
+    enlarge: bool = True,
 ) -> PrepareOptions:
-    """Validated options. Raises UserError that names the invalid one."""
+    """Validated options; width: where it is not `size`. Raises UserError that names the invalid one."""
     from PIL import ImageColor
 
     from core.data.decode import PrepareOptions
@@ -85,7 +92,7 @@ def options_of(
         color = ImageColor.getrgb(background)[:3]
     except ValueError as error:
         raise UserError(f'--background {background} is no color: give a name or "#rrggbb".') from error
-    values = {"size": size, "frames": frames, "fit": fit, "background": color, "fps": fps}
+    values = {"size": size, "width": width, "frames": frames, "fit": fit, "background": color, "fps": fps}
     return validate({**values, "enlarge": enlarge}, PrepareOptions, "the options of the data")
 
 
@@ -133,7 +140,9 @@ def training_folder(
 def default_cache(folder: Path, options: PrepareOptions) -> Path:
     """Folder of the prepared data of a folder, by its place and the options."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    key = hashlib.sha256(f"{folder.resolve()}\n{options.model_dump_json()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        f"{folder.resolve()}\n{options.model_dump_json(exclude_none=True)}".encode()
+    ).hexdigest()[:16]
     return root / "dreamlift" / "data" / key
 
 

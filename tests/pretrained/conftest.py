@@ -4,7 +4,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.pretrained import checkpoints
 from tests.pretrained.pipeline_checkpoints import VIDEO
@@ -34,3 +36,30 @@ def deepfloyd(tmp_path_factory) -> Path:
 def video_folder(tmp_path_factory) -> Callable[[str], Path]:
     """Function from a name in `VIDEO` to the folder of that checkpoint."""
     return cache(lambda name: VIDEO[name](tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory) -> Path:
+    """A folder of four clips of 9 frames at 8 a second: a bright square moves to the left or to the right."""
+    folder = tmp_path_factory.mktemp("moving")
+    for number in range(4):
+        right = number % 2
+        frames = []
+        for frame in range(9):
+            pixels = np.full((64, 64, 3), 40 * number, np.uint8)
+            left = 4 * frame if right else 48 - 4 * frame
+            pixels[8 * number : 8 * number + 20, left : left + 16] = (255, 200, 40 * number)
+            frames.append(Image.fromarray(pixels))
+        name = f"a square moves {'right' if right else 'left'} {number}.gif"
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:], duration=125)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of six pictures in two colors, with a caption for each color."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(6):
+        color = (230, 30 * number, 20) if number % 2 else (20, 30 * number, 230)
+        Image.new("RGB", (80, 64), color).save(folder / f"{'red' if number % 2 else 'blue'} {number}.png")
+    return folder

@@ -22,15 +22,18 @@ class InflatedUNet(nn.Module):
     without attention, as in diffusers' `UNetMotionModel`. With newly initialized `MotionLayers` the output of
     each frame is that of the image network.
 
-    With gradients enabled, activations are recomputed in the backward pass (gradient checkpointing), because
-    those of a clip would not fit a GPU.
+    With gradients enabled, activations are recomputed in the backward pass (gradient checkpointing) unless
+    `recompute` is false, because those of a clip would not fit a GPU.
     """
 
-    def __init__(self, image: nn.Module, unet: nn.Module, motion: MotionLayers) -> None:
+    def __init__(
+        self, image: nn.Module, unet: nn.Module, motion: MotionLayers, recompute: bool = True
+    ) -> None:
         """Hooks the motion modules into `unet`; `deflate` removes the hooks.
 
         image: `(x (B,C,H,W), t (B,), condition) -> Tensor` around `unet`.
-        unet: diffusers' UNet2DConditionModel, with the device and dtype of `motion`, as is `image`.
+        unet: diffusers' UNet2DConditionModel, on the device of `motion`. Its dtype is that of `motion`, or
+            autocast is on.
 
         Raises UserError when the motion adapter does not match the U-Net.
         """
@@ -39,8 +42,10 @@ class InflatedUNet(nn.Module):
         self.motion = motion
         self._frames = 1
         self._motion_enabled = True
+        self._recompute = recompute
         _check_fit(fresh_config(unet), motion.config)
-        unet.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
+        if recompute:
+            unet.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
         self._hooks = [
             site.register_forward_hook(partial(self._motion_hook, module))
             for site, module in zip(_sites(unet), _modules(motion), strict=False)
@@ -81,7 +86,7 @@ class InflatedUNet(nn.Module):
 
     def _apply_motion(self, module: MotionModule, x: Tensor) -> Tensor:
         """The module's output, with gradient checkpointing if gradients are enabled."""
-        if torch.is_grad_enabled():
+        if self._recompute and torch.is_grad_enabled():
             return cast(Tensor, checkpoint(module, x, self._frames, use_reentrant=False))
         return module(x, self._frames)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.presets import validate
+from core.pretrained.hub import resolve_checkpoint
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -66,6 +67,14 @@ class MotionFile(NamedTuple):
 
     config: MotionConfig
     tensors: dict[str, Tensor]  # diffusers' names, in the dtype of the file
+
+
+def motion_files(motion: str) -> list[Path]:
+    """The weight files of a motion adapter, given as a folder, file or Hugging Face id; [] for "none"."""
+    if motion == "none":
+        return []
+    path = resolve_checkpoint(motion)
+    return [path] if path.is_file() else sorted(path.glob("*.safetensors"))
 
 
 def read_motion(path: Path) -> MotionFile:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -188,24 +189,24 @@ def load_motion_model(
             f"Motion adapters are for Stable Diffusion 1.x and SDXL, and {name_or_folder} is neither: give a "
             "checkpoint of one of them."
         )
-    layers, sampling = _layers(image, motion)
+    unet = image.pipeline.unet
+    new = str(motion) == NONE
+    layers = MotionLayers(fresh_config(unet)) if new else load_motion_layers(unet, motion)
+    scheduler = image.pipeline.scheduler
+    sampling = image.sampling if new else motion_sampling(image.name, scheduler.config)
     for source in motion_loras:
         add_motion_lora(layers, source)
-    unet = image.pipeline.unet
     layers.to(image.device, unet.dtype).eval().requires_grad_(False)
     return MotionModel(image, layers, sampling, overlap)
 
 
-def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLayers, CheckpointSampler]:
-    """Motion layers for an image model, and the sampler for their noise schedule.
+def load_motion_layers(unet: Any, motion: str | Path) -> MotionLayers:
+    """Motion layers of an adapter for a U-Net, in float32.
 
-    Raises UserError when the weights do not match the adapter's config.
+    motion: hub id, folder or file, see `read_motion`. Raises UserError when the weights do not match the
+    adapter's config.
     """
-    unet = image.pipeline.unet
-    if str(motion) == NONE:
-        return MotionLayers(fresh_config(unet)), image.sampling
-    path = resolve_checkpoint(motion)
-    config, tensors = read_motion(path)
+    config, tensors = read_motion(resolve_checkpoint(motion))
     # As in diffusers, the U-Net gives the number of groups: files in the original format do not store it.
     layers = MotionLayers(config.model_copy(update={"motion_norm_num_groups": unet.config.norm_num_groups}))
     expected = layers.state_dict()
@@ -216,10 +217,13 @@ def _layers(image: PretrainedImageModel, motion: str | Path) -> tuple[MotionLaye
                 "Download the adapter again."
             )
     layers.load_state_dict(tensors)
-    return layers, motion_sampling(image)
+    return layers
 
 
-def motion_sampling(image: PretrainedImageModel) -> CheckpointSampler:
-    """Sampler with AnimateDiff's noise schedule and otherwise the image model's scheduler config."""
-    config = {**image.pipeline.scheduler.config, **SCHEDULES[image.name]}
-    return CheckpointSampler.from_config({**config, "steps_offset": 1, "rescale_betas_zero_snr": False})
+def motion_sampling(kind: str, scheduler: Mapping[str, Any]) -> CheckpointSampler:
+    """Sampler with AnimateDiff's noise schedule and otherwise the settings of the image model.
+
+    kind: `STABLE_DIFFUSION` or `SDXL`. scheduler: config of the image model's scheduler.
+    """
+    config = {**scheduler, **SCHEDULES[kind], "steps_offset": 1, "rescale_betas_zero_snr": False}
+    return CheckpointSampler.from_config(config)

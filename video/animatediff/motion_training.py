@@ -1,74 +1,76 @@
-"""Training of the motion layers of an inflated checkpoint, with frozen image layers."""
+"""Motion layers of an image checkpoint to be trained, with the image layers frozen, and their file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.diffusion.denoiser import Denoiser
-from core.training.config import Budget, TrainingConfig
-from core.training.trainer import Trainer, stratified_timesteps
-from video.animatediff.motion_format import MotionFile, write_motion
-from video.animatediff.motion_model import MotionModel, motion_sampling
-from video.training.clips import clip_loss
+from core.errors import UserError
+from core.io.weights import load_weights
+from core.pretrained.hub import checkpoint_kind, resolve_checkpoint, scheduler_config
+from core.pretrained.network import DiffusersUNet
+from core.pretrained.trainable import TrainableImageModel, load_parts
+from video.animatediff.inflated_unet import InflatedUNet, fresh_config
+from video.animatediff.motion_format import MotionConfig, MotionFile, read_motion, write_motion
+from video.animatediff.motion_layers import MotionLayers
+from video.animatediff.motion_model import load_motion_layers, motion_sampling
+from video.sampling.clip_tensors import frame_by_frame
+
+PREFIX = "motion."  # of the motion layers' names in an inflated U-Net
 
 
-class MotionTask:
-    """Denoising task on clips with prompts: one noise level for all frames of a clip.
+class TrainableMotion(TrainableImageModel):
+    """Motion layers of Stable Diffusion 1.x or SDXL, at AnimateDiff's noise schedule.
 
-    Guo et al. 2023, section 4.2, equation 3.
+    One noise level holds for all frames of a clip (Guo et al. 2023, section 4.2, equation 3). The layers are
+    float32 beside image layers of any dtype.
     """
 
-    def __init__(self, model: MotionModel, clips: Tensor, prompts: Sequence[str]) -> None:
-        """clips: (N,3,F,H,W) in [-1, 1], encoded once here. prompts: N; some empty ones train guidance.
+    def __init__(self, folder: Path, motion: str | None, recompute: bool = True) -> None:
+        """motion: adapter to start from, as in `load_motion_layers`; None gives new layers.
 
-        Raises ValueError when the numbers of clips and prompts differ.
+        recompute: as in `InflatedUNet`. Raises UserError as the base class does.
         """
-        if clips.ndim != 5 or len(clips) != len(prompts):
-            raise ValueError(
-                f"clips must be (N,3,F,H,W) with N prompts, not {tuple(clips.shape)} "
-                f"and {len(prompts)} prompts"
+        super().__init__(folder, recompute)
+        self.motion = motion
+
+    def check(self, width: int, height: int, frames: int) -> None:
+        """Raises UserError for sizes that are no multiple of the first stage's, and for too many frames."""
+        super().check(width, height, frames)
+        config = read_motion(resolve_checkpoint(self.motion)).config if self.motion else MotionConfig()
+        if frames > config.motion_max_seq_length:
+            raise UserError(
+                f"The motion layers take at most {config.motion_max_seq_length} frames, not {frames}: change "
+                "frames in the preset."
             )
-        self.latents = model.encode(clips)
-        self.condition = model.image.encode(prompts)
 
-    def __len__(self) -> int:
-        """Number of clips."""
-        return len(self.latents)
+    def load_first_stage(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The autoencoder in float32, frame by frame: latents (N,C,F,h,w) of clips (N,3,F,H,W)."""
+        encode = super().load_first_stage(device)
+        return lambda clips: frame_by_frame(encode, clips)
 
-    def loss(self, denoiser: Denoiser, index: Tensor) -> Tensor:
-        """Loss (B,) of each clip of the rows `index` (B,), which is on the CPU."""
-        x0 = self.latents[index]
-        t = stratified_timesteps(len(x0), denoiser.schedule.timesteps, x0.device)
-        condition = self.condition[index.to(x0.device)]
-        return clip_loss(denoiser, x0, t, condition, torch.randn_like(x0))
+    def load_denoiser(self, device: torch.device, dtype: torch.dtype, shape: Sequence[int]) -> Denoiser:
+        """The inflated U-Net, of which only the motion layers require a gradient."""
+        unet = load_parts(self.folder, ["unet"], dtype).unet.to(device).requires_grad_(False)
+        layers = load_motion_layers(unet, self.motion) if self.motion else MotionLayers(fresh_config(unet))
+        network = InflatedUNet(
+            DiffusersUNet(unet, self.downscale), unet, layers.to(device), recompute=self.recompute
+        )
+        sampling = motion_sampling(checkpoint_kind(self.folder), scheduler_config(self.folder))
+        return Denoiser(network, sampling.schedule, sampling.parameterization)
 
 
-def train_motion(
-    model: MotionModel,
-    clips: Tensor,
-    prompts: Sequence[str],
-    folder: Path,
-    budget: Budget,
-    config: TrainingConfig,
-) -> Path:
-    """Trains the motion layers in place with AnimateDiff's noise schedule; writes their moving average.
+def save_motion(folder: Path, config: MotionConfig, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Writes trained motion layers in float16, for diffusers' `MotionAdapter` and `load_motion_layers`.
 
-    clips, prompts: as in `MotionTask`, with at most as many frames as the layers have positions.
-    folder: run folder, see `Trainer`; the run resumes from a checkpoint in it.
-
-    Returns `folder / "motion"`, a motion adapter for diffusers and `load_motion_model`.
+    weights: the parameters, under their names in an `InflatedUNet`. source: named where they do not fit.
     """
-    sampling = motion_sampling(model.image)
-    denoiser = Denoiser(model.inflated, sampling.schedule, sampling.parameterization)
-    model.motion.requires_grad_(True)
-    trainer = Trainer(denoiser, MotionTask(model, clips, prompts), config, folder)
-    trainer.run(budget)
-    model.inflated.eval().requires_grad_(False)
-    average: Any = trainer.ema.network
-    write_motion(folder / "motion", MotionFile(model.motion.config, average.motion.state_dict()))
-    return folder / "motion"
+    layers = MotionLayers(config)
+    parameters = {name.removeprefix(PREFIX): weight for name, weight in weights.items()}
+    # The tables of positions are no parameters.
+    load_weights(layers, {**layers.state_dict(), **parameters}, source)
+    write_motion(folder, MotionFile(config, layers.half().state_dict()))

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from core.pretrained.hub import checkpoint_kind
 from core.pretrained.quiet import quieten
+from core.pretrained.weights import digests, sha256
 from core.sampling import StepCallback
+from video.animatediff.motion_format import motion_files
 from video.animatediff.motion_model import MotionModel, load_motion_model
 from video.clip_model import read_picture
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.load import lora_digests, precision
 from video.pipelines.pipelines import STILLS
-from video.pipelines.weights import digests, motion_files, sha256
 from video.record import CheckpointRecord
 
 

@@ -11,12 +11,13 @@ import torch
 
 from core.errors import UserError
 from core.io.machine import free_memory, matmul_rate
+from core.pretrained.weights import parameter_count, weight_files
+from video.animatediff.motion_format import motion_files
 from video.options import ClipOptions, flag
 from video.pipelines.cost import Cost
 from video.pipelines.families import Family
 from video.pipelines.load import exact_parts, precision
 from video.pipelines.profiled_calls import profile_decoding, profile_denoising
-from video.pipelines.weights import motion_files, parameter_count, weight_files
 from video.record import ExpectedCost
 
 EFFICIENCY = 0.5  # share of the matmul rate that networks reach

@@ -59,24 +59,30 @@ class Family:
             raise UserError(
                 f"{self.title} cannot apply --negative at guidance scale 1: give --guidance above 1."
             )
-        width, height = self.resolution(options)
+        self.check_shape(*self.resolution(options), options.frames)
+
+    def check_shape(self, width: int, height: int, frames: int, dashes: str = "--") -> None:
+        """Raises UserError for a size or a number of frames that the model cannot apply.
+
+        dashes: before the names of the options; "" for the keys of a preset.
+        """
         for name, value in (("width", width), ("height", height)):
             if value % self.side:
                 near = max(self.side, round(value / self.side) * self.side)
                 raise UserError(
-                    f"{self.title} needs a --{name} that is a multiple of {self.side}, not {value}: "
+                    f"{self.title} needs a {dashes}{name} that is a multiple of {self.side}, not {value}: "
                     f"give {near}."
                 )
         if self.fixed and (width, height) != self.size:
             raise UserError(
-                f"{self.title} has one size, {_by(self.size)}, not {_by((width, height))}: omit --width and "
-                "--height."
+                f"{self.title} has one size, {_by(self.size)}, not {_by((width, height))}: omit "
+                f"{dashes}width and {dashes}height."
             )
         step = self.frame_step
-        if (options.frames - 1) % step:
-            near = 1 + max(1, round((options.frames - 1) / step)) * step
+        if (frames - 1) % step:
+            near = 1 + max(1, round((frames - 1) / step)) * step
             raise UserError(
-                f"{self.title} needs --frames of the form {step} n + 1, not {options.frames}: give {near}."
+                f"{self.title} needs {dashes}frames of the form {step} n + 1, not {frames}: give {near}."
             )
 
     def resolution(self, options: ClipOptions) -> tuple[int, int]:

@@ -12,10 +12,10 @@ from core.io.machine import default_dtype
 from core.pretrained.hub import first_line
 from core.pretrained.lora import add_lora, split_scale, weights_file
 from core.pretrained.quiet import quieten
+from core.pretrained.weights import digests, sha256, variant
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
-from video.pipelines.weights import digests, sha256, variant
 from video.record import CheckpointRecord
 
 MODELS = {"Wan": Wan, "LTX": LTX, "CogVideoX": CogVideoX, "ModelScope": ModelScope}

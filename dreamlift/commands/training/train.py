@@ -11,18 +11,24 @@ from dreamlift.commands.data import (
     Background,
     Cache,
     Fit,
-    FrameRate,
     holds_shards,
     options_of,
     training_folder,
 )
 from dreamlift.commands.training import run_data, run_folder
+from dreamlift.commands.training.train_checkpoint import (
+    ADAPTERS,
+    export_adapter,
+    is_checkpoint,
+    train_checkpoint,
+)
 
 app = typer.Typer(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
 )
 
 Data = Annotated[Path, typer.Option(help="Folder of prepared shards.")]
+FRAME_RATE = 8.0  # frames per second of this project's models
 OwnData = Annotated[
     Path,
     typer.Option(help="Folder of pictures and clips of yours, or of shards of dreamlift toybox."),
@@ -37,6 +43,16 @@ Minutes = Annotated[
 Steps = Annotated[
     int | None, typer.Option(help="Training steps; with --minutes, whichever limit is reached first.")
 ]
+TrainingRate = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", help="Frames per second that are taken from clips.", show_default="the preset's, or 8"
+    ),
+]
+Rank = Annotated[
+    int | None,
+    typer.Option(help="Train low-rank changes (LoRA) of that rank, of the model of --init.", min=1),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or start it if there is none.")]
 
 
@@ -46,16 +62,13 @@ def image(
     run: Run,
     init: Annotated[
         Path | None,
-        typer.Option(help='Initial weights: the folder of an image model or of its run, or "bundled".'),
-    ] = None,
-    preset: PresetName = None,
-    rank: Annotated[
-        int | None,
         typer.Option(
-            help="Train low-rank changes (LoRA) of that rank, of the model of --init; other weights stay.",
-            min=1,
+            help='Initial weights: the folder of an image model or of its run, "bundled", or a checkpoint of '
+            "Stable Diffusion or SDXL, by folder or hub id, of which a LoRA is trained."
         ),
     ] = None,
+    preset: PresetName = None,
+    rank: Rank = None,
     minutes: Minutes = None,
     steps: Steps = None,
     resume: Resume = False,
@@ -65,7 +78,7 @@ def image(
     ] = None,
     fit: Fit = "crop",
     background: Background = "white",
-    fps: FrameRate = 8,
+    fps: TrainingRate = None,
     cache: Cache = None,
 ) -> None:
     """Trains an image model on pictures, and on the frames of clips."""
@@ -82,6 +95,11 @@ def image(
     from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
+    if is_checkpoint(init, run):
+        if first_stage:
+            raise UserError("A checkpoint has a first stage of its own: leave out --first-stage.")
+        start = run, init, preset, budget, resume, rank, None
+        return train_checkpoint("image", data, *start, fit, background, fps, cache)
     init = init and run_folder.start_folder(init, "image")
     toybox = holds_shards(data)
     begins = not checkpoint.exists(run)
@@ -104,7 +122,7 @@ def image(
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = run_folder.store_first_stage(run, settings.model, given)
     accelerator = make_accelerator()
-    own = options_of(settings.model.size, FRAMES, fit, background, fps)
+    own = options_of(settings.model.size, FRAMES, fit, background, fps or FRAME_RATE)
     data = training_folder(data, own, cache, accelerator)
     enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
     kinds = run_data.kinds_in(data, [kind for kind, used in enabled.items() if used])
@@ -127,8 +145,9 @@ def video(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Initial weights: the folder of an image model or of its run, a video model's folder, or "
-            '"bundled".'
+            help="Initial weights: the folder of an image model or of its run, a video model's folder, "
+            '"bundled", or a checkpoint by folder or hub id: of Wan, LTX or CogVideoX, of which a LoRA is '
+            "trained, or of Stable Diffusion or SDXL, for which motion layers are."
         ),
     ] = None,
     preset: PresetName = None,
@@ -137,8 +156,15 @@ def video(
     resume: Resume = False,
     fit: Fit = "crop",
     background: Background = "white",
-    fps: FrameRate = 8,
+    fps: TrainingRate = None,
     cache: Cache = None,
+    rank: Rank = None,
+    motion: Annotated[
+        str | None,
+        typer.Option(
+            help="Of an image checkpoint: the motion adapter to start from.", show_default="new layers"
+        ),
+    ] = None,
 ) -> None:
     """Trains a video model on clips and pictures, starting from an image model."""
     import torch
@@ -153,6 +179,11 @@ def video(
     from video.video_model import VideoModelConfig
 
     budget = Budget(steps, minutes)
+    if is_checkpoint(init, run):
+        start = run, init, preset, budget, resume, rank, motion
+        return train_checkpoint("video", data, *start, fit, background, fps, cache)
+    if rank or motion:
+        raise UserError("--rank and --motion are for checkpoints: name one with --init, or leave them out.")
     init = init and run_folder.start_folder(init, "video")
     resumed = checkpoint.exists(run)
     if not (resumed or init):
@@ -171,7 +202,7 @@ def video(
     model = run / run_folder.MODEL
     config = start.config if start else validate(run_folder.read(model), VideoModelConfig, model)
     stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
-    own = options_of(config.image.size, settings.frames, fit, background, fps)
+    own = options_of(config.image.size, settings.frames, fit, background, fps or FRAME_RATE)
     data = training_folder(data, own, cache, accelerator)
     kinds = run_data.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
     if kinds[0] != "clips":
@@ -207,13 +238,17 @@ def export(
         bool, typer.Option("--image", help="Of a video model's run: export the image model inside it.")
     ] = False,
 ) -> None:
-    """Writes the averaged (EMA) weights of a run as a model, in float16."""
+    """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
     from core.io.weights import load_weights
     from core.training import checkpoint
     from video.video_model import VideoModel, VideoModelConfig
 
     base = base and run_folder.start_folder(base, "image")
     kind, _ = run_folder.stored(run)
+    if kind in ADAPTERS:
+        if base or image_layers:
+            raise UserError(f"The run in {run} trains a {kind}: leave out --base and --image.")
+        return export_adapter(run, out)
     if kind not in ("image", "video"):
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
     if kind == "image" or image_layers:

@@ -5,10 +5,11 @@ import json
 import math
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError
-from core.pretrained.hub import UNUSED, resolve_checkpoint
+from core.pretrained.hub import UNUSED
 
 _BLOB = re.compile(r"[0-9a-f]{64}")  # name of a large file in the Hugging Face cache: its sha256
 
@@ -29,14 +30,6 @@ def weight_files(folder: Path) -> dict[str, list[Path]]:
             "checkpoint again, in safetensors format."
         )
     return files_of
-
-
-def motion_files(motion: str) -> list[Path]:
-    """The weight files of a motion adapter, given as a folder, file or Hugging Face id; [] for "none"."""
-    if motion == "none":
-        return []
-    path = resolve_checkpoint(motion)
-    return [path] if path.is_file() else sorted(path.glob("*.safetensors"))
 
 
 def variant(folder: Path) -> str | None:
@@ -69,6 +62,18 @@ def digests(folder: Path) -> dict[str, str]:
     """The sha256 of each file of `weight_files`, keyed by its path within the folder."""
     files = [file for part in weight_files(folder).values() for file in part]
     return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
+
+
+def fingerprint(folder: Path, parts: Sequence[str]) -> str:
+    """Hash of configs and weights of some parts of a diffusers folder, 12 hexadecimal digits."""
+    digest = hashlib.sha256()
+    files = weight_files(folder)
+    for part in parts:
+        for config in sorted((folder / part).glob("*config.json")):
+            digest.update(config.read_bytes())
+        for file in files.get(part, []):
+            digest.update(sha256(file).encode())
+    return digest.hexdigest()[:12]
 
 
 def sha256(file: Path) -> str:

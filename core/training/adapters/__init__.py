@@ -1,0 +1,1 @@
+"""Training of adapters (LoRA, motion layers) of a checkpoint, whose own weights are frozen."""
