@@ -120,5 +120,5 @@ class EncodedData:
                 latents.append(shards.pixels(rows, frame[:, None])[:, :, 0])
             else:
                 latents.append(shards.pixels(rows))
-            lines.append(shards.rows(rows)["caption"])
+            lines.append(shards.draw_captions(rows))
         return torch.cat(latents), torch.cat(lines)
