@@ -280,8 +280,11 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
 
 
 def print_outcome(finished: bool, run: Path) -> None:
-    """Prints, in the main process, whether training has finished or was stopped."""
+    """Draws the curves and prints, in the main process, whether training has finished or was stopped."""
+    from core.training.monitoring.curves import write_curves
     from core.training.processes import processes
 
     if processes().is_main_process:
+        if curves := write_curves(run):
+            print(curves)
         print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")

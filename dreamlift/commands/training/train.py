@@ -16,7 +16,7 @@ from dreamlift.commands.data import (
     options_of,
     training_folder,
 )
-from dreamlift.commands.training import run_folder
+from dreamlift.commands.training import run_folder, watching
 
 app = typer.Typer(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
@@ -60,21 +60,26 @@ def image(
     background: Background = "white",
     fps: FrameRate = 8,
     cache: Cache = None,
+    sample: watching.Samples = None,
+    track: watching.Track = None,
 ) -> None:
     """Trains an image model on pictures, and on the frames of clips."""
     import torch
 
     from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
+    from core.models.image_model import ImageModel
     from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
+    from core.training.monitoring.validation import hold_back, split
     from core.training.processes import make_accelerator
     from core.training.tasks.images import ImagePreset, ImageTask
     from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
+    watching.check(sample, track)
     init = init and run_folder.start_folder(init, "image")
     toybox = holds_shards(data)
 
@@ -86,19 +91,31 @@ def image(
     start = run_folder.image_model(init) if init and not checkpoint.exists(run) else None
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = run_folder.store_first_stage(run, settings.model, given)
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(track, run)
     own = options_of(settings.model.size, FRAMES, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
     enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
     kinds = run_folder.kinds_in(data, [kind for kind, used in enabled.items() if used])
     pictures = run_folder.shards(data, kinds, accelerator, stage)
-    samples = ImageData(pictures, run_folder.captions(data, accelerator), settings.dropout)
-    task = ImageTask(samples, settings)
+    captions = run_folder.captions(data, accelerator)
+    held = hold_back(pictures, settings.monitoring, settings.training.seed, own=not toybox)
+    trained, validated = split(pictures, held)
+    task = ImageTask(ImageData(trained, captions, settings.dropout), settings)
     torch.manual_seed(settings.training.seed)
     denoiser = settings.model.denoiser()
     if init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
-    run_folder.print_outcome(Trainer(denoiser, task, settings.training, run, accelerator).run(budget), run)
+    monitors = watching.monitors(
+        run,
+        settings,
+        accelerator,
+        denoiser,
+        lambda averaged: ImageModel(settings.model, averaged, first_stage=stage),
+        ImageTask.validating(validated, captions, settings) if validated else None,
+        sample or watching.prompts_of(data, held),
+    )
+    trainer = Trainer(denoiser, task, settings.training, run, accelerator, monitors=monitors)
+    watching.train(trainer, budget, settings)
 
 
 @app.command()
@@ -120,6 +137,8 @@ def video(
     background: Background = "white",
     fps: FrameRate = 8,
     cache: Cache = None,
+    sample: watching.Samples = None,
+    track: watching.Track = None,
 ) -> None:
     """Trains a video model on clips and pictures, starting from an image model."""
     import torch
@@ -128,12 +147,14 @@ def video(
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
+    from core.training.monitoring.validation import hold_back, split
     from core.training.processes import make_accelerator
     from core.training.trainer import Trainer
     from video.training.clips import ClipData, VideoPreset, VideoTask
-    from video.video_model import VideoModelConfig
+    from video.video_model import VideoModel, VideoModelConfig
 
     budget = Budget(steps, minutes)
+    watching.check(sample, track)
     init = init and run_folder.start_folder(init, "video")
     resumed = checkpoint.exists(run)
     if not (resumed or init):
@@ -144,11 +165,12 @@ def video(
     settings = run_folder.load_training_preset(run, "video", preset, VideoPreset, resume)
     torch.manual_seed(settings.training.seed)
     start = initial and run_folder.inflate_model(initial, settings, FRAMES)
-    if start and not holds_shards(data):
+    own_data = not holds_shards(data)
+    if start and own_data:
         start.config = start.config.model_copy(
             update={"image": start.config.image.model_copy(update={"reads_attributes": False})}
         )
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(track, run)
     model = run / run_folder.MODEL
     config = start.config if start else validate(run_folder.read(model), VideoModelConfig, model)
     stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
@@ -157,20 +179,32 @@ def video(
     kinds = run_folder.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
     if kinds[0] != "clips":
         raise UserError(f"{data} holds no clips: a video model needs some.")
-    clips, *images = run_folder.shards(data, kinds, accelerator, stage)
+    sources = run_folder.shards(data, kinds, accelerator, stage)
     captions = run_folder.captions(data, accelerator)
+    held = hold_back(sources[:1], settings.monitoring, settings.training.seed, own_data)
+    (clips,), validated = split(sources[:1], held)
+    images, _ = split(sources[1:], held)
     if start:
         run_folder.write(model, config.model_dump(mode="json"))
     denoiser = start.denoiser if start else config.denoiser()
+    timesteps = denoiser.schedule.timesteps
     task = VideoTask(
         ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
         ImageData(images or [clips], captions, settings.dropout),
         settings,
-        denoiser.schedule.timesteps,
+        timesteps,
     )
-    run_folder.print_outcome(
-        Trainer(denoiser, task, settings.training, run, accelerator, settings.rate).run(budget), run
+    monitors = watching.monitors(
+        run,
+        settings,
+        accelerator,
+        denoiser,
+        lambda averaged: VideoModel(config, averaged, first_stage=stage),
+        VideoTask.validating(validated[0], captions, settings, timesteps) if validated else None,
+        sample or watching.prompts_of(data, held),
     )
+    trainer = Trainer(denoiser, task, settings.training, run, accelerator, settings.rate, monitors=monitors)
+    watching.train(trainer, budget, settings)
 
 
 @app.command()
