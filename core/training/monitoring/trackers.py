@@ -40,11 +40,13 @@ def tracking(accelerator: Accelerator, run: Path, step: int, settings: dict[str,
     settings: stored with the run by Weights & Biases.
     """
     if accelerator.log_with:
-        wandb = {"name": run.name, "dir": str(run), "id": "", "resume": "allow", "config": settings}
-        if "wandb" in accelerator.log_with and accelerator.is_main_process:
-            wandb["id"] = _wandb_id(run)
-        options = {"tensorboard": {"purge_step": step + 1}, "wandb": wandb}
-        accelerator.init_trackers(PROJECT, init_kwargs=options)
+        name = str(accelerator.log_with[0])
+        options: dict[str, Any] = {"purge_step": step + 1}
+        if name == "wandb":
+            options = {"name": run.name, "dir": str(run), "resume": "allow", "config": settings}
+            if accelerator.is_main_process:
+                options["id"] = _wandb_id(run)
+        accelerator.init_trackers(PROJECT, init_kwargs={name: options})
     try:
         yield
     finally:

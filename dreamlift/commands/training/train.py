@@ -1,5 +1,6 @@
 """`dreamlift train`: trains the bundled models, or others by preset. Heavy imports wait for a command."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -110,7 +111,10 @@ def image(
         settings,
         accelerator,
         denoiser,
-        lambda averaged: ImageModel(settings.model, averaged, first_stage=stage),
+        lambda averaged: partial(
+            ImageModel(settings.model, averaged, first_stage=stage).sample,
+            **watching.guidance(settings.model),
+        ),
         ImageTask.validating(validated, captions, settings) if validated else None,
         sample or watching.prompts_of(data, held),
     )
@@ -199,7 +203,11 @@ def video(
         settings,
         accelerator,
         denoiser,
-        lambda averaged: VideoModel(config, averaged, first_stage=stage),
+        lambda averaged: partial(
+            VideoModel(config, averaged, first_stage=stage).sample,
+            frames=settings.frames,
+            **watching.guidance(config.image),
+        ),
         VideoTask.validating(validated[0], captions, settings, timesteps) if validated else None,
         sample or watching.prompts_of(data, held),
     )

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from core.diffusion.denoiser import Denoiser
-    from core.models.image_model import ImageModel
+    from core.models.image_model import ImageModelConfig
     from core.training.config import Budget
     from core.training.contracts import Drawn, Monitor
     from core.training.tasks.images import ImagePreset
     from core.training.trainer import Trainer
     from video.training.clips import VideoPreset
-    from video.video_model import VideoModel
 
 Samples = Annotated[
     list[str] | None,
@@ -49,13 +48,13 @@ def monitors(
     preset: "ImagePreset | VideoPreset",
     accelerator: "Accelerator",
     denoiser: "Denoiser",
-    model: "Callable[[Denoiser], ImageModel | VideoModel]",
+    sample: "Callable[[Denoiser], Callable[..., Tensor]]",
     validating: "Drawn | None",
     prompts: Sequence[str],
 ) -> "list[Monitor]":
     """What watches a run.
 
-    model: the complete model of a denoiser, which draws the prompts.
+    sample: the method of a denoiser's complete model that samples prompts.
     validating: the task of what is held back, if anything is. prompts: may be empty.
     """
     from core.training.monitoring.samples import STEPS, SampleSheets
@@ -68,13 +67,17 @@ def monitors(
         found.append(Validation(denoiser, validating, accelerator, steps, batch, seed))
 
     def draw(network: "nn.Module", prompts: Sequence[str], seeds: Sequence[int]) -> "Tensor":
-        averaged = model(denoiser.with_network(network))
-        return averaged.sample(prompts, steps=STEPS, seeds=seeds)
+        return sample(denoiser.with_network(network))(prompts, steps=STEPS, seeds=seeds)
 
     if prompts:
         enabled = accelerator.is_main_process
         found.append(SampleSheets(run, draw, prompts, watched.sample_steps, enabled))
     return found
+
+
+def guidance(model: "ImageModelConfig") -> dict[str, float]:
+    """Options of sampling: the usual guidance, or none for a model that was never trained without text."""
+    return {} if model.unconditional else {"guidance": 1.0}
 
 
 def prompts_of(data: Path, held: "Tensor") -> list[str]:
