@@ -5,12 +5,13 @@ this network requires images (B,C,H,W).
 """
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from core.attributes import WIDTH as ATTRIBUTE_WIDTH
 from core.condition import Condition
@@ -37,11 +38,16 @@ class UNet(nn.Module):
     Ronneberger et al. 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation". It works on
     patch x patch squares of pixels (space to depth), with one skip connection per block. The output layer is
     initialized to zero, so that a new network returns zeros.
+
+    checkpoint_activations: with gradients enabled, the backward pass recomputes the activations inside the
+        blocks, which takes less memory and more time (Chen et al. 2016, "Training Deep Nets with Sublinear
+        Memory Cost").
     """
 
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
+        self.checkpoint_activations = False
         self.activation = config.nonlinearity
         widths = config.widths
 
@@ -109,15 +115,17 @@ class UNet(nn.Module):
         elif images_per_condition > 1:
             embedding = embedding.repeat_interleave(images_per_condition, dim=0)
         context, mask = self.context_norm(condition.tokens), condition.mask
-        index = 0
+        index = count()
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
+
+        def apply(block: nn.Module, index: int, h: Tensor) -> Tensor:
+            h = block(h, embedding, context, mask)
+            return h if block_hook is None else block_hook(index, h, embedding)
 
         def run(block: nn.Module, h: Tensor) -> Tensor:
-            nonlocal index
-            h = block(h, embedding, context, mask)
-            if block_hook is not None:
-                h = block_hook(index, h, embedding)
-            index += 1
-            return h
+            if recompute:
+                return checkpoint(apply, block, next(index), h, use_reentrant=False)  # pyright: ignore
+            return apply(block, next(index), h)
 
         h = self.stem(F.pixel_unshuffle(x, self.config.patch))
         skips: list[Tensor] = []

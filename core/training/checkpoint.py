@@ -70,10 +70,9 @@ def save(
         tensors |= _prefixed(TASK, task.state_dict())
     broken = [name for name, value in tensors.items() if not value.isfinite().all()]
     if broken:
-        kept = f"; the checkpoint of step {_progress(folder)['step']} is kept" if exists(folder) else ""
+        name = broken[0].partition("/")[2]
         raise UserError(
-            f"{broken[0].partition('/')[2]} is no longer finite at step {progress['step']}{kept}: lower the "
-            "learning rate."
+            f"{name} is no longer finite at step {progress['step']}{kept(folder)}: lower the learning rate."
         )
     with atomic_write(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
@@ -137,9 +136,9 @@ def read_ema(folder: Path) -> dict[str, Tensor]:
     return _without(EMA, _read(folder)[0])
 
 
-def _progress(folder: Path) -> dict[str, Any]:
-    """The counters of the checkpoint from which a run would resume."""
-    return _read(folder)[1]
+def kept(folder: Path) -> str:
+    """Part of a sentence: which checkpoint is left when a run breaks off; empty without one."""
+    return f"; the checkpoint of step {_read(folder)[1]['step']} is kept" if exists(folder) else ""
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

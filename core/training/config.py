@@ -36,7 +36,26 @@ class TrainingConfig(BaseModel):
     compile: bool = Field(default=True, description="torch.compile the network")
     channels_last: bool = Field(default=True, description="memory layout of convolutions")
     bfloat16: bool = Field(default=True, description="autocast to bfloat16 on devices where it is fast")
+    checkpoint_activations: bool = Field(
+        default=False, description="recompute activations in the backward pass, to need less memory"
+    )
     seed: int = Field(default=0, ge=0)
+
+
+class MonitoringConfig(BaseModel):
+    """What is watched during a run: the `monitoring` section of a preset. It does not change the training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    validation: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the examples that is held back; null: 0.05 of one's own pictures and clips "
+        "where there are 100, and none of prepared shards",
+    )
+    validation_steps: int = Field(default=250, ge=1, description="steps from one validation to the next")
+    sample_steps: int = Field(default=500, ge=1, description="steps from one sheet of samples to the next")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Training data from the prepared shards of the toybox: pixels or latents, and their conditions."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -45,6 +46,9 @@ class ConditionDropout(BaseModel):
         for group, probability in ((CAMERA, self.camera), (PHASE, self.phase), (SHADOW, self.shadow)):
             keep[:, group] = (torch.rand(len(rows), 1) >= probability).float()
         return rows * (keep if rows.ndim == 2 else keep[:, None]).to(rows.device)
+
+
+NO_DROPOUT = ConditionDropout(text=0.0, camera=0.0, phase=0.0, shadow=0.0)
 
 
 class Captions:
@@ -205,9 +209,18 @@ class Shards:
         tables = [shard["pixels"] for shard in shards]
         self.tables = tables if self.device.type == "cpu" else [_concatenate(tables, self.device)]
         self.starts = torch.tensor([0, *accumulate(len(table) for table in self.tables)])
+        self.selected: Tensor | None = None  # rows of the tables; all unless given
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return int(self.starts[-1]) if self.selected is None else len(self.selected)
+
+    def select(self, rows: Tensor) -> "Shards":
+        """The examples where `rows` (N,), bool on the CPU, is true. The pixels are not copied."""
+        part = copy.copy(self)
+        every = torch.arange(int(self.starts[-1])) if self.selected is None else self.selected
+        part.selected = every[rows]
+        part.columns = {name: column[rows.to(self.device)] for name, column in self.columns.items()}
+        return part
 
     @property
     def frames(self) -> int:
@@ -240,6 +253,7 @@ class Shards:
 
         frames: for clips, indices (B,F') on the CPU of the frames of each; the result is (B,3,F',H,W).
         """
+        index = index if self.selected is None else self.selected[index]
         table = torch.bucketize(index, self.starts, right=True) - 1
         row = index - self.starts[table]
         size = self.tables[0].shape[1:] if frames is None else (frames.shape[1], *self.tables[0].shape[2:])

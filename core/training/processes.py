@@ -1,19 +1,23 @@
 """The processes of a training run, which accelerate or torchrun has started."""
 
 import os
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import parse_flag_from_env
 
 
-def make_accelerator() -> Accelerator:
-    """Accelerator with the detected device and processes. The trainer does its own autocasting."""
+def make_accelerator(tracker: str | None = None, folder: Path | None = None) -> Accelerator:
+    """Accelerator with the detected device and processes. The trainer does its own autocasting.
+
+    tracker, folder: see `core.training.monitoring.trackers`; the run folder.
+    """
     # In joint image-video training the temporal layers have no gradient in some steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
     processes()
-    return Accelerator(kwargs_handlers=[unused])
+    return Accelerator(kwargs_handlers=[unused], log_with=tracker, project_dir=folder)
 
 
 def processes() -> PartialState:

@@ -5,15 +5,14 @@ step). No random state needs to be stored, and a killed run resumes exactly. A t
 in the same way by any number of processes, and by any number of parts of a batch.
 """
 
-import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,29 +22,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.errors import UserError
-from core.io.atomic import atomic_write, writable_folder
+from core.io.atomic import writable_folder
 from core.io.interruption import catch_interrupts
 from core.io.machine import fast_bfloat16
+from core.nn.unet import UNet
 from core.training import checkpoint
 from core.training.batch import Batch, batch_indices, derive_seed
 from core.training.config import Budget, TrainingConfig
+from core.training.contracts import AuxiliaryNetwork, Drawn, Monitor, Task, Trainable
 from core.training.ema import EMA
+from core.training.monitoring import run_log
 from core.training.processes import make_accelerator
-
-LOG = "log.jsonl"
-
-
-class Trainable(Protocol):
-    """A model with a trained network and fixed parts around it, such as a `Denoiser`."""
-
-    @property
-    def network(self) -> nn.Module:
-        """The trained network."""
-        ...
-
-    def with_network(self, network: nn.Module, /) -> "Trainable":
-        """The same model with another network: the trained one, wrapped for several processes."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,46 +44,6 @@ class BareNetwork:
     def with_network(self, network: nn.Module) -> "BareNetwork":
         """The same with another network."""
         return BareNetwork(network)
-
-
-class Task(Protocol):
-    """Training examples and their loss. A task that is `checkpoint.Stateful` is stored with the run.
-
-    One that is not `Drawn` draws the random numbers of each part of a batch by itself.
-    """
-
-    def __len__(self) -> int:
-        """Number of examples."""
-        ...
-
-    def loss(self, model: Any, batch: Any, /) -> Tensor:
-        """Loss of each example, (B,). It may draw from the global generators.
-
-        model: the trainer's model. batch: indices of the examples, (B,) on the CPU, or rows of what `draw`
-        has made of them.
-        """
-        ...
-
-
-@runtime_checkable
-class Drawn(Protocol):
-    """A task that draws all that is random about a step before its loss, for the whole batch."""
-
-    def draw(self, index: Tensor, /) -> Batch:
-        """The batch of the examples at index (B,), on the CPU."""
-        ...
-
-
-class AuxiliaryNetwork(checkpoint.Learner, Protocol):
-    """An auxiliary network that the task trains within `loss`, such as a discriminator.
-
-    The trainer sets its learning rate to that of the run times the "factor" of each parameter group, and
-    stores its state in the checkpoint.
-    """
-
-    def begin(self, done: float, /) -> None:
-        """Called before every step. done: completed fraction of the run, in [0, 1)."""
-        ...
 
 
 def stratified_timesteps(count: int, timesteps: int, device: torch.device) -> Tensor:
@@ -116,10 +63,11 @@ class Trainer:
         samples, seconds, lr, loss, norm of the gradient).
     rate_scale: parameter name -> factor on the learning rate, 1 by default.
     auxiliary: network that the task trains itself.
+    monitors: what watches the run; a step about which one returns values is logged as well.
 
     The run resumes from a checkpoint in the folder. Raises UserError when there are fewer examples than a
     batch, when the batch cannot be divided among processes and their parts, and for parts of a batch with an
-    auxiliary network, which learns once a step.
+    auxiliary network, which learns once a step. Only a `UNet` can checkpoint activations.
     """
 
     def __init__(
@@ -131,9 +79,10 @@ class Trainer:
         accelerator: Accelerator | None = None,
         rate_scale: Callable[[str], float] = lambda name: 1.0,
         auxiliary: AuxiliaryNetwork | None = None,
+        monitors: Sequence[Monitor] = (),
     ) -> None:
         self.task, self.config, self.folder = task, config, writable_folder(folder)
-        self.auxiliary = auxiliary
+        self.auxiliary, self.monitors = auxiliary, monitors
         self.accelerator = accelerator or make_accelerator()
         self.device = self.accelerator.device
         if len(task) < config.batch_size:
@@ -160,7 +109,9 @@ class Trainer:
             progress = checkpoint.load(self.folder, self, self.ema.network, self.auxiliary, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
             if self.accelerator.is_main_process:
-                self._truncate_log()
+                run_log.truncate(self.folder, self.step)
+        if config.checkpoint_activations:
+            self._checkpoint_activations()
         if config.compile:
             self.network.compile(dynamic=False)
         self.prepared = self.accelerator.prepare_model(self.network)
@@ -174,21 +125,25 @@ class Trainer:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []
             norms: list[Tensor] = []
+            first, spent = self.step, 0.0
             while True:
-                self.seconds = time.monotonic() - started
-                done, stop = self._synchronize(budget.is_spent(self.step, self.seconds), interrupted())
+                seconds = time.monotonic() - started
+                done, stop = self._synchronize(budget.is_spent(self.step, seconds), interrupted())
+                if self.step > first:  # about the step before, now that it is known whether it was the last
+                    values = self._watch(done >= 1)
+                    if values or self.step % self.config.log_steps == 0:
+                        self._log(spent, losses, norms, values)
+                        show_progress(spent, losses[-1])
+                        losses, norms = [], []
+                    if time.monotonic() - saved >= 60 * self.config.checkpoint_minutes:
+                        self.save()
+                        saved = time.monotonic()
+                self.seconds, spent = seconds, done
                 if done >= 1 or stop:
                     break
                 loss, norm = self._step(done)
                 losses.append(loss)
                 norms.append(norm)
-                if self.step % self.config.log_steps == 0:
-                    self._log(done, losses, norms)
-                    show_progress(done, losses[-1])
-                    losses, norms = [], []
-                if time.monotonic() - saved >= 60 * self.config.checkpoint_minutes:
-                    self.save()
-                    saved = time.monotonic()
         self.save()
         return done >= 1
 
@@ -197,6 +152,13 @@ class Trainer:
         if self.accelerator.is_main_process:
             progress = {"step": self.step, "seconds": self.seconds}
             checkpoint.save(self.folder, self, self.ema.network, progress, self.auxiliary, self.task)
+
+    def _watch(self, last: bool) -> dict[str, float]:
+        """Calls the monitors after a step; returns their values for the log."""
+        values: dict[str, float] = {}
+        for monitor in self.monitors:
+            values |= monitor(self.step, self.ema.network, last)
+        return values
 
     def learning_rate(self, step: int, done: float) -> float:
         """Learning rate of step 0, 1, ...: linear warm-up, constant, then a linear decay to 0.
@@ -246,6 +208,14 @@ class Trainer:
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
+    def _checkpoint_activations(self) -> None:
+        """Makes the blocks of the network recompute their activations (Chen et al. 2016)."""
+        backbones = [module for module in self.network.modules() if isinstance(module, UNet)]
+        if not backbones:
+            raise UserError("This network cannot checkpoint activations: leave checkpoint_activations out.")
+        for backbone in backbones:
+            backbone.checkpoint_activations = True
+
     def _precision(self) -> AbstractContextManager[object]:
         """Autocast to bfloat16 on devices where it is fast."""
         lowered = self.config.bfloat16 and fast_bfloat16(self.device)
@@ -279,11 +249,14 @@ class Trainer:
         done, stop = values.tolist()  # pyright: ignore[reportAttributeAccessIssue]
         return done, bool(stop)
 
-    def _log(self, done: float, losses: list[Tensor], norms: list[Tensor]) -> None:
+    def _log(self, done: float, losses: list[Tensor], norms: list[Tensor], values: dict[str, float]) -> None:
         """Appends a line to the log. Raises UserError when the loss is not finite."""
         loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()  # pyright: ignore
         if not math.isfinite(loss):
-            raise UserError(f"The loss is no longer finite at step {self.step}: lower the learning rate.")
+            raise UserError(
+                f"The loss is no longer finite at step {self.step}{checkpoint.kept(self.folder)}: lower the "
+                "learning rate."
+            )
         if self.accelerator.is_main_process:
             line = {
                 "step": self.step,
@@ -292,18 +265,9 @@ class Trainer:
                 "lr": self.learning_rate(self.step - 1, done),
                 "loss": loss,
                 "gradient": torch.stack(norms).mean().item(),
-            }
-            with (self.folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-
-    def _truncate_log(self) -> None:
-        """Removes the log lines after the checkpoint, whose steps are repeated."""
-        path = self.folder / LOG
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            valid = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-            with atomic_write(path) as draft:
-                draft.write_text("".join(valid), encoding="utf-8")
+            } | values
+            run_log.append(self.folder, line)
+            self.accelerator.log(line, step=self.step)  # to trackers, if there are any
 
     @contextmanager
     def _progress(self) -> Generator[Callable[[float, Tensor], None], None, None]:

@@ -12,8 +12,8 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, detail_weights, prediction_error, simple_loss
 from core.training.batch import Batch
-from core.training.config import TrainingConfig
-from core.training.data import Captions, ConditionDropout, ImageData, Shards
+from core.training.config import MonitoringConfig, TrainingConfig
+from core.training.data import NO_DROPOUT, Captions, ConditionDropout, ImageData, Shards
 from core.training.tasks.images import ImageBatch
 from core.training.trainer import stratified_timesteps
 from video.nn.temporal import TemporalConfig
@@ -83,6 +83,7 @@ class VideoPreset(BaseModel):
     snr_gamma: float = Field(default=200.0, gt=0, description="see core.losses.clipped_snr_weight")
     dropout: ConditionDropout = ConditionDropout(phase=0.2)
     training: TrainingConfig = TrainingConfig(batch_size=8, learning_rate=3e-4)
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _strides_are_positive(self) -> VideoPreset:
@@ -195,6 +196,13 @@ class VideoTask:
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    @classmethod
+    def validating(cls, clips: Shards, captions: Captions, preset: VideoPreset, timesteps: int) -> VideoTask:
+        """The task of held-back clips, alone and with complete conditions."""
+        alone = preset.model_copy(update={"image_steps": 0.0, "appended_images": 0})
+        data = ClipData(clips, captions, NO_DROPOUT, preset.frames, preset.strides)
+        return cls(data, ImageData([clips], captions, NO_DROPOUT), alone, timesteps)
 
     def draw(self, index: Tensor) -> ClipBatch | ImageBatch:
         """The clips at index (B,), on the CPU, or B*F images in their place, with everything random."""

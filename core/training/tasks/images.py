@@ -1,5 +1,6 @@
 """Training of the image model: preset and task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +13,8 @@ from core.diffusion.denoiser import Denoiser
 from core.losses import clipped_snr_weight, hybrid_loss, min_snr_weight, simple_loss, vlb_loss
 from core.models.image_model import ImageModelConfig
 from core.training.batch import Batch
-from core.training.config import TrainingConfig
-from core.training.data import ConditionDropout, ImageData
+from core.training.config import MonitoringConfig, TrainingConfig
+from core.training.data import NO_DROPOUT, Captions, ConditionDropout, ImageData, Shards
 from core.training.timesteps import ImportanceTimesteps, TimestepSampler, UniformTimesteps
 
 Objective = Literal["simple", "hybrid", "vlb"]
@@ -45,6 +46,7 @@ class ImagePreset(BaseModel):
         default=1.0, gt=0, description="of uniform timesteps towards noise, see core.training.timesteps"
     )
     training: TrainingConfig = TrainingConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _check_unconditional(self) -> "ImagePreset":
@@ -97,6 +99,12 @@ class ImageTask:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @classmethod
+    def validating(cls, sources: Sequence[Shards], captions: Captions, preset: ImagePreset) -> "ImageTask":
+        """The task of held-back images: complete conditions, and uniform timesteps."""
+        uniform = preset.model_copy(update={"timestep_sampler": "uniform"})
+        return cls(ImageData(sources, captions, NO_DROPOUT), uniform)
 
     def draw(self, index: Tensor) -> ImageBatch:
         """The images at index (B,), on the CPU, with everything random."""

@@ -330,8 +330,11 @@ def perceptual_distance(run: Path, weight: float, given: Path | None) -> "Percep
 
 
 def print_outcome(finished: bool, run: Path) -> None:
-    """Prints, in the main process, whether training has finished or was stopped."""
+    """Draws the curves and prints, in the main process, whether training has finished or was stopped."""
+    from core.training.monitoring.curves import write_curves
     from core.training.processes import processes
 
     if processes().is_main_process:
+        if curves := write_curves(run):
+            print(curves)
         print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")

@@ -1,5 +1,6 @@
 """`dreamlift train`: trains the bundled models, or others by preset. Heavy imports wait for a command."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from dreamlift.commands.data import (
     options_of,
     training_folder,
 )
-from dreamlift.commands.training import run_data, run_folder
+from dreamlift.commands.training import run_data, run_folder, watching
 from dreamlift.commands.training.train_checkpoint import (
     ADAPTERS,
     export_adapter,
@@ -80,24 +81,30 @@ def image(
     background: Background = "white",
     fps: TrainingRate = None,
     cache: Cache = None,
+    sample: watching.Samples = None,
+    track: watching.Track = None,
 ) -> None:
     """Trains an image model on pictures, and on the frames of clips."""
     import torch
 
     from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
+    from core.models.image_model import ImageModel
     from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
+    from core.training.monitoring.validation import hold_back, split
     from core.training.processes import make_accelerator
     from core.training.tasks.images import ImagePreset, ImageTask
     from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
+    watching.check(sample, track)
     if is_checkpoint(init, run):
         if first_stage:
             raise UserError("A checkpoint has a first stage of its own: leave out --first-stage.")
+        watching.refuse(sample, track)
         start = run, init, preset, budget, resume, rank, None
         return train_checkpoint("image", data, *start, fit, background, fps, cache)
     init = init and run_folder.start_folder(init, "image")
@@ -121,21 +128,36 @@ def image(
         run_folder.keep_base(run, init)
     given = Autoencoder.load(first_stage) if first_stage else start and start.first_stage
     stage = run_folder.store_first_stage(run, settings.model, given)
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(track, run)
     own = options_of(settings.model.size, FRAMES, fit, background, fps or FRAME_RATE)
     data = training_folder(data, own, cache, accelerator)
     enabled = {"images": True, "clips": settings.clip_frames, "objects": settings.objects}
     kinds = run_data.kinds_in(data, [kind for kind, used in enabled.items() if used])
     pictures = run_data.shards(data, kinds, accelerator, stage)
-    samples = ImageData(pictures, run_data.captions(data, accelerator), settings.dropout)
-    task = ImageTask(samples, settings)
+    captions = run_data.captions(data, accelerator)
+    held = hold_back(pictures, settings.monitoring, settings.training.seed, own=not toybox)
+    trained, validated = split(pictures, held)
+    task = ImageTask(ImageData(trained, captions, settings.dropout), settings)
     torch.manual_seed(settings.training.seed)
     denoiser = settings.model.denoiser()
     if settings.rank and start:
         denoiser = denoiser.with_network(run_folder.low_rank(start, settings.rank, accelerator.device))
     elif init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
-    run_folder.print_outcome(Trainer(denoiser, task, settings.training, run, accelerator).run(budget), run)
+    monitors = watching.monitors(
+        run,
+        settings,
+        accelerator,
+        denoiser,
+        lambda averaged: partial(
+            ImageModel(settings.model, averaged, first_stage=stage).sample,
+            **watching.guidance(settings.model),
+        ),
+        ImageTask.validating(validated, captions, settings) if validated else None,
+        sample or watching.prompts_of(data, held),
+    )
+    trainer = Trainer(denoiser, task, settings.training, run, accelerator, monitors=monitors)
+    watching.train(trainer, budget, settings)
 
 
 @app.command()
@@ -165,6 +187,8 @@ def video(
             help="Of an image checkpoint: the motion adapter to start from.", show_default="new layers"
         ),
     ] = None,
+    sample: watching.Samples = None,
+    track: watching.Track = None,
 ) -> None:
     """Trains a video model on clips and pictures, starting from an image model."""
     import torch
@@ -173,13 +197,16 @@ def video(
     from core.training import checkpoint
     from core.training.config import Budget
     from core.training.data import ImageData
+    from core.training.monitoring.validation import hold_back, split
     from core.training.processes import make_accelerator
     from core.training.trainer import Trainer
     from video.training.clips import ClipData, VideoPreset, VideoTask
-    from video.video_model import VideoModelConfig
+    from video.video_model import VideoModel, VideoModelConfig
 
     budget = Budget(steps, minutes)
+    watching.check(sample, track)
     if is_checkpoint(init, run):
+        watching.refuse(sample, track)
         start = run, init, preset, budget, resume, rank, motion
         return train_checkpoint("video", data, *start, fit, background, fps, cache)
     if rank or motion:
@@ -194,11 +221,12 @@ def video(
     settings = run_folder.load_training_preset(run, "video", preset, VideoPreset, resume)
     torch.manual_seed(settings.training.seed)
     start = initial and run_folder.inflate_model(initial, settings, FRAMES)
-    if start and not holds_shards(data):
+    own_data = not holds_shards(data)
+    if start and own_data:
         start.config = start.config.model_copy(
             update={"image": start.config.image.model_copy(update={"reads_attributes": False})}
         )
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(track, run)
     model = run / run_folder.MODEL
     config = start.config if start else validate(run_folder.read(model), VideoModelConfig, model)
     stage = run_folder.store_first_stage(run, config.image, start and start.first_stage)
@@ -207,20 +235,36 @@ def video(
     kinds = run_data.kinds_in(data, ["clips", "images", *(["objects"] if settings.objects else [])])
     if kinds[0] != "clips":
         raise UserError(f"{data} holds no clips: a video model needs some.")
-    clips, *images = run_data.shards(data, kinds, accelerator, stage)
+    sources = run_data.shards(data, kinds, accelerator, stage)
     captions = run_data.captions(data, accelerator)
+    held = hold_back(sources[:1], settings.monitoring, settings.training.seed, own_data)
+    (clips,), validated = split(sources[:1], held)
+    images, _ = split(sources[1:], held)
     if start:
         run_folder.write(model, config.model_dump(mode="json"))
     denoiser = start.denoiser if start else config.denoiser()
+    timesteps = denoiser.schedule.timesteps
     task = VideoTask(
         ClipData(clips, captions, settings.dropout, settings.frames, settings.strides),
         ImageData(images or [clips], captions, settings.dropout),
         settings,
-        denoiser.schedule.timesteps,
+        timesteps,
     )
-    run_folder.print_outcome(
-        Trainer(denoiser, task, settings.training, run, accelerator, settings.rate).run(budget), run
+    monitors = watching.monitors(
+        run,
+        settings,
+        accelerator,
+        denoiser,
+        lambda averaged: partial(
+            VideoModel(config, averaged, first_stage=stage).sample,
+            frames=settings.frames,
+            **watching.guidance(config.image),
+        ),
+        VideoTask.validating(validated[0], captions, settings, timesteps) if validated else None,
+        sample or watching.prompts_of(data, held),
     )
+    trainer = Trainer(denoiser, task, settings.training, run, accelerator, settings.rate, monitors=monitors)
+    watching.train(trainer, budget, settings)
 
 
 @app.command()

@@ -144,6 +144,30 @@ def test_gradients_reach_every_parameter(unet):
     assert not missing
 
 
+def test_checkpointed_activations_give_the_same_gradients_and_keep_less():
+    """With dropout, whose masks the backward pass draws again."""
+    x, t, condition = inputs()
+    results = []
+    for network in (random_unet({"dropout": 0.2}).train() for _ in range(2)):
+        network.checkpoint_activations = bool(results)
+        kept = 0
+
+        def pack(tensor):
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        torch.manual_seed(3)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = network(x, t, condition).square().mean()
+        loss.backward()
+        results.append((loss, [p.grad for p in network.parameters()], kept))
+    (loss, gradients, kept), (again, recomputed, less) = results
+    assert loss == again
+    torch.testing.assert_close(recomputed, gradients)
+    assert less < kept / 4
+
+
 def test_size_and_cost_of_the_default_network():
     """Under 10 million parameters and 0.8 GFLOP per image of 64x64, so that two CPU cores can train it."""
     network = UNet(UNetConfig())

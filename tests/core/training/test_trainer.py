@@ -23,6 +23,7 @@ from core.training import checkpoint, trainer
 from core.training.batch import batch_indices
 from core.training.config import Budget, TrainingConfig
 from core.training.ema import EMA, exponent
+from core.training.monitoring import run_log
 from core.training.trainer import Trainer, stratified_timesteps
 
 ROOT = Path(__file__).parents[3]
@@ -72,15 +73,16 @@ def make(task, folder: Path, network: nn.Module | None = None, rate=lambda name:
     return Trainer(denoiser, task, config, folder, rate_scale=rate)
 
 
-def make_unet_trainer(folder: Path) -> Trainer:
+def make_unet_trainer(folder: Path, less_memory: bool = False) -> Trainer:
     """A trainer of a small U-Net that saves at every step."""
     torch.manual_seed(0)
     config = UNetConfig(widths=(32,), blocks=(1,), attention=(True,), context_width=8, dropout=0.1, patch=2)
-    return make(NoiseTask(), folder, UNet(config), checkpoint_minutes=0.0, warmup_steps=2)
+    settings = {"checkpoint_minutes": 0.0, "warmup_steps": 2, "checkpoint_activations": less_memory}
+    return make(NoiseTask(), folder, UNet(config), **settings)
 
 
 def log_of(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / trainer.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / run_log.LOG).read_text().splitlines()]
 
 
 def losses_of(folder: Path) -> list[tuple[int, float, float]]:
@@ -102,7 +104,7 @@ test_trainer.make_unet_trainer(Path("killed")).run(test_trainer.Budget(steps=9))
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | threads)
     end = time.monotonic() + 300
-    while not ((killed / trainer.LOG).is_file() and len(log_of(killed)) >= 4):
+    while not ((killed / run_log.LOG).is_file() and len(log_of(killed)) >= 4):
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     process.kill()
@@ -157,6 +159,20 @@ def test_learning_rate_warms_up_holds_and_falls_to_zero(tmp_path: Path) -> None:
     rate = make(MeanTask(), tmp_path, learning_rate=2.0, warmup_steps=4, decay=0.25).learning_rate
     assert [rate(step, 0.0) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
     assert [rate(100, done) for done in (0.5, 0.75, 0.875, 1.0)] == [2.0, 2.0, 1.0, 0.0]
+
+
+def test_a_run_with_checkpointed_activations_is_the_same(tmp_path: Path) -> None:
+    plain, less = (
+        make_unet_trainer(tmp_path / "plain"),
+        make_unet_trainer(tmp_path / "less", less_memory=True),
+    )
+    assert less.network.checkpoint_activations and not less.ema.network.checkpoint_activations
+    for run in (plain, less):
+        run.run(Budget(steps=4))
+    for ours, expected in zip(less.network.parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected)
+    with pytest.raises(UserError, match="cannot checkpoint activations"):
+        make(MeanTask(), tmp_path / "other", checkpoint_activations=True)
 
 
 def test_minutes_end_a_run_with_a_rate_near_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,3 +181,16 @@ def test_inputs_that_do_not_fit_are_refused(network):
     ]:
         with pytest.raises(ValueError, match=message):
             network(*arguments)
+
+
+def test_checkpointed_activations_include_the_temporal_layers(network) -> None:
+    perturb(network, seed=2)
+    clip, t, condition = inputs(5)
+    gradients = []
+    for recompute in (False, True):
+        network.image.checkpoint_activations = recompute
+        network.zero_grad()
+        network(clip, t, condition).square().mean().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    assert all(gradient.any() for gradient in gradients[0])
+    torch.testing.assert_close(*gradients)

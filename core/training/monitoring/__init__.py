@@ -1,0 +1,1 @@
+"""What is watched during a run: validation loss, sample sheets, curves, trackers."""
