@@ -59,7 +59,8 @@ def new_adapter(like: MotionAdapter) -> MotionAdapter:
 def errors_by_diffusers(pipeline: AnimateDiffPipeline, clips: Tensor, captions: list[str]) -> Tensor:
     """Squared errors of the noise at fixed noise, of what all frames share and of what changes: (2,)."""
     sums = torch.zeros(2)
-    for number, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
+    for number in range(0, len(clips), 2):
+        clip, caption = clips[number], captions[number]
         images = clip.transpose(0, 1)  # (F,3,H,W)
         latents = pipeline.vae.encode(images).latent_dist.mean * pipeline.vae.config.scaling_factor
         x0 = latents.transpose(0, 1)[None]  # (1,C,F,h,w)
@@ -71,7 +72,7 @@ def errors_by_diffusers(pipeline: AnimateDiffPipeline, clips: Tensor, captions: 
             error = pipeline.unet(x, t, encoder_hidden_states=states).sample - noise
             common = error.mean(2, keepdim=True)
             sums += torch.stack([common.square().mean(), (error - common).square().mean()])
-    return sums / (3 * len(clips))
+    return sums
 
 
 def test_the_loss_falls_at_fixed_noise_on_what_moves(sd_eps: Path, trained: Path) -> None:
@@ -99,14 +100,16 @@ def test_only_the_layers_are_stored_and_a_resumed_run_has_the_same_weights(
     sd_eps: Path, moving: Path, trained: Path, tmp_path: Path
 ) -> None:
     settings = preset(tmp_path / "motion.yaml", frames=8)
-    train.video(moving, tmp_path / "run", sd_eps, preset=settings, steps=25, cache=trained / "data")
-    train.video(moving, tmp_path / "run", steps=50, resume=True, cache=trained / "data")
-    expected, resumed = checkpoint_of(trained / "run"), checkpoint_of(tmp_path / "run")
+    data = {"cache": trained / "data"}
+    train.video(moving, tmp_path / "whole", sd_eps, preset=settings, steps=4, **data)
+    train.video(moving, tmp_path / "parts", sd_eps, preset=settings, steps=2, **data)
+    train.video(moving, tmp_path / "parts", steps=4, resume=True, **data)
+    expected, resumed = checkpoint_of(tmp_path / "whole"), checkpoint_of(tmp_path / "parts")
     assert expected.keys() == resumed.keys()
     assert all("motion" in name for name in expected)
     for name, value in expected.items():
         assert torch.equal(value, resumed[name]), name
-    assert losses(tmp_path / "run") == losses(trained / "run")
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts") == losses(trained / "run")[:4]
 
 
 def test_parts_of_a_batch_train_what_the_whole_does(
@@ -182,7 +185,7 @@ def test_what_motion_layers_cannot_be_trained_with(
         settings = preset(tmp_path / "other.yaml", **values)
         with pytest.raises(UserError, match=match):
             train.video(moving, tmp_path / "run", checkpoint, preset=settings, steps=1, **options)
-        assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+        assert not (tmp_path / "run").exists()  # nothing hinders the next start in that folder
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(

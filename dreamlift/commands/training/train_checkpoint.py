@@ -59,7 +59,7 @@ def train_checkpoint(
     import torch
 
     from core.pretrained.hub import resolve_checkpoint
-    from core.pretrained.lora import add_trainable_lora, check_peft
+    from core.pretrained.lora import add_trainable_lora
     from core.training.adapters.network import AdaptedNetwork
     from core.training.adapters.task import AdapterTask
     from core.training.processes import make_accelerator
@@ -68,12 +68,8 @@ def train_checkpoint(
 
     given = {"rank": rank, "motion": motion, "fps": fps}
     settings, kind = _settings(medium, run, init, preset, resume, given)
-    if kind == LORA:
-        check_peft()
     folder = resolve_checkpoint(settings.checkpoint, weights=False)
-    checkpoint = _trainable(medium, folder, settings)
-    width, height = _size(medium, folder, settings)
-    checkpoint.check(width, height, settings.frames)
+    checkpoint, (width, height) = _checked(medium, folder, settings)
     frames = settings.frames if medium == "video" else 1  # every frame of a clip is a picture
     options = options_of(height, frames, fit, background, settings.fps, width=width)
     accelerator = make_accelerator()
@@ -84,13 +80,14 @@ def train_checkpoint(
     examples, texts = _encoded(medium, shards, checkpoint, (width, height), settings, accelerator, dtype)
     torch.manual_seed(settings.training.seed)
     denoiser = checkpoint.load_denoiser(accelerator.device, dtype, examples.shape)
+    network: Any = denoiser.network
     if kind == LORA:
         assert settings.rank
-        network = getattr(denoiser.network, "unet", None) or denoiser.network.transformer
-        add_trainable_lora(network, settings.rank, settings.modules)
+        backbone = network.unet if medium == "image" else network.transformer
+        add_trainable_lora(backbone, settings.rank, settings.modules)
     elif accelerator.is_main_process:
-        run_folder.write(run / run_folder.MODEL, denoiser.network.motion.config.model_dump(mode="json"))
-    adapted = denoiser.with_network(AdaptedNetwork(denoiser.network))
+        run_folder.write(run / run_folder.MODEL, network.motion.config.model_dump(mode="json"))
+    adapted = denoiser.with_network(AdaptedNetwork(network))
     task = AdapterTask(examples, texts, settings, denoiser.schedule.timesteps, accelerator.device)
     finished = Trainer(adapted, task, settings.training, run, accelerator).run(budget)
     run_folder.print_outcome(finished, run)
@@ -131,7 +128,8 @@ def _settings(
     from core.pretrained.hub import checkpoint_kind, resolve_checkpoint
     from core.training.adapters.task import AdapterPreset
 
-    if (run / run_folder.PRESET).is_file():
+    new = not (run / run_folder.PRESET).is_file()
+    if not new:
         kind, content = run_folder.stored(run)
         if kind not in ADAPTERS:
             raise UserError(f"The run in {run} trains the {kind} model: choose another folder for {init}.")
@@ -152,8 +150,10 @@ def _settings(
     def adapt(named: AdapterPreset) -> AdapterPreset:
         source = {"checkpoint": name, "pipeline": checkpoint_kind(folder)}
         changed = validate(named.model_dump() | source | given, AdapterPreset, "the options")
-        if kind == LORA and changed.rank is None:
-            raise UserError("A LoRA needs a rank: give --rank, such as --rank 16.")
+        if new:  # nothing is written for a run that cannot start
+            if kind == LORA and changed.rank is None:
+                raise UserError("A LoRA needs a rank: give --rank, such as --rank 16.")
+            _checked(medium, folder, changed)
         return changed
 
     settings = run_folder.load_training_preset(
@@ -195,8 +195,24 @@ def _recipe(medium: str, name: str, folder: Path) -> tuple[str, str]:
     return LORA, f"training/{PRESETS[family.title]}"
 
 
+def _checked(
+    medium: str, folder: Path, settings: AdapterPreset
+) -> tuple[TrainableCheckpoint, tuple[int, int]]:
+    """The checkpoint in a folder, of which nothing is loaded yet, and width and height in pixels.
+
+    Raises UserError for what it does not take, and without peft where that is needed.
+    """
+    from core.pretrained.lora import check_peft
+
+    if settings.rank is not None:
+        check_peft()
+    checkpoint, size = _trainable(medium, folder, settings), _size(folder, settings)
+    checkpoint.check(*size, settings.frames)
+    return checkpoint, size
+
+
 def _trainable(medium: str, folder: Path, settings: AdapterPreset) -> TrainableCheckpoint:
-    """The checkpoint in a folder, of which nothing is loaded yet."""
+    """The checkpoint in a folder."""
     from core.pretrained.trainable import TrainableImageModel
     from video.animatediff.motion_training import TrainableMotion
     from video.pipelines.families import find_family
@@ -212,7 +228,7 @@ def _trainable(medium: str, folder: Path, settings: AdapterPreset) -> TrainableC
     return FAMILIES[family.title](folder, family, settings.fps, recompute)
 
 
-def _size(medium: str, folder: Path, settings: AdapterPreset) -> tuple[int, int]:
+def _size(folder: Path, settings: AdapterPreset) -> tuple[int, int]:
     """Width and height in pixels: the preset's, or those of the checkpoint's own training."""
     from video.pipelines.families import find_family
 
