@@ -4,12 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageOps, ImageSequence
 
 from core.data.folder import Collection, Example
-from core.io.media import PICTURES, SHORTEST, UNDECODABLE, UNTIMED, frame_files
+from core.io.media import PICTURES, SHORTEST, UNDECODABLE, UNTIMED, frame_files, open_video
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,8 @@ def describe(example: Example) -> MediaProperties:
                     if frame.load() is not None
                 )
                 return MediaProperties(*size, count, count / seconds)
-        from imageio_ffmpeg import read_frames
-
-        reader = read_frames(str(path))
-        information: Any = next(reader)
+        reader = open_video(path)
+        information = next(reader)
         reader.close()
         width, height = information["size"]
         return MediaProperties(

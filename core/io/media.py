@@ -1,6 +1,7 @@
 """Decoding pictures, animations, videos and folders of frames, as RGB pictures. Imports no torch."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,21 @@ def _animation(path: Path, fps: float, background: Color) -> Iterator[Image.Imag
                 taken += 1
 
 
-def _video(path: Path, fps: float) -> Iterator[Image.Image]:
+def open_video(path: Path, parameters: Sequence[str] = ()) -> Any:
+    """A reader of imageio-ffmpeg: it yields what the header says, then the bytes of each frame.
+
+    parameters: of ffmpeg, for its output.
+    """
     from imageio_ffmpeg import read_frames
 
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every clip that is turned
+    return read_frames(str(path), output_params=[*parameters])
+
+
+def _video(path: Path, fps: float) -> Iterator[Image.Image]:
     # The filter looks at the times of the frames. Rounded up, each falls on the first time that shows it.
-    reader = read_frames(str(path), output_params=["-vf", f"fps={fps}:round=up"])
-    information: Any = next(reader)
+    reader = open_video(path, ["-vf", f"fps={fps}:round=up"])
+    information = next(reader)
     try:
         for data in reader:
             yield Image.frombytes("RGB", information["size"], data)

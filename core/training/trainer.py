@@ -61,7 +61,8 @@ class Trainer:
 
     folder: the run folder, with `checkpoint.safetensors` and `log.jsonl` (one line every `log_steps`: step,
         samples, seconds, lr, loss, norm of the gradient).
-    rate_scale: parameter name -> factor on the learning rate, 1 by default.
+    rate_scale: parameter name -> factor on the learning rate, 1 by default. 0 freezes a parameter, which then
+        has no gradient and no state of the optimizer.
     auxiliary: network that the task trains itself.
     monitors: what watches the run; a step about which one returns values is logged as well.
 
@@ -229,13 +230,16 @@ class Trainer:
         return sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else nullcontext()
 
     def _groups(self, rate_scale: Callable[[str], float]) -> list[dict[str, Any]]:
-        """Parameter groups of AdamW by learning-rate factor and weight decay."""
+        """Parameter groups of AdamW by learning-rate factor and weight decay; freezes those of factor 0."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in self.network.named_parameters():
+            factor = rate_scale(name)
+            if not factor:
+                parameter.requires_grad_(False)
             if not parameter.requires_grad:
                 continue
             decay = self.config.weight_decay if parameter.ndim > 1 else 0.0
-            groups[rate_scale(name), decay].append(parameter)
+            groups[factor, decay].append(parameter)
         return [
             {"params": parameters, "factor": factor, "weight_decay": decay}
             for (factor, decay), parameters in groups.items()

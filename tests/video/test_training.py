@@ -190,3 +190,9 @@ def test_presets() -> None:
     assert preset.frames <= 16 and preset.training.batch_size >= 1
     with pytest.raises(ValidationError, match="strides must be at least 1"):
         VideoPreset(strides=(1, 0))
+    assert load_preset("joint-video", VideoPreset).appended_images == 8
+    frozen = load_preset("make-a-video", VideoPreset)
+    assert frozen.rate("image.out.weight") == 0 and frozen.dropout.text == 1
+    for trained_by_nothing in ({"image_steps": 0.2}, {"image_steps": 0.0, "appended_images": 1}):
+        with pytest.raises(ValidationError, match="must be 0 too"):
+            VideoPreset(image_rate=0.0, **trained_by_nothing)

@@ -86,7 +86,10 @@ class TemporalConvBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
         """x: (B*frames,C,H,W); embedding: (B*frames,E). Returns a tensor like x."""
-        h = self.convolution(self.reduce(F.silu(self.in_norm(x))), frames)
+        # Behind frozen layers x needs no gradient. On CPUs the backward pass of GroupNorm then crashes in
+        # PyTorch 2.13 if x is channels-last.
+        normed = self.in_norm(x.contiguous() if torch.is_grad_enabled() and not x.requires_grad else x)
+        h = self.convolution(self.reduce(F.silu(normed)), frames)
         return x + self.expand(F.silu(self.out_norm(h, embedding)))
 
 

@@ -76,7 +76,10 @@ class VideoPreset(BaseModel):
     image_steps: float = Field(default=0.2, ge=0, le=1, description="share of the steps that train on images")
     objects: bool = Field(default=False, description="include images of objects in those steps")
     image_rate: float = Field(
-        default=0.3, ge=0, le=1, description="factor on the learning rate of the image layers"
+        default=0.3,
+        ge=0,
+        le=1,
+        description="factor on the learning rate of the image layers; 0 freezes them",
     )
     motion_weight: float = Field(default=1.0, gt=0, description="see video.training.clips.clip_loss")
     detail_weight: float = Field(default=0.0, ge=0, description="see core.losses.detail_weights")
@@ -89,6 +92,15 @@ class VideoPreset(BaseModel):
     def _strides_are_positive(self) -> VideoPreset:
         if min(self.strides) < 1:
             raise ValueError("strides must be at least 1")
+        return self
+
+    @model_validator(mode="after")
+    def _images_train_something(self) -> VideoPreset:
+        if not self.image_rate and (self.image_steps or self.appended_images):
+            raise ValueError(
+                "image_rate 0 freezes the image layers, and images train no others: image_steps and "
+                "appended_images must be 0 too"
+            )
         return self
 
     def rate(self, name: str) -> float:

@@ -93,7 +93,7 @@ def test_object_shards_are_read_only_with_the_objects_option(
 def test_video_training_exports_a_model_that_samples(data: Path, image_run: Path, tmp_path: Path) -> None:
     train.export(image_run, tmp_path / "image")
     run = tmp_path / "run"
-    tiny = preset(tmp_path, frames=4, image_rate=0.0, objects=True, training=TRAINING)
+    tiny = preset(tmp_path, frames=4, image_rate=0.0, image_steps=0.0, training=TRAINING)
     train.video(data, run, image_run, preset=tiny, steps=2)
     train.video(data, run, steps=3, resume=True)  # a resumed run needs no --init
     assert steps_of(run) == [1, 2, 3]
