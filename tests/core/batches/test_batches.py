@@ -1,20 +1,26 @@
 """Files of prompts, runs of many jobs by several processes, and the page of a folder."""
 
+import csv
 import json
 import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from core.batches.gallery import write_gallery
 from core.batches.prompt_file import PromptRow, read_prompt_file
-from core.batches.run import BatchJob, run_batch
+from core.batches.report import write_report, write_summary
+from core.batches.run import BatchJob, MakeTogether, remove_leftovers, run_batch
 from core.errors import UserError
-from core.io.outputs import plan_outputs
+from core.io.atomic import atomic_write
+from core.io.outputs import PlannedOutput, plan_outputs
 
 
 def written(path: Path, text: str) -> Path:
@@ -152,3 +158,109 @@ def test_the_page_shows_what_has_a_record(tmp_path: Path) -> None:
     assert write_gallery(tmp_path) == page
     written(page, "<p>mine</p>")
     assert write_gallery(tmp_path) is None and page.read_text() == "<p>mine</p>"
+
+
+def together(folder: Path, count: int, groups: str, broken: int = -1) -> tuple[list[BatchJob], MakeTogether]:
+    """Jobs of the groups that the letters name ("-" is none), and a call that logs what it makes together."""
+    jobs = jobs_in(folder, count, broken=broken)
+    jobs = [job._replace(group=None if name == "-" else name) for job, name in zip(jobs, groups, strict=True)]
+
+    def make(indices: Sequence[int]) -> None:
+        assert all((folder / f".{i}.mp4.lock").exists() for i in indices)
+        (folder / "calls").open("a").write(f"{[*indices]}\n")
+        for index in indices:
+            jobs[index].make()
+
+    return jobs, make
+
+
+def test_jobs_of_a_group_are_made_together(tmp_path: Path) -> None:
+    jobs, make = together(tmp_path, 9, "aab-aba-a")
+    outcome = run_batch(jobs, skip_existing=False, size=3, make_together=make)
+    assert (tmp_path / "calls").read_text() == "[0, 1, 4]\n[6, 8]\n[2, 5]\n"
+    done = [*map(int, (tmp_path / "log").read_text().split())]
+    assert done == [0, 1, 4, 6, 8, 2, 5, 3, 7] and len(outcome.made) == 9
+    assert not list(tmp_path.glob(".*"))
+
+    for gone in (1, 4, 5, 8):
+        (tmp_path / f"{gone}.mp4").unlink()
+    outcome = run_batch(jobs, skip_existing=True, size=3, make_together=make)
+    assert str(outcome) == "4 made, 5 already there"
+    assert (tmp_path / "calls").read_text().endswith("[2, 5]\n[1, 4, 8]\n")
+
+
+def test_jobs_that_fail_together_are_made_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs, make = together(tmp_path, 5, "aaaaa", broken=1)
+    outcome = run_batch(jobs, skip_existing=False, size=4, make_together=make)
+    assert str(outcome) == "4 made, 1 failed" and (tmp_path / "1.failed.txt").exists()
+    assert "4 together: it does not work" in capsys.readouterr().err
+
+
+def test_a_number_that_fails_though_each_succeeds_is_halved(tmp_path: Path) -> None:
+    jobs, _ = together(tmp_path, 12, "a" * 12)
+    sizes: list[int] = []
+
+    def make(indices: Sequence[int]) -> None:
+        sizes.append(len(indices))
+        if len(indices) > 2:
+            raise MemoryError
+        for index in indices:
+            jobs[index].make()
+
+    assert len(run_batch(jobs, skip_existing=False, size=4, make_together=make).made) == 12
+    assert sizes == [4, 2, 2, 2, 2]
+
+
+def _write_slowly(folder: Path) -> None:
+    def make() -> None:
+        with atomic_write(folder / "0.preview.png") as draft:
+            draft.write_text("half")
+            (folder / "half").touch()
+            time.sleep(60)
+
+    run_batch([BatchJob(folder / "0.mp4", make, lambda: False)], skip_existing=False)
+
+
+def test_what_killed_processes_leave_is_swept_by_the_next_run(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_write_slowly, args=(tmp_path,))
+    process.start()
+    while not (tmp_path / "half").exists():
+        time.sleep(0.01)
+    mine = tmp_path / f".0.preview-{process.pid}.png"
+    others = [tmp_path / name for name in (".0-x.png", ".00-12.png", ".hidden")]
+    for path in others:
+        path.touch()
+    jobs = jobs_in(tmp_path, 1)
+    remove_leftovers(jobs)
+    assert mine.exists()  # its process is alive and holds the lock
+    process.kill()
+    process.join()
+    assert mine.exists() and (tmp_path / ".0.mp4.lock").exists()
+    run_batch(jobs, skip_existing=False)
+    assert sorted(tmp_path.glob(".*")) == sorted(others)
+
+
+def test_the_summary_has_a_row_for_each_job(tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path, 3, broken=1)
+    outcome = run_batch(jobs, skip_existing=False)
+    written(tmp_path / "0.json", json.dumps({"seconds": {"load": 9, "sample": 1.5, "write": 0.25}}))
+    written(tmp_path / ".index-99.html", "half")
+    planned = [PlannedOutput('a "fox", waving', 7, job.file) for job in jobs]
+    stream = StringIO()
+    write_report(planned, jobs, outcome, Console(file=stream, width=80))
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["state"] for row in rows] == ["made", "failed", "made"]
+    assert rows[0] == {
+        "file": "0.mp4", "prompt": 'a "fox", waving', "seed": "7", "state": "made", "seconds": "1.75",
+        "error": "",
+    }  # fmt: skip
+    assert rows[1]["error"] == "it does not work" and rows[2]["seconds"] == ""
+    shown = stream.getvalue()
+    assert "summary.csv" in shown and "already there" in shown and len(shown.splitlines()) < 10
+    assert (tmp_path / "index.html").exists() and not list(tmp_path.glob(".*"))
+    written(tmp_path / "summary.csv", "mine\n")
+    assert write_summary(tmp_path / "summary.csv", planned, jobs) is None
+    assert (tmp_path / "summary.csv").read_text() == "mine\n"
