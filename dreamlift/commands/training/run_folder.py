@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from core.io.base_model import Base
     from core.models.autoencoder import Autoencoder, AutoencoderConfig
     from core.models.image_model import ImageModel, ImageModelConfig
-    from core.models.perceptual import PerceptualDistance
     from core.nn.lora import LoRANetwork
     from core.training.tasks.images import ImagePreset
     from video.training.clips import VideoPreset
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 PRESET = "preset.json"  # in every run folder: the kind of model, and the complete preset
 MODEL = "model.json"  # in the run folder of a video model: the model's config
 BASE = "base.json"  # in the run folder of low-rank changes: the model that they change
-FEATURES = "perceptual"  # in the run folder of an autoencoder: the features of its perceptual distance
 FIRST_STAGE = "first_stage"  # in the run folder of a latent model: the autoencoder's folder
 
 Preset = TypeVar("Preset", bound=BaseModel)
@@ -301,32 +299,6 @@ def _stored_first_stage(
     if not folder.is_dir():
         autoencoder.save(folder)
     return autoencoder
-
-
-def perceptual_distance(run: Path, weight: float, given: Path | None) -> "PerceptualDistance | None":
-    """Perceptual distance of an autoencoder's run; None where its weight is 0.
-
-    given: folder of its feature extractor, which is then copied into the run folder.
-    Raises UserError when there is none, or when `given` differs from the stored one.
-    """
-    from core.io.weights import load_folder
-    from core.models.perceptual import FeatureExtractor, PerceptualDistance
-
-    if not weight:
-        if given:
-            raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
-        return None
-    folder = run / FEATURES
-    if not folder.is_dir():
-        if not given:
-            raise UserError(
-                "This preset has a perceptual_weight: name the folder of the features, which "
-                "dreamlift train features makes, with --perceptual."
-            )
-        FeatureExtractor.load(given).save(folder)
-    elif given and load_folder(given).sha256 != load_folder(folder).sha256:
-        raise UserError(f"The run in {run} was started with other features.")
-    return PerceptualDistance(FeatureExtractor.load(folder))
 
 
 def print_outcome(finished: bool, run: Path) -> None:

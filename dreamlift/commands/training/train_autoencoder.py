@@ -1,7 +1,7 @@
 """Commands for the first stage of latent models: train it and its perceptual features, and apply it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from dreamlift.commands.data import (
 from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Data, Minutes, OwnData, PresetName, Resume, Run, Steps
 
+if TYPE_CHECKING:
+    from core.models.perceptual import PerceptualDistance
+
+FEATURES = "perceptual"  # in the run folder: the features of the perceptual distance
 TESTED = 20  # of so many pictures of one's own, one is held back for the PSNR
 
 
@@ -83,7 +87,7 @@ def train_autoencoder_command(
     if start and start.config != settings.model:
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
-    distance = run_folder.perceptual_distance(run, settings.perceptual_weight, perceptual)
+    distance = _perceptual_distance(run, settings.perceptual_weight, perceptual)
     toybox = holds_shards(data)
     own = options_of(settings.model.size, FRAMES, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
@@ -198,3 +202,29 @@ def swap_decoder_command(
     else:
         swapped.save(out, base)
     print(f"{out}: {model} with the decoder of {first_stage}")
+
+
+def _perceptual_distance(run: Path, weight: float, given: Path | None) -> "PerceptualDistance | None":
+    """Perceptual distance of an autoencoder's run; None where its weight is 0.
+
+    given: folder of its feature extractor, which is then copied into the run folder.
+    Raises UserError when there is none, or when `given` differs from the stored one.
+    """
+    from core.io.weights import load_folder
+    from core.models.perceptual import FeatureExtractor, PerceptualDistance
+
+    if not weight:
+        if given:
+            raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
+        return None
+    folder = run / FEATURES
+    if not folder.is_dir():
+        if not given:
+            raise UserError(
+                "This preset has a perceptual_weight: name the folder of the features, which "
+                "dreamlift train features makes, with --perceptual."
+            )
+        FeatureExtractor.load(given).save(folder)
+    elif given and load_folder(given).sha256 != load_folder(folder).sha256:
+        raise UserError(f"The run in {run} was started with other features.")
+    return PerceptualDistance(FeatureExtractor.load(folder))
