@@ -7,12 +7,23 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.utils import parse_flag_from_env
 
+from core.errors import UserError
+
 
 def make_accelerator(tracker: str | None = None, folder: Path | None = None) -> Accelerator:
     """Accelerator with the detected device and processes. The trainer does its own autocasting.
 
     tracker, folder: see `core.training.monitoring.trackers`; the run folder.
+
+    Raises UserError for accelerate's FSDP and DeepSpeed. Optimizer and averages are of whole weights here, so
+    that a network in shards would not be trained.
     """
+    for name in ("FSDP", "DEEPSPEED"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            raise UserError(
+                f"Each process holds the whole network, so {name} cannot divide it: choose distributed_type "
+                "MULTI_GPU, as in configs/accelerate/gpus.yaml."
+            )
     # In joint image-video training the temporal layers have no gradient in some steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs

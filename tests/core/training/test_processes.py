@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core.errors import UserError
 from core.training import checkpoint
 from core.training.batch import Batch
 from core.training.config import Budget, TrainingConfig
@@ -181,3 +183,15 @@ def test_two_processes_validate_as_one_does(runs: Path) -> None:
     assert {path.name for path in (runs / "full" / "samples").iterdir()} == {
         f"step-{step:06d}.png" for step in (3, 6, 8)
     }
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_networks_in_shards_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")  # as accelerate launch does
+    with pytest.raises(UserError, match=f"{name} cannot divide it"):
+        make_accelerator()
+
+
+def test_the_example_config_is_accelerates() -> None:
+    config = load_config_from_file(str(ROOT / "configs" / "accelerate" / "gpus.yaml"))
+    assert config.num_processes == 2 and config.mixed_precision == "no"

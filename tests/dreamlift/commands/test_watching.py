@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.utils import LoggerType
 from PIL import Image
 
 from core.errors import UserError
@@ -161,7 +162,8 @@ def test_wandb_gets_what_is_logged(folder: Path, tmp_path: Path, monkeypatch: py
     metadata.write_text("Metadata-Version: 2.1\nName: wandb\nVersion: 0\n")
     (packages / "wandb.py").write_text(WANDB.format(path=str(tmp_path / "calls.jsonl")))
     monkeypatch.syspath_prepend(packages)
-    monkeypatch.setattr(accelerate.tracking, "_available_trackers", ["wandb"])  # found as it was imported
+    # accelerate looks for packages as it is imported
+    monkeypatch.setattr(accelerate.tracking, "_available_trackers", [LoggerType.WANDB])
     train.image(folder, run, preset=images, steps=2, track="wandb")
     train.image(folder, run, preset=images, steps=3, track="wandb", resume=True)
     calls = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
