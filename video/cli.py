@@ -200,6 +200,12 @@ def gen_video(
     tiling: Annotated[
         bool | None, typer.Option(help="Decode in overlapping tiles: less memory.", show_default=PRESETS_OWN)
     ] = None,
+    context_parallel: Annotated[
+        int | None,
+        typer.Option(
+            help="For Wan: processes, started by torchrun and each with a GPU, that draw every clip together."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out clips that are there, by their records.")
@@ -249,6 +255,7 @@ def gen_video(
         dtype=dtype,
         offload=offload,
         tiling=tiling,
+        context_parallel=context_parallel,
         tier=tier,
         steps=steps,
         guidance=guidance,

@@ -26,13 +26,14 @@ from video.clip_model import ClipModel
 from video.latent_cache import LatentCache
 from video.model_reference import ModelReference
 from video.options import ClipJob, ClipOptions
+from video.pipelines.context_parallel import ParallelModel
 from video.record import CheckpointRecord, RunRecord, Seconds, read_record, write_record
 from video.text_to_video import Clip, sample_clips
 
 PREVIEW_EVERY = 1.5  # s
 
 # Options that do not change the files: of given pictures the contents count.
-NOT_IN_THE_FILES = {"model", "offload", "image", "interpolate", "video"}
+NOT_IN_THE_FILES = {"model", "offload", "context_parallel", "image", "interpolate", "video"}
 DECODING_OPTIONS = {"tiling", "scale", "resampling"}  # that may change between sampling and decoding
 
 
@@ -225,11 +226,16 @@ def generate(
     gallery: write a page and a summary of the folder of the clips.
     batch: clips that are sampled together at most, where their options allow it; see `ClipModel.group`.
 
-    Several processes share the jobs, see `run_batch`. Raises UserError for a model or device that cannot be
+    Several processes share the jobs, see `run_batch`; with --context-parallel they share every clip, and the
+    first one writes the files. Raises UserError for a model or device that cannot be
     used, before any sampling, and what goes wrong with a single clip.
     """
     chosen = pick_device(device)
     model = reference.open(jobs[0][1], chosen, force)
+    followed = isinstance(model, ParallelModel)
+    if followed and not model.leads:
+        model.follow()
+        return Outcome()
     load = time.perf_counter() - start
     console = Console(stderr=True)
     if isinstance(model.record, CheckpointRecord) and model.record.expected:
@@ -247,8 +253,14 @@ def generate(
             for job, options in jobs
         ]
         outcome = run_batch(
-            work, skip_existing, size=batch, make_together=lambda chosen: run.make([jobs[i] for i in chosen])
+            work,
+            skip_existing,
+            size=batch,
+            make_together=lambda chosen: run.make([jobs[i] for i in chosen]),
+            processes=1 if followed else None,
         )
+    if followed:
+        model.close()
     if gallery:
         planned = [PlannedOutput(job.prompt, job.seed, job.clip) for job, _ in jobs]
         write_report(planned, work, outcome, console)

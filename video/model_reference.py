@@ -134,6 +134,7 @@ REFUSED = {
     "lora": "it has no LoRA weights",
     "dtype": "it runs in float32",
     "offload": "it is small enough to stay on its device",
+    "context_parallel": "one device is enough for it",
     "tiling": "it decodes frames whole",
     "width": "its clips have one size, see --scale",
     "height": "its clips have one size, see --scale",

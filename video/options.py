@@ -38,6 +38,7 @@ class ClipOptions(BaseModel):
     lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
     offload: Literal["model", "layers"] | None = None  # what stays in CPU memory until the GPU needs it
+    context_parallel: int | None = Field(None, ge=2, le=64)  # processes, each with a GPU, that share a clip
     tier: Literal["draft"] | None = None  # draft: the distilled model, which needs few steps
     tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
 
@@ -102,6 +103,8 @@ class ClipOptions(BaseModel):
             )
         if self.loop and self.extension:
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
+        if self.context_parallel and self.offload:
+            raise UserError("--context-parallel and --offload exclude each other: weights stay on every GPU.")
         if self.strength is not None and self.video is None:
             raise UserError("--strength says how far the clip of --video is noised: give both.")
         if self.last_phase is not None and not self.interpolate:
@@ -166,7 +169,8 @@ class ClipOptions(BaseModel):
 
 
 # Options that the rows of a file of prompts may have; the others say which model draws all of them.
-OF_A_ROW = ClipOptions.model_fields.keys() - {"model", "motion", "lora", "dtype", "offload", "tier", "tiling"}
+OF_THE_MODEL = {"model", "motion", "lora", "dtype", "offload", "context_parallel", "tier", "tiling"}
+OF_A_ROW = ClipOptions.model_fields.keys() - OF_THE_MODEL
 
 
 def frame_doublings(fps: float) -> int:

@@ -200,3 +200,22 @@ def test_an_unsupported_scheduler_gives_x_as_the_estimate() -> None:
     x = torch.randn(3)
     estimate_x0 = X0Estimator(scheduler)
     assert estimate_x0(0, x) is x and estimate_x0(1, 2 * x).equal(2 * x)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "frames"), [("wan", 32, 9), ("ltx", 64, 9), ("cogvideox", 48, 9), ("modelscope", 32, 3)]
+)
+def test_clips_sampled_together_are_those_sampled_alone(
+    video_folder: Callable[[str], Path], name: str, width: int, frames: int
+) -> None:
+    requested = options(width, frames)
+    model = open_model(video_folder(name), requested)
+    prompts, seeds, states = [PROMPT, "a fox"], [SEED, 3], []
+    both = model.sample(prompts, seeds, [requested] * 2, states.append)
+    assert [len(state.x) for state in states] == [2] * 4
+    assert model.group(PROMPT, requested) == model.group("a fox", requested)
+    for clip, prompt, seed in zip(both, prompts, seeds, strict=True):
+        (alone,) = model.sample([prompt], [seed], [requested], lambda state: None)
+        torch.testing.assert_close(clip, alone, rtol=0, atol=1e-4)
+    assert not torch.allclose(both[0], both[1], atol=1e-2)
+    assert len(model.preview_frames(states[1].x0)) == 2

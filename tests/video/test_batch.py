@@ -9,8 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from core.errors import UserError
 from video.cli import gen_video
@@ -116,6 +118,45 @@ def test_one_failure_does_not_end_the_run(
     monkeypatch.undo()
     drawn(ROWS, "a", skip_existing=True)
     assert len(times(tmp_path / "a")) == 4 and not (tmp_path / "a" / "a-cat.failed.txt").exists()
+
+
+def test_rows_of_equal_options_are_sampled_together(
+    drawn: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """Camera, phase and enlargement may differ; the number of frames may not."""
+    import video.generate
+
+    rows: list[dict[str, object]] = [
+        {"prompt": f"a fox, take {n}", "seed": n, "out": f"{n}"} | changes
+        for n, changes in enumerate(({"azimuth": 90}, {"frames": 2}, {"phase": 0.5, "scale": 2}, {}, {}))
+    ]
+    whole, numbers = video.generate.sample_clips, []
+
+    def watched(model, jobs, **others):
+        numbers.append([job.seed for job, _ in jobs])
+        if any(job.seed == 3 for job, _ in jobs):
+            raise RuntimeError("no luck")
+        return whole(model, jobs, **others)
+
+    drawn(rows, "alone")
+    monkeypatch.setattr(video.generate, "sample_clips", watched)
+    with pytest.raises(typer.Exit):
+        drawn(rows, "together", batch=2)
+    assert numbers == [[0, 2], [3, 4], [3], [4], [1]]
+    monkeypatch.undo()
+    for n, batch in enumerate((2, 1, 2, None, 1)):
+        sheets = [tmp_path / folder / f"{n}.png" for folder in ("alone", "together")]
+        if batch is None:
+            assert not sheets[1].exists() and (tmp_path / "together" / "3.failed.txt").exists()
+            continue
+        alone, together = (np.asarray(Image.open(sheet), np.int16) for sheet in sheets)
+        assert alone.shape == together.shape and np.abs(alone - together).max() <= 1, n
+        record = RunRecord.model_validate_json((tmp_path / "together" / f"{n}.json").read_text())
+        assert record.batch == batch and record.seed == n
+    before = times(tmp_path / "together")
+    drawn(rows, "together", batch=4, skip_existing=True)
+    after = times(tmp_path / "together")
+    assert before.items() <= after.items() and after.keys() - before.keys() == {"3.mp4"}
 
 
 def test_two_processes_draw_every_clip_once_as_one_does_alone(

@@ -13,7 +13,9 @@ import torch
 from video.cli import gen_video
 
 COUNT, KILLS = 40, 3
-HIDDEN = ".*"
+
+CONTEXT = multiprocessing.get_context("forkserver")  # its processes start with everything imported
+CONTEXT.set_forkserver_preload(["torch._dynamo", "video.generate", "video.clip_model"])
 
 
 def rows() -> list[dict[str, object]]:
@@ -42,20 +44,27 @@ def made(folder: Path) -> dict[str, int]:
     }
 
 
+@pytest.fixture(scope="module")
+def alone(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the clips, drawn by one process that nobody kills; the file of prompts lies beside it."""
+    prompts = tmp_path_factory.mktemp("batch") / "prompts.jsonl"
+    prompts.write_text("\n".join(map(json.dumps, rows())))
+    process = CONTEXT.Process(target=draw, args=(prompts, tiny_model, prompts.with_name("alone")))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return prompts.with_name("alone")
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_clip_is_drawn_once_though_the_run_is_killed(
-    tiny_model: Path, tmp_path: Path, processes: int
+    tiny_model: Path, tmp_path: Path, alone: Path, processes: int
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["video.generate", "video.clip_model"])
-    prompts, folder = tmp_path / "prompts.jsonl", tmp_path / "killed"
-    prompts.write_text("\n".join(map(json.dumps, rows())))
+    folder = tmp_path / "killed"
 
-    def start(folder: Path, processes: int) -> list[multiprocessing.process.BaseProcess]:
-        started = [
-            context.Process(target=draw, args=(prompts, tiny_model, folder, processes))
-            for _ in range(processes)
-        ]
+    def start() -> list[multiprocessing.process.BaseProcess]:
+        settings = (alone.with_name("prompts.jsonl"), tiny_model, folder, processes)
+        started = [CONTEXT.Process(target=draw, args=settings) for _ in range(processes)]
         for process in started:
             process.start()
         return started
@@ -63,7 +72,7 @@ def test_every_clip_is_drawn_once_though_the_run_is_killed(
     chance = random.Random(processes)
     before: dict[str, int] = {}
     for _ in range(KILLS):
-        running = start(folder, processes)
+        running = start()
         target = len(before) + chance.randint(1, COUNT // (KILLS + 1))
         while len(made(folder)) < target:
             assert all(process.is_alive() for process in running)
@@ -77,7 +86,7 @@ def test_every_clip_is_drawn_once_though_the_run_is_killed(
         assert target <= len(after) < COUNT
         assert before.items() <= after.items()
         before = after
-    running = [*start(folder, processes), *start(tmp_path / "alone", 1)]
+    running = start()
     for process in running:
         process.join(120)
     assert [process.exitcode for process in running] == [0] * len(running)
@@ -85,9 +94,9 @@ def test_every_clip_is_drawn_once_though_the_run_is_killed(
     assert before.items() <= made(folder).items() and len(made(folder)) == COUNT
     for row in rows():
         clip = str(row["out"])
-        assert (folder / clip).read_bytes() == (tmp_path / "alone" / clip).read_bytes(), clip
+        assert (folder / clip).read_bytes() == (alone / clip).read_bytes(), clip
     assert {path.suffix for path in folder.iterdir()} == {".mp4", ".gif", ".png", ".json", ".html", ".csv"}
-    assert len(list(folder.glob("[0-9]*"))) == 3 * COUNT and not list(folder.glob(HIDDEN))
+    assert len(list(folder.glob("[0-9]*"))) == 3 * COUNT and not list(folder.glob(".*"))
     page = (folder / "index.html").read_text()
     assert page.count("<figure>") == COUNT
     summary = (folder / "summary.csv").read_text().splitlines()

@@ -59,14 +59,20 @@ class CheckpointReference:
         Raises UserError for weights that are missing or damaged, and for too little memory.
         """
         from video.pipelines.animated_model import load_animatediff
+        from video.pipelines.context_parallel import check_parallel, spread
         from video.pipelines.estimate import check_memory
         from video.pipelines.load import load_pipeline
 
         check_offload(options, device)
+        check_parallel(options)
         folder = resolve_checkpoint(self.name)
-        load = load_animatediff if self.family.title == ANIMATEDIFF else load_pipeline
         cost = None if force else check_memory(folder, self.family, options, device)
-        model = load(folder, self.family, options, device)
+        if self.family.title == ANIMATEDIFF:
+            model = load_animatediff(folder, self.family, options, device)
+        else:
+            model = load_pipeline(folder, self.family, options, device)
+            if options.context_parallel:
+                model = spread(model, options.context_parallel)
         model.record.expected = cost
         return model
 

@@ -16,6 +16,8 @@ OWN_SIZE = "it draws at its own size, see --width"
 NATIVE_ONLY = "that is built for models in this project's format"
 OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
 NO_TIER = "no distilled model of it is known"
+NO_PLAN = {"context_parallel": "diffusers has no plan of how its tokens are spread"}
+MASKED = {"context_parallel": "diffusers cannot spread the mask of its text over processes"}
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
 
 
@@ -174,7 +176,7 @@ def _ltx(folder: Path) -> Family:
         stride=temporal,
         frame_step=temporal,
         least=32,
-        refuses=REFUSED,
+        refuses=REFUSED | MASKED,
     )
 
 
@@ -196,7 +198,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
         frame_step=2 * stride,  # it decodes pairs of latent frames
         size=(network.get("sample_width", 90) * spatial, network.get("sample_height", 60) * spatial),
         fixed=network.get("use_learned_positional_embeddings", False),
-        refuses=REFUSED,
+        refuses=REFUSED | NO_PLAN,
     )
 
 
@@ -215,7 +217,7 @@ def _modelscope(folder: Path) -> Family:
         stride=1,
         frame_step=1,
         size=(side, side),
-        refuses=REFUSED,
+        refuses=REFUSED | NO_PLAN,
     )
 
 
@@ -235,7 +237,8 @@ def _animatediff(folder: Path, kind: str) -> Family:
         frame_step=1,
         size=(side, side),
         least_guidance=0,
-        refuses={
+        refuses=NO_PLAN
+        | {
             "azimuth": NO_CAMERA,
             "elevation": NO_CAMERA,
             "phase": NO_PHASE,

@@ -40,7 +40,6 @@ class PipelineModel(ABC):
         """The options; None with a given image, which pipelines take for all clips of a call."""
         return None if options.image else options.of_sampling()
 
-    @torch.no_grad()
     def sample(
         self,
         prompts: Sequence[str],
@@ -49,6 +48,17 @@ class PipelineModel(ABC):
         on_step: StepCallback,
     ) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group. The x0 of states is an estimate by `X0Estimator`."""
+        return self.decode(self.sample_latents(prompts, seeds, options, on_step))
+
+    @torch.no_grad()
+    def sample_latents(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        options: Sequence[ClipOptions],
+        on_step: StepCallback,
+    ) -> Tensor:
+        """Latents (B,C,F,h,w) of the clips of one group; arguments as in `sample`."""
         estimate_x0 = X0Estimator(self.pipeline.scheduler)
         common, steps = options[0], options[0].steps
 
@@ -75,7 +85,7 @@ class PipelineModel(ABC):
         )
         x = self.latents(result[0], common)
         on_step(SamplerState(x, x, steps, steps, 0))
-        return self.decode(x)
+        return x
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
