@@ -93,7 +93,8 @@ def save_lora(folder: Path, pipeline: str, weights: Mapping[str, Tensor]) -> Non
     writable_folder(folder)
     with atomic_write(folder / LORA_WEIGHTS) as draft:
         layers = {f"{part}_lora_layers": of_part for part, of_part in parts.items()}
-        getattr(diffusers, pipeline).save_lora_weights(draft.parent, weight_name=draft.name, **layers)
+        with quiet():
+            getattr(diffusers, pipeline).save_lora_weights(draft.parent, weight_name=draft.name, **layers)
 
 
 def weights_file(name: str) -> Path:

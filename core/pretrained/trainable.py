@@ -25,7 +25,12 @@ TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
 
 
 class TrainableCheckpoint(Protocol):
-    """A checkpoint that an adapter can be trained for. Nothing of it is in memory but what was loaded."""
+    """A checkpoint that an adapter can be trained for. Nothing of it is in memory but what was loaded.
+
+    flow: whether the network predicts the velocity of a rectified flow.
+    """
+
+    flow: bool
 
     def check(self, width: int, height: int, frames: int) -> None:
         """Raises UserError for pictures or clips that the network does not take. Sizes in pixels."""
@@ -59,6 +64,8 @@ class TrainableCheckpoint(Protocol):
 
 class TrainableImageModel:
     """A checkpoint of Stable Diffusion 1.x, 2.x or SDXL."""
+
+    flow = False
 
     def __init__(self, folder: Path, recompute: bool = True) -> None:
         """folder: of a diffusers pipeline; its configs suffice at first.

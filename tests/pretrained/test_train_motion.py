@@ -191,7 +191,7 @@ def test_what_motion_layers_cannot_be_trained_with(
     monkeypatch.setattr(
         motion_training, "load_parts", None
     )  # nothing is loaded before the options are checked
-    start("--rank is for LoRA weights", rank=4)
+    start("without a rank: leave out --rank", rank=4)
     start("IFPipeline.* takes text-to-video checkpoints", deepfloyd)
     start("at most 32 frames, not 33", frames=33)
     v1 = adapter("v1", load_motion_model(sd_eps, "none").image.pipeline.unet)

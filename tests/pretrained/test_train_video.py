@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import UserError
+from core.pretrained.lora import add_trainable_lora
 from core.training.adapters.encoded import EncodedData, TextStates
 from core.training.adapters.task import AdapterPreset, AdapterTask, LatentBatch
 from core.training.data import Shards
@@ -221,6 +222,38 @@ def test_latents_of_ltx_are_normalized_as_the_pipeline_does() -> None:
     torch.testing.assert_close(TrainableLTX.normalize(None, vae, latents), theirs)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lora_learns_in_float32_beside_weights_of_half_precision(trained, video_folder, name: str) -> None:
+    """As on a GPU: frozen weights and products are bfloat16. Without autocast it works as well."""
+    checkpoint, shape = video_folder(name), latents_of(trained(name)).shape
+    family = find_family(checkpoint)
+    model = FAMILIES[family.title](checkpoint, family, FPS)
+    (states,) = (trained(name) / "data").glob("text-*.safetensors")
+    condition = TextStates(load_file(states))(torch.tensor([0, -1]))
+    x, t = noise_like(torch.empty(2, *shape[1:])), torch.tensor([100, 900])
+    outputs: list[Tensor] = []
+    for dtype, autocast in ((torch.float32, False), (torch.bfloat16, True), (torch.bfloat16, False)):
+        torch.manual_seed(0)
+        denoiser = model.load_denoiser(CPU, dtype, shape[1:])
+        add_trainable_lora(denoiser.network.transformer, 2, ["to_q", "to_out.0"])
+        for parameter_name, parameter in denoiser.network.named_parameters():
+            if "lora_B" in parameter_name:
+                torch.nn.init.constant_(parameter, 0.02)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output, _ = denoiser.raw_output(x, t, condition)
+            output.square().mean().backward()
+        outputs.append(output)
+        trained_dtypes = {w.dtype for w in denoiser.network.parameters() if w.requires_grad}
+        assert trained_dtypes == {torch.float32}
+        assert dtype in {w.dtype for w in denoiser.network.parameters() if not w.requires_grad}
+        assert all(
+            w.grad is not None and w.grad.any() for w in denoiser.network.parameters() if w.requires_grad
+        )
+    exact, *rough = outputs
+    for output in rough:
+        assert (output - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
 def test_a_resumed_run_has_the_same_weights(trained, video_folder, moving: Path, tmp_path: Path) -> None:
     folder = trained("wan")
     settings = preset(tmp_path / "lora.yaml", {"log_steps": 10}, frames=FRAMES, width=48, height=32, rank=4)
@@ -248,6 +281,7 @@ def test_what_a_video_checkpoint_cannot_be_trained_with(video_folder, moving: Pa
     start("needs a width that is a multiple of 16, not 40: give 32", width=40)
     start("give no size: set width and height", width=None)
     start("give --rank", rank=None)
-    start("--motion is for clips of an image checkpoint", motion="none")
+    start("clips of an image checkpoint: leave out --motion", motion="none")
+    start("not for flows: leave out snr_gamma", snr_gamma=5.0)
     start("takes text-to-video checkpoints", "wan-image")
     start("takes text-to-video checkpoints", "modelscope")

@@ -31,6 +31,8 @@ TEXT_PARTS = ("tokenizer", "text_encoder")
 class TrainableVideoModel(ABC):
     """A text-to-video checkpoint of one of the families below."""
 
+    flow = True
+
     def __init__(self, folder: Path, family: Family, fps: float, recompute: bool = True) -> None:
         """folder: of a diffusers pipeline; its configs suffice at first.
 
@@ -148,6 +150,8 @@ class TrainableCogVideoX(TrainableVideoModel):
     diffusers' training script weights the error of x0 by 1 / sigma^2. As x0 = alpha x_t - sigma v, that is
     the error of v, which `simple_loss` takes.
     """
+
+    flow = False
 
     def encode_prompts(self, pipeline: Any, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """States of the padded prompts; the transformer attends to the padding too."""

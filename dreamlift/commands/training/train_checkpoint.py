@@ -142,10 +142,6 @@ def _settings(
     folder = resolve_checkpoint(name, weights=False)
     kind, default = _recipe(medium, name, folder)
     given = {option: value for option, value in options.items() if value is not None}
-    if kind == MOTION and "rank" in given:
-        raise UserError("--rank is for LoRA weights, and motion layers have none: leave it out.")
-    if kind == LORA and "motion" in given:
-        raise UserError("--motion is for clips of an image checkpoint: leave it out.")
 
     def adapt(named: AdapterPreset) -> AdapterPreset:
         source = {"checkpoint": name, "pipeline": checkpoint_kind(folder)}
@@ -153,6 +149,10 @@ def _settings(
         if new:  # nothing is written for a run that cannot start
             if kind == LORA and changed.rank is None:
                 raise UserError("A LoRA needs a rank: give --rank, such as --rank 16.")
+            if kind == LORA and changed.motion:
+                raise UserError("A motion adapter is for clips of an image checkpoint: leave out --motion.")
+            if kind == MOTION and changed.rank:
+                raise UserError("Motion layers are trained as they are, without a rank: leave out --rank.")
             _checked(medium, folder, changed)
         return changed
 
@@ -207,6 +207,8 @@ def _checked(
     if settings.rank is not None:
         check_peft()
     checkpoint, size = _trainable(medium, folder, settings), _size(folder, settings)
+    if checkpoint.flow and settings.snr_gamma is not None:
+        raise UserError("Min-SNR weights are for noise and v, not for flows: leave out snr_gamma.")
     checkpoint.check(*size, settings.frames)
     return checkpoint, size
 
