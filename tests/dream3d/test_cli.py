@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,5 +162,6 @@ def test_objects_of_a_file_of_prompts(
     records = [json.loads((tmp_path / "objects" / f"{name}.json").read_text()) for name in ("a-fox", "cat")]
     assert [(record["seed"], record["iterations"]) for record in records] == [(0, 6), (3, 4)]
     assert made("a fox,,,\na red cat,3,cat.glb,5\n") == ["cat"]
-    assert "1 made, 1 already there" in capsys.readouterr().err
+    printed = re.sub(r"\s*│\s*", " | ", capsys.readouterr().err)
+    assert " | 1 | 1 | 0 | " in printed  # made, already there, failed
     assert (tmp_path / "objects" / "index.html").read_text().count("<figure>") == 2
