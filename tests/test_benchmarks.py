@@ -90,7 +90,7 @@ def test_animatediff_clips_of_ours_and_diffusers_agree(tmp_path, monkeypatch):
 
 
 def test_batches_are_compared_with_one_by_one(monkeypatch):
-    """A clock that goes on by 3 for each call and by 1 for each clip, and pictures that depend on the number."""
+    """A clock that goes on by 3 a call and 1 a clip, and pictures that depend on the number."""
     now = 0.0
 
     def draw(size):
