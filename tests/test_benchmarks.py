@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import (
     animatediff_real,
+    batches,
     checkpoints,
     digits,
     extension,
@@ -86,6 +87,25 @@ def test_animatediff_clips_of_ours_and_diffusers_agree(tmp_path, monkeypatch):
     assert list(figures) == ["diffusers", "ours"]
     assert figures["ours"]["difference"] < 1e-4
     assert all(case["peak_gb"] >= case["load_gb"] > 0 < case["sample"] for case in figures.values())
+
+
+def test_batches_are_compared_with_one_by_one(monkeypatch):
+    """A clock that goes on by 3 a call and 1 a clip, and pictures that depend on the number."""
+    now = 0.0
+
+    def draw(size):
+        nonlocal now
+        now += 3 * 8 / size + 8
+        clips = torch.zeros(8, 3, 2, 4, 4)
+        clips[0, 0, 0, 0, 0] = 0.1 * (size - 1)
+        return clips
+
+    monkeypatch.setattr(batches.time, "process_time", lambda: now)
+    figures = batches.measure(draw, [1, 4], rounds=2, on_cpu=True)
+    assert figures["1"]["seconds"] == 4 and figures["1"]["ratio"] == 1 and figures["1"]["changed"] == 0
+    assert figures["4"]["seconds"] == 1.75 and figures["4"]["ratio"] == pytest.approx(14 / 32)
+    assert figures["4"]["difference"] == pytest.approx(0.3)
+    assert figures["4"]["changed"] == pytest.approx(1 / (8 * 96))
 
 
 def test_seams_of_extended_clips_are_at_their_borders():

@@ -232,8 +232,8 @@ def generate(
     """
     chosen = pick_device(device)
     model = reference.open(jobs[0][1], chosen, force)
-    followed = isinstance(model, ParallelModel)
-    if followed and not model.leads:
+    shared = isinstance(model, ParallelModel)
+    if shared and not model.leads:
         model.follow()
         return Outcome()
     load = time.perf_counter() - start
@@ -257,9 +257,9 @@ def generate(
             skip_existing,
             size=batch,
             make_together=lambda chosen: run.make([jobs[i] for i in chosen]),
-            processes=1 if followed else None,
+            processes=1 if shared else None,
         )
-    if followed:
+    if shared:
         model.close()
     if gallery:
         planned = [PlannedOutput(job.prompt, job.seed, job.clip) for job, _ in jobs]

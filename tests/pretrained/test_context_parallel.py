@@ -5,68 +5,57 @@ The processes here claim two, and everything else runs as on GPUs, with gloo in 
 """
 
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.errors import UserError
+from video.cli import gen_video
 from video.find_model import find_model
 from video.options import ClipOptions
 from video.pipelines.context_parallel import check_parallel
 from video.record import RunRecord
 
-ROOT = Path(__file__).parents[2]
-CODE = """
-import sys, torch
-if {claimed}:
-    torch.accelerator.device_count = lambda: {claimed}
-sys.argv[0] = "gen-video"
-from video.cli import main
-main()
-"""
+CONTEXT = multiprocessing.get_context("forkserver")  # its processes start with everything imported
+CONTEXT.set_forkserver_preload(["diffusers.pipelines.wan.pipeline_wan", "video.pipelines.context_parallel"])
 
 
-def start(folder: Path, claimed: int, arguments: list[str], **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CODE.format(claimed=claimed), *arguments],
-        cwd=folder,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        | environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def draw(model: Path, folder: Path, out: str, environment: dict[str, str]) -> None:
+    """The command in a process whose environment is that of torchrun's, or has nothing of it."""
+    torch.set_num_threads(1)
+    os.environ |= environment
+    if environment:
+        torch.accelerator.device_count = lambda: 2
+    gen_video(
+        prompts=folder / "rows.jsonl", out=f"{folder / out}/", model=str(model), device="cpu", steps=2,
+        frames=5, width=32, height=32, negative="rain", force=True,
+        context_parallel=2 if environment else None,
+    )  # fmt: skip
 
 
 def test_two_processes_draw_a_clip_as_one_does(video_folder: Callable[[str], Path], tmp_path: Path) -> None:
-
     rows = [{"prompt": "a fox", "seed": 3}, {"prompt": "a cat", "seed": 4, "frames": 9}]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    options = "--steps 2 --frames 5 --width 32 --height 32 --device cpu --negative rain --prompts rows.jsonl"
-    arguments = ["--model", str(video_folder("wan")), *options.split()]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-    ranks = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in "01"]
-    together = [
-        start(
-            tmp_path, 2, [*arguments, "--context-parallel", "2", "--out", "two/"],
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **rank,
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "HF_HUB_OFFLINE": "1"}
+    environments = [{}, *(common | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01")]
+    processes = [
+        CONTEXT.Process(
+            target=draw, args=(video_folder("wan"), tmp_path, "two" if each else "one", each), daemon=True
         )
-        for rank in ranks
-    ]  # fmt: skip
-    alone = start(tmp_path, 0, [*arguments, "--out", "one/"])
-    try:
-        for process in (*together, alone):
-            _, errors = process.communicate(timeout=200)
-            assert process.returncode == 0, errors
-    finally:
-        for process in (*together, alone):
-            process.kill()
+        for each in environments
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     for name in ("a-fox", "a-cat"):
         record = RunRecord.model_validate_json((tmp_path / "two" / f"{name}.json").read_text())
         assert record.options.context_parallel == 2 and record.options.frames == (5 if "fox" in name else 9)
