@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from PIL import Image
 
@@ -16,6 +17,7 @@ from core.models.super_resolution import SuperResolution
 from core.training import checkpoint
 from core.training.data import Shards
 from dreamlift import TextToImage, TextToVideo
+from dreamlift.cli import app
 from dreamlift.commands.training import train
 from dreamlift.commands.training.train_autoencoder import train_autoencoder_command
 from dreamlift.commands.training.train_interpolation import train_interpolation_command
@@ -154,3 +156,10 @@ def test_models_that_do_not_fit_are_refused(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="is of other latents than those of --first-stage"):
         paths["run"] = tmp_path / "between"
         train_interpolation_command(**paths, init=Path("bundled"), first_stage=tmp_path / "stage")
+
+
+def test_the_stages_have_short_names_too() -> None:
+    commands = typer.main.get_command(app).commands["train"].commands  # pyright: ignore
+    for name, alias in (("super-resolution", "superres"), ("interpolation", "interpolate")):
+        assert commands[alias].hidden and not commands[name].hidden
+        assert [option.name for option in commands[alias].params] == [o.name for o in commands[name].params]
