@@ -15,7 +15,7 @@ from PIL import Image
 from core.errors import UserError
 from core.io.command import run_app
 from core.training import checkpoint
-from core.training.monitoring import run_log
+from core.training.monitoring import run_log, samples, validation
 from core.training.tasks.images import ImageTask
 from dreamlift import cli
 from dreamlift.commands.training import train
@@ -58,6 +58,8 @@ def test_a_part_of_a_folder_is_never_trained_on_and_is_watched(
         return batch
 
     monkeypatch.setattr(ImageTask, "draw", spy)
+    monkeypatch.setattr(samples, "STEPS", 2)
+    monkeypatch.setattr(validation, "DRAWN", 48)
     monitoring = {"validation": 0.3, "validation_steps": 3, "sample_steps": 4}
     training = TRAINING | {"batch_size": 24}
     images = preset(
@@ -67,7 +69,7 @@ def test_a_part_of_a_folder_is_never_trained_on_and_is_watched(
     train.image(folder, run, preset=images, steps=8)
     assert sum(read) == 10 + 4 * 2 * 16 and len(read) == 2  # pictures, and the frames of the windows
     trained, validated = read.values()
-    assert len(trained | validated) == 10 + 4 * 24 and not trained & validated  # the windows overlap
+    assert min(len(trained), len(validated)) > 20 and not trained & validated
     lines = run_log.read(run)
     assert [line["step"] for line in lines if "validation" in line] == [3, 6, 8]
     sheets = sorted(path.name for path in (run / "samples").iterdir())
