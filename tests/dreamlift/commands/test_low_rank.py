@@ -47,7 +47,9 @@ def run(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
 def test_the_exported_folder_is_the_base_and_products_of_that_rank(
     run: Callable[..., Path], base: Path, tmp_path: Path
 ) -> None:
-    train.export(run("run", steps=3), tmp_path / "changed")
+    trained = run("run", steps=3, sample=["a red square"])
+    assert (trained / "samples" / "step-000003.png").is_file()
+    train.export(trained, tmp_path / "changed")
     changed, before = ImageModel.load(tmp_path / "changed"), ImageModel.load(base)
     assert not changed.reads_attributes
     stored = load_file(tmp_path / "changed" / "model.safetensors")
