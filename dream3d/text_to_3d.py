@@ -93,9 +93,9 @@ def load_model(reference: ImageModelReference, device: torch.device) -> LoadedMo
         folder, device=device, dtype=dtype, lora=reference.lora, offload=reference.offload
     )
     kind = checkpoint_kind(folder)
-    beside = later_stage(Path(folder), "super_resolution") if kind == NATIVE else None
-    larger = SuperResolution.load(beside, device) if beside else None
-    others = {"weak": weak_version(Path(folder)) if kind == NATIVE else None, "super_resolution": beside}
+    enlarger = later_stage(Path(folder), "super_resolution") if kind == NATIVE else None
+    larger = SuperResolution.load(enlarger, device) if enlarger else None
+    others = {"weak": weak_version(Path(folder)) if kind == NATIVE else None, "super_resolution": enlarger}
     stages = {name: stored_sha256(path) for name, path in others.items() if path}
     return LoadedModel(model, reference, weights_sha256(folder), stages, larger, kind, device)
 

@@ -84,8 +84,8 @@ class TextToImage:
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
-        beside = later_stage(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
-        return cls(model, str(name), SuperResolution.load(beside, chosen) if beside else None)
+        enlarger = later_stage(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
+        return cls(model, str(name), SuperResolution.load(enlarger, chosen) if enlarger else None)
 
     def __call__(
         self,

@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.bundled import BUNDLED_VIDEO
 from core.errors import UserError
 from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
-from video.motion_transfer import is_image_model, load_moving
-from video.options import ClipJob, ClipOptions, frame_doublings
+from video.options import ClipJob, ClipOptions, ClipRequest, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.sampling.extension import SCALE
 from video.sampling.input_clip import read_clip
 from video.sampling.recognition import describe
 from video.script import parse_script
+from video.video_model import VideoModel
 
 STRENGTH = 0.6  # how far a given clip is noised, unless the options say
 CLIP_FRAMES = 4  # of a given clip, at which a model looks to recognize what it shows
@@ -41,13 +40,7 @@ class ClipModel(Protocol):
         """Clips of equal groups can be sampled by one call. None: this one by itself only."""
         ...
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; each depends, up to rounding, on its own seed only.
 
         on_step: called after every step, the last time before decoding; its states are of all clips.
@@ -86,14 +79,13 @@ class NativeClipModel:
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
-        self.model = load_moving(folder, device)
+        self.model = VideoModel.load(folder, device)
         if interpolation:
             self.model.interpolation = self._load_interpolation(interpolation, device)
         stages = {
             "super_resolution": super_resolution,
             "interpolation": interpolation,
             "distilled": distilled,
-            "temporal": BUNDLED_VIDEO if is_image_model(folder) else None,
         }
         self.record = read_model_record(folder, stages)
         self.distilled: DistilledConfig | None = None
@@ -112,19 +104,14 @@ class NativeClipModel:
         camera = None if options.azimuth is None else 0.0
         return options.of_sampling(azimuth=camera, elevation=camera, phase=None)
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
-        common, scripts = options[0], [parse_script(prompt) for prompt in prompts]
+        common, seeds = requests[0].options, [request.seed for request in requests]
+        scripts = [parse_script(request.prompt) for request in requests]
         rate = self._frame_rate(common)
         self._check_distilled(common)
         clips = self.model.sample(
-            [scenes[0].prompt if scenes else prompt for scenes, prompt in zip(scripts, prompts, strict=True)],
+            [(scenes or [request])[0].prompt for scenes, request in zip(scripts, requests, strict=True)],
             frames=common.frames,
             steps=common.steps,
             guidance=common.guidance,
@@ -134,10 +121,10 @@ class NativeClipModel:
             guidance_interval=common.guidance_interval,
             guidance_rescale=common.guidance_rescale,
             seeds=seeds,
-            azimuth=_each([each.azimuth for each in options]),
-            elevation=_each([each.elevation for each in options]),
+            azimuth=_each([request.options.azimuth for request in requests]),
+            elevation=_each([request.options.elevation for request in requests]),
             shadow=True,  # left open, a shadow comes and goes within a clip
-            phase=_each([each.phase or 0.0 for each in options]),
+            phase=_each([request.options.phase or 0.0 for request in requests]),
             last_phase=common.last_phase,
             **self._given(common),
             loop=common.loop,

@@ -193,6 +193,14 @@ def refuse_options(title: str, reasons: Mapping[str, str], options: ClipOptions)
             raise UserError(f"{title} cannot apply {flag(name)}: {reason}.")
 
 
+class ClipRequest(NamedTuple):
+    """What a model samples a clip from. prompt: the text for the model."""
+
+    prompt: str
+    seed: int
+    options: ClipOptions
+
+
 class ClipJob(NamedTuple):
     """One clip to make, and its files."""
 

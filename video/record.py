@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from core.bundled import weak_version
+from core.bundled import BUNDLED_VIDEO, weak_version
 from core.io.atomic import atomic_write
 from core.io.base_model import CONFIG, base_folder, stored_sha256
 from video.options import ClipOptions
@@ -77,9 +77,10 @@ def read_model_record(folder: Path, stages: Mapping[str, Path | None] | None = N
     stages: folders of the later stages of its cascade, by their names.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    base = config["base"] if "model" in config else None
+    of_clips = "model" in config  # else an image model, which the bundled temporal layers move
+    base = config["base"] if of_clips else None
     image = (base_folder(folder) if base else None) or folder
-    found = {"weak": weak_version(image), **(stages or {})}
+    found = {"weak": weak_version(image), "temporal": None if of_clips else BUNDLED_VIDEO, **(stages or {})}
     hashes = {name: stored_sha256(path) for name, path in found.items() if path}
     return ModelRecord(
         folder=str(folder), sha256=config["sha256"], image_sha256=base and base["sha256"], stages=hashes

@@ -17,7 +17,7 @@ from core.io.pictures import Frames, to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
 from core.sampling import StepCallback
 from video.clip_model import ClipModel, NativeClipModel
-from video.options import ClipJob, ClipOptions
+from video.options import ClipJob, ClipOptions, ClipRequest
 from video.record import RunRecord, Seconds, write_record
 
 
@@ -112,8 +112,8 @@ def sample_clips(
     if latents is not None:
         clips = model.decode(latents)
     else:
-        texts, seeds = [job.text for job, _ in settled], [job.seed for job, _ in settled]
-        clips = model.sample(texts, seeds, [options for _, options in settled], on_step)
+        requests = [ClipRequest(job.text, job.seed, options) for job, options in settled]
+        clips = model.sample(requests, on_step)
     frames = [to_frames(clip.float().cpu().numpy()) for clip in clips]
     share = (time.perf_counter() - began) / len(jobs)
     return [

@@ -2,67 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.io.base_model import CONFIG, Base
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_weights
 from core.models.autoencoder import Autoencoder
-from core.models.image_folder import (
-    FIRST_STAGE_PREFIX,
-    first_stage_state,
-    load_image_folder,
-    split_first_stage,
-)
-from core.models.image_model import ImageModelConfig, decode_latents, load_weak_version
+from core.models.image_folder import first_stage_state, split_first_stage
+from core.models.image_model import decode_latents, load_weak_version
 from core.models.text_encoder import TextEncoder
 from core.samplers import noise_like
 from core.sampling import Constraint, StepCallback, make_generators, sample_latents
 from core.sampling_options import SamplerName, SamplingOptions
 from video.cascade.interpolation import FrameInterpolation
-from video.nn.space_time_unet import EachFrame, inflate
-from video.nn.temporal import TemporalConfig
+from video.nn.space_time_unet import EachFrame
 from video.nn.windows import CircularWindows
 from video.sampling.clip_tensors import clip_attributes, frame_by_frame, mixed_noise, phase_step_to
 from video.sampling.extension import OVERLAP, SCALE, GivenFrames, partial_timesteps, sample_windows
 from video.sampling.prompt_schedule import PromptSchedule, fade_weights
 from video.sampling.recognition import Appearance, recognize
-
-
-class VideoModelConfig(BaseModel):
-    """Everything that makes a video model but its weights: the `config.json` of its folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: ImageModelConfig
-    temporal: TemporalConfig = TemporalConfig()
-    noise_share: float = Field(
-        default=0.5, ge=0, lt=1, description="of the noise's variance, in all frames alike"
-    )
-    loop: int = Field(default=16, ge=1, description="frames of one loop of an action")
-    window: int = Field(
-        default=16, ge=2, description="frames of a training clip: longer ones are sampled in windows"
-    )
-
-    def inflate(self, image: Denoiser) -> Denoiser:
-        """The denoiser of clips that starts as `image`, frame by frame; it holds image's network itself."""
-        network = inflate(image.network, self.temporal)  # pyright: ignore[reportArgumentType]
-        return image.with_network(network)
-
-    def denoiser(self) -> Denoiser:
-        """A denoiser of clips with a fresh network."""
-        return self.inflate(self.image.denoiser())
+from video.video_folder import VideoModelConfig, read_video_folder, save_video_folder
 
 
 class VideoModel:
@@ -299,55 +264,21 @@ class VideoModel:
         stay where it is, seen from `folder`. Raises UserError when it is not a model.
         """
         tensors = self.denoiser.network.state_dict() | first_stage_state(self.first_stage)
-        config: dict[str, Any] = {"model": self.config.model_dump(mode="json"), "base": None}
-        if base:
-            stored = load_image_folder(base)
-            below = _below(stored.tensors)
-            same = [
-                name
-                for name, value in tensors.items()
-                if name in below and torch.equal(value.cpu().half(), below[name].half())
-            ]
-            tensors = {name: value for name, value in tensors.items() if name not in same}
-            config["base"] = Base.of(base, folder, stored.sha256).model_dump()
-        save_folder(folder, config, tensors)
-
-    @staticmethod
-    def exists_at(folder: Path) -> bool:
-        """Whether a folder holds a video model, by its config; not whether it is whole."""
-        try:
-            return "temporal" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        save_video_folder(folder, self.config, tensors, base)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> VideoModel:
-        """The model of a folder, in float32.
+        """The video model of a folder, or its image model with the bundled temporal layers; in float32.
 
         A weak version next to it, or next to the image model that it rests on, guides frame by frame.
 
         Raises UserError when it, or the image model it rests on, is missing, damaged or does not fit.
         """
-        stored = load_folder(folder)
-        config = validate(stored.config.get("model"), VideoModelConfig, folder / CONFIG)
-        tensors, image = dict(stored.tensors), folder
-        if stored.config.get("base"):
-            base = validate(stored.config["base"], Base, folder / CONFIG)
-            tensors, image = (
-                _below(base.read(folder, load_image_folder).tensors) | tensors,
-                base.path(folder),
-            )
-        tensors, first_stage = split_first_stage(config.image.first_stage, tensors, folder)
+        config, tensors, image = read_video_folder(folder)
+        network, first_stage = split_first_stage(config.image.first_stage, tensors, folder)
         denoiser = config.denoiser()
-        load_weights(denoiser.network, tensors, folder)
+        load_weights(denoiser.network, network, folder)
         model = cls(config, denoiser.to(device), first_stage=first_stage)
         weak = load_weak_version(model, image)
         model.weak = weak and weak.with_network(EachFrame(weak.network))
         return model
-
-
-def _below(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an image model's folder by the names they have in a video model's."""
-    return {
-        name if name.startswith(FIRST_STAGE_PREFIX) else f"image.{name}": t for name, t in tensors.items()
-    }

@@ -78,12 +78,12 @@ def base_folder(folder: Path) -> Path | None:
 
 
 def later_stage(folder: Path, name: str) -> Path | None:
-    """Folder of a later stage of a model's cascade: beside the model, or beside the one it rests on, if any.
+    """Folder of a later stage of a model's cascade: next to the model, or to the one it rests on, if any.
 
     name: "super_resolution" or "interpolation".
     """
-    beside, base = model_beside(folder, name), base_folder(folder)
-    return beside or (later_stage(base, name) if base else None)
+    own, base = model_beside(folder, name), base_folder(folder)
+    return own or (later_stage(base, name) if base else None)
 
 
 def stored_sha256(folder: Path) -> str:

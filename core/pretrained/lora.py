@@ -1,4 +1,4 @@
-"""LoRA weights: added to the weights of a checkpoint, trained beside them, and written."""
+"""LoRA weights: added to the weights of a checkpoint, trained, and written."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from core.io.pictures import to_frames
 from core.io.sheet import contact_sheet
 from tests.pretrained.motion_checkpoints import motion_adapter
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.pipelines.checkpoint_reference import checkpoint_reference
 from video.record import CheckpointRecord, RunRecord
 
@@ -51,7 +51,7 @@ def picture(tmp_path: Path) -> Path:
 def sample_frames(model: Path, options: ClipOptions, seed: int) -> np.ndarray:
     """Frames of "a fox" from the same model without the command."""
     loaded = checkpoint_reference(str(model)).open(options, torch.device("cpu"), force=True)
-    return to_frames(loaded.sample(["a fox"], [seed], [options], lambda state: None)[0].numpy())
+    return to_frames(loaded.sample([ClipRequest("a fox", seed, options)], lambda state: None)[0].numpy())
 
 
 def check_files(folder: Path, frames: np.ndarray) -> RunRecord:

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.io.machine import flop_counter, free_memory
 from tests.pretrained.test_video_pipelines import CPU, PROMPT, open_model, options
 from video.cli import main
+from video.options import ClipRequest
 from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.estimate import Estimate, check_memory, estimate_cost
 from video.pipelines.families import find_family
@@ -76,7 +77,7 @@ def test_estimate_equals_the_cost_of_a_run(
 
     network = pipeline.unet if name == "modelscope" else pipeline.transformer
     flop, peaks = measured(network)
-    model.sample([PROMPT], [0], [requested], lambda state: None)
+    model.sample([ClipRequest(PROMPT, 0, requested)], lambda state: None)
     assert sum(flop) == pytest.approx(estimate.sampling.flop, rel=0.01)
     assert max(peaks) == pytest.approx(estimate.sampling.memory, rel=0.2)
 

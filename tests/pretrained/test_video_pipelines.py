@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core.samplers import SamplerState
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.pipelines.families import find_family
 from video.pipelines.load import load_pipeline
 from video.pipelines.pipelines import PipelineModel
@@ -76,7 +76,7 @@ def test_a_clip_equals_that_of_the_pipeline(
     requested = options(width, frames, picture if with_image else None)
     model = open_model(video_folder(name), requested)
     states: list[SamplerState] = []
-    clip = model.sample([PROMPT], [SEED], [requested], states.append)
+    clip = model.sample([ClipRequest(PROMPT, SEED, requested)], states.append)
 
     reference = getattr(diffusers, pipeline).from_pretrained(video_folder(name))
     reference.set_progress_bar_config(disable=True)
@@ -112,10 +112,11 @@ def test_a_clip_equals_that_of_the_pipeline(
 
 def test_half_precision_error_is_small(video_folder: Callable[[str], Path]) -> None:
     exact, rough = options(48, 9), options(48, 9, dtype="bfloat16")
-    full = open_model(video_folder("cogvideox"), exact).sample([PROMPT], [SEED], [exact], lambda state: None)
+    model = open_model(video_folder("cogvideox"), exact)
+    full = model.sample([ClipRequest(PROMPT, SEED, exact)], lambda state: None)
     model = open_model(video_folder("cogvideox"), rough)
     assert {p.dtype for p in model.pipeline.transformer.parameters()} == {torch.bfloat16}
-    half = model.sample([PROMPT], [SEED], [rough], lambda state: None)
+    half = model.sample([ClipRequest(PROMPT, SEED, rough)], lambda state: None)
     assert half.dtype == torch.float32
     assert 0 < (half - full).abs().mean() < 0.1
 
@@ -151,7 +152,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
     )
     requested = options(32, 5, lora=(f"{tmp_path}@0.5",))
     model = open_model(folder, requested)
-    clip = model.sample([PROMPT], [SEED], [requested], lambda state: None)
+    clip = model.sample([ClipRequest(PROMPT, SEED, requested)], lambda state: None)
 
     plain = diffusers.WanPipeline.from_pretrained(folder)
     weights = load_file(next(tmp_path.glob("*.safetensors")))
@@ -163,7 +164,7 @@ def test_lora_weights_are_added_at_their_scale(video_folder: Callable[[str], Pat
         torch.testing.assert_close(changed[name], weight, msg=name)
     bare = options(32, 5)
     assert not torch.allclose(
-        clip, open_model(folder, bare).sample([PROMPT], [SEED], [bare], lambda state: None)
+        clip, open_model(folder, bare).sample([ClipRequest(PROMPT, SEED, bare)], lambda state: None)
     )
     assert f"{tmp_path}@0.5" in model.record.sha256
 
@@ -210,12 +211,12 @@ def test_clips_sampled_together_are_those_sampled_alone(
 ) -> None:
     requested = options(width, frames)
     model = open_model(video_folder(name), requested)
-    prompts, seeds, states = [PROMPT, "a fox"], [SEED, 3], []
-    both = model.sample(prompts, seeds, [requested] * 2, states.append)
+    requests, states = [ClipRequest(PROMPT, SEED, requested), ClipRequest("a fox", 3, requested)], []
+    both = model.sample(requests, states.append)
     assert [len(state.x) for state in states] == [2] * 4
     assert model.group(PROMPT, requested) == model.group("a fox", requested)
-    for clip, prompt, seed in zip(both, prompts, seeds, strict=True):
-        (alone,) = model.sample([prompt], [seed], [requested], lambda state: None)
+    for clip, request in zip(both, requests, strict=True):
+        (alone,) = model.sample([request], lambda state: None)
         torch.testing.assert_close(clip, alone, rtol=0, atol=1e-4)
     assert not torch.allclose(both[0], both[1], atol=1e-2)
     assert len(model.preview_frames(states[1].x0)) == 2

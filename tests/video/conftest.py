@@ -7,7 +7,8 @@ import torch
 
 from core.models.image_model import ImageModelConfig
 from core.nn.unet import UNetConfig
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNetConfig
 from core.samplers import SamplerState
 from video.sampling.clip_tensors import frame_by_frame
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 NETWORK = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))

@@ -27,7 +27,7 @@ from video.training.clips import (
     clip_loss,
     condition_of_each,
 )
-from video.video_model import VideoModelConfig
+from video.video_folder import VideoModelConfig
 
 WHOLE = ConditionDropout(text=0, camera=0, phase=0, shadow=0)
 IMAGE = ImageModelConfig(size=8, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,), patch=2))

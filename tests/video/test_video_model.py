@@ -17,7 +17,8 @@ from core.samplers import noise_like
 from core.sampling import sample_latents
 from core.sampling_options import SamplingOptions
 from video.sampling.clip_tensors import clip_attributes, mixed_noise
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 IMAGE = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))
 CONFIG = VideoModelConfig(image=IMAGE, loop=16)

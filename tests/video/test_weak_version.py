@@ -15,7 +15,8 @@ from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.samplers import ddim
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 

@@ -15,7 +15,7 @@ from core.sampling import StepCallback
 from video.animatediff.motion_format import motion_files
 from video.animatediff.motion_model import MotionModel, load_motion_model
 from video.clip_model import read_picture
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.pipelines.families import Family
 from video.pipelines.load import lora_digests, precision
 from video.pipelines.pipelines import STILLS
@@ -37,18 +37,12 @@ class AnimateDiffClipModel:
         """The options."""
         return options.of_sampling()
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
-        common = options[0]
+        common = requests[0].options
         width, height = self.family.resolution(common)
         return self.model.sample(
-            prompts,
+            [request.prompt for request in requests],
             frames=common.frames,
             steps=common.steps,
             guidance=common.guidance,
@@ -57,7 +51,7 @@ class AnimateDiffClipModel:
             eta=common.eta,
             guidance_interval=common.guidance_interval,
             guidance_rescale=common.guidance_rescale,
-            seeds=seeds,
+            seeds=[request.seed for request in requests],
             size=(height, width),
             image=read_picture(common.image, width, height) if common.image else None,
             on_step=on_step,

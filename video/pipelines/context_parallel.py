@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 from core.batches.run import process_count
 from core.errors import UserError
 from core.sampling import StepCallback
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.pipelines.pipelines import PipelineModel
 
 PATIENCE = timedelta(hours=2)  # that the others wait while the first process decodes and writes
@@ -45,22 +45,16 @@ class ParallelModel:
         """As of the pipeline model."""
         return self.model.group(prompt, options)
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group, while the other processes are in `follow`."""
-        _broadcast((prompts, seeds, options))
-        return self.model.decode(self.model.sample_latents(prompts, seeds, options, on_step))
+        _broadcast(requests)
+        return self.model.decode(self.model.sample_latents(requests, on_step))
 
     def follow(self) -> None:
         """Samples what the first process samples, until it calls `close`. Errors are the first one's too."""
-        while call := _broadcast(None):
+        while requests := _broadcast(None):
             try:
-                self.model.sample_latents(*call, lambda state: None)
+                self.model.sample_latents(requests, lambda state: None)
             except Exception as error:  # the first process has it too, records it, and goes on
                 print(f"process {distributed.get_rank()}: {error}")
 
@@ -122,10 +116,8 @@ def spread(model: PipelineModel, count: int) -> ParallelModel:
     return ParallelModel(model)
 
 
-def _broadcast(
-    call: tuple[Sequence[str], Sequence[int], Sequence[ClipOptions]] | None,
-) -> tuple[Sequence[str], Sequence[int], Sequence[ClipOptions]] | None:
-    """The call of the first process; what the others give does not count."""
-    box = [call]
+def _broadcast(requests: Sequence[ClipRequest] | None) -> Sequence[ClipRequest] | None:
+    """The requests of the first process; what the others give does not count."""
+    box = [requests]
     distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.io.pictures import read_image_cropped
 from core.samplers import SamplerState
 from core.sampling import StepCallback
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.pipelines.families import Family
 from video.pipelines.x0_estimate import X0Estimator
 from video.record import CheckpointRecord
@@ -40,27 +40,16 @@ class PipelineModel(ABC):
         """The options; None with a given image, which pipelines take for all clips of a call."""
         return None if options.image else options.of_sampling()
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group. The x0 of states is an estimate by `X0Estimator`."""
-        return self.decode(self.sample_latents(prompts, seeds, options, on_step))
+        return self.decode(self.sample_latents(requests, on_step))
 
     @torch.no_grad()
-    def sample_latents(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        options: Sequence[ClipOptions],
-        on_step: StepCallback,
-    ) -> Tensor:
+    def sample_latents(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Latents (B,C,F,h,w) of the clips of one group; arguments as in `sample`."""
         estimate_x0 = X0Estimator(self.pipeline.scheduler)
-        common, steps = options[0], options[0].steps
+        common = requests[0].options
+        steps = common.steps
 
         def after_step(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             x, x0 = tensors["latents"], estimate_x0(step, tensors["latents"])
@@ -72,12 +61,12 @@ class PipelineModel(ABC):
             return {}
 
         result = self.pipeline(
-            prompt=[*prompts],
-            negative_prompt=[common.negative] * len(prompts),
+            prompt=[request.prompt for request in requests],
+            negative_prompt=[common.negative] * len(requests),
             num_frames=common.frames,
             num_inference_steps=steps,
             guidance_scale=common.guidance,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
             output_type="latent",
             return_dict=False,
             **self.arguments(common),

@@ -1,4 +1,4 @@
-"""Training data of adapters: latents and text states, encoded once and stored beside the prepared shards.
+"""Training data of adapters: latents and text states, encoded once and stored with the prepared shards.
 
 The encoders of a checkpoint are needed only where something is missing, and not during the training.
 """

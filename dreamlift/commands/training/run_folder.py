@@ -106,7 +106,7 @@ def image_model(folder: Path) -> "ImageModel":
     from core.models.image_model import ImageModel, load_denoiser
     from core.training import checkpoint
     from core.training.tasks.images import ImagePreset
-    from video.video_model import VideoModelConfig
+    from video.video_folder import VideoModelConfig
 
     if not (folder / PRESET).is_file():
         return ImageModel.load(folder)
@@ -222,9 +222,10 @@ def first_stage(folder: Path) -> "Autoencoder":
 
 def video_start(folder: Path) -> "ImageModel | VideoModel":
     """Initial model of video training: the video model of a model folder, else `image_model(folder)`."""
+    from video.video_folder import holds_video_model
     from video.video_model import VideoModel
 
-    return VideoModel.load(folder) if VideoModel.exists_at(folder) else image_model(folder)
+    return VideoModel.load(folder) if holds_video_model(folder) else image_model(folder)
 
 
 def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop: int) -> "VideoModel":
@@ -233,7 +234,8 @@ def inflate_model(start: "ImageModel | VideoModel", preset: "VideoPreset", loop:
     loop: as in `VideoModelConfig`.
     Raises UserError when `start` is a video model and its temporal layers differ from the preset's.
     """
-    from video.video_model import VideoModel, VideoModelConfig
+    from video.video_folder import VideoModelConfig
+    from video.video_model import VideoModel
 
     if isinstance(start, VideoModel):
         if start.config.temporal != preset.temporal:

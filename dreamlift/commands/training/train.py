@@ -201,7 +201,8 @@ def video(
     from core.training.processes import make_accelerator
     from core.training.trainer import Trainer
     from video.training.clips import ClipData, VideoPreset, VideoTask
-    from video.video_model import VideoModel, VideoModelConfig
+    from video.video_folder import VideoModelConfig
+    from video.video_model import VideoModel
 
     budget = Budget(steps, minutes)
     watching.check(sample, track)
@@ -285,7 +286,8 @@ def export(
     """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
     from core.io.weights import load_weights
     from core.training import checkpoint
-    from video.video_model import VideoModel, VideoModelConfig
+    from video.video_folder import VideoModelConfig
+    from video.video_model import VideoModel
 
     base = base and run_folder.start_folder(base, "image")
     kind, _ = run_folder.stored(run)

@@ -58,7 +58,7 @@ def train_super_resolution_command(
     """Trains the super-resolution model on large pictures, and on frames of clips, and writes it.
 
     Pictures that are smaller than the model's large size are left out. With --model, the first call prepares
-    what that model draws at low resolution, and stores it beside the prepared pictures.
+    what that model draws at low resolution, and stores it with the prepared pictures.
     """
     import torch
 

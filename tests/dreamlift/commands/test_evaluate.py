@@ -22,7 +22,8 @@ from dreamlift.evaluation.measuring import CLIP_MEASURES, IMAGE_MEASURES, Instru
 from dreamlift.evaluation.prompt_set import ASIDE, ELEVATION, FRONT, PromptSet
 from dreamlift.evaluation.report import score
 from dreamlift.evaluation.video_metrics import horizontal_position, sine_fit
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = ImageModelConfig(size=16, network=UNetConfig(widths=(32,), blocks=(1,), attention=(True,)))

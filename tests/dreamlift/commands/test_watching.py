@@ -123,8 +123,10 @@ def test_a_loss_that_is_no_number_leaves_the_checkpoint_of_before(
     with pytest.raises(SystemExit) as exit:
         run_app(cli.app)
     assert exit.value.code == 2
-    said = capsys.readouterr().err
-    assert "no longer finite at step 15; the checkpoint of step 14 is kept: lower the learning rate." in said
+    printed = capsys.readouterr().err
+    assert (
+        "no longer finite at step 15; the checkpoint of step 14 is kept: lower the learning rate." in printed
+    )
     assert checkpoint.kept(run) == "; the checkpoint of step 14 is kept"
     assert all(weight.isfinite().all() for weight in checkpoint.read_ema(run).values())
     steps = iter(range(100, 121))  # which are without fault

@@ -15,9 +15,10 @@ from video.cascade.distilled import DistilledConfig, save_student
 from video.cascade.interpolation import FrameInterpolation, InterpolationConfig
 from video.clip_model import NativeClipModel, frame_doublings
 from video.model_reference import NativeModelReference
-from video.options import ClipOptions
+from video.options import ClipOptions, ClipRequest
 from video.record import read_model_record
-from video.video_model import VideoModel, VideoModelConfig
+from video.video_folder import VideoModelConfig
+from video.video_model import VideoModel
 
 STAGE = AutoencoderConfig(size=16, latent_channels=4, widths=(8, 16), decoder_blocks=(1, 1))
 NETWORK = UNetConfig(in_channels=4, patch=1, widths=(32,), blocks=(1,), attention=(True,))
@@ -58,7 +59,7 @@ def sampled(models: Path, **changes: object) -> torch.Tensor:
     options = OPTIONS.with_changes(**changes)
     reference.check(options)
     model = reference.open(options, torch.device("cpu"), False)
-    return model.sample(["a fox"], [3], [options], lambda state: None)
+    return model.sample([ClipRequest("a fox", 3, options)], lambda state: None)
 
 
 def test_stages_beside_a_model_enlarge_it_and_draw_frames_in_between(models: Path) -> None:
