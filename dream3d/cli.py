@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core.batches.prompt_file import PromptRow, plan_rows
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED, bundled_model
 from core.io.command import run_app
 from dream3d.options import (
     EXTENSIONS,
@@ -103,8 +103,8 @@ def dream3d(
     model: Annotated[
         str,
         typer.Option(
-            help="Image model: a folder, or a model of the Hugging Face hub as OWNER/NAME (Stable Diffusion, "
-            "SDXL, DeepFloyd IF).",
+            help="Image model: emoji, a folder, or a model of the Hugging Face hub as OWNER/NAME (Stable "
+            "Diffusion, SDXL, DeepFloyd IF).",
             show_default="the bundled one",
         ),
     ] = str(MODEL),
@@ -149,7 +149,8 @@ def dream3d(
     """
     rows = read_prompts(prompt, prompts)
 
-    reference = ImageModelReference(model, Path(model) == MODEL, dtype, tuple(lora), offload)
+    folder = str(bundled_model(model) or model)
+    reference = ImageModelReference(folder, Path(folder) == MODEL, dtype, tuple(lora), offload)
     changes: dict[str, Any] = {
         "iterations": iterations,
         "loss": loss,

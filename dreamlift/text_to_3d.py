@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED_NAME, bundled_model
 from core.io.machine import pick_device
 from dream3d.optimization.optimize import OptimizationState
 from dream3d.options import (
@@ -20,7 +20,7 @@ from dream3d.options import (
 )
 from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
-from dreamlift.front_door import BUNDLED_NAME, resolve_seed, warn_of
+from dreamlift.front_door import resolve_seed, warn_of
 
 
 class TextTo3D:
@@ -47,7 +47,7 @@ class TextTo3D:
     ) -> TextTo3D:
         """Loads an image model to distill from.
 
-        name: "bundled", a folder, or an id of the Hugging Face hub.
+        name: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
         preset: "draft", "standard", "fine", "checkpoint" or a YAML file; fits the model unless given.
         torch_dtype: "float32", "bfloat16" or "float16", for checkpoints, as are lora (NAME or NAME@SCALE) and
             offload (weights wait in the CPU's memory).
@@ -55,7 +55,7 @@ class TextTo3D:
         Raises UserError for models and options that cannot be used.
         """
         bundled = name == BUNDLED_NAME
-        folder = str(BUNDLED / "image") if bundled else str(name)
+        folder = str(bundled_model(name) or name)
         reference = ImageModelReference(folder, bundled, torch_dtype, tuple(lora), offload)
         preset, options = load_object_preset(preset, reference)
         check_model_reference(reference, options)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED_NAME, bundled_model
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.base_model import later_stage
@@ -24,7 +24,7 @@ from core.models.super_resolution import SuperResolution
 from core.pretrained.image_model import PretrainedImageModel, load_image_model
 from core.sampling_options import SamplerName
 from core.toybox.prompts import PromptReading, read_prompt
-from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
+from dreamlift.front_door import EndOfStep, resolve_seed, step_callback, warn_of
 
 STEPS, GUIDANCE, AZIMUTH, ELEVATION = 12, 2.5, 30.0, 13.0  # of models in this project's format
 SAMPLER: SamplerName = "dpm-solver++"
@@ -76,11 +76,11 @@ class TextToImage:
         lora: Sequence[str] = (),
         offload: bool = False,
     ) -> TextToImage:
-        """Loads a model: "bundled", a folder, or an id of the Hugging Face hub.
+        """Loads a model: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
 
         The other arguments are those of `core.pretrained.image_model.load_image_model`.
         """
-        folder = BUNDLED / "image" if name == BUNDLED_NAME else name
+        folder = bundled_model(name) or name
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)

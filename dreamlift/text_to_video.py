@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
+from core.bundled import BUNDLED_NAME
 from core.errors import UserError
 from core.io.machine import pick_device
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
-from dreamlift.front_door import BUNDLED_NAME, EndOfStep, resolve_seed, step_callback, warn_of
+from dreamlift.front_door import EndOfStep, resolve_seed, step_callback, warn_of
 from video.clip_model import ClipModel
 from video.find_model import find_model
 from video.model_reference import ModelReference, settle
@@ -52,7 +53,7 @@ class TextToVideo:
     ) -> TextToVideo:
         """Loads a model.
 
-        name: "bundled", a folder, or an id of the Hugging Face hub.
+        name: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
         preset: "draft", "standard", "fine", one of configs/gen-video or a YAML file; the one that fits the
             model unless given.
         torch_dtype: "float32", "bfloat16" or "float16", for checkpoints.

@@ -140,7 +140,8 @@ def gen_video(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A folder with a video model, or a model of the Hugging Face hub as OWNER/NAME.",
+            help="emoji, a folder with a video or image model, or a model of the Hugging Face hub as "
+            "OWNER/NAME.",
             show_default="the bundled one",
         ),
     ] = None,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from core.bundled import BUNDLED_VIDEO
+from core.bundled import BUNDLED_VIDEO, bundled_model
 from video.model_reference import ModelReference, NativeModelReference
 
 
 def find_model(model: str | None) -> ModelReference:
-    """The model of a name: a folder of this project or of diffusers, or an id of the hub.
+    """The model of a name: one that ships, a folder of this project or of diffusers, or an id of the hub.
 
     None is the bundled model. Of an id only the configs are fetched here.
 
@@ -15,6 +15,9 @@ def find_model(model: str | None) -> ModelReference:
     """
     if model is None:
         return NativeModelReference(BUNDLED_VIDEO)
+    shipped = bundled_model(model, "video")
+    if shipped:
+        return NativeModelReference(shipped)
     from core.pretrained.hub import INDEX, is_hub_name
 
     if not is_hub_name(model) and not (Path(model) / INDEX).exists():

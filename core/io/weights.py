@@ -1,4 +1,4 @@
-"""Model folders: `config.json` and `model.safetensors`, float16 on disk, validated when loaded."""
+"""Model folders: `config.json` and `model.safetensors`, float16 or int8 on disk, validated when loaded."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from core.io.base_model import CONFIG
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
+SCALE = ".scale"  # after the name of an int8 matrix: its rows' scales
 
 
 class ModelFolder(NamedTuple):
@@ -29,12 +30,16 @@ class ModelFolder(NamedTuple):
     sha256: str  # of the weights file
 
 
-def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def save_folder(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], int8: bool = False
+) -> str:
     """Writes both files of a model folder and returns the sha256 of the weights file.
 
     Floating-point tensors are stored as float16. Other files in the folder are not changed.
 
     config: JSON values; "format" and "sha256" are added.
+    int8: store matrices as int8, in half the bytes. Each row has a scale of its own: no value is off by more
+        than 1/250 of the row's largest, if that is above 0.01.
 
     Raises UserError when the folder is not writable, or when a weight is not finite in float16.
     """
@@ -45,7 +50,7 @@ def save_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
         half = half.half() if half.is_floating_point() else half
         if half.is_floating_point() and not half.isfinite().all():
             raise UserError(f"The weight {name} is not finite in float16, so the model cannot be saved.")
-        halves[name] = half
+        halves.update(_quantized(name, half) if int8 and half.ndim == 2 else {name: half})
     data = save(halves)
     digest = hashlib.sha256(data).hexdigest()
     with atomic_write(folder / WEIGHTS) as draft:
@@ -82,9 +87,26 @@ def load_folder(folder: Path) -> ModelFolder:
         tensors = load(data)
     except SafetensorError as error:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged.") from error
-    return ModelFolder(
-        config, {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, digest
-    )
+    return ModelFolder(config, _dequantized(tensors), digest)
+
+
+def _quantized(name: str, matrix: Tensor) -> dict[str, Tensor]:
+    """A float16 matrix as int8 and its rows' scales."""
+    scale = (matrix.abs().amax(1, keepdim=True) / 127).clamp(min=2**-24)
+    return {
+        name: (matrix.float() / scale.float()).round().clamp(-127, 127).to(torch.int8),
+        name + SCALE: scale,
+    }
+
+
+def _dequantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors by name; floating-point and int8 ones as float32."""
+    scales = {
+        n: tensors[n + SCALE] for n, t in tensors.items() if t.dtype == torch.int8 and n + SCALE in tensors
+    }
+    stored = {n: t for n, t in tensors.items() if n.removesuffix(SCALE) not in scales or n in scales}
+    floats = {n: t.float() if t.is_floating_point() else t for n, t in stored.items()}
+    return floats | {n: stored[n] * scale.float() for n, scale in scales.items()}
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:

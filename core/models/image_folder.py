@@ -44,14 +44,17 @@ def load_image_folder(folder: Path) -> ModelFolder:
     return stored._replace(config=config, tensors=tensors)
 
 
-def save_low_rank(folder: Path, config: Mapping[str, Any], changed: LoRANetwork, base: Path) -> None:
+def save_low_rank(
+    folder: Path, config: Mapping[str, Any], changed: LoRANetwork, base: Path, int8: bool = False
+) -> None:
     """Writes an image model's folder that holds what `changed` adds to the network of the model in `base`.
 
-    config: of the changed model, as JSON. Raises UserError when the folder is not writable.
+    config: of the changed model, as JSON; int8: as in `save_folder`. Raises UserError when the folder is not
+    writable.
     """
     rank = max(len(down) for down in changed.down)
     below = Base.of(base, folder, load_folder(base).sha256).model_dump()
-    save_folder(folder, {**config, RANK: rank, "base": below}, changed.changes())
+    save_folder(folder, {**config, RANK: rank, "base": below}, changed.changes(), int8)
 
 
 def first_stage_state(first_stage: Autoencoder | None) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from core.bundled import BUNDLED_NAME
 from core.errors import UserError
 from core.sampling_options import SamplerName
 
@@ -18,7 +19,9 @@ def image(
     seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
     model: Annotated[
         str | None,
-        typer.Option(help="Folder of an image model, or a checkpoint of the hub.", show_default="bundled"),
+        typer.Option(
+            help="emoji, a folder of an image model, or a checkpoint of the hub.", show_default="bundled"
+        ),
     ] = None,
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the model's")] = None,
@@ -50,7 +53,6 @@ def image(
         raise UserError("The prompt is empty: say what the image shows.")
     planned = plan_outputs([prompt], num, seed, out, "image", [".png"])
 
-    from dreamlift.front_door import BUNDLED_NAME
     from dreamlift.text_to_image import TextToImage
 
     draws = TextToImage.from_pretrained(model or BUNDLED_NAME, device=device, lora=tuple(lora or ()))

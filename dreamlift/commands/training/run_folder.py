@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
-from core.bundled import BUNDLED
+from core.bundled import BUNDLED, bundled_model
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.presets import load_preset, validate
@@ -97,8 +97,8 @@ def read(path: Path) -> object:
 
 
 def start_folder(init: Path, kind: str) -> Path:
-    """The folder that an option names; "bundled" is the bundled model of a kind, "image" or "video"."""
-    return BUNDLED / kind if init == Path("bundled") and not init.exists() else init
+    """The folder that an option names: one that ships, by its name (see `bundled_model`), or the path."""
+    return bundled_model(init, kind) or init
 
 
 def image_model(folder: Path) -> "ImageModel":
@@ -126,11 +126,12 @@ def image_model(folder: Path) -> "ImageModel":
     )
 
 
-def export_image_model(run: Path, out: Path, base: Path | None) -> None:
+def export_image_model(run: Path, out: Path, base: Path | None, int8: bool = False) -> None:
     """Writes the image model of a run into `out`; of a run of low-rank changes, these alone.
 
-    base: folder of an image model with the same first stage, which is then left out. Raises UserError for one
-    where the changes have theirs.
+    base: folder of an image model with the same first stage, which is then left out.
+    int8: of low-rank changes, store 8 bits each.
+    Raises UserError for an option that the run's model does not have.
     """
     from core.models.image_folder import save_low_rank
     from core.training.tasks.images import ImagePreset
@@ -138,12 +139,14 @@ def export_image_model(run: Path, out: Path, base: Path | None) -> None:
     kind, content = stored(run)
     settings = validate(content, ImagePreset, run / PRESET) if kind == "image" else None
     if not settings or not settings.rank:
+        if int8:
+            raise UserError(f"Only low-rank changes can be stored as int8, and {run} trains all weights.")
         image_model(run).save(out, base)
         return
     if base:
         raise UserError("Low-rank changes are stored with the model that they are of: leave out --base.")
     config = settings.model.model_dump(mode="json")
-    save_low_rank(out, config, _changed(run, settings.rank), _base(run).path(run))
+    save_low_rank(out, config, _changed(run, settings.rank), _base(run).path(run), int8)
 
 
 def keep_base(run: Path, base: Path) -> None:

@@ -282,6 +282,10 @@ def export(
     image_layers: Annotated[
         bool, typer.Option("--image", help="Of a video model's run: export the image model inside it.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Of low-rank changes of an image model: store 8 bits each."),
+    ] = False,
 ) -> None:
     """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
     from core.io.weights import load_weights
@@ -292,14 +296,16 @@ def export(
     base = base and run_folder.start_folder(base, "image")
     kind, _ = run_folder.stored(run)
     if kind in ADAPTERS:
-        if base or image_layers:
-            raise UserError(f"The run in {run} trains a {kind}: leave out --base and --image.")
+        if base or image_layers or int8:
+            raise UserError(f"The run in {run} trains a {kind}: leave out --base, --image and --int8.")
         return export_adapter(run, out)
     if kind not in ("image", "video"):
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
     if kind == "image" or image_layers:
         kind = "image"
-        run_folder.export_image_model(run, out, base)
+        run_folder.export_image_model(run, out, base, int8)
+    elif int8:
+        raise UserError("Only low-rank changes of an image model can be stored as int8.")
     else:
         config = validate(run_folder.read(run / run_folder.MODEL), VideoModelConfig, run / run_folder.MODEL)
         denoiser = config.denoiser()

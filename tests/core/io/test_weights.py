@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from core.errors import UserError
@@ -28,6 +29,16 @@ def test_weights_are_restored_in_half_precision(tmp_path: Path) -> None:
     assert tensors["image"].dtype == torch.float32
     assert torch.equal(tensors["image"], image.half().float())
     assert tensors["count"].tolist() == [2**40]
+
+
+def test_int8_matrices_differ_by_half_a_step_of_their_row(tmp_path: Path) -> None:
+    matrix = torch.randn(5, 40) * torch.tensor([0.01, 0.1, 1.0, 100.0, 0.0])[:, None]
+    save_folder(tmp_path, {}, {"m": matrix, "bias": torch.ones(3), "m.scale.x": torch.ones(1)}, int8=True)
+    tensors = load_folder(tmp_path).tensors
+    assert sorted(tensors) == ["bias", "m", "m.scale.x"]
+    step = matrix.abs().amax(1, keepdim=True) / 127
+    assert ((tensors["m"] - matrix).abs() <= 0.51 * step).all()
+    assert load_file(tmp_path / WEIGHTS)["m"].dtype == torch.int8
 
 
 def test_saving_again_replaces_the_model_and_no_other_files(folder: Path) -> None:

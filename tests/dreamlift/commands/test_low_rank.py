@@ -69,6 +69,19 @@ def test_the_exported_folder_is_the_base_and_products_of_that_rank(
     assert not torch.equal(picture, other)
 
 
+def test_int8_changes_are_those_of_float16_to_a_percent(run: Callable[..., Path], tmp_path: Path) -> None:
+    trained = run("run", steps=3)
+    train.export(trained, tmp_path / "halves")
+    train.export(trained, tmp_path / "bytes", int8=True)
+    halves, whole = (
+        ImageModel.load(tmp_path / name).denoiser.network.state_dict() for name in ("halves", "bytes")
+    )
+    base = ImageModel.load(tmp_path / "base").denoiser.network.state_dict()
+    off = torch.stack([(whole[name] - halves[name]).norm() for name in base]).norm()
+    moved = torch.stack([(halves[name] - base[name]).norm() for name in base]).norm()
+    assert 0 < off < 0.01 * moved
+
+
 def test_a_stopped_run_ends_at_the_same_weights(run: Callable[..., Path], base: Path, tmp_path: Path) -> None:
     train.export(run("whole", steps=3), tmp_path / "a")
     run("stopped", steps=2)
