@@ -3,6 +3,7 @@
 # make docs     builds the documentation with its API pages in site/
 # make coverage runs the tests and reports the lines that none of them reaches, also in htmlcov/
 # make models   trains the bundled models from scratch; resumes an interrupted run
+# make emoji    trains the bundled emoji model from bundled/image likewise; fetches the pictures with npm
 #
 # On a machine with a CUDA GPU add GPU=1.  PYTHON=python3.12 selects the interpreter, PIP_ARGS is passed to pip.
 
@@ -26,6 +27,7 @@ SUPER_RESOLUTION_MINUTES ?= 30
 SHARPENING_MINUTES ?= 50
 INTERPOLATION_MINUTES ?= 20
 DISTILLATION_MINUTES ?= 30
+EMOJI_MINUTES ?= 230
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install $(PIP_ARGS)
@@ -35,7 +37,7 @@ else
 CUDA := [cuda]
 endif
 
-.PHONY: demo test docs coverage models clean
+.PHONY: demo test docs coverage models emoji clean
 
 demo: .venv/installed
 	$(BIN)/gen-video "a panda on a swing"
@@ -92,6 +94,12 @@ models: .venv/installed
 	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 49152 --clips 10240 --seed 1000 --all
 	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge --steps 11000
 	mkdir -p core/bundled/judge && cp runs/judge/* core/bundled/judge/
+
+emoji: .venv/installed
+	$(PIP) $(CONSTRAINT) --editable .[examples]
+	test -f data/emoji/metadata.csv || $(BIN)/python examples/fetch_emoji.py data/emoji
+	$(BIN)/dreamlift train image --preset emoji --data data/emoji --init bundled --run runs/emoji --minutes $(EMOJI_MINUTES) --resume
+	$(BIN)/dreamlift train export --run runs/emoji --int8 --out core/bundled/emoji
 
 clean:
 	rm -rf .venv site htmlcov .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*

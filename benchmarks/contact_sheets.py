@@ -4,7 +4,8 @@
 
 demo-prompts.webp, showcase-prompts.webp: images of the bundled model, a row of seeds for each prompt, at half
 their size. enlargements.webp: one frame as the model draws it, enlarged by the nearest pixel, bicubically, by
-Lanczos' filter and by the super-resolution model, and the face of each at full size.
+Lanczos' filter and by the super-resolution model, and the face of each at full size. With --model emoji in
+their place emoji.webp and emoji-never-seen.webp: names that it has learned, and prompts beyond them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ SHOWCASE = (  # as people word the scenes of core.toybox.scenes.SHOWCASE
     "a paintbrush painting on a canvas",
     "a bear in a calculus class",
 )
+EMOJI = (  # six that people would ask for
+    *("a slice of pizza", "a rocket", "a panda face", "a red apple", "a soccer ball", "a birthday cake"),
+    # twenty names drawn at random
+    *("a weary face", "a snowman", "a girl", "a love hotel", "a reminder ribbon", "a sleeping face"),
+    *("an orange book", "a baby chick", "a goal net", "an overheated face", "a musical note", "a placard"),
+    *("a raised back of hand", "a bow and arrow", "a microphone", "a rainbow"),
+    *("a smiling face with smiling eyes and three hearts", "a call me hand", "a sushi", "a wilted flower"),
+)
+NEVER_SEEN = (  # names left out of training, and things that are no emoji
+    *("a koala", "a mango", "a zebra face", "a hibiscus", "a garlic", "a boar", "a carousel horse"),
+    *("a tumbler glass", "a three button mouse", "a virgo"),
+    *("a blue apple", "a green panda", "a rocket made of pizza", "a snowman with sunglasses"),
+)
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bicubic": Image.Resampling.BICUBIC,
@@ -41,13 +55,13 @@ FILTERS = {
 }
 
 
-def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int) -> Image.Image:
-    """A row of images for each prompt, at half their size, below the prompt."""
+def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int, shrink: int = 2) -> Image.Image:
+    """A row of images for each prompt, at a `shrink`-th of their size, below the prompt."""
     rows: list[Image.Image] = []
     for prompt in prompts:
         pictures = [images(prompt, seed=seed).image for seed in range(seeds)]
-        halves = [picture.resize((picture.width // 2, picture.height // 2)) for picture in pictures]
-        rows.append(contact_sheet(np.stack([np.asarray(half) for half in halves]), prompt, seeds))
+        small = [picture.resize((picture.width // shrink, picture.height // shrink)) for picture in pictures]
+        rows.append(contact_sheet(np.stack([np.asarray(picture) for picture in small]), prompt, seeds))
     return stacked(rows)
 
 
@@ -78,15 +92,21 @@ def main() -> None:
     """Draws the pictures and writes them."""
     parser = argparse.ArgumentParser(description="Pictures of the documentation.")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--model", default="bundled", help="folder of an image model")
+    parser.add_argument("--model", default="bundled", help="emoji, or the folder of an image model")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     options = parser.parse_args()
     images = TextToImage.from_pretrained(options.model)
-    drawings = {
-        "demo-prompts": rows_of_seeds(images, DEMO, options.seeds),
-        "showcase-prompts": rows_of_seeds(images, SHOWCASE, options.seeds),
-    }
-    if images.super_resolution:
+    if options.model == "emoji":
+        drawings = {
+            "emoji": rows_of_seeds(images, EMOJI, options.seeds, shrink=3),
+            "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds, shrink=3),
+        }
+    else:
+        drawings = {
+            "demo-prompts": rows_of_seeds(images, DEMO, options.seeds),
+            "showcase-prompts": rows_of_seeds(images, SHOWCASE, options.seeds),
+        }
+    if options.model != "emoji" and images.super_resolution:
         parts = [enlargements(images, prompt, seed=3) for prompt in DEMO]
         drawings["enlargements"] = stacked(parts)
     options.out.mkdir(parents=True, exist_ok=True)
