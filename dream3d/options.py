@@ -40,6 +40,9 @@ class Stage(BaseModel):
         description="guidance scale; 1 disables; null: `default_guidance`",
     )
     steps: int = Field(1, ge=1, le=50, description="DDIM steps of a target of the x0 loss")
+    least_weight: float = Field(
+        0.0, ge=0, lt=1, description="fits of stored targets leave out samples that weigh less in their pixel"
+    )
 
     @property
     def scale(self) -> float:

@@ -16,6 +16,7 @@ from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_eight_views, render_turntable
 from dream3d.meshing.viewer import write_viewer
 from dream3d.nerf.cameras import Cameras, orbit_cameras
+from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField
 from dream3d.nerf.volume_rendering import RenderedViews, render
 from dream3d.options import ObjectJob, ObjectOptions
@@ -36,7 +37,10 @@ class MeshingResult(NamedTuple):
 @torch.no_grad()
 def render_field(field: RadianceField, cameras: Cameras, size: int) -> RenderedViews:
     """Renders of a field over white."""
-    return render(field, cameras, size, SAMPLES, torch.ones(3, device=field.low.device))
+    occupancy = OccupancyGrid(field)
+    occupancy.update(field)
+    background = torch.ones(3, device=field.low.device)
+    return render(field, cameras, size, SAMPLES, background, occupancy=occupancy)
 
 
 def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:

@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 import torch
 from nerfacc.volrend import (
     accumulate_along_rays,
-    render_transmittance_from_density,
     render_weight_from_density,
 )
 from torch import Tensor
@@ -155,6 +154,7 @@ def render(
     shader: Shader | None = None,
     with_normals: bool = False,
     early_stop: float = 1e-4,
+    least_weight: float = 0.0,
     pixels: PixelStride = EVERY_PIXEL,
 ) -> RenderedViews:
     """Square renders of `size` pixels, differentiable in the field, the background and the lights.
@@ -167,6 +167,7 @@ def render(
     with_normals: returns normals; shaders use smoothed ones.
     early_stop: samples with less transmittance than this are skipped, which takes an extra evaluation of the
         densities; 0 evaluates all samples.
+    least_weight: samples that weigh less than this in their pixel are skipped too: no gradient reaches them.
     pixels: the renders consist of these pixels of renders of size * stride pixels.
 
     Raises ValueError for size or samples below 1, and for a background or lights of the wrong shape.
@@ -181,8 +182,8 @@ def render(
     with torch.no_grad():
         rays = make_rays(cameras.to(device), size, pixels, field.low.dtype)
         intervals = sample_along_rays(rays, field, samples, generator, occupancy)
-        if early_stop > 0:
-            intervals = intervals.select(_visible(field, intervals, early_stop))
+        if early_stop > 0 or least_weight > 0:
+            intervals = intervals.select(_visible(field, intervals, early_stop, least_weight))
     view = intervals.ray_indices // size**2
     density, color, normal = shade(field, intervals, rays, view, shader, with_normals)
     return accumulate(intervals, rays, density, color, normal, backdrop, (count, size))
@@ -291,11 +292,12 @@ def accumulate(
     )
 
 
-def _visible(field: RadianceField, intervals: RayIntervals, least: float) -> Tensor:
-    """Indices of the intervals with a transmittance of at least `least`."""
+def _visible(field: RadianceField, intervals: RayIntervals, early_stop: float, least_weight: float) -> Tensor:
+    """Indices of the intervals with at least these transmittances and weights."""
     delta, density = intervals.table(intervals.deltas), intervals.table(field.density(intervals.points))
-    transmittance, _ = render_transmittance_from_density(torch.zeros_like(delta), delta, density)
-    return (transmittance.flatten()[intervals.sample_indices] >= least).nonzero()[:, 0]
+    weight, transmittance, _ = render_weight_from_density(torch.zeros_like(delta), delta, density)
+    visible = (transmittance >= early_stop) & (weight >= least_weight)
+    return visible.flatten()[intervals.sample_indices].nonzero()[:, 0]
 
 
 def _backdrop(background: Tensor, count: int, size: int) -> Tensor:

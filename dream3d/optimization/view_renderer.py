@@ -95,9 +95,16 @@ class ViewRenderer:
         return condition.to(self.field.low.device)
 
     def render_views(
-        self, views: TrainingViews, shader: Shader | None = None, pixels: PixelStride = EVERY_PIXEL
+        self,
+        views: TrainingViews,
+        shader: Shader | None = None,
+        pixels: PixelStride = EVERY_PIXEL,
+        least_weight: float = 0.0,
     ) -> RenderedViews:
-        """Renders of the views at the stage's size, with a shader or with the light of the backgrounds."""
+        """Renders of the views at the stage's size, with a shader or with the light of the backgrounds.
+
+        pixels, least_weight: as for `render`.
+        """
         size = self.stage.size
         backgrounds = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]
         return render(
@@ -110,6 +117,7 @@ class ViewRenderer:
             occupancy=self.occupancy,
             shader=shader or self._background_light(views.cameras),
             with_normals=self.options.weights.orientation > 0,
+            least_weight=least_weight,
             pixels=pixels,
         )
 

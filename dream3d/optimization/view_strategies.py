@@ -98,7 +98,8 @@ class TargetBuffer:
         chosen = torch.randperm(options.size, generator=generator)[: options.views_per_step]
         row, column = torch.randint(options.pixel_stride, (2,), generator=generator).tolist()
         pixels = PixelStride(options.pixel_stride, row, column)
-        render = views.render_views(self._stored_views().select(chosen), pixels=pixels)
+        stored = self._stored_views().select(chosen)
+        render = views.render_views(stored, pixels=pixels, least_weight=views.stage.least_weight)
         target = resize_images(self.buffer["target"][chosen], views.stage.size)
         loss = F.mse_loss(render.color * 2 - 1, pixels.select(target))
         latest = (self.oldest - 1 - torch.arange(views.options.views)) % options.size

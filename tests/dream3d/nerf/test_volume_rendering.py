@@ -157,6 +157,19 @@ def test_skipping_changes_renders_by_less_than_its_bound() -> None:
         assert len(stopped.samples.t) < 0.7 * len(skipped.samples.t)
 
 
+def test_light_samples_are_left_out_and_their_weights_bound_the_error() -> None:
+    """The samples are those of at least the weight, and a pixel changes by at most the weights it lost."""
+    field, cameras, least = scrambled(), CameraDistribution().sample(2, seeded(5)), 0.02
+    full = render(field, cameras, 12, 48, WHITE, early_stop=0)
+    heavy = full.samples.weight >= least
+    kept = render(field, cameras, 12, 48, WHITE, early_stop=0, least_weight=least)
+    assert torch.equal(kept.samples.point, full.samples.point[heavy]) and 0 < heavy.sum() < 0.5 * len(heavy)
+    rays = torch.zeros(2 * 12 * 12)
+    lost = rays.index_add(0, full.samples.ray[~heavy], full.samples.weight[~heavy]).reshape(2, 1, 12, 12)
+    # What was behind the lost samples is seen by as much more.
+    assert ((kept.color - full.color).abs() <= lost + 1e-5).all() and lost.max() > least
+
+
 def test_the_error_of_a_threshold_is_bounded() -> None:
     field, cameras = VoxelField(32, blob=Blob(8.0, 0.5, floor=-20.0)), camera(0, 60)
     grid = OccupancyGrid(field, 32, threshold=0.01)
