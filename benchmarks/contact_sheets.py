@@ -5,7 +5,8 @@
 demo-prompts.webp, showcase-prompts.webp: images of the bundled model, a row of seeds for each prompt, at half
 their size. enlargements.webp: one frame as the model draws it, enlarged by the nearest pixel, bicubically, by
 Lanczos' filter and by the super-resolution model, and the face of each at full size. With --model emoji in
-their place emoji.webp and emoji-never-seen.webp: names that it has learned, and prompts beyond them.
+their place emoji.webp and emoji-never-seen.webp: names that it has learned, and prompts beyond them; and
+emoji-moving.webp: six clips.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.io.pictures import Frames
+from core.io.pictures import Frames, write_clip
 from core.io.sheet import PAPER, contact_sheet
-from dreamlift import TextToImage
+from dreamlift import TextToImage, TextToVideo
 
 DEMO = ("a panda on a swing", "a fox holding a controller")
 SHOWCASE = (  # as people word the scenes of core.toybox.scenes.SHOWCASE
@@ -43,6 +44,7 @@ EMOJI = (  # six that people would ask for
     *("a raised back of hand", "a bow and arrow", "a microphone", "a rainbow"),
     *("a smiling face with smiling eyes and three hearts", "a call me hand", "a sushi", "a wilted flower"),
 )
+MOVING = ("a panda face", "a weary face", "a rocket", "a snowman", "a sleeping face", "a red heart")
 NEVER_SEEN = (  # names left out of training, and things that are no emoji
     *("a koala", "a mango", "a zebra face", "a hibiscus", "a garlic", "a boar", "a carousel horse"),
     *("a tumbler glass", "a three button mouse", "a virgo"),
@@ -63,6 +65,12 @@ def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int, shr
         small = [picture.resize((picture.width // shrink, picture.height // shrink)) for picture in pictures]
         rows.append(contact_sheet(np.stack([np.asarray(picture) for picture in small]), prompt, seeds))
     return stacked(rows)
+
+
+def moving(videos: TextToVideo, prompts: tuple[str, ...]) -> Frames:
+    """Clips beside one another (F,H,W,3), at half their size."""
+    clips = [videos(prompt, seed=0).frames[:, ::2, ::2] for prompt in prompts]
+    return np.concatenate(clips, axis=2)
 
 
 def enlargements(images: TextToImage, prompt: str, seed: int) -> Image.Image:
@@ -98,8 +106,8 @@ def main() -> None:
     images = TextToImage.from_pretrained(options.model)
     if options.model == "emoji":
         drawings = {
-            "emoji": rows_of_seeds(images, EMOJI, options.seeds, shrink=3),
-            "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds, shrink=3),
+            "emoji": rows_of_seeds(images, EMOJI, options.seeds, shrink=4),
+            "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds, shrink=4),
         }
     else:
         drawings = {
@@ -113,6 +121,10 @@ def main() -> None:
     for name, drawing in drawings.items():
         path = options.out / f"{name}.webp"
         drawing.save(path, quality=88, method=6)
+        print(path)
+    if options.model == "emoji":
+        path = options.out / "emoji-moving.webp"
+        write_clip(path, moving(TextToVideo.from_pretrained("emoji"), MOVING), fps=8)
         print(path)
 
 
