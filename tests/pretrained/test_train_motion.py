@@ -204,5 +204,5 @@ def test_what_motion_layers_cannot_be_trained_with(
         train.video(moving, trained / "run", deepfloyd, steps=60, resume=True)
     with pytest.raises(UserError, match="another --motion"):
         train.video(moving, trained / "run", steps=60, resume=True, motion=str(tmp_path / "v1"))
-    with pytest.raises(UserError, match="leave out --base and --image"):
+    with pytest.raises(UserError, match="leave out --base, --image and --int8"):
         train.export(trained / "run", tmp_path / "out", image_layers=True)
