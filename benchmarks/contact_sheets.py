@@ -57,20 +57,22 @@ FILTERS = {
 }
 
 
-def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int, shrink: int = 2) -> Image.Image:
-    """A row of images for each prompt, at a `shrink`-th of their size, below the prompt."""
+def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int) -> Image.Image:
+    """A row of images for each prompt, at half their size, below the prompt."""
     rows: list[Image.Image] = []
     for prompt in prompts:
         pictures = [images(prompt, seed=seed).image for seed in range(seeds)]
-        small = [picture.resize((picture.width // shrink, picture.height // shrink)) for picture in pictures]
-        rows.append(contact_sheet(np.stack([np.asarray(picture) for picture in small]), prompt, seeds))
+        halves = [picture.resize((picture.width // 2, picture.height // 2)) for picture in pictures]
+        rows.append(contact_sheet(np.stack([np.asarray(half) for half in halves]), prompt, seeds))
     return stacked(rows)
 
 
 def moving(videos: TextToVideo, prompts: tuple[str, ...]) -> Frames:
-    """Clips beside one another (F,H,W,3), at half their size."""
-    clips = [videos(prompt, seed=0).frames[:, ::2, ::2] for prompt in prompts]
-    return np.concatenate(clips, axis=2)
+    """Clips in a row (F,H,W,3), at half their size."""
+    clips = np.concatenate([videos(prompt, seed=0).frames for prompt in prompts], axis=2)
+    count, height, width, _ = clips.shape
+    halves = clips.reshape(count, height // 2, 2, width // 2, 2, 3).mean((2, 4))
+    return halves.round().astype(np.uint8)
 
 
 def enlargements(images: TextToImage, prompt: str, seed: int) -> Image.Image:
@@ -104,27 +106,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     options = parser.parse_args()
     images = TextToImage.from_pretrained(options.model)
+    options.out.mkdir(parents=True, exist_ok=True)
     if options.model == "emoji":
         drawings = {
-            "emoji": rows_of_seeds(images, EMOJI, options.seeds, shrink=4),
-            "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds, shrink=4),
+            "emoji": rows_of_seeds(images, EMOJI, options.seeds),
+            "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds),
         }
+        clips = moving(TextToVideo.from_pretrained("emoji"), MOVING)
+        write_clip(options.out / "emoji-moving.webp", clips, fps=8)
     else:
         drawings = {
             "demo-prompts": rows_of_seeds(images, DEMO, options.seeds),
             "showcase-prompts": rows_of_seeds(images, SHOWCASE, options.seeds),
         }
-    if options.model != "emoji" and images.super_resolution:
-        parts = [enlargements(images, prompt, seed=3) for prompt in DEMO]
-        drawings["enlargements"] = stacked(parts)
-    options.out.mkdir(parents=True, exist_ok=True)
+        if images.super_resolution:
+            drawings["enlargements"] = stacked([enlargements(images, prompt, seed=3) for prompt in DEMO])
     for name, drawing in drawings.items():
         path = options.out / f"{name}.webp"
         drawing.save(path, quality=88, method=6)
-        print(path)
-    if options.model == "emoji":
-        path = options.out / "emoji-moving.webp"
-        write_clip(path, moving(TextToVideo.from_pretrained("emoji"), MOVING), fps=8)
         print(path)
 
 

@@ -15,7 +15,6 @@ from core.sampling import StepCallback
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
 
-
 EndOfStep = Callable[[Any, int, float, dict[str, torch.Tensor]], Any]
 """`callback_on_step_end` of diffusers: (pipeline, step from 0, timestep, {"latents": x, "x0": x0})."""
 

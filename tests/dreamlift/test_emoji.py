@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dreamlift import TextTo3D, TextToImage, TextToVideo
@@ -42,4 +43,7 @@ def test_clips_and_objects_know_the_name(emoji: TextToImage) -> None:
     videos = TextToVideo.from_pretrained("emoji", device="cpu")
     clip = videos("a red heart", num_inference_steps=4, super_resolution=0, seed=0)
     assert abs((hue(Image.fromarray(clip.frames[0])) + 180) % 360 - 180) < 30
-    assert TextTo3D.from_pretrained("emoji", device="cpu").loaded.model.denoiser is not None
+    objects = TextTo3D.from_pretrained("emoji", device="cpu").loaded.model
+    assert torch.equal(objects.encode(["a red heart"]).tokens, emoji.model.encode(["a red heart"]).tokens)
+    weights = (m.denoiser.network.state_dict() for m in (objects, emoji.model))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*(w.values() for w in weights), strict=True))
