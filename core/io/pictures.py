@@ -14,6 +14,7 @@ from core.io.atomic import atomic_write
 Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
 
 EXTENSIONS = (".mp4", ".gif", ".webp")
+X264_THREADS = "4"  # the bytes depend on it, and ffmpeg's own choice on the processors that it may use
 RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 
 
@@ -49,7 +50,8 @@ def write_clip(path: Path, frames: Frames, fps: float) -> None:
     """Writes frames (F,H,W,3) at `fps` frames/s, in the format given by the suffix of `path`.
 
     mp4 is H.264, 4:2:0, crf 16, BT.709. 4:2:0 requires an even width and height: an odd one repeats its last
-    column or row. gif and webp loop forever. The same frames give the same bytes on one machine.
+    column or row. gif and webp loop forever. The same frames give the same bytes on one machine,
+    however many of its processors may be used.
 
     Raises UserError for another suffix, an unwritable folder, or when ffmpeg fails.
     """
@@ -72,6 +74,7 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
         get_ffmpeg_exe(), "-y", "-v", "error",
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-",
         "-c:v", "libx264", "-crf", "16", "-preset", "slow", "-pix_fmt", "yuv420p",
+        "-threads", X264_THREADS,
         "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # tagged below; untagged, players guess
         "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
         "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path),

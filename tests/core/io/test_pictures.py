@@ -1,5 +1,6 @@
 """Written clips, decoded by ffmpeg and Pillow; upscaling and frame conversion."""
 
+import os
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -83,6 +84,21 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path, suffix: str) -> Non
         write_clip(tmp_path / f"{name}{suffix}", color_patches(), 8)
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_bytes_do_not_depend_on_the_processors_that_may_be_used(tmp_path: Path) -> None:
+    processors = os.sched_getaffinity(0)
+    if len(processors) < 2:
+        pytest.skip("one processor")
+    written = []
+    try:
+        for allowed in ({min(processors)}, processors):
+            os.sched_setaffinity(0, allowed)
+            write_clip(tmp_path / "clip.mp4", color_patches(16, 64, 96), 8)
+            written.append((tmp_path / "clip.mp4").read_bytes())
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert written[0] == written[1]
 
 
 @given(st.integers(1, 200), st.floats(2, 2000))
