@@ -11,6 +11,7 @@ from core.guidance.autoguidance import Autoguidance
 from core.guidance.base import GuidableDenoiser, Guidance, broadcast_condition
 from core.guidance.classifier import ClassifierGuidance, ClassifierLike
 from core.guidance.classifier_free import ClassifierFreeGuidance
+from core.guidance.gradient import GradientGuidance, LogDensity
 from core.guidance.interval import GuidanceInterval
 from core.guidance.perp_neg import PerpNeg, perpendicular
 from core.guidance.thresholding import DynamicThresholding
@@ -21,9 +22,11 @@ __all__ = [
     "ClassifierGuidance",
     "ClassifierLike",
     "DynamicThresholding",
+    "GradientGuidance",
     "GuidableDenoiser",
     "Guidance",
     "GuidanceInterval",
+    "LogDensity",
     "PerpNeg",
     "broadcast_condition",
     "perpendicular",

@@ -1,4 +1,8 @@
-"""Blocks of the U-Net: adaptive norms, residual, ConvNeXt and transformer blocks, resampling layers."""
+"""Blocks of the U-Net: adaptive norms, residual, ConvNeXt and transformer blocks, resampling layers.
+
+Norms and attention take any number of trailing axes. Blocks with convolutions are those of images (B,C,H,W)
+unless they are made for another number of axes, such as 1 for sequences (B,C,L).
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -34,6 +38,13 @@ def zero_init(layer: Layer) -> Layer:
     return layer
 
 
+def convolution(axes: int) -> type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]:
+    """The convolution over so many trailing axes. Raises ValueError unless they are 1, 2 or 3."""
+    if axes not in (1, 2, 3):
+        raise ValueError(f"convolutions are over 1, 2 or 3 axes, not {axes}")
+    return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+
+
 class AdaptiveGroupNorm(nn.Module):
     """Adaptive group norm: GroupNorm(x) (1 + scale) + shift.
 
@@ -48,8 +59,9 @@ class AdaptiveGroupNorm(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,C,H,W); embedding: (B,E). Returns a tensor shaped like x."""
-        scale, shift = self.modulation(self.activation(embedding))[:, :, None, None].chunk(2, dim=1)
+        """x: (B,C,...); embedding: (B,E). Returns a tensor shaped like x."""
+        modulation = self.modulation(self.activation(embedding)).unflatten(1, (-1, *[1] * (x.ndim - 2)))
+        scale, shift = modulation.chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
 
 
@@ -67,8 +79,9 @@ class AdaptiveLayerNorm(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,H,W,C), channels last; embedding: (B,E). Returns a tensor shaped like x."""
-        scale, shift = self.modulation(self.activation(embedding))[:, None, None].chunk(2, dim=-1)
+        """x: (B,...,C), channels last; embedding: (B,E). Returns a tensor shaped like x."""
+        modulation = self.modulation(self.activation(embedding)).unflatten(1, (*[1] * (x.ndim - 2), -1))
+        scale, shift = modulation.chunk(2, dim=-1)
         return self.norm(x) * (1 + scale) + shift
 
 
@@ -90,6 +103,7 @@ class ResidualBlock(nn.Module):
     activation: in place of SiLU.
     resample: `downsample_2x` or `upsample_2x`, for the block of BigGAN (Brock et al. 2019, figure 15; Song et
         al. 2021). It resamples both branches, the inner one between its first activation and convolution.
+    axes: trailing axes of the input, 2 for images.
     """
 
     def __init__(
@@ -100,19 +114,21 @@ class ResidualBlock(nn.Module):
         dropout: float = 0.0,
         activation: TensorMap = F.silu,
         resample: TensorMap | None = None,
+        axes: int = 2,
     ):
         super().__init__()
         self.in_norm = group_norm(in_width)
-        self.in_conv = nn.Conv2d(in_width, width, 3, padding=1)
+        conv = convolution(axes)
+        self.in_conv = conv(in_width, width, 3, padding=1)
         self.out_norm = AdaptiveGroupNorm(width, embedding_width, activation)
         self.dropout = nn.Dropout(dropout)
-        self.out_conv = zero_init(nn.Conv2d(width, width, 3, padding=1))
-        self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
+        self.out_conv = zero_init(conv(width, width, 3, padding=1))
+        self.skip = nn.Identity() if in_width == width else conv(in_width, width, 1)
         self.activation = activation
         self.resample = resample
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W), or (B,width,h,w) where resampled."""
+        """x: (B,in_width,...); embedding: (B,E). Returns (B,width,...), resampled where that is asked for."""
         h = self.activation(self.in_norm(x))
         if self.resample is not None:
             x, h = self.resample(x), self.resample(h)
@@ -123,12 +139,13 @@ class ResidualBlock(nn.Module):
 class ConvNeXtBlock(nn.Module):
     """ConvNeXt block with an adaptive layer norm, residual.
 
-    Its layers are a depthwise 7x7 convolution, AdaLN, a pointwise layer to four times the width, GELU,
+    Its layers are a depthwise convolution of size 7, AdaLN, a pointwise layer to four times the width, GELU,
     dropout and a pointwise layer back. Liu et al. 2022, "A ConvNet for the 2020s", section 2.6.
 
     layer_scale: initial value of the gain of each channel of the inner branch (Touvron et al. 2021, "Going
         Deeper with Image Transformers"; 1e-6 in ConvNeXt). With None there is no gain, and the last layer is
         initialized to zero.
+    axes: trailing axes of the input, 2 for images.
     """
 
     def __init__(
@@ -139,11 +156,13 @@ class ConvNeXtBlock(nn.Module):
         dropout: float = 0.0,
         activation: TensorMap = F.silu,
         layer_scale: float | None = None,
+        axes: int = 2,
     ):
         """activation: for the embedding; the one between the pointwise layers is always GELU."""
         super().__init__()
-        self.skip = nn.Identity() if in_width == width else nn.Conv2d(in_width, width, 1)
-        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        conv = convolution(axes)
+        self.skip = nn.Identity() if in_width == width else conv(in_width, width, 1)
+        self.depthwise = conv(width, width, 7, padding=3, groups=width)
         self.norm = AdaptiveLayerNorm(width, embedding_width, activation)
         self.expand = nn.Linear(width, 4 * width)
         self.dropout = nn.Dropout(dropout)
@@ -153,13 +172,13 @@ class ConvNeXtBlock(nn.Module):
             zero_init(self.contract)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,in_width,H,W); embedding: (B,E). Returns (B,width,H,W)."""
+        """x: (B,in_width,...); embedding: (B,E). Returns (B,width,...)."""
         x = self.skip(x)
-        h = self.norm(self.depthwise(x).permute(0, 2, 3, 1), embedding)
+        h = self.norm(self.depthwise(x).movedim(1, -1), embedding)
         h = self.contract(self.dropout(F.gelu(self.expand(h))))
         if self.gain is not None:
             h = self.gain * h
-        return x + h.permute(0, 3, 1, 2)
+        return x + h.movedim(-1, 1)
 
 
 class FeedForward(nn.Module):

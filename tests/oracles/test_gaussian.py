@@ -9,7 +9,7 @@ import torch
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.guidance import ClassifierFreeGuidance
+from core.guidance import ClassifierFreeGuidance, GradientGuidance
 from core.losses import simple_loss
 from core.samplers import ddim, ddpm, noise_like
 from tests.oracles.known import Gaussian, empty_condition
@@ -137,3 +137,21 @@ def test_loss_of_the_optimal_denoiser_is_the_posterior_variance(parameterization
     loss = simple_loss(optimal(schedule, parameterization), x0, torch.full((BATCH,), t), mean_is(MU), noise)
     assert loss.shape == (BATCH,)
     assert loss.mean().item() == pytest.approx(variance * units, rel=5 * math.sqrt(2 / COUNT))
+
+
+@pytest.mark.parametrize("t", [0, 250, 700, 999])
+def test_gradient_guidance_of_a_return_moves_the_mean_of_the_data(t):
+    """N(mu, s^2) times exp(b x) is N(mu + b s^2, s^2); log E[exp(b x0) | x_t] is b E[x0 | x_t] + constant."""
+    schedule, b = NoiseSchedule.cosine(), 1.5
+
+    class Return:
+        def __init__(self):
+            self.schedule = schedule
+
+        def __call__(self, x, t):
+            alpha, sigma = schedule.alpha(t, x), schedule.sigma(t, x)
+            return (b * alpha * S**2 / (alpha**2 * S**2 + sigma**2) * x).flatten(1).sum(1)
+
+    x, times = start(), torch.full((BATCH,), t)
+    guided = GradientGuidance(optimal(schedule), Return())(x, times, mean_is(MU))
+    torch.testing.assert_close(guided, optimal(schedule)(x, times, mean_is(MU + b * S**2)))

@@ -127,6 +127,28 @@ def test_a_new_convnext_block_is_nearly_the_identity():
     assert scaled.gain is not None and torch.equal(scaled.gain, torch.full((16,), 1e-6))
 
 
+@pytest.mark.parametrize("make", [ResidualBlock, ConvNeXtBlock])
+@pytest.mark.parametrize("in_width", [16, 24])
+@torch.no_grad()
+def test_a_block_of_sequences_is_that_of_images_one_pixel_high(make, in_width):
+    """Zero padding leaves of each square kernel its middle row alone."""
+    image, sequence = (randomize(make(in_width, 16, EMBEDDING, axes=axes)) for axes in (2, 1))
+    rows = {
+        name: value[:, :, value.shape[2] // 2]
+        for name, value in image.state_dict().items()
+        if value.ndim == 4
+    }
+    sequence.load_state_dict(image.state_dict() | rows)
+    x, embedding = inputs(in_width)
+    x = x[:, :, 0]
+    torch.testing.assert_close(sequence(x, embedding), image(x[:, :, None], embedding)[:, :, 0])
+
+
+def test_blocks_have_one_to_three_axes():
+    with pytest.raises(ValueError, match="1, 2 or 3 axes, not 4"):
+        ResidualBlock(16, 16, EMBEDDING, axes=4)
+
+
 @torch.no_grad()
 def test_adaptive_layer_norm_without_modulation_is_layer_norm():
     norm = AdaptiveLayerNorm(16, EMBEDDING)
