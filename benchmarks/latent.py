@@ -15,10 +15,10 @@ from core.attributes import WIDTH
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.io.machine import flop_counter
 from core.losses import simple_loss
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.bottleneck import Gaussian
+from core.nn.flops import FlopCounter
 from core.nn.unet import UNet, UNetConfig
 from dreamlift.evaluation.distribution_metrics import frechet_distance
 
@@ -89,17 +89,17 @@ def compare(data: Digits, judge: Judge, seed: int, effort: float) -> dict[str, F
         return Figures(distance, best / PART * 1e3, flops / 1e9)
 
     torch.manual_seed(seed)
-    with flop_counter() as flops:
+    with FlopCounter() as flops:
         pixels = denoiser(3, clip=1.0)
         train_denoiser(pixels, simple_loss, data, round(effort * PIXEL_STEPS), BATCH)
-    results = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, flops.get_total_flops())}
+    results = {"pixels": figures(pixels, (3, SIZE, SIZE), lambda x: x, flops.total)}
 
     torch.manual_seed(seed)
-    with flop_counter() as flops:
+    with FlopCounter() as flops:
         first_stage = autoencoder(data, round(effort * FIRST_STAGE_STEPS))
         latents = Digits(
             torch.cat([first_stage.to_latents(part) for part in data.images.split(BATCH)]), data.labels
         )
         model = denoiser(4, clip=None)
         train_denoiser(model, simple_loss, latents, round(effort * LATENT_STEPS), BATCH)
-    return results | {"latents": figures(model, (4, 8, 8), first_stage.decode, flops.get_total_flops())}
+    return results | {"latents": figures(model, (4, 8, 8), first_stage.decode, flops.total)}

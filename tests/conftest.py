@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,14 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
-    """Runs one of the project's commands, by name, as a process of its own in `tmp_path`."""
+    """Runs one of the project's commands, by name, as a process of its own in `tmp_path`.
 
-    def run(name: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        code = f"import sys; sys.argv[0] = {name!r}; from {MODULES[name]} import main; main()"
+    without: modules whose import fails there.
+    """
+
+    def run(name: str, *arguments: object, without: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
+        code = f"import sys; sys.argv[0] = {name!r}; sys.modules |= dict.fromkeys({list(without)!r}); "
+        code += f"from {MODULES[name]} import main; main()"
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=tmp_path,

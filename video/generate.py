@@ -16,11 +16,12 @@ from torch import Tensor
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.errors import UserError
-from core.io.machine import flop_counter, pick_device
+from core.io.machine import pick_device
 from core.io.outputs import PlannedOutput
 from core.io.pictures import to_frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
+from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from video.clip_model import ClipModel
 from video.latent_cache import LatentCache
@@ -58,7 +59,7 @@ class SamplingMonitor:
         self.progress, self.task, self.jobs, self.decode, self.latents = progress, task, jobs, decode, latents
         self.steps = steps
         self.preview_timer = PreviewTimer(PREVIEW_EVERY)
-        self.counter = flop_counter()
+        self.counter = FlopCounter()
         self.gflop: float | None = None  # of one clip
 
     def __call__(self, state: SamplerState) -> None:
@@ -70,7 +71,7 @@ class SamplingMonitor:
         if state.step == 2:
             self.counter.__exit__(None, None, None)
             if state.steps <= planned:
-                flop = self.counter.get_total_flops() / len(self.jobs)
+                flop = self.counter.total / len(self.jobs)
                 self.gflop = round(state.steps * flop / 1e9, 1)
         if self.decode and self.preview_timer.due and state.step < state.steps:
             self._write_previews(self.decode, state.x0)

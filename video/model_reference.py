@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
 from core.io.base_model import later_stage
-from core.io.pictures import read_image
 from video.options import ClipOptions, frame_doublings, refuse_options
-from video.sampling.input_clip import read_clip
 from video.script import parse_script
 
 if TYPE_CHECKING:
@@ -72,11 +70,20 @@ def settle(
     reference.check(options)
     if reference.bundled and options.has_given_frames and not camera_given:
         options = options.model_copy(update={"azimuth": None, "elevation": None})
+    if options.given_images or options.video:
+        _read_given(reference, options)
+    return options
+
+
+def _read_given(reference: ModelReference, options: ClipOptions) -> None:
+    """Reads the given pictures and the given clip. Raises UserError for those that cannot be used."""
+    from core.io.pictures import read_image
+    from video.sampling.input_clip import read_clip
+
     for picture in options.given_images:
         read_image(picture)
     if options.video:
         read_clip(options.video, options.frames, reference.frame_rate(options), 8, 8)
-    return options
 
 
 class NativeModelReference:

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
-from core.io.pictures import EXTENSIONS
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
 
+EXTENSIONS = (".mp4", ".gif", ".webp")  # of clips
 FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
 LAST_SCENE = 2.0  # s, of the last scene of a script
 Extension = Literal["guidance", "replacement"]

@@ -4,13 +4,10 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from core.errors import UserError
 
@@ -128,22 +125,3 @@ def matmul_rate(
     while time.perf_counter() < end:
         best = min(best, time_one())
     return 2 * size**3 / best / 1e9
-
-
-def flop_counter() -> FlopCounterMode:
-    """Context that counts the floating-point operations of products, convolutions and attention.
-
-    It is torch's counter, extended by the fused attention of CPUs, which torch omits. `get_total_flops()`
-    returns the count.
-    """
-    return FlopCounterMode(
-        display=False,
-        custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops},
-    )
-
-
-def _attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
-) -> int:
-    """Floating-point operations of attention for shapes (B,heads,L,D)."""
-    return sdpa_flop_count(query, key, value)

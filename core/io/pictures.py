@@ -13,7 +13,6 @@ from core.io.atomic import atomic_write
 
 Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
 
-EXTENSIONS = (".mp4", ".gif", ".webp")
 X264_THREADS = "4"  # the bytes depend on it, and ffmpeg's own choice on the processors that it may use
 RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 

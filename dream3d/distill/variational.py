@@ -12,6 +12,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
 from core.diffusion.schedule import NoiseSchedule
 from core.losses import simple_loss
+from core.nn.adam import Adam
 from core.nn.lora import LoRANetwork
 from dream3d.distill.contract import noise_for
 from dream3d.distill.score import ScoreDistillation, Weight, variance
@@ -51,7 +52,7 @@ class LoRAScoreModel:
         """denoiser: frozen and unguided; generator: of the initial adapters; rank: as in `LoRANetwork`."""
         self.copy = LoRANetwork(denoiser.network, rank, generator)
         self.denoiser = denoiser.with_network(self.copy)
-        self.optimizer = torch.optim.Adam(self.copy.parameters(), lr=learning_rate)
+        self.optimizer = Adam(self.copy.parameters(), learning_rate)
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -75,8 +76,8 @@ class LoRAScoreModel:
     def state_dict(self) -> dict[str, Tensor]:
         """The adapters, and the moments of Adam under "optimizer/"."""
         state = dict(self.copy.state_dict())
-        for name, parameter in self.copy.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+        for number, (name, _) in enumerate(self.copy.named_parameters()):
+            for key, value in self.optimizer.state.get(number, {}).items():
                 state[f"optimizer/{name}/{key}"] = value
         return {name: value.clone() for name, value in state.items()}
 
@@ -85,12 +86,11 @@ class LoRAScoreModel:
         moments: dict[int, dict[str, Tensor]] = {}
         for number, (name, _) in enumerate(self.copy.named_parameters()):
             prefix = f"optimizer/{name}/"
-            own = {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if own:
                 moments[number] = own
         self.copy.load_state_dict({k: v for k, v in state.items() if not k.startswith("optimizer/")})
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimizer.load_state(moments)
 
 
 class VSD(ScoreDistillation):

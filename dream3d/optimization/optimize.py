@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.nn.adam import Adam
 from dream3d.distill import Distillation
 from dream3d.nerf.radiance_fields import RadianceField
 from dream3d.optimization import regularizers
@@ -83,7 +84,7 @@ class Optimization:
         self.view_strategy = make_view_strategy(distillation, self.options.target_buffer, previous)
         parameters = [*self.views.field.parameters(), *self.views.backgrounds.learned.parameters()]
         rate = self.options.learning_rate
-        self.optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15)
+        self.optimizer = Adam(parameters, rate, betas=(0.9, 0.99), eps=1e-15)
 
     @property
     def field(self) -> RadianceField:
@@ -117,8 +118,7 @@ class Optimization:
         result = self.view_strategy(self.views)
         losses = {"distillation": result.loss, **self._penalties(result)}
         self.optimizer.zero_grad()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        self.optimizer.learning_rate = self.learning_rate
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.views.iteration += 1
@@ -160,7 +160,7 @@ class Optimization:
             "occupancy": views.occupancy.state_dict(),
             "view_strategy": self.view_strategy.state_dict(),
         }
-        for number, moments in self.optimizer.state_dict()["state"].items():
+        for number, moments in self.optimizer.state.items():
             parts[f"optimizer/{number}"] = moments
         for part, tensors in parts.items():
             state |= {f"{part}/{name}": value.detach().clone() for name, value in tensors.items()}
@@ -178,8 +178,6 @@ class Optimization:
         self.views.backgrounds.learned.load_state_dict(part("background/"))
         self.views.occupancy.load_state_dict(part("occupancy/"))
         self.view_strategy.load_state_dict(part("view_strategy/"))
-        groups = self.optimizer.state_dict()["param_groups"]
-        moments = {number: part(f"optimizer/{number}/") for number in groups[0]["params"]}
-        moments = {number: values for number, values in moments.items() if values}
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        moments = {n: part(f"optimizer/{n}/") for n in range(len(self.optimizer.parameters))}
+        self.optimizer.load_state({number: values for number, values in moments.items() if values})
         self.views.generator.set_state(state["run/generator"])

@@ -11,7 +11,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.mark.parametrize("module", ["video.cli", "dreamlift.cli", "dream3d.cli"])
 def test_commands_start_without_heavy_imports(module: str) -> None:
-    heavy = ("torch", "transformers", "diffusers", "accelerate", "trimesh")
+    heavy = ("torch", "transformers", "diffusers", "accelerate", "trimesh", "numpy", "PIL", "scipy")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

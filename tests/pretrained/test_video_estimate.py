@@ -13,7 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import video.pipelines.estimate
 from core.errors import UserError
-from core.io.machine import flop_counter, free_memory
+from core.io.machine import free_memory
+from core.nn.flops import FlopCounter
 from tests.pretrained.test_video_pipelines import CPU, PROMPT, open_model, options
 from video.cli import main
 from video.options import ClipRequest
@@ -90,9 +91,9 @@ def measured(network: nn.Module) -> tuple[list[float], list[float]]:
 
     def watched(*args: Any, **kwargs: Any) -> object:
         memory = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-        with memory as profiler, flop_counter() as counter:
+        with memory as profiler, FlopCounter() as counter:
             result = forward(*args, **kwargs)
-        flop.append(counter.get_total_flops())
+        flop.append(counter.total)
         events = profiler.profiler.kineto_results.events()
         current = peak = 0
         for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
@@ -120,9 +121,9 @@ def test_estimate_of_decoding_is_close_to_a_run(
     channels = config.z_dim if name == "wan" else config.latent_channels
     size = (frames - 1) // family.stride + 1, 32 // family.spatial, width // family.spatial
     latents = torch.randn(1, channels, *size)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         model.decode(latents)
-    assert counter.get_total_flops() == pytest.approx(estimate.flop, rel=0.4)
+    assert counter.total == pytest.approx(estimate.flop, rel=0.4)
 
 
 def test_device_memory_of_each_offload_mode() -> None:

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core.io.machine import flop_counter
+from core.nn.flops import FlopCounter
 
 
 class Cost(NamedTuple):
@@ -34,12 +34,12 @@ def measure_cost(make: Callable[[], nn.Module], call: Callable[[Any], object], d
             network = make().eval().requires_grad_(False)
             with (
                 _LiveStorage(network.state_dict(keep_vars=True).values()) as storage,
-                flop_counter() as counter,
+                FlopCounter() as counter,
             ):
                 call(network)
     finally:
         torch.set_default_dtype(default)
-    return Cost(storage.peak, counter.get_total_flops())
+    return Cost(storage.peak, counter.total)
 
 
 class _LiveStorage(TorchDispatchMode):

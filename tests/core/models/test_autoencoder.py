@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from core.errors import UserError
-from core.io.machine import flop_counter
 from core.io.presets import load_preset
 from core.models.autoencoder import LEAST_DEVIATION, Autoencoder, AutoencoderConfig
 from core.models.bottleneck import Gaussian, VectorQuantizer
+from core.nn.flops import FlopCounter
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, render_scenes
 from core.training import checkpoint
@@ -54,10 +54,10 @@ def test_size_and_cost_of_the_autoencoder(config: AutoencoderConfig, gflop: floa
     autoencoder = Autoencoder(config).requires_grad_(False)
     latents = autoencoder.to_latents(images(1, config.size))
     assert latents.shape[1:] == config.latent_shape == (8, 16, 16)
-    with flop_counter() as counter:
+    with FlopCounter() as counter:
         reconstruction = autoencoder.decode(latents)
     assert reconstruction.shape == (1, 3, config.size, config.size)
-    assert counter.get_total_flops() / 1e9 <= gflop
+    assert counter.total / 1e9 <= gflop
     assert sum(parameter.numel() for parameter in autoencoder.parameters()) <= 1_200_000
 
 

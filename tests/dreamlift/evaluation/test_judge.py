@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.machine import flop_counter
+from core.nn.flops import FlopCounter
 from core.training.config import Budget
 from dreamlift.evaluation.judge import CONFIGS, LABELS, SPINNING, Judge, JudgeConfig, view_labels
 from dreamlift.evaluation.judge_training import JudgeShards, augment, motion_batch, train_judge
@@ -84,18 +84,18 @@ def test_judge_is_below_2_mb_and_40_mflop(tmp_path: Path) -> None:
     judge = Judge(JudgeConfig()).eval()
     judge.save(tmp_path, {})
     assert (tmp_path / "model.safetensors").stat().st_size <= 2e6
-    with flop_counter() as counter, torch.no_grad():
+    with FlopCounter() as counter, torch.no_grad():
         judge(torch.zeros(1, 3, 64, 64))
-    assert counter.get_total_flops() <= 40e6
+    assert counter.total <= 40e6
 
 
 def test_judge_of_large_pictures_is_below_3_mb_and_has_the_weights_of_its_size(tmp_path: Path) -> None:
     judge = Judge(CONFIGS[256]).eval()
     judge.save(tmp_path, {})
     assert (tmp_path / "model.safetensors").stat().st_size <= 3e6
-    with flop_counter() as counter, torch.no_grad():
+    with FlopCounter() as counter, torch.no_grad():
         logits = Judge.load(tmp_path)(torch.zeros(1, 3, 256, 256))
-    assert counter.get_total_flops() <= 400e6
+    assert counter.total <= 400e6
     assert {name: values.shape[1] for name, values in logits.items()} == {
         k: len(v) for k, v in LABELS.items()
     }
