@@ -14,6 +14,7 @@ from core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from core.errors import UserError as UserError
+    from dreamlift.image_variations import ImageVariations as ImageVariations
     from dreamlift.text_to_3d import TextTo3D as TextTo3D
     from dreamlift.text_to_image import TextToImage as TextToImage
     from dreamlift.text_to_video import TextToVideo as TextToVideo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _export, __dir__ = lazy_exports(
     __name__,
     {
+        "ImageVariations": "dreamlift.image_variations",
         "TextTo3D": "dreamlift.text_to_3d",
         "TextToImage": "dreamlift.text_to_image",
         "TextToVideo": "dreamlift.text_to_video",

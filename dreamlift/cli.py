@@ -20,6 +20,8 @@ from dreamlift.commands.training.train_eyes import train_eyes_command
 from dreamlift.commands.training.train_interpolation import train_interpolation_command
 from dreamlift.commands.training.train_judge import train_judge_command
 from dreamlift.commands.training.train_super_resolution import train_super_resolution_command
+from dreamlift.commands.training.train_unclip import train_contrastive_command, train_prior_command
+from dreamlift.commands.variations import blend_command, edit_command, vary_command
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +31,9 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.command()(image)
+app.command("vary")(vary_command)
+app.command("blend")(blend_command)
+app.command("edit")(edit_command)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)
@@ -39,6 +44,8 @@ train.app.command("super-resolution")(train_super_resolution_command)
 train.app.command("superres", hidden=True)(train_super_resolution_command)
 train.app.command("interpolation")(train_interpolation_command)
 train.app.command("interpolate", hidden=True)(train_interpolation_command)
+train.app.command("contrastive")(train_contrastive_command)
+train.app.command("prior")(train_prior_command)
 train.app.command("distill")(train_distill_command)
 train.app.command("features")(train_features_command)
 train.app.command("encode")(encode_command)

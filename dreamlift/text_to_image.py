@@ -151,8 +151,7 @@ class TextToImage:
         )
         if self.super_resolution and enlarging:
             images = self.super_resolution.sample(images, [number], steps=enlarging)
-        (image,) = images
-        pixels = ((image.float().cpu().numpy().transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
+        (picture,) = to_pictures(images)
         record = {
             "prompt": prompt,
             "completed": text,
@@ -164,4 +163,10 @@ class TextToImage:
         record |= {"eta": eta, "guidance_interval": guidance_interval, "guidance_rescale": guidance_rescale}
         record |= {"azimuth": around, "elevation": above} if native else {}
         record |= {"super_resolution": enlarging} if self.super_resolution else {}
-        return Picture(Image.fromarray(pixels), record)
+        return Picture(picture, record)
+
+
+def to_pictures(images: torch.Tensor) -> list[Image.Image]:
+    """PIL images of images (B,3,H,W) in [-1, 1]."""
+    pixels = ((images.float().cpu().numpy().transpose(0, 2, 3, 1) + 1) * 127.5).round().astype(np.uint8)
+    return [Image.fromarray(each) for each in pixels]

@@ -1,5 +1,6 @@
 """Training losses, (B,) per batch, and their weights over the timesteps and positions."""
 
+from core.losses.contrastive import contrastive_loss
 from core.losses.simple import prediction_error, simple_loss
 from core.losses.variational import (
     bits_per_dim,
@@ -16,6 +17,7 @@ from core.losses.weights import clipped_snr_weight, detail_weights, min_snr_weig
 __all__ = [
     "bits_per_dim",
     "clipped_snr_weight",
+    "contrastive_loss",
     "detail_weights",
     "discretized_log_likelihood",
     "gaussian_kl",

@@ -224,20 +224,33 @@ class ImageModel:
         self.config.check_guidance(guidance, negative)
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
         generators = make_generators(prompts, seeds)
-        noise = noise_like((len(prompts), *self.config.shape), generators).to(self.device)
         attributes = encode_attributes(
             len(prompts), azimuth=azimuth, elevation=elevation, phase=phase, shadow=shadow
         )
-        condition, away = self.encode(prompts, attributes), self.encode([negative])
+        condition, away = self.conditions(prompts, attributes, negative, generators)
+        return self.draw(condition, away, options, generators, on_step)
+
+    def conditions(
+        self, prompts: Sequence[str], attributes: Tensor, negative: str, generators: Sequence[torch.Generator]
+    ) -> tuple[Condition, Condition]:
+        """The condition of B prompts, and that of the negative prompt, of length 1.
+
+        generators: of the samples, for models that draw a part of the condition.
+        """
+        return self.encode(prompts, attributes), self.encode([negative])
+
+    def draw(
+        self,
+        condition: Condition,
+        negative: Condition,
+        options: SamplingOptions,
+        generators: Sequence[torch.Generator],
+        on_step: StepCallback | None = None,
+    ) -> Tensor:
+        """Images (B,3,size,size) in [-1, 1] of a condition of length B; arguments as of `sample_latents`."""
+        noise = noise_like((len(condition), *self.config.shape), generators).to(self.device)
         x = sample_latents(
-            self.denoiser,
-            noise,
-            condition,
-            away,
-            options,
-            generators,
-            weak=self.weak,
-            on_step=on_step,
+            self.denoiser, noise, condition, negative, options, generators, weak=self.weak, on_step=on_step
         )
         return self.decode(x)
 

@@ -1,9 +1,11 @@
-"""Embeddings of a network's conditioning: the timestep, the pooled text and the attributes."""
+"""Embeddings of a network's conditioning: the timestep, the pooled text, the attributes, and an image."""
 
 import math
 
 import torch
 from torch import Tensor, nn
+
+from core.nn.blocks import zero_init
 
 
 def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
@@ -67,3 +69,27 @@ class ConditionEmbedding(nn.Module):
         if attributes.ndim == 3:
             embedding, gate = embedding[:, None], gate[:, None]
         return embedding + self.attributes_out(gate * self.attributes(attributes))
+
+
+class ImageConditioning(nn.Module):
+    """Conditioning on the embedding of an image, as in DALL-E 2's decoder (Ramesh et al. 2022, section 2.1).
+
+    The embedding is projected into tokens for cross-attention, and added to the embedding of the timestep. A
+    row of zeros means that none is given: it adds nothing, and its tokens are masked.
+    """
+
+    def __init__(self, image_width: int, width: int, context_width: int, tokens: int) -> None:
+        super().__init__()
+        self.token_count = tokens
+        self.added = zero_init(nn.Linear(image_width, width, bias=False))
+        self.tokens = nn.Linear(image_width, tokens * context_width, bias=False)
+        self.norm = nn.LayerNorm(context_width)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is added, (B,width), the tokens (B,K,context_width), and their mask (B,K).
+
+        image: (B,image_width) embeddings.
+        """
+        given = image.any(dim=1, keepdim=True).expand(-1, self.token_count)
+        tokens = self.norm(self.tokens(image).unflatten(1, (self.token_count, -1)))
+        return self.added(image), tokens, given

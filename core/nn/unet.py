@@ -4,7 +4,7 @@ In most of core, tensors (B,C,...) may have any number of trailing axes. The con
 this network requires images (B,C,H,W).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count, pairwise
 
 import torch
@@ -17,7 +17,7 @@ from core.attributes import WIDTH as ATTRIBUTE_WIDTH
 from core.condition import Condition
 from core.nn.backbone import BackboneConfig, apply_resampling
 from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
-from core.nn.embeddings import ConditionEmbedding
+from core.nn.embeddings import ConditionEmbedding, ImageConditioning
 
 BlockHook = Callable[[int, Tensor, Tensor], Tensor]
 """(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> replacement of that output."""
@@ -30,6 +30,10 @@ class UNetConfig(BackboneConfig):
     feed_forward: int = Field(default=2, ge=0, description="hidden width over width; 0 disables feed-forward")
     context_width: int = Field(default=384, ge=1)
     attribute_width: int = Field(default=ATTRIBUTE_WIDTH, ge=1)
+    image_width: int | None = Field(
+        default=None, ge=1, description="of the image embedding that conditions it; null for none"
+    )
+    image_tokens: int = Field(default=4, ge=1, description="tokens that an image embedding becomes")
 
 
 class UNet(nn.Module):
@@ -63,6 +67,11 @@ class UNet(nn.Module):
         self.embedding = ConditionEmbedding(
             widths[0], config.embedding_width, config.context_width, config.attribute_width
         )
+        self.image = None
+        if config.image_width:
+            self.image = ImageConditioning(
+                config.image_width, config.embedding_width, config.context_width, config.image_tokens
+            )
         self.context_norm = nn.LayerNorm(config.context_width)
         self.stem = nn.Conv2d(config.patch_channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(
@@ -98,7 +107,8 @@ class UNet(nn.Module):
             x: (B*n,C,H,W), H and W multiples of `config.stride`. n consecutive images, such as the frames of
                 a clip, share one timestep and text; n is 1 for images (B,C,H,W).
             t: (B,) timesteps, integer or fractional.
-            condition: of length B. Its attributes are (B,V), shared by the n images, or (B,n,V).
+            condition: of length B. Its attributes are (B,V), shared by the n images, or (B,n,V). Its image
+                embedding (B,`image_width`) is read where the network has one; None is the same as zeros.
             block_hook: called after every spatial block; its result replaces the block's output.
 
         Returns:
@@ -109,12 +119,16 @@ class UNet(nn.Module):
         """
         self._check(x, t, condition)
         embedding = self.embedding(t, condition.tokens, condition.mask, condition.attributes)
+        context, mask = self.context_norm(condition.tokens), condition.mask
+        if self.image is not None and condition.image is not None:
+            added, tokens, given = self.image(condition.image)
+            embedding = embedding + (added if embedding.ndim == 2 else added[:, None])
+            context, mask = torch.cat([context, tokens], dim=1), torch.cat([mask, given], dim=1)
         images_per_condition = x.shape[0] // t.shape[0]
         if embedding.ndim == 3:
             embedding = embedding.flatten(0, 1)
         elif images_per_condition > 1:
             embedding = embedding.repeat_interleave(images_per_condition, dim=0)
-        context, mask = self.context_norm(condition.tokens), condition.mask
         index = count()
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
 
@@ -161,8 +175,22 @@ class UNet(nn.Module):
                 f"attributes for {attributes.shape[1]} frames, {images_per_condition} frames given"
             )
         widths = condition.tokens.shape[2], attributes.shape[-1]
+        image = condition.image
+        if image is not None and image.shape[1] != config.image_width:
+            raise ValueError(
+                f"image embeddings are {image.shape[1]} wide; this network requires {config.image_width}"
+            )
         if widths != (config.context_width, config.attribute_width):
             raise ValueError(
                 f"tokens and attributes are {widths[0]} and {widths[1]} wide; this network requires "
                 f"{config.context_width} and {config.attribute_width}"
             )
+
+
+def with_image_conditioning(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network that reads no image embeddings, for one that may; what is new keeps its values.
+
+    Without an embedding the output is then that of the former network.
+    """
+    own = {name: value for name, value in network.state_dict().items() if name.startswith("image.")}
+    return {**own, **weights}

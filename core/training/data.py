@@ -34,6 +34,7 @@ class ConditionDropout(BaseModel):
     camera: float = Field(default=0.5, ge=0, le=1)
     phase: float = Field(default=0.5, ge=0, le=1)
     shadow: float = Field(default=0.2, ge=0, le=1)
+    image: float = Field(default=0.1, ge=0, le=1, description="image embeddings, where a model reads them")
 
     def drop_text(self, captions: "Captions", caption: Tensor) -> tuple[Tensor, Tensor]:
         """`captions(caption)` with dropped rows replaced by the empty prompt. caption: (B,) indices."""
@@ -47,8 +48,12 @@ class ConditionDropout(BaseModel):
             keep[:, group] = (torch.rand(len(rows), 1) >= probability).float()
         return rows * (keep if rows.ndim == 2 else keep[:, None]).to(rows.device)
 
+    def drop_images(self, embeddings: Tensor) -> Tensor:
+        """Image embeddings (B,D) with dropped rows zeroed."""
+        return embeddings * (torch.rand(len(embeddings), 1) >= self.image).to(embeddings)
 
-NO_DROPOUT = ConditionDropout(text=0.0, camera=0.0, phase=0.0, shadow=0.0)
+
+NO_DROPOUT = ConditionDropout(text=0.0, camera=0.0, phase=0.0, shadow=0.0, image=0.0)
 
 
 class Captions:
@@ -281,10 +286,24 @@ class ImageData:
     """Single images with their conditions, from shards of images and from the frames of shards of clips.
 
     Conditions are dropped by torch's global generators, which the trainer seeds at every step.
+
+    embeddings: the same shards with embeddings (N,D) of the images in place of their pixels, which then
+        become a part of the condition; see `core.training.latents.embed_shards`. Of single images only.
+
+    Raises ValueError for embeddings of other shards, or with clips.
     """
 
-    def __init__(self, sources: Sequence[Shards], captions: Captions, dropout: ConditionDropout) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Shards],
+        captions: Captions,
+        dropout: ConditionDropout,
+        embeddings: Sequence[Shards] | None = None,
+    ) -> None:
         self.sources, self.captions, self.dropout = sources, captions, dropout
+        if embeddings and [len(e) for e in embeddings] != [len(s) * (not s.frames) for s in sources]:
+            raise ValueError("embeddings must be of the same single images as the shards")
+        self.embeddings = embeddings
         self.starts = torch.tensor([0, *accumulate(len(s) * (s.frames or 1) for s in sources)])
 
     def __len__(self) -> int:
@@ -297,14 +316,18 @@ class ImageData:
         """
         source = torch.bucketize(index, self.starts, right=True) - 1
         parts = [
-            self._part(self.sources[number], index[source == number] - self.starts[number])
+            self._part(number, index[source == number] - self.starts[number])
             for number in source.unique().tolist()
         ]
         return torch.cat([pixels for pixels, _ in parts]), Condition.cat(
             [condition for _, condition in parts]
         )
 
-    def _part(self, shards: Shards, index: Tensor) -> tuple[Tensor, Condition]:
+    def _part(self, source: int, index: Tensor) -> tuple[Tensor, Condition]:
+        shards = self.sources[source]
+        image = None
+        if self.embeddings:
+            image = self.dropout.drop_images(self.embeddings[source].pixels(index))
         if shards.frames:
             index, frame = index // shards.frames, index % shards.frames
             pixels = shards.pixels(index, frame[:, None])[:, :, 0]
@@ -320,4 +343,4 @@ class ImageData:
             shadow=column["shadow"],
         )
         text = self.dropout.drop_text(self.captions, shards.draw_captions(index))
-        return pixels, Condition(*text, self.dropout.drop_attributes(attributes))
+        return pixels, Condition(*text, self.dropout.drop_attributes(attributes), image=image)

@@ -1,5 +1,7 @@
 """Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
+Embeddings of images are stored likewise.
+
 `latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w); of clips, (N,F,C,h,w), or
 (N,C,F',h,w) where the encoder takes clips as a whole; and `hashes` int64 (N,) of the pixels.
 """
@@ -15,6 +17,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.models.autoencoder import Autoencoder
+from core.models.unclip.contrastive import ContrastiveModel
 from core.training.data import content_hash, latents_path, read_shard, shard_paths, to_float_images
 
 BATCH = 64
@@ -42,6 +45,27 @@ def encode_shards(
 
     store_latents(folder, kind, fingerprint, encode, on_done)
     return fingerprint
+
+
+def embed_shards(
+    folder: Path, kind: str, model: ContrastiveModel, on_done: Callable[[int, int], None] | None = None
+) -> str:
+    """Stores the embeddings (N,D) of the shards' images, of one kind, and returns the model's fingerprint.
+
+    They are read as latents. on_done: as in `store_latents`. Raises UserError when there are no shards, one
+    is damaged, or its images have another size.
+    """
+    size = model.config.size
+
+    def embed(pixels: Tensor) -> Tensor:
+        if pixels.ndim != 4 or pixels.shape[-1] != size:
+            raise UserError(f"The {kind} in {folder} are not single images of {size} pixels.")
+        parts = pixels.split(BATCH)
+        device = model.log_scale.device
+        return torch.cat([model.embed_images(to_float_images(part.to(device))) for part in parts])
+
+    store_latents(folder, kind, model.fingerprint, embed, on_done)
+    return model.fingerprint
 
 
 @torch.no_grad()

@@ -99,15 +99,20 @@ def test_inconsistent_shapes_raise_value_error():
         Condition(c.tokens, c.mask, c.attributes[:1])
 
 
-def test_the_pooled_embedding_is_indexed_and_required_in_all_or_none():
-    pooled = torch.arange(6.0).view(3, 2)
-    c = replace(condition(3, 2), pooled=pooled)
-    assert torch.equal(c[1].pooled, pooled[1:2])
-    assert torch.equal(c[torch.tensor([2, 0])].pooled, pooled[[2, 0]])
-    assert torch.equal(c.repeat_interleave(2).pooled, pooled[[0, 0, 1, 1, 2, 2]])
-    assert torch.equal(Condition.cat([c, c[0]]).pooled, pooled[[0, 1, 2, 0]])
-    assert c.to("cpu", torch.float64).pooled.dtype == torch.float64
-    with pytest.raises(ValueError, match="1 of 2 conditions have a pooled embedding"):
+@pytest.mark.parametrize("name", ["pooled", "image"])
+def test_an_embedding_is_indexed_and_required_in_all_or_none(name):
+    rows = torch.arange(6.0).view(3, 2)
+    c = replace(condition(3, 2), **{name: rows})
+
+    def of(other):
+        return getattr(other, name)
+
+    assert torch.equal(of(c[1]), rows[1:2])
+    assert torch.equal(of(c[torch.tensor([2, 0])]), rows[[2, 0]])
+    assert torch.equal(of(c.repeat_interleave(2)), rows[[0, 0, 1, 1, 2, 2]])
+    assert torch.equal(of(Condition.cat([c, c[0]])), rows[[0, 1, 2, 0]])
+    assert of(c.to("cpu", torch.float64)).dtype == torch.float64
+    with pytest.raises(ValueError, match=f"1 of 2 conditions have the embedding '{name}'"):
         Condition.cat([c, condition(1, 2)])
-    with pytest.raises(ValueError, match="pooled"):
-        replace(c, pooled=pooled[:2])
+    with pytest.raises(ValueError, match=name):
+        replace(c, **{name: rows[:2]})

@@ -101,10 +101,16 @@ class ImageTask:
         return len(self.data)
 
     @classmethod
-    def validating(cls, sources: Sequence[Shards], captions: Captions, preset: ImagePreset) -> "ImageTask":
+    def validating(
+        cls,
+        sources: Sequence[Shards],
+        captions: Captions,
+        preset: ImagePreset,
+        embeddings: Sequence[Shards] | None = None,
+    ) -> "ImageTask":
         """The task of held-back images: complete conditions, and uniform timesteps."""
         uniform = preset.model_copy(update={"timestep_sampler": "uniform"})
-        return cls(ImageData(sources, captions, NO_DROPOUT), uniform)
+        return cls(ImageData(sources, captions, NO_DROPOUT, embeddings), uniform)
 
     def draw(self, index: Tensor) -> ImageBatch:
         """The images at index (B,), on the CPU, with everything random."""

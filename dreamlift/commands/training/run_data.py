@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.errors import UserError
+from dreamlift.commands.training import run_folder
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from core.models.autoencoder import Autoencoder
+    from core.models.unclip.contrastive import ContrastiveModel
     from core.training.data import Captions, Shards
+
+EMBEDDINGS = "embeddings.json"  # in the folder of a run that reads some: the contrastive model's fingerprint
 
 
 def kinds_in(data: Path, kinds: Sequence[str]) -> list[str]:
@@ -58,3 +64,24 @@ def captions(data: Path, accelerator: "Accelerator") -> "Captions":
             TextEncoder(accelerator.device),
             lambda done, count: progress.update(bar, completed=done, total=count, visible=True),
         )
+
+
+def embeddings(
+    data: Path, kinds: Sequence[str], run: Path, model: "ContrastiveModel", accelerator: "Accelerator"
+) -> "list[Shards]":
+    """The shards' images as embeddings, which are made now where they are not cached.
+
+    Raises UserError when the run was started with another contrastive model.
+    """
+    from core.training.data import Shards
+    from core.training.latents import embed_shards
+
+    with accelerator.main_process_first():
+        for kind in kinds:
+            embed_shards(data, kind, model)
+        note = {"contrastive": model.fingerprint}
+        if not (run / EMBEDDINGS).is_file():
+            run_folder.write(run / EMBEDDINGS, note)
+    if run_folder.read(run / EMBEDDINGS) != note:
+        raise UserError(f"The run in {run} was started with another contrastive model: give that one.")
+    return [Shards(data, kind, accelerator.device, model.fingerprint) for kind in kinds]

@@ -149,6 +149,19 @@ def export_image_model(run: Path, out: Path, base: Path | None, int8: bool = Fal
     save_low_rank(out, config, _changed(run, settings.rank), _base(run).path(run), int8)
 
 
+def export_unclip(run: Path, out: Path, contrastive: Path, prior: Path) -> None:
+    """Writes the decoder of a run, with the contrastive model and the prior of these folders, as one model.
+
+    Raises UserError where they do not fit.
+    """
+    from core.models.unclip.contrastive import ContrastiveModel
+    from core.models.unclip.prior import DiffusionPrior
+    from core.models.unclip.unclip_model import UnclipModel
+
+    parts = ContrastiveModel.load(contrastive), DiffusionPrior.load(prior)
+    UnclipModel.combine(image_model(run), *parts).save(out)
+
+
 def keep_base(run: Path, base: Path) -> None:
     """Notes in the folder of a new run which model's low-rank changes it trains."""
     from core.io.base_model import CONFIG, Base

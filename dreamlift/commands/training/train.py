@@ -81,6 +81,13 @@ def image(
     background: Background = "white",
     fps: TrainingRate = None,
     cache: Cache = None,
+    contrastive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a contrastive model whose image embeddings the model reads as well, as unCLIP's "
+            "decoder does."
+        ),
+    ] = None,
     sample: watching.Samples = None,
     track: watching.Track = None,
 ) -> None:
@@ -90,6 +97,8 @@ def image(
     from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
     from core.models.image_model import ImageModel
+    from core.models.unclip.contrastive import ContrastiveModel
+    from core.nn.unet import with_image_conditioning
     from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
@@ -101,9 +110,12 @@ def image(
 
     budget = Budget(steps, minutes)
     watching.check(sample, track)
+    if contrastive and rank:
+        raise UserError("Low-rank changes add no input to a network: leave out --rank or --contrastive.")
     if is_checkpoint(init, run):
-        if first_stage:
-            raise UserError("A checkpoint has a first stage of its own: leave out --first-stage.")
+        if first_stage or contrastive:
+            option = "--first-stage" if first_stage else "--contrastive"
+            raise UserError(f"{option} is for models of this project, not for checkpoints: leave it out.")
         watching.refuse(sample, track)
         start = run, init, preset, budget, resume, rank, None
         return train_checkpoint("image", data, *start, fit, background, fps, cache)
@@ -113,11 +125,16 @@ def image(
     if rank and begins and not init:
         raise UserError("Low-rank changes are of a model: name it with --init, which may be bundled.")
     start = run_folder.image_model(init) if init and begins else run_folder.base_model(run)
+    embedding = ContrastiveModel.load(contrastive) if contrastive else None
 
     def adapt(named: ImagePreset) -> ImagePreset:
         named = named.model_copy(update={"rank": rank or named.rank})
         model = start.config if start and (named.rank or not preset) else named.model
         model = model.model_copy(update={"reads_attributes": toybox and model.reads_attributes})
+        if embedding:
+            network = model.network.model_copy(update={"image_width": embedding.config.embedding})
+            model = model.model_copy(update={"network": network})
+            named = named.model_copy(update={"clip_frames": False})  # embeddings are of single images
         return named.model_copy(update={"model": model})
 
     default = "low-rank-image" if rank else "bundled-image"
@@ -137,13 +154,16 @@ def image(
     captions = run_data.captions(data, accelerator)
     held = hold_back(pictures, settings.monitoring, settings.training.seed, own=not toybox)
     trained, validated = split(pictures, held)
-    task = ImageTask(ImageData(trained, captions, settings.dropout), settings)
+    embedded = embedding and run_data.embeddings(data, kinds, run, embedding, accelerator)
+    embedded, validating = split(embedded, held) if embedded else (None, None)
+    task = ImageTask(ImageData(trained, captions, settings.dropout, embedded), settings)
     torch.manual_seed(settings.training.seed)
     denoiser = settings.model.denoiser()
     if settings.rank and start:
         denoiser = denoiser.with_network(run_folder.low_rank(start, settings.rank, accelerator.device))
     elif init and start:
-        load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
+        weights = start.denoiser.network.state_dict()
+        load_weights(denoiser.network, with_image_conditioning(denoiser.network, weights), init)
     monitors = watching.monitors(
         run,
         settings,
@@ -153,7 +173,7 @@ def image(
             ImageModel(settings.model, averaged, first_stage=stage).sample,
             **watching.guidance(settings.model),
         ),
-        ImageTask.validating(validated, captions, settings) if validated else None,
+        ImageTask.validating(validated, captions, settings, validating) if validated else None,
         sample or watching.prompts_of(data, held),
     )
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, monitors=monitors)
@@ -286,6 +306,12 @@ def export(
         bool,
         typer.Option("--int8", help="Of low-rank changes of an image model: store 8 bits each."),
     ] = False,
+    contrastive: Annotated[
+        Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its contrastive model.")
+    ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its prior.")
+    ] = None,
 ) -> None:
     """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
     from core.io.weights import load_weights
@@ -301,6 +327,14 @@ def export(
         return export_adapter(run, out)
     if kind not in ("image", "video"):
         raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
+    if contrastive and prior:
+        if base or int8:
+            raise UserError("An unCLIP model is stored whole: leave out --base and --int8.")
+        run_folder.export_unclip(run, out, contrastive, prior)
+        print(f"{out}: the unCLIP model of {run}")
+        return
+    if contrastive or prior:
+        raise UserError("An unCLIP model has three parts: give both --contrastive and --prior.")
     if kind == "image" or image_layers:
         kind = "image"
         run_folder.export_image_model(run, out, base, int8)
