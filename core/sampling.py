@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.condition import Condition
 from core.errors import UserError
+from core.finite import require_finite
 from core.guidance import ClassifierFreeGuidance, DynamicThresholding, GuidableDenoiser, GuidanceInterval
 from core.samplers import SamplerState, ddim, ddpm, dpm_solver, euler, heun, unipc
 from core.samplers.ddpm import Variance
@@ -78,7 +79,8 @@ def sample_latents(
     timesteps, end: of a checkpoint's own sampler, in place of trailing spacing down to clean data.
     variance: of the sampler ddpm. thresholding: percentile and limit of `DynamicThresholding`.
 
-    Raises UserError where the sampler cannot run on the denoiser's schedule.
+    Raises UserError where the sampler cannot run on the denoiser's schedule, and for a network's output or a
+    sample that is not finite.
     """
     visited = denoiser.schedule.sampling_timesteps(options.steps) if timesteps is None else timesteps
     guided = guide(denoiser, negative, options, weak)
@@ -91,7 +93,7 @@ def sample_latents(
     )
     x = noise
     for state in states:
-        x = state.x
+        x = require_finite(state.x, "The sample", f"after step {state.step} of {state.steps}")
         if on_step:
             on_step(state)
     return x

@@ -27,7 +27,7 @@ EXTENSIONS = (".obj", ".glb", ".ply")
 class Stage(BaseModel):
     """A stage of the optimization: resolutions, guidance and denoising steps."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     share: float = Field(gt=0, le=1, description="share of the iterations")
     size: int = Field(ge=16, le=512, description="side of the renders in pixels, before resizing")
@@ -55,7 +55,7 @@ class Stage(BaseModel):
 class TargetBufferOptions(BaseModel):
     """Buffer of stored targets of the x0 loss; see `dream3d.optimization.view_strategies`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     size: int = Field(24, ge=1, le=512, description="number of stored targets")
     refresh_every: int = Field(6, ge=1, le=1000, description="iterations between replacements of the oldest")
@@ -66,7 +66,7 @@ class TargetBufferOptions(BaseModel):
 class RegularizerWeights(BaseModel):
     """Weights of `dream3d.optimization.regularizers`; the distillation loss is a mean over pixels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sparsity: float = Field(default=0.0, ge=0)
     entropy: float = Field(default=0.0, ge=0)
@@ -83,7 +83,7 @@ class Lighting(BaseModel):
     the iterations by a random point light instead (DreamFusion, section 3.1).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     share: float = Field(default=0.0, ge=0, le=1, description="share of lit iterations with a point light")
     textureless: float = Field(default=0.5, ge=0, le=1, description="share of those that are textureless")
@@ -93,7 +93,7 @@ class Lighting(BaseModel):
 class ObjectOptions(BaseModel):
     """Options of text to 3D: the keys of a dream3d preset; some are also options of the command."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     iterations: int = Field(ge=1, le=100000)
     views: int = Field(4, ge=1, le=16, description="views per iteration, evenly spaced around the object")

@@ -112,9 +112,10 @@ def finish_object(
 
     warnings: of the diagnostics, for the record.
 
-    Raises UserError where the field is empty.
+    Raises UserError where the field is empty or not finite.
     """
     began = time.perf_counter()
+    optimization.check_field()
     meshed = mesh_field(optimization.field, optimization.options)
     mesh, count = meshed.mesh, optimization.options.texture_views
     if loaded.super_resolution and count:

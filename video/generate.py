@@ -35,7 +35,8 @@ PREVIEW_EVERY = 1.5  # s
 
 # Options that do not change the files: of given pictures the contents count.
 NOT_IN_THE_FILES = {"model", "offload", "context_parallel", "image", "interpolate", "video"}
-DECODING_OPTIONS = {"tiling", "scale", "resampling"}  # that may change between sampling and decoding
+# That may change between sampling and decoding. An autoencoder may overflow in a dtype that networks bear.
+DECODING_OPTIONS = {"tiling", "scale", "resampling", "dtype"}
 
 
 class SamplingMonitor:
@@ -85,7 +86,7 @@ class SamplingMonitor:
         with self.preview_timer:
             try:
                 clips = decode(x0)
-            except RuntimeError:  # out of memory, for example: sampling goes on without previews
+            except (RuntimeError, UserError):  # out of memory, for example: sampling goes on without previews
                 self.decode = None
                 return
             for job, clip in zip(self.jobs, clips, strict=True):
@@ -111,9 +112,12 @@ class Run:
         """Makes clips, several of one group together: writes them, their sheets and their records."""
         jobs, steps = [job for job, _ in clips], clips[0][1].steps
         name = jobs[0].clip.name if len(jobs) == 1 else f"{jobs[0].clip.name} and {len(jobs) - 1} more"
-        task = self.progress.add_task(name, total=steps)
         requests = [request_of(job, job.adjusted(options), self.model) for job, options in clips]
         caches = self._caches(jobs, requests)
+        stored = caches[0].load() if len(caches) == 1 and self.resume else None
+        if stored:
+            requests[0] |= {"dtype": _of_both(stored[1]["dtype"], requests[0]["dtype"])}
+        task = self.progress.add_task(name, total=steps)
         decode = self.model.preview_frames if self.preview else None
         monitor = SamplingMonitor(self.progress, task, jobs, decode, caches, steps)
         try:
@@ -123,7 +127,7 @@ class Run:
                 preset=self.preset,
                 device=self.device,
                 on_step=monitor,
-                latents=caches[0].load() if len(caches) == 1 and self.resume else None,
+                latents=stored and stored[0],
                 complete=self.complete,
             )
         except torch.OutOfMemoryError as error:
@@ -145,11 +149,8 @@ class Run:
         """Where the latents of the jobs are stored until they are decoded; none where decoding is cheap."""
         if not self.model.keeps_latents:
             return []
-        undecoded = (
-            {name: value for name, value in request.items() if name not in DECODING_OPTIONS}
-            for request in requests
-        )
-        return [LatentCache(job.latents, request) for job, request in zip(jobs, undecoded, strict=True)]
+        each = zip(jobs, requests, strict=True)
+        return [LatentCache(job.latents, request, DECODING_OPTIONS) for job, request in each]
 
     def _write(
         self, job: ClipJob, options: ClipOptions, clip: Clip, request: dict[str, Any], gflop: float | None
@@ -164,8 +165,12 @@ class Run:
             write=written - sampled,
             since_start=written - self.start,
         )
+        model = clip.record.model
+        if isinstance(model, CheckpointRecord):
+            model = model.model_copy(update={"dtype": request["dtype"]})
         record = clip.record.model_copy(
             update={
+                "model": model,
                 "seconds": seconds,
                 "gflop": gflop,
                 "files": [file.name for file in files],
@@ -282,6 +287,11 @@ def request_of(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str
 def digest_of(request: dict[str, Any]) -> str:
     """Hash of a request: 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _of_both(sampled: str, decoded: str) -> str:
+    """The dtype of a clip, for its record, whose latents may have been sampled in another one."""
+    return sampled if sampled == decoded else f"{sampled}, decoded in {decoded}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Cache of sampled latents, from the last sampling step until the clip is written: decoding may fail."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ NAME, REQUEST = "latents", "request"
 class LatentCache:
     """The latents of one clip in a file, with the request that they belong to: only those are returned."""
 
-    def __init__(self, path: Path, request: dict[str, Any]) -> None:
-        """request: what the latents depend on, as JSON values."""
+    def __init__(self, path: Path, request: dict[str, Any], may_differ: Collection[str] = ()) -> None:
+        """request: what the clip depends on, as JSON values. may_differ: names of what latents do not."""
         self.path = path
-        self.request = request
+        self.request, self.may_differ = request, may_differ
         self.held = False  # whether the file belongs to this request
 
     def save(self, latents: Tensor) -> None:
@@ -29,8 +30,11 @@ class LatentCache:
             save_file({NAME: latents.cpu().contiguous()}, draft, {REQUEST: json.dumps(self.request)})
         self.held = True
 
-    def load(self) -> Tensor | None:
-        """The latents; None without a file. Raises UserError for another request or a damaged file."""
+    def load(self) -> tuple[Tensor, dict[str, Any]] | None:
+        """The latents and the request they were sampled for; None without a file.
+
+        Raises UserError for another request and for a damaged file.
+        """
         if not self.path.exists():
             return None
         try:
@@ -40,14 +44,14 @@ class LatentCache:
             raise UserError(
                 f"The latents {self.path} are damaged: sample again, without --resume."
             ) from error
-        for name in sorted(self.request.keys() | before.keys()):
+        for name in sorted((self.request.keys() | before.keys()) - set(self.may_differ)):
             if self.request.get(name) != before.get(name):
                 raise UserError(
                     f"The latents {self.path} were made with another {name}: give the same options to decode "
                     "them, or sample again, without --resume."
                 )
         self.held = True
-        return latents
+        return latents, before
 
     def drop(self) -> None:
         """Deletes the file, if there is one."""

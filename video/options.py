@@ -31,7 +31,7 @@ class ClipOptions(BaseModel):
     `video.model_reference.ModelReference`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str | None = None  # a folder, or an id of the hub; None is the bundled one
     motion: str | None = None  # motion adapter of an image model: folder, file, id, or "none"

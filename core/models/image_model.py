@@ -17,6 +17,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
+from core.finite import require_finite
 from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
 from core.io.weights import load_folder, load_weights, save_folder
@@ -335,5 +336,9 @@ def _check_first_stages(stage: Autoencoder | None, other: Autoencoder | None, fo
 
 @torch.no_grad()
 def decode_latents(x: Tensor, first_stage: FirstStage | None) -> Tensor:
-    """Images (B,3,H,W) in [-1, 1] of pixels, or of the latents of a first stage."""
-    return (first_stage.decode(x) if first_stage else x).clamp(-1, 1)
+    """Images (B,3,H,W) in [-1, 1] of pixels, or of the latents of a first stage.
+
+    Raises UserError for an output of the first stage that is not finite, which would become black or white.
+    """
+    images = require_finite(first_stage.decode(x), "The first stage's output") if first_stage else x
+    return images.clamp(-1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,9 +113,16 @@ def weights_file(name: str) -> Path:
 
 
 def split_scale(source: str) -> tuple[str, float]:
-    """Name and scale of NAME or NAME@SCALE; the default scale is 1. Raises UserError for other text."""
-    name, _, scale = source.rpartition("@") if "@" in source else (source, "", "1")
+    """Name and scale of NAME or NAME@SCALE; the default scale is 1.
+
+    Text after the last @ that is no number belongs to the name. Raises UserError for a scale that is not
+    finite.
+    """
+    name, _, text = source.rpartition("@")
     try:
-        return name, float(scale)
-    except ValueError as error:
-        raise UserError(f"--lora takes NAME or NAME@SCALE, not {source!r}.") from error
+        scale = float(text)
+    except ValueError:
+        return source, 1.0
+    if not math.isfinite(scale):
+        raise UserError(f"The scale of the LoRA weights {name} cannot be {text}: give a finite number.")
+    return name, scale

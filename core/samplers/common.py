@@ -1,6 +1,5 @@
 """What every sampling loop uses: its state, the checked network call, and per-sample noise."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from core.condition import Condition
 from core.diffusion.denoiser import DenoiserLike, Prediction
-from core.errors import UserError
+from core.finite import require_finite
 from core.samplers.noise_levels import NoiseLevel
 
 
@@ -35,12 +34,8 @@ def predict_checked(
     dtype = torch.long if isinstance(level.t, int) else fractional
     t = torch.full((len(x),), level.t, dtype=dtype, device=x.device)
     prediction = denoiser(x, t, condition)
-    # A sum is finite only if every term is: one number to read back from the device.
-    if not math.isfinite(prediction.x0.sum(dtype=torch.float32).item()):
-        raise UserError(
-            f"The network's output is not finite at step {step} of {steps} (timestep {level.t:g}): its "
-            "weights are broken, or its numbers overflow in this precision."
-        )
+    where = f"at step {step} of {steps} (timestep {level.t:g})"
+    require_finite(prediction.x0, "The network's output", where)
     return prediction
 
 

@@ -17,7 +17,10 @@ def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None
     """Writes everything that the next iteration depends on.
 
     run: identity of the run for `check`, JSON-serializable: prompt, seed, options.
+
+    Raises UserError for a field that is not finite, and leaves the last checkpoint as it is.
     """
+    optimization.check_field()
     with atomic_write(path) as draft:
         save_file(
             {name: value.contiguous() for name, value in optimization.state_dict().items()},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.finite import require_finite
 from core.nn.adam import Adam
 from dream3d.distill import Distillation
 from dream3d.nerf.radiance_fields import RadianceField
@@ -23,6 +24,10 @@ from dream3d.optimization.view_strategies import StepResult, ViewStrategy, make_
 from dream3d.options import ObjectOptions, Stage
 
 UPDATE_OCCUPANCY_EVERY = 16  # iterations
+DIVERGED = (
+    "the optimization diverged, or the model's numbers overflow in this precision; try a smaller "
+    "learning_rate or other weights in the preset, or another dtype, such as float32"
+)
 
 DistillationFactory = Callable[[Stage], Distillation]
 """Makes the distillation loss of a stage."""
@@ -114,18 +119,30 @@ class Optimization:
             yield self._step()
 
     def _step(self) -> OptimizationState:
-        """One iteration: loss, Adam step, and the occupancy grid's update every 16 iterations."""
+        """One iteration: loss, Adam step, and the occupancy grid's update every 16 iterations.
+
+        Raises UserError for a loss that is not finite; the field is then as it was.
+        """
         result = self.view_strategy(self.views)
         losses = {"distillation": result.loss, **self._penalties(result)}
         self.optimizer.zero_grad()
         self.optimizer.learning_rate = self.learning_rate
         torch.stack(list(losses.values())).sum().backward()
+        for name, loss in losses.items():
+            where = f"at iteration {self.iteration + 1} of {self.options.iterations}"
+            require_finite(loss.detach(), f"The loss {name}", where, DIVERGED)
         self.optimizer.step()
         self.views.iteration += 1
         if self.iteration % UPDATE_OCCUPANCY_EVERY == 0:
             self.views.occupancy.update(self.field)
         numbers = {name: loss.item() for name, loss in losses.items()}
         return OptimizationState(self.iteration, self.options.iterations, result, numbers)
+
+    def check_field(self) -> None:
+        """Raises UserError for a field whose weights are not finite."""
+        for name, weight in self.field.named_parameters():
+            where = f"after iteration {self.iteration} of {self.options.iterations}"
+            require_finite(weight.detach(), f"The field's weight {name}", where, DIVERGED)
 
     def _penalties(self, result: StepResult) -> dict[str, Tensor]:
         """The weighted regularizers whose weight is not 0."""

@@ -7,6 +7,7 @@ import core.sampling
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance, GuidanceInterval
+from core.samplers import SamplerState
 from core.sampling import guide, sample_latents, start_sampler
 from core.sampling_options import SamplingOptions
 from tests.oracles.known import Gaussian, Mixture, empty_condition
@@ -133,3 +134,25 @@ def test_euler_is_refused_off_a_flow() -> None:
             Mixture(NoiseSchedule.cosine()).denoiser(), torch.zeros(1, 1), none, none,
             SamplingOptions(4, 1.0, sampler="euler"), [],
         )  # fmt: skip
+
+
+def test_a_sample_that_is_not_finite_is_refused_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prediction is finite, and the sampler's arithmetic with it is not."""
+    mixture, none = Mixture(NoiseSchedule.cosine()), empty_condition(0.0, 1)
+    states = [
+        SamplerState(torch.full((1, 1), value), torch.zeros(1, 1), step, 3, 0)
+        for step, value in enumerate((1.0, float("inf"), 1.0), 1)
+    ]
+    monkeypatch.setattr(core.sampling, "ddim", lambda *_, **__: iter(states))
+    seen: list[SamplerState] = []
+    with pytest.raises(UserError, match="The sample is not finite after step 2 of 3"):
+        sample_latents(
+            mixture.denoiser(),
+            torch.zeros(1, 1),
+            none,
+            none,
+            SamplingOptions(3, 1.0),
+            [],
+            on_step=seen.append,
+        )
+    assert seen == states[:1]

@@ -26,6 +26,8 @@ def test_presets_are_valid_options(name: str) -> None:
         ({"elevation": (30, 10)}, "elevation must be given as"),
         ({"elevation": (0, 100)}, "between -90 and 90"),
         ({"stages": (STAGE, STAGE)}, "add up to 1"),
+        ({"weights": {"sparsity": float("inf")}}, "weights.sparsity\n  Input should be a finite number"),
+        ({"learning_rate": float("nan")}, "learning_rate\n  Input should be a finite number"),
     ],
 )
 def test_inconsistent_options_are_refused(values: dict, message: str) -> None:

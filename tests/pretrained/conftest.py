@@ -1,5 +1,6 @@
 """The tiny checkpoints, written once per session."""
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.pretrained import checkpoints
 from tests.pretrained.pipeline_checkpoints import VIDEO
+from video.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +65,31 @@ def pictures(tmp_path_factory) -> Path:
         color = (230, 30 * number, 20) if number % 2 else (20, 30 * number, 230)
         Image.new("RGB", (80, 64), color).save(folder / f"{'red' if number % 2 else 'blue'} {number}.png")
     return folder
+
+
+GenVideo = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def gen_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> GenVideo:
+    """Runs `gen-video` in this process, offline, in `tmp_path`; returns its exit code and what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "400")  # sentences are not folded
+
+    def run(*arguments: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code: object = 0
+        with monkeypatch.context() as words:
+            words.setattr(sys, "argv", ["gen-video", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+        captured = capsys.readouterr()
+        assert isinstance(code, int)
+        return code, captured.out + captured.err
+
+    return run

@@ -71,8 +71,11 @@ def test_mismatched_or_missing_weights_raise(sd_eps, sdxl, deepfloyd, style, tmp
         load_image_model(sdxl, lora=[str(style)])
     with pytest.raises(UserError, match="do not fit this checkpoint"):
         load_image_model(sd_eps, lora=[str(sd_eps / "vae" / "diffusion_pytorch_model.safetensors")])
-    with pytest.raises(UserError, match="NAME@SCALE"):
+    with pytest.raises(UserError, match="There is no folder .*@much"):
         load_image_model(sd_eps, lora=[f"{style}@much"])
+    for scale in ("nan", "inf", "-inf"):
+        with pytest.raises(UserError, match=f"cannot be {scale}: give a finite number"):
+            load_image_model(sd_eps, lora=[f"{style}@{scale}"])
     with pytest.raises(UserError, match="it contains none"):
         load_image_model(sd_eps, lora=[str(tmp_path)])
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.finite import require_finite
 from core.io.pictures import read_image_cropped
 from core.samplers import SamplerState
 from core.sampling import StepCallback
@@ -52,7 +53,8 @@ class PipelineModel(ABC):
         steps = common.steps
 
         def after_step(_: Any, step: int, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            x, x0 = tensors["latents"], estimate_x0(step, tensors["latents"])
+            x = require_finite(tensors["latents"], "The sample", f"after step {step + 1} of {steps}")
+            x0 = estimate_x0(step, x)
             if step + 1 < steps:  # the last state is reported below, with the result of the pipeline
                 state = SamplerState(
                     self.latents(x, common), self.latents(x0, common), step + 1, steps, int(t)
@@ -72,16 +74,19 @@ class PipelineModel(ABC):
             **self.arguments(common),
             **self.listening(after_step),
         )
-        x = self.latents(result[0], common)
+        x = require_finite(self.latents(result[0], common), "The sample", f"after step {steps} of {steps}")
         on_step(SamplerState(x, x, steps, steps, 0))
         return x
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
-        """Clips (B,3,F,H,W) in [-1, 1] decoded from latents (B,C,F,h,w), one after another."""
-        clips = [self.decode_latents(each.to(self.device)).float().clamp(-1, 1) for each in x.split(1)]
+        """Clips (B,3,F,H,W) in [-1, 1] decoded from latents (B,C,F,h,w), one after another.
+
+        Raises UserError for an output of the autoencoder that is not finite, which would become black.
+        """
+        clips = [self.decode_latents(each.to(self.device)).float() for each in x.split(1)]
         self.pipeline.maybe_free_model_hooks()
-        return torch.cat(clips)
+        return require_finite(torch.cat(clips), "The autoencoder's output").clamp(-1, 1)
 
     def preview_frames(self, x: Tensor) -> Tensor:
         """Up to `STILLS` frames (B,3,F',H,W), evenly spaced over the clip, each decoded separately."""

@@ -241,3 +241,14 @@ def test_missing_latents_and_wrong_sizes_raise_user_error(folder: Path, stage: A
     write_shard(folder / "images-00001.safetensors", 4, 1)
     with pytest.raises(UserError, match="are of another shard: encode it again"):
         Shards(folder, "images", latents=name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_decoder_that_overflows_is_refused_and_not_drawn_black_or_white(
+    model: ImageModel, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    assert model.first_stage
+    whole = model.first_stage.decode
+    monkeypatch.setattr(model.first_stage, "decode", lambda x: whole(x) * value)
+    with pytest.raises(UserError, match="The first stage's output is not finite: .* another dtype"):
+        model.sample(["a fox"], steps=2, guidance=1.0)

@@ -2,17 +2,23 @@
 
 import dataclasses
 import itertools
+import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from core.errors import UserError
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, render_scenes
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.radiance_fields import Background
 from dream3d.nerf.volume_rendering import render
+from dream3d.optimization import checkpoint
 from dream3d.optimization.backgrounds import ToyboxLight
 from dream3d.optimization.optimize import Optimization
+from dream3d.optimization.view_renderer import ViewRenderer
+from dream3d.optimization.view_strategies import StepResult
 from dream3d.options import ObjectOptions, Stage
 
 
@@ -112,3 +118,27 @@ def test_a_learned_background_is_optimized_and_resumed_with_the_field(begin) -> 
     list(second)
     colors = [run.views.backgrounds.learned() for run in (full, second)]
     assert torch.equal(*colors) and (colors[0] - 0.5).abs().max() > 0.01
+
+
+def test_numbers_that_are_not_finite_end_the_run_and_leave_the_checkpoint(
+    begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = begin(options(8), 32), tmp_path / "fox.checkpoint.safetensors"
+    steps, strategy = iter(run), run.view_strategy
+    next(steps)
+
+    def diverged(views: ViewRenderer) -> StepResult:
+        result = strategy(views)
+        return dataclasses.replace(result, loss=result.loss * math.nan)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(run, "view_strategy", diverged)
+        with pytest.raises(UserError, match="The loss distillation is not finite at iteration 2 of 8"):
+            next(steps)
+    checkpoint.save(file, run, {})  # the step was not taken
+    whole = file.read_bytes()
+    with torch.no_grad():
+        next(run.field.parameters()).flatten()[0] = math.nan
+    with pytest.raises(UserError, match="The field's weight .* is not finite after iteration 1 of 8"):
+        checkpoint.save(file, run, {})
+    assert file.read_bytes() == whole
