@@ -10,7 +10,7 @@ import typer
 
 from core.batches.prompt_file import PromptRow, plan_rows
 from core.bundled import BUNDLED, bundled_model
-from core.io.command import run_app
+from core.command_line.run import run_app
 from dream3d.options import (
     EXTENSIONS,
     OF_A_ROW,

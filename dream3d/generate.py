@@ -13,12 +13,14 @@ from rich.progress import Progress
 
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
-from core.io.interruption import catch_interrupts
+from core.command_line.interruption import catch_interrupts
+from core.command_line.printing import make_console
 from core.io.machine import pick_device
 from core.io.outputs import PlannedOutput
 from core.io.pictures import Frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
+from core.io.text import count_of
 from dream3d.optimization import checkpoint, diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.optimization.view_strategies import resize_images
@@ -102,7 +104,7 @@ class Run:
             for state in optimization:
                 monitor(state)
                 self.progress.update(task, completed=state.iteration)
-                if interrupted():
+                if interrupted:
                     break
         distilled = time.perf_counter()
         made = finish_object(optimization, self.loaded, job, preset=self.preset, warnings=monitor.warnings)
@@ -120,8 +122,8 @@ class Run:
         record = made.record.model_copy(update=update)
         write_record(job.record, record)
         _print_summary(self.console, job, record, written - began)
-        if interrupted():
-            raise KeyboardInterrupt
+        if interrupted:
+            raise interrupted.error()
 
     def is_made(self, job: ObjectJob, options: ObjectOptions) -> bool:
         """Whether the object is there, made to its end by this model with these options."""
@@ -174,7 +176,7 @@ def generate(
         for job, options in settled:
             checkpoint.check(job.checkpoint, run_identity(job, options, reference))
     load = time.perf_counter() - start
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with make_progress(console) as progress:
         run = Run(loaded, preset, preview, resume, start, load, console, progress)
         batch = [
@@ -190,9 +192,9 @@ def generate(
 
 def _print_summary(console: Console, job: ObjectJob, record: ObjectRecord, seconds: float) -> None:
     for sentence in record.trouble:
-        console.print(f"{job.mesh}: {sentence}", highlight=False)
+        console.print(f"{job.mesh}: {sentence}")
     console.print(
-        f"{job.mesh}: {record.surface.faces} faces, seed {job.seed}, {record.iterations} iterations, "
-        f"made in {seconds:.0f} s" + (f", as: {job.reading.summary}" if job.reading else ""),
-        highlight=False,
+        f"{job.mesh}: {count_of(record.surface.faces, 'face')}, seed {job.seed}, "
+        f"{count_of(record.iterations, 'iteration')}, made in {seconds:.0f} s"
+        + (f", as: {job.reading.summary}" if job.reading else "")
     )

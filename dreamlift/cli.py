@@ -2,7 +2,7 @@
 
 import typer
 
-from core.io.command import run_app
+from core.command_line.run import run_app
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from core.command_line.run import run_app
 from core.errors import UserError
-from core.io.command import run_app
 from core.io.presets import load_preset
 from video.find_model import find_model
 from video.model_reference import settle

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
+from core.command_line.printing import make_console
 from core.errors import UserError
 from core.io.machine import pick_device
 from core.io.outputs import PlannedOutput
 from core.io.pictures import to_frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
+from core.io.text import count_of
 from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from video.clip_model import ClipModel
@@ -199,10 +201,9 @@ class Run:
         if job.reading and not options.has_given_frames:
             drawn = job.reading.summary
         self.console.print(
-            f"{job.clip}: {frames} frames, {options.fps:g} a second, {width}x{height}, "
+            f"{job.clip}: {count_of(frames, 'frame')}, {options.fps:g} a second, {width}x{height}, "
             f"seed {job.seed}, sampled in {record.seconds.sample:.1f} s"
-            + (f", drawn as: {drawn}" if drawn else ""),
-            highlight=False,
+            + (f", drawn as: {drawn}" if drawn else "")
         )
 
 
@@ -243,7 +244,7 @@ def generate(
         model.follow()
         return Outcome()
     load = time.perf_counter() - start
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if isinstance(model.record, CheckpointRecord) and model.record.expected:
         cost = model.record.expected
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")

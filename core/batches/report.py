@@ -11,6 +11,7 @@ from rich.table import Table
 
 from core.batches.gallery import FILE, write_gallery
 from core.batches.run import BatchJob, Outcome, claim
+from core.command_line.printing import print_table
 from core.io.atomic import atomic_write, find_drafts
 from core.io.outputs import PlannedOutput
 
@@ -36,8 +37,8 @@ def write_report(
         page = write_gallery(folder)
         summary = write_summary(folder / SUMMARY, planned, jobs)
     written = " and ".join(str(path) for path in (page, summary) if path)
-    console.print(f"{written or folder}:", highlight=False, soft_wrap=True)
-    console.print(_table(outcome))
+    console.print(f"{written or folder}:")
+    print_table(console, _table(outcome))
 
 
 def write_summary(path: Path, planned: Sequence[PlannedOutput], jobs: Sequence[BatchJob]) -> Path | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.data.folder import Example
 from core.io.media import PICTURES, WHITE, Color, frame_files, frames_at, is_animated, read_still
+from core.io.text import count_of
 
 LONGEST = 4096  # frames of a clip that are read
 
@@ -78,7 +79,8 @@ def decoded(example: Example, kind: str, options: PrepareOptions) -> Iterator[Te
         frames = [_tensor(options.fitted(image)) for image in shown]
     if len(frames) < options.frames:
         raise ValueError(
-            f"it has {len(frames)} frames at {options.fps:g} a second, and a clip needs {options.frames}"
+            f"it has {count_of(len(frames), 'frame')} at {options.fps:g} a second, and a clip needs "
+            f"{options.frames}"
         )
     for start in window_starts(len(frames), options.frames):
         yield torch.stack(frames[start : start + options.frames])

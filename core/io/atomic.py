@@ -52,4 +52,7 @@ def writable_folder(folder: Path) -> Path:
 
 def _unwritable(folder: Path, error: OSError) -> UserError:
     """The error for a folder that is not writable."""
+    file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if file:
+        return UserError(f"Cannot write into the folder {folder}: {file} is a file, give a folder.")
     return UserError(f"Cannot write into the folder {folder}: {error.strerror}.")

@@ -58,7 +58,15 @@ def write_clip(path: Path, frames: Frames, fps: float) -> None:
     if write is None:
         raise UserError(f"Cannot write the clip as {path.name}: its name must end in .mp4, .gif or .webp.")
     with atomic_write(path) as draft:
-        write(draft, frames, fps)
+        try:
+            write(draft, frames, fps)
+        except _EncoderError as error:
+            reason = str(error).replace(str(draft.absolute()), path.name)
+            raise UserError(f"ffmpeg could not write {path}: {reason}.") from error
+
+
+class _EncoderError(Exception):
+    """ffmpeg's own message."""
 
 
 def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
@@ -76,12 +84,13 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
         "-threads", X264_THREADS,
         "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # tagged below; untagged, players guess
         "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
-        "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path),
+        "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact",
+        f"file:{path.absolute()}",  # "12:30.mp4" is no protocol, and "-y/fox.mp4" no option
     ]
     # fmt: on
     result = subprocess.run(command, input=even.tobytes(), capture_output=True)
     if result.returncode:
-        raise UserError(f"ffmpeg could not write the clip: {result.stderr.decode(errors='replace').strip()}")
+        raise _EncoderError(result.stderr.decode(errors="replace").strip().rstrip("."))
 
 
 def _write_gif(path: Path, frames: Frames, fps: float) -> None:

@@ -21,10 +21,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from core.command_line.interruption import Interruption, catch_interrupts
 from core.errors import UserError
 from core.io.atomic import writable_folder
-from core.io.interruption import catch_interrupts
 from core.io.machine import fast_bfloat16
+from core.io.text import too_few
 from core.nn.unet import UNet
 from core.training import checkpoint
 from core.training.batch import Batch, batch_indices, derive_seed
@@ -88,7 +89,7 @@ class Trainer:
         self.device = self.accelerator.device
         if len(task) < config.batch_size:
             raise UserError(
-                f"{len(task)} examples are too few for batches of {config.batch_size}: lower the batch size."
+                f"{too_few(len(task), 'example')} for batches of {config.batch_size}: lower the batch size."
             )
         processes = self.accelerator.num_processes
         if config.batch_size % (processes * config.accumulation):
@@ -106,6 +107,7 @@ class Trainer:
         self.ema = EMA(self.network, config.ema_width)
         self.optimizer = torch.optim.AdamW(self._groups(rate_scale), betas=config.betas, fused=True)
         self.step, self.seconds = 0, 0.0
+        self.interruption = Interruption()  # of the last run
         if checkpoint.exists(self.folder):
             progress = checkpoint.load(self.folder, self, self.ema.network, self.auxiliary, task)
             self.step, self.seconds = progress["step"], progress["seconds"]
@@ -122,14 +124,14 @@ class Trainer:
         """Trains until the budget is spent or Ctrl-C, then saves. Returns whether the budget is spent."""
         if self.accelerator.num_processes > 1 and self.accelerator.is_main_process:
             print(f"{self.folder}: trained by {self.accelerator.num_processes} processes")
-        with catch_interrupts() as interrupted, self._progress() as show_progress:
+        with catch_interrupts() as self.interruption, self._progress() as show_progress:
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             losses: list[Tensor] = []
             norms: list[Tensor] = []
             first, spent = self.step, 0.0
             while True:
                 seconds = time.monotonic() - started
-                done, stop = self._synchronize(budget.is_spent(self.step, seconds), interrupted())
+                done, stop = self._synchronize(budget.is_spent(self.step, seconds), bool(self.interruption))
                 if self.step > first:  # about the step before, now that it is known whether it was the last
                     values = self._watch(done >= 1)
                     if values or self.step % self.config.log_steps == 0:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UserError
+from core.io.text import count_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,9 +46,9 @@ def data(
     ),
 ) -> None:
     """Says what a folder of pictures and clips holds, and shows how a model will see it. Trains nothing."""
-    from rich.console import Console
     from rich.table import Table
 
+    from core.command_line.printing import make_console, print_table
     from core.data.describe import overview
     from core.data.folder import collect
 
@@ -58,7 +59,9 @@ def data(
     out, result = prepared(folder, options, cache)
     table = Table(title=str(folder), show_header=False)
     table.add_row("images", str(result.images))
-    table.add_row("clips", f"{result.clips}, cut to {result.windows} windows of {frames} frames")
+    table.add_row(
+        "clips", f"{result.clips}, cut to {count_of(result.windows, 'window')} of {count_of(frames, 'frame')}"
+    )
     table.add_row("sizes", _counts(found.sizes))
     table.add_row("frames per second", _counts(found.rates))
     table.add_row("frames of a clip", " / ".join(map(str, found.frames or ())) or "-")
@@ -67,7 +70,7 @@ def data(
         table.add_row("several captions", f"{result.several_captions}; a training step draws one of them")
     table.add_row("words", _counts(found.words))
     table.add_row("prepared", f"{out}: {size}x{size} pixels, {_fitted(options)}, {fps:g} frames a second")
-    Console().print(table)
+    print_table(make_console(), table)
     _write_sheet(sheet, out, folder)
     print(f"{sheet}: how a model will see them")
 
@@ -112,10 +115,11 @@ def prepared(folder: Path, options: PrepareOptions, cache: Path | None) -> tuple
             options,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
-    print(f"{result.images} pictures, {result.clips} clips; {result.decoded} files are new: {out}")
+    counts = f"{count_of(result.images, 'picture')}, {count_of(result.clips, 'clip')}"
+    print(f"{counts}; {count_of(result.decoded, 'new file')}: {out}")
     _say("could not be used", [f"{each.path}: {each.reason}" for each in result.problems])
-    _say("duplicates were left out", [f"{name}: as {first}" for name, first in result.duplicates])
-    _say("have no caption", result.without_caption)
+    _say("left out as duplicates", [f"{name}: as {first}" for name, first in result.duplicates])
+    _say("without a caption", result.without_caption)
     return out, result
 
 

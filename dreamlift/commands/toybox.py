@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UserError
+from core.io.text import count_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,8 +156,8 @@ def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> No
                 progress.update(task, completed=done)
     except KeyboardInterrupt:
         print(f"{plan.out}: stopped; run the same command to continue", file=sys.stderr)
-        raise typer.Exit(130) from None
-    print(f"{plan.out}: {len(plan.jobs())} shards")
+        raise
+    print(f"{plan.out}: {count_of(len(plan.jobs()), 'shard')}")
 
 
 def _draw_sheets(out: Path, name: str | None) -> None:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
 
+from core.command_line.printing import make_console, print_table
 from core.io.atomic import atomic_write
 from core.io.machine import describe_device, pick_device, single_thread
 from core.io.sheet import write_sheet
+from core.io.text import count_of
 from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.toybox.captions import articles
@@ -74,7 +75,7 @@ class ObjectReport(BaseModel):
 
     def table(self) -> Table:
         """Means and shares over all objects, as a table for the terminal."""
-        table = Table(title=f"{self.model}: {len(self.items)} objects, loss {self.options.loss}")
+        table = Table(title=f"{self.model}: {count_of(len(self.items), 'object')}, loss {self.options.loss}")
         for column in ("", "objects", "true objects"):
             table.add_column(column, justify="right" if column else "left")
         items = self.items
@@ -191,7 +192,7 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
     Raises UserError at the start for models, judges and devices that cannot be used.
     """
     _worker(plan)
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     report = ObjectReport(
         model=plan.model.name,
         model_sha256=load_folder(plan.model).sha256,
@@ -207,7 +208,7 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
             draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         figures = f"silhouette IoU {result.measures.silhouette_iou:.2f}, {result.seconds:.0f} s"
         console.print(f"{result.prompt}: {figures}")
-    Console().print(report.table())
+    print_table(make_console(), report.table())
     return report
 
 

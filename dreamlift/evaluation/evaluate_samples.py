@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from core.bundled import BUNDLED, model_beside
+from core.command_line.printing import make_console, print_table
 from core.errors import UserError
 from core.io.base_model import later_stage
 from core.io.machine import describe_device, pick_device
@@ -323,7 +323,7 @@ def _write_sheet(options: EvaluationOptions, name: str, pictures: Tensor) -> Non
 def _publish(report: Report, options: EvaluationOptions) -> Report:
     """Writes report.json, prints the table and returns the report."""
     report.write(options.out / "report.json")
-    Console().print(report.table())
+    print_table(make_console(), report.table())
     print(f"{options.out}: report.json and sheets of samples and renders")
     return report
 
@@ -332,6 +332,6 @@ def _publish(report: Report, options: EvaluationOptions) -> Report:
 def _progress(steps: int):
     """Context manager of a progress bar with the time left; yields the callback for each sampling step."""
     columns = TextColumn("sampling"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=steps)
         yield lambda state: progress.advance(task)

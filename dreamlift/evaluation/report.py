@@ -8,6 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from core.io.atomic import atomic_write
+from core.io.text import count_of
 from dreamlift.evaluation.video_metrics import wilson
 
 
@@ -96,7 +97,8 @@ class Report(BaseModel):
         pairs = "held-out" if self.held_out else "trained"
         count = len(self.items)
         seconds = f"{self.seconds / max(1, count + self.swings):.2f} s each"
-        title = f"{self.model}: {count} prompts of {pairs} pairs, {self.steps} steps, {self.size} pixels"
+        prompts, steps = count_of(count, "prompt"), count_of(self.steps, "step")
+        title = f"{self.model}: {prompts} of {pairs} pairs, {steps}, {self.size} pixels"
         table = Table(title=f"{title}, {seconds}")
         table.add_column("")
         for column in ("samples", "renders", "ratio"):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +17,9 @@ import typer
 from PIL import Image
 
 from core.errors import UserError
-from video.cli import gen_video
+from core.samplers import SamplerState
+from video.cli import gen_video, main
+from video.generate import SamplingMonitor
 from video.record import RunRecord
 
 ROOT = Path(__file__).parents[2]
@@ -179,3 +183,45 @@ def test_two_processes_draw_every_clip_once_as_one_does_alone(
         name = f"{row['out']}.mp4"
         assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
     assert (tmp_path / "shared" / "index.html").read_text().count("<video") == 8
+
+
+PRINTED = re.compile(r"(.+): 1 frame, 8 a second, 16x16, seed 0, sampled in [\d.]+ s")
+
+
+def test_prompts_and_names_with_brackets_are_no_markup(
+    drawn: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "a fox [/b] [red] :fox: " + "and so on " * 20
+    drawn([{"prompt": long, "out": "take[b].mp4"}, {"prompt": "[/i]", "out": "[_].mp4"}], "a[c]", frames=1)
+    lines = capsys.readouterr().err.splitlines()
+    printed = [match[1] for line in lines if (match := PRINTED.fullmatch(line))]
+    assert printed == [str(tmp_path / "a[c]" / name) for name in ("take[b].mp4", "[_].mp4")]
+    assert str(tmp_path / "a[c]" / "index.html") in "".join(lines)
+    assert (
+        RunRecord.model_validate_json((tmp_path / "a[c]" / "take[b].json").read_text()).prompt == long.strip()
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_the_clips_that_are_finished(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def send(monitor: SamplingMonitor, state: SamplerState) -> None:
+        if list(tmp_path.glob("*.json")):  # in the second clip
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(SamplingMonitor, "__call__", send)
+    options = ["--num", "3", "--steps", "2", "--frames", "1", "--scale", "1", "--model", str(tiny_model)]
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", *options])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == code
+    assert capsys.readouterr().err.endswith("\ngen-video: stopped.\n")
+    assert sorted(os.listdir(tmp_path)) == ["a-fox.json", "a-fox.mp4", "a-fox.png"]

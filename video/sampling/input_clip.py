@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 from core.errors import UserError
 from core.io.media import PICTURES, UNDECODABLE, frames_at, is_animated
 from core.io.pictures import Frames
+from core.io.text import count_of
 
 
 def read_clip(path: Path, frames: int, fps: float, width: int, height: int) -> Frames:
@@ -33,7 +34,7 @@ def read_clip(path: Path, frames: int, fps: float, width: int, height: int) -> F
         raise UserError(f"{path} is a single picture: give it with --image, or a clip with --video.")
     if len(taken) < frames:
         raise UserError(
-            f"{path} gives {len(taken)} frames at {fps:g} a second, and {frames} are needed: give --frames "
-            f"{len(taken)} or less."
+            f"{path} gives {count_of(len(taken), 'frame')} at {fps:g} a second, and {frames} are needed: "
+            f"give --frames {len(taken)} or less."
         )
     return np.stack(taken)

@@ -7,6 +7,7 @@ from torch import Tensor
 from core.condition import no_condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
+from core.io.text import count_of
 from core.losses import clipped_snr_weight, simple_loss
 from core.models.super_resolution import augment
 from core.training.config import TrainingConfig
@@ -51,7 +52,9 @@ class InterpolationTask:
         if channels != preset.model.channels:
             raise UserError(f"The latents have {channels} channels, the model takes {preset.model.channels}.")
         if clips.frames < 3:
-            raise UserError(f"Clips of {clips.frames} frames have none between two others: 3 are needed.")
+            raise UserError(
+                f"Clips of {count_of(clips.frames, 'frame')} have none between two others: 3 are needed."
+            )
         self.clips, self.preset = clips, preset
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.io.text import count_of
 from core.training.batch import derive_seed
 from core.training.config import MonitoringConfig
 from core.training.contracts import Drawn, Trainable
@@ -81,7 +82,8 @@ def hold_back(sources: Sequence[Shards], monitoring: MonitoringConfig, seed: int
     if share and not 0 < len(held) < len(ranked):
         part = "all" if len(held) else "none"
         raise UserError(
-            f"monitoring.validation: {share:g} of {len(ranked)} examples is {part}: give another share, or 0."
+            f"monitoring.validation: {share:g} of {count_of(len(ranked), 'example')} is {part}: give another "
+            "share, or 0."
         )
     return held
 

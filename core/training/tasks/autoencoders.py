@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.text import too_few
 from core.io.weights import load_weights
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.bottleneck import Gaussian, Quantized, perplexity
@@ -93,7 +94,7 @@ class AutoencoderTask:
         if side != preset.model.size:
             raise UserError(f"The images are {side} pixels wide, the autoencoder takes {preset.model.size}.")
         if len(images) <= preset.held_back:
-            raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
+            raise UserError(f"{too_few(len(images), 'image')}: {preset.held_back} are held back.")
         self.images, self.preset = images, preset
         self.perceptual, self.adversary = perceptual, adversary
 

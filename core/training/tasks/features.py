@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from core.errors import UserError
+from core.io.text import too_few
 from core.io.weights import load_weights
 from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training.config import TrainingConfig
@@ -67,7 +68,7 @@ class FeaturesTask:
     def __init__(self, images: LabeledImages, preset: FeaturesPreset) -> None:
         """Raises UserError when there are no more images than are held back."""
         if len(images) <= preset.held_back:
-            raise UserError(f"{len(images)} images are too few: {preset.held_back} are held back.")
+            raise UserError(f"{too_few(len(images), 'image')}: {preset.held_back} are held back.")
         self.images, self.preset = images, preset
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from core.condition import no_condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.io.atomic import atomic_write
+from core.io.text import too_few
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolutionConfig, augment, with_low_resolution
 from core.samplers import noise_like
@@ -227,7 +228,7 @@ class SuperResolutionTask:
         if bool(adversary) != bool(preset.adversary):
             raise ValueError("the adversary is not that of the preset")
         if len(pairs) <= preset.held_back:
-            raise UserError(f"{len(pairs)} images are too few: {preset.held_back} are held back.")
+            raise UserError(f"{too_few(len(pairs), 'image')}: {preset.held_back} are held back.")
         side = pairs.high.tables[0].shape[-1]
         if side != preset.model.size:
             raise UserError(f"The images are {side} pixels wide, the model draws {preset.model.size}.")

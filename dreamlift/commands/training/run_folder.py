@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from core.models.autoencoder import Autoencoder, AutoencoderConfig
     from core.models.image_model import ImageModel, ImageModelConfig
     from core.nn.lora import LoRANetwork
+    from core.training.config import Budget
     from core.training.tasks.images import ImagePreset
+    from core.training.trainer import Trainer
     from video.training.clips import VideoPreset
     from video.video_model import VideoModel
 
@@ -319,12 +321,17 @@ def _stored_first_stage(
     return autoencoder
 
 
-def print_outcome(finished: bool, run: Path) -> None:
-    """Draws the curves and prints, in the main process, whether training has finished or was stopped."""
-    from core.training.monitoring.curves import write_curves
-    from core.training.processes import processes
+def train(trainer: "Trainer", budget: "Budget") -> None:
+    """Trains; the main process draws the curves, and prints whether training has finished or was stopped.
 
-    if processes().is_main_process:
-        if curves := write_curves(run):
+    Raises KeyboardInterrupt where it was stopped, once the run is saved.
+    """
+    from core.training.monitoring.curves import write_curves
+
+    finished = trainer.run(budget)
+    if trainer.accelerator.is_main_process:
+        if curves := write_curves(trainer.folder):
             print(curves)
-        print(f"{run}: done" if finished else f"{run}: stopped; continue with --resume")
+        print(f"{trainer.folder}: done" if finished else f"{trainer.folder}: stopped; continue with --resume")
+    if not finished:
+        raise trainer.interruption.error()

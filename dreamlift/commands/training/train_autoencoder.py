@@ -107,9 +107,8 @@ def train_autoencoder_command(
     trainer = Trainer(
         BareNetwork(autoencoder), task, settings.training, run, accelerator, auxiliary=adversary
     )
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         autoencoder, quality = trained_autoencoder(task, checkpoint.read_ema(run), run, accelerator.device)
         samples = trainer.step * settings.training.batch_size
         notes = {"images": len(task), "held_back": settings.held_back, "samples": samples}
@@ -153,9 +152,8 @@ def train_features_command(
     torch.manual_seed(settings.training.seed)
     classifier = Classifier(settings.model, task.images.classes)
     trainer = Trainer(BareNetwork(classifier), task, settings.training, run, accelerator)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         extractor, accuracy = trained_features(task, checkpoint.read_ema(run), run, accelerator.device)
         notes = {"images": len(task), "held_back": settings.held_back, "steps": trainer.step}
         extractor.save(out, {**notes, "accuracy": {name: round(x, 4) for name, x in accuracy.items()}})

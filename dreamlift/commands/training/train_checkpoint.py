@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import UserError
 from core.io.presets import validate
+from core.io.text import too_few
 from dreamlift.commands.training import run_data, run_folder
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def train_checkpoint(
         run_folder.write(run / run_folder.MODEL, network.motion.config.model_dump(mode="json"))
     adapted = denoiser.with_network(AdaptedNetwork(network))
     task = AdapterTask(examples, texts, settings, denoiser.schedule.timesteps, accelerator.device)
-    finished = Trainer(adapted, task, settings.training, run, accelerator).run(budget)
-    run_folder.print_outcome(finished, run)
+    run_folder.train(Trainer(adapted, task, settings.training, run, accelerator), budget)
 
 
 def export_adapter(run: Path, out: Path) -> None:
@@ -278,7 +278,7 @@ def _encoded(
     count = len(Shards(folder, kind)) * (Shards(folder, kind).frames or 1 if medium == "image" else 1)
     if count < settings.training.batch_size:
         raise UserError(
-            f"{count} examples are too few for batches of {settings.training.batch_size}: lower the batch "
+            f"{too_few(count, 'example')} for batches of {settings.training.batch_size}: lower the batch "
             "size."
         )
     first_stage = cache(lambda: checkpoint.load_first_stage(accelerator.device))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
+from core.io.text import count_of
 from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Data, Minutes, PresetName, Resume, Run
 
@@ -61,7 +62,7 @@ def train_distill_command(
         before, earlier = load_student(teacher, video.denoiser, sha256)
         if (before.steps, before.rank) != (2 * config.steps, config.rank):
             raise UserError(
-                f"The teacher takes {before.steps} steps with changes of rank {before.rank}: its "
+                f"The teacher takes {count_of(before.steps, 'step')} with changes of rank {before.rank}: its "
                 "student needs half as many steps and the same rank."
             )
         student.network.load_state_dict(earlier.network.state_dict())
@@ -81,10 +82,9 @@ def train_distill_command(
     )
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(student, task, settings.training, run, accelerator)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         samples = trainer.step * settings.training.batch_size
         notes = {"clips": len(task), "samples": samples, "seconds": round(trainer.seconds)}
         save_student(out, config, checkpoint.read_ema(run), notes)
-        print(f"{out}: {config.steps} steps in place of those of {model}")
+        print(f"{out}: {count_of(config.steps, 'step')} in place of those of {model}")

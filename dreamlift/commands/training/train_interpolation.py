@@ -73,9 +73,8 @@ def train_interpolation_command(
     if init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
     trainer = Trainer(denoiser, task, settings.training, run, accelerator)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         config = settings.model.model_copy(update={"first_stage": stage.fingerprint})
         denoiser = config.denoiser()
         load_weights(denoiser.network, checkpoint.read_ema(run), run)

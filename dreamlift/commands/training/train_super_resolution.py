@@ -105,9 +105,8 @@ def train_super_resolution_command(
     adversary = settings.adversary and Adversary(settings.adversary, last_layer, accelerator)  # pyright: ignore
     task = SuperResolutionTask(pairs, settings, adversary)
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, auxiliary=adversary)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         finished_denoiser = settings.model.denoiser()
         load_weights(finished_denoiser.network, checkpoint.read_ema(run), run)
         notes = {"images": len(task), "held_back": settings.held_back}

@@ -51,9 +51,8 @@ def train_contrastive_command(
     torch.manual_seed(settings.training.seed)
     model = BareNetwork(ContrastiveModel(settings.model))
     trainer = Trainer(model, task, settings.training, run, accelerator)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         averaged = ContrastiveModel(settings.model)
         load_weights(averaged, checkpoint.read_ema(run), run)
         averaged.save(out, _notes(trainer, len(task)))
@@ -96,9 +95,8 @@ def train_prior_command(
     task = PriorTask(ImageData(embeddings, run_data.captions(data, accelerator), settings.dropout), texts)
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(settings.model.denoiser(), task, settings.training, run, accelerator)
-    finished = trainer.run(budget)
-    run_folder.print_outcome(finished, run)
-    if finished and accelerator.is_main_process:
+    run_folder.train(trainer, budget)
+    if accelerator.is_main_process:
         averaged = settings.model.denoiser()
         load_weights(averaged.network, checkpoint.read_ema(run), run)
         DiffusionPrior(settings.model, averaged).save(out, _notes(trainer, len(task)))

@@ -102,5 +102,4 @@ def train(trainer: "Trainer", budget: "Budget", preset: "ImagePreset | VideoPres
 
     settings = preset.model_dump(mode="json")
     with tracking(trainer.accelerator, trainer.folder, trainer.step, settings):
-        finished = trainer.run(budget)
-    run_folder.print_outcome(finished, trainer.folder)
+        run_folder.train(trainer, budget)

@@ -36,5 +36,8 @@ def test_folders_are_created_or_raise_user_error(tmp_path: Path) -> None:
     assert writable_folder(tmp_path / "a" / "b").is_dir()
     assert not os.listdir(tmp_path / "a" / "b")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="Cannot write into the folder .*file"):
-        writable_folder(tmp_path / "file" / "below")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(
+            UserError, match=f"the folder {folder}: {tmp_path}/file is a file, give a folder."
+        ):
+            writable_folder(folder)

@@ -112,9 +112,20 @@ def test_failed_writes_raise_user_error_and_leave_no_file(tmp_path: Path) -> Non
         write_clip(tmp_path / "clip.avi", color_patches(), 8)
     with pytest.raises(UserError, match="Cannot write into the folder"):
         write_clip(tmp_path / "missing" / "clip.gif", color_patches(), 8)
-    with pytest.raises(UserError, match="ffmpeg could not write"):
+    with pytest.raises(UserError, match=f"ffmpeg could not write {tmp_path}/clip.mp4: ") as error:
         write_clip(tmp_path / "clip.mp4", color_patches()[:, :, :0], 8)
+    assert "/." not in str(error.value)  # the name of the draft
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "-y/fox.mp4", "pipe:1.mp4", "a%03d b?.mp4"])
+def test_names_of_files_are_neither_options_nor_protocols_of_ffmpeg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    write_clip(Path(name), color_patches(2), 8)
+    assert iio.imread(tmp_path / name).shape == (2, 32, 48, 3)
 
 
 def test_nearest_upscaling_repeats_pixels() -> None:

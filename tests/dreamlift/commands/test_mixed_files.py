@@ -142,7 +142,7 @@ def test_sixty_mixed_files_are_trained_on_and_the_broken_ones_named(
     done = command(*image, 20)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert f"{pictures} pictures, {clips} clips; {pictures + clips + 3} files are new" in done.stdout
+    assert f"{pictures} pictures, {clips} clips; {pictures + clips + 3} new files" in done.stdout
     assert f"{len(BROKEN)} could not be used" in done.stdout
     words = " ".join(done.stdout.split())
     for name in BROKEN:
@@ -159,5 +159,5 @@ def test_sixty_mixed_files_are_trained_on_and_the_broken_ones_named(
     video = ("train", "video", "--data", "mixed", "--init", "image", "--run", "video", "--preset", clips_only)
     done = command("dreamlift", *video, "--steps", 20)
     assert done.returncode == 0, done.stderr
-    assert "0 files are new" in done.stdout and np.isfinite(losses("video")).all()
+    assert "0 new files" in done.stdout and np.isfinite(losses("video")).all()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

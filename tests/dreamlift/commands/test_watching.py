@@ -1,6 +1,7 @@
 """Watching a run from the command line's functions: validation, samples, curves, trackers, broken runs."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import yaml
 from accelerate.utils import LoggerType
 from PIL import Image
 
+from core.command_line.run import run_app
 from core.errors import UserError
-from core.io.command import run_app
 from core.training import checkpoint
 from core.training.monitoring import run_log, samples, validation
 from core.training.tasks.images import ImageTask
@@ -132,6 +133,28 @@ def test_a_loss_that_is_no_number_leaves_the_checkpoint_of_before(
     steps = iter(range(100, 121))  # which are without fault
     train.image(folder, run, steps=20, resume=True)
     assert checkpoint.kept(run) == "; the checkpoint of step 20 is kept"
+
+
+def test_sigterm_saves_a_run_and_exits_with_143(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loss = ImageTask.loss
+
+    def terminated(self: ImageTask, *given: object) -> torch.Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return loss(self, *given)  # pyright: ignore
+
+    monkeypatch.setattr(ImageTask, "loss", terminated)
+    images, run = preset(tmp_path / "image.yaml", model=MODEL, training=TRAINING), tmp_path / "run[b]"
+    arguments = ["train", "image", "--data", folder, "--run", run, "--preset", images, "--steps", 20]
+    monkeypatch.setattr(sys, "argv", ["dreamlift", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        run_app(cli.app)
+    assert exit.value.code == 143
+    printed = capsys.readouterr()
+    assert f"{run}: stopped; continue with --resume\n" in printed.out
+    assert printed.err.endswith("dreamlift: stopped.\n")
+    assert checkpoint.kept(run) == "; the checkpoint of step 1 is kept"
 
 
 WANDB = """

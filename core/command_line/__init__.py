@@ -1,0 +1,1 @@
+"""What the three commands share on a terminal: exit codes, signals, and the printing of text."""

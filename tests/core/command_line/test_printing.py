@@ -1,0 +1,62 @@
+"""Text of users on the console: no markup, no folding."""
+
+import io
+import os
+import pty
+import sys
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from core.command_line.printing import make_console, print_table
+from core.io.progress import make_progress
+from core.io.text import count_of, too_few
+
+PROMPT = "a [b]fox[/b] [/i] :fox: [link=x] \\[ 'take[b].mp4' " + "and so on " * 40
+
+
+def test_text_is_printed_letter_by_letter_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    make_console().print(PROMPT)
+    make_console(stderr=True).print(PROMPT)
+    assert capsys.readouterr() == (PROMPT + "\n", PROMPT + "\n")
+
+
+def test_tables_in_files_keep_a_cell_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title="[red]", show_header=False)
+    table.add_row("words", PROMPT)
+    print_table(make_console(), table)
+    printed = capsys.readouterr().out
+    assert PROMPT.strip() in printed and "[red]" in printed
+
+
+def test_a_terminal_of_40_letters_wraps_cells_and_gets_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    table = Table(show_header=False)
+    table.add_row("a fox " * 20)
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", "40")
+        console = make_console()
+        console.print("x" * 100)
+        print_table(console, table)
+        lines = os.read(ours, 10_000).decode().splitlines()
+    os.close(ours)
+    assert lines[0] == "x" * 100
+    assert len(lines) > 4 and max(map(len, lines[1:])) == 40
+
+
+def test_the_name_of_a_file_in_the_progress_bar_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=80)
+    with make_progress(console) as progress:
+        progress.add_task("take[b].mp4 [/x]", total=2)
+        progress.refresh()
+    assert "take[b].mp4 [/x]" in terminal.getvalue()
+
+
+def test_one_is_singular() -> None:
+    assert [count_of(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert count_of(2, "process", "processes") == "2 processes"
+    assert [too_few(n, "clip") for n in (1, 2)] == ["1 clip is too few", "2 clips are too few"]
