@@ -7,6 +7,7 @@ from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
 from dreamlift.commands.image import image
+from dreamlift.commands.studio import studio
 from dreamlift.commands.toybox import toybox
 from dreamlift.commands.training import train
 from dreamlift.commands.training.train_autoencoder import (
@@ -34,6 +35,7 @@ app.command()(image)
 app.command("vary")(vary_command)
 app.command("blend")(blend_command)
 app.command("edit")(edit_command)
+app.command()(studio)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)

@@ -1,0 +1,70 @@
+"""Fields that the forms of clips and of objects share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
+import yaml
+from gradio.components import Component
+
+from core.bundled import BUNDLED_NAME, OTHERS
+from core.io.presets import CONFIGS
+from dreamlift.studio.submissions import Kind, preset_names
+
+LARGEST_DRAWN = 2**31 - 1  # of seeds drawn by chance: short enough to be typed again
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # of events of the page
+Fields = dict[str, Component]
+FIRST_PRESETS = ("draft", "standard", "fine")  # of the bundled models
+DISTILLED = "distilled"  # the preset of the draft tier
+
+
+def model_field() -> gr.Dropdown:
+    """The choice of a model; folders and ids of the hub can be typed."""
+    hub: dict[str, Any] = yaml.safe_load((CONFIGS / "hub.yaml").read_text(encoding="utf-8"))
+    choices = [
+        ("Bundled: toy characters and what they do", BUNDLED_NAME),
+        *((f"Bundled: {name}", name) for name in OTHERS),
+        *((f"Hub: {name} ({owner_name})", name) for name, owner_name in hub["names"].items()),
+    ]
+    return gr.Dropdown(
+        choices,
+        value=BUNDLED_NAME,
+        label="Model",
+        info="Or type a folder, or OWNER/NAME of the Hugging Face hub.",
+        allow_custom_value=True,
+    )
+
+
+def preset_field(kind: Kind) -> gr.Dropdown:
+    """The choice of a preset: those of the bundled models first."""
+    others = [name for name in preset_names(kind) if name not in (*FIRST_PRESETS, DISTILLED)]
+    return gr.Dropdown([*FIRST_PRESETS, *others], value="standard", label="Preset")
+
+
+def seed_fields() -> Fields:
+    """A seed, a dice and a lock, in one row."""
+    with gr.Row(elem_classes="seed", equal_height=True):
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
+        lock = gr.Checkbox(False, label="Lock", info="Else each run draws a new seed.", min_width=120)
+        dice = gr.Button("Roll the dice", size="sm", min_width=120)
+    dice.click(draw_seed, None, seed, **QUIET)
+    return {"seed": seed, "lock": lock}
+
+
+def draw_seed() -> int:
+    """A seed by chance."""
+    return random.randint(0, LARGEST_DRAWN)
+
+
+def optional(choices: Iterable[str], nothing: str) -> list[tuple[str, str]]:
+    """Choices of a dropdown, the first of which is none of them."""
+    return [(nothing, ""), *((choice, choice) for choice in choices)]
+
+
+def changed(values: dict[str, Any], preset: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The values of a form that differ from those of a preset. Empty ones are the preset's."""
+    given = {name: values[name] for name in names if values[name] not in (None, "")}
+    return {name: value for name, value in given.items() if value != getattr(preset, name)}

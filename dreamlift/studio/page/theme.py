@@ -1,0 +1,24 @@
+"""Colors, sizes and fonts of the page. Only fonts of the system: nothing is loaded from a network."""
+
+from gradio.themes import Base, colors, sizes
+
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+THEME = Base(
+    primary_hue=colors.indigo,
+    neutral_hue=colors.slate,
+    font=FONTS,
+    font_mono=MONO,
+    radius_size=sizes.radius_md,
+).set(
+    body_background_fill="#f6f7f9",
+    body_background_fill_dark="#111318",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_500",
+    button_primary_text_color="white",
+    block_label_text_color="*neutral_600",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+)
