@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.io.machine import pick_device
 from core.io.outputs import slug
-from core.io.pictures import EXTENSIONS, to_frames, write_clip
+from core.io.pictures import to_frames, write_clip
 from core.io.presets import load_preset
 from core.io.progress import PreviewTimer
 from core.samplers import SamplerState
@@ -23,7 +23,7 @@ from dreamlift.studio.models import LoadedModels
 from dreamlift.studio.submissions import PRESET_FOLDERS, Submission
 from video.find_model import find_model
 from video.model_reference import ModelReference, NativeModelReference, settle
-from video.options import OF_THE_MODEL, ClipJob, ClipOptions
+from video.options import EXTENSIONS, OF_THE_MODEL, ClipJob, ClipOptions
 from video.text_to_video import sample_clip
 
 PREVIEW_EVERY = 1.0  # s

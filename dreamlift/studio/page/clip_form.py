@@ -9,7 +9,6 @@ import gradio as gr
 
 from core.bundled import BUNDLED_NAME
 from core.errors import UserError
-from core.io.pictures import EXTENSIONS
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
 from dreamlift.studio.library import Library
@@ -26,7 +25,7 @@ from dreamlift.studio.page.fields import (
     seed_fields,
 )
 from video.find_model import find_model
-from video.options import ClipOptions
+from video.options import EXTENSIONS, ClipOptions
 
 OF_PRESETS = (
     "sampler",
