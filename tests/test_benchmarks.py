@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks import (
+    adm,
     animatediff_real,
     batches,
     checkpoints,
@@ -192,3 +193,18 @@ def test_faults_of_images_are_blur_and_noise():
         errors.append((spoiled - images).std().item())
         assert spoiled.shape == images.shape
     assert errors[0] < errors[1] and errors[2:] == pytest.approx([0.1, 0.2], rel=0.05)
+
+
+def test_every_network_of_the_ablation_trains_and_the_compared_ones_cost_the_same(monkeypatch):
+    monkeypatch.setattr(adm, "SAMPLES", 20)
+    monkeypatch.setattr(digits, "JUDGE_STEPS", 1)
+    lab = adm.Lab(0, 0.001, noise_of_17_grays(140))
+    costs = {}
+    for name, changes in adm.VARIANTS.items():
+        config = adm.BASE.model_copy(update=changes)
+        costs[name] = adm.cost(config)[1]
+        assert np.isfinite(lab.distance(lab.trained(config))), name
+    assert costs["deeper"] == pytest.approx(costs["wider"], rel=0.1)
+    assert costs["adm"] > costs["base"]
+    found = lab.thresholded(lab.trained(adm.BASE))
+    assert found["static"].keys() == found["dynamic"].keys() == set(adm.SCALES)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from core.nn.blocks import (
     GROUP_WIDTH,
+    AdaptiveGroupNorm,
+    AddedGroupNorm,
     ConvNeXtBlock,
     Downsample,
     ResidualBlock,
@@ -37,6 +39,9 @@ class BackboneConfig(BaseModel):
     )
     activation: Literal["silu", "gelu"] = Field(default="silu", description="silu is also called swish")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    norm: Literal["adaptive", "added"] = Field(
+        default="adaptive", description="of residual blocks: adaptive group norm, or DDPM's added embedding"
+    )
 
     @model_validator(mode="after")
     def _levels_agree(self) -> "BackboneConfig":
@@ -50,6 +55,8 @@ class BackboneConfig(BaseModel):
                 raise ValueError(f"width {width} is not a positive multiple of {GROUP_WIDTH}")
             if attention:
                 self._check_heads(width)
+        if self.norm == "added" and self.block != "residual":
+            raise ValueError("norm applies to residual blocks only: leave it at adaptive")
         if self.layer_scale is not None and self.block != "convnext":
             raise ValueError("layer_scale applies to ConvNeXt blocks only: set block to convnext")
         return self
@@ -90,7 +97,11 @@ class BackboneConfig(BaseModel):
         common = in_width, self.widths[level], self.embedding_width, self.dropout, self.nonlinearity
         if self.block == "convnext":
             return ConvNeXtBlock(*common, self.layer_scale)
-        return ResidualBlock(*common)
+        return ResidualBlock(*common, norm=self._norm)
+
+    @property
+    def _norm(self) -> type[AdaptiveGroupNorm] | type[AddedGroupNorm]:
+        return AdaptiveGroupNorm if self.norm == "adaptive" else AddedGroupNorm
 
     def make_downsample(self, fine: int, coarse: int) -> nn.Module:
         """A new layer from the width of a level to that of the next coarser one; see `apply_resampling`."""
@@ -104,7 +115,8 @@ class BackboneConfig(BaseModel):
         """A new residual block that resamples, or None where a convolution does."""
         if self.resampling == "convolution":
             return None
-        return ResidualBlock(in_width, width, self.embedding_width, self.dropout, self.nonlinearity, resample)
+        common = in_width, width, self.embedding_width, self.dropout, self.nonlinearity
+        return ResidualBlock(*common, resample, norm=self._norm)
 
 
 def apply_resampling(layer: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:

@@ -65,6 +65,24 @@ class AdaptiveGroupNorm(nn.Module):
         return self.norm(x) * (1 + scale) + shift
 
 
+class AddedGroupNorm(nn.Module):
+    """Group norm of a sum: GroupNorm(x + shift), the shift predicted from an embedding.
+
+    What DDPM does, and table 3 of Dhariwal and Nichol 2021 compares with `AdaptiveGroupNorm`.
+    """
+
+    def __init__(self, width: int, embedding_width: int, activation: TensorMap = F.silu):
+        super().__init__()
+        self.norm = group_norm(width)
+        self.shift = nn.Linear(embedding_width, width)
+        self.activation = activation
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x: (B,C,...); embedding: (B,E). Returns a tensor shaped like x."""
+        shift = self.shift(self.activation(embedding))
+        return self.norm(x + shift.unflatten(1, (-1, *[1] * (x.ndim - 2))))
+
+
 class AdaptiveLayerNorm(nn.Module):
     """Adaptive layer norm: LayerNorm(x) (1 + scale) + shift over the channels of each position.
 
@@ -104,6 +122,7 @@ class ResidualBlock(nn.Module):
     resample: `downsample_2x` or `upsample_2x`, for the block of BigGAN (Brock et al. 2019, figure 15; Song et
         al. 2021). It resamples both branches, the inner one between its first activation and convolution.
     axes: trailing axes of the input, 2 for images.
+    norm: between the convolutions; it reads the embedding.
     """
 
     def __init__(
@@ -115,12 +134,13 @@ class ResidualBlock(nn.Module):
         activation: TensorMap = F.silu,
         resample: TensorMap | None = None,
         axes: int = 2,
+        norm: type[AdaptiveGroupNorm] | type[AddedGroupNorm] = AdaptiveGroupNorm,
     ):
         super().__init__()
         self.in_norm = group_norm(in_width)
         conv = convolution(axes)
         self.in_conv = conv(in_width, width, 3, padding=1)
-        self.out_norm = AdaptiveGroupNorm(width, embedding_width, activation)
+        self.out_norm = norm(width, embedding_width, activation)
         self.dropout = nn.Dropout(dropout)
         self.out_conv = zero_init(conv(width, width, 3, padding=1))
         self.skip = nn.Identity() if in_width == width else conv(in_width, width, 1)

@@ -12,7 +12,9 @@ from torch import nn
 from core.nn.attention import MultiHeadAttention
 from core.nn.blocks import (
     GROUP_WIDTH,
+    AdaptiveGroupNorm,
     AdaptiveLayerNorm,
+    AddedGroupNorm,
     ConvNeXtBlock,
     ResidualBlock,
     SelfAttentionBlock,
@@ -52,12 +54,21 @@ NAMES = {
 @pytest.mark.parametrize("widths", [(16, 16), (16, 32)])
 @pytest.mark.parametrize("resample", [None, downsample_2x, upsample_2x])
 @pytest.mark.parametrize("kernel", ["sde_vp", None])
-@pytest.mark.parametrize("activation", [F.silu, F.gelu])
+@pytest.mark.parametrize(
+    ("activation", "norm", "name"),
+    [
+        (F.silu, AdaptiveGroupNorm, "scale_shift"),
+        (F.gelu, AdaptiveGroupNorm, "scale_shift"),
+        (F.silu, AddedGroupNorm, "default"),
+    ],
+)
 @torch.no_grad()
-def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activation):
-    """With AdaGN's scale and shift and BigGAN's resampling, as in guided-diffusion."""
+def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activation, norm, name):
+    """With AdaGN's scale and shift and BigGAN's resampling, as in guided-diffusion; or an added embedding."""
     in_width, width = widths
-    ours = randomize(ResidualBlock(in_width, width, EMBEDDING, activation=activation, resample=resample))
+    ours = randomize(
+        ResidualBlock(in_width, width, EMBEDDING, activation=activation, resample=resample, norm=norm)
+    )
     theirs = ResnetBlock2D(
         in_channels=in_width,
         out_channels=width,
@@ -66,12 +77,13 @@ def test_residual_block_is_that_of_diffusers(widths, resample, kernel, activatio
         groups_out=width // GROUP_WIDTH,
         eps=1e-5,
         non_linearity=activation.__name__,
-        time_embedding_norm="scale_shift",
+        time_embedding_norm=name,
         kernel=kernel,
         down=resample is downsample_2x,
         up=resample is upsample_2x,
     ).eval()
-    for their_name, our_name in NAMES.items():
+    names = NAMES if name == "scale_shift" else NAMES | {"time_emb_proj": "out_norm.shift"}
+    for their_name, our_name in names.items():
         if (part := getattr(theirs, their_name)) is not None:
             part.load_state_dict(ours.get_submodule(our_name).state_dict())
     x, embedding = inputs(in_width)
