@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from core.batches.prompt_file import PromptRow, plan_rows
+from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
 from core.command_line.run import run_app
+from core.io.files.plan import Replacing
 from dream3d.options import (
-    EXTENSIONS,
+    OBJECT,
     OF_A_ROW,
     ImageModelReference,
     ObjectJob,
@@ -133,6 +135,10 @@ def dream3d(
             "leaves open."
         ),
     ] = True,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
+    ] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out objects that are there, by their records.")
     ] = False,
@@ -140,12 +146,12 @@ def dream3d(
         bool,
         typer.Option("--resume", help="Resume from the checkpoint of an interrupted run, next to --out."),
     ] = False,
-    preview: Annotated[bool, typer.Option(help="Keep a .preview.png up to date.")] = True,
+    preview: Annotated[bool, typer.Option(help="Keep a .views.preview.png up to date.")] = True,
 ) -> None:
     """Makes a textured mesh from a prompt.
 
-    Writes the mesh, a GLB, a turntable (.mp4), a sheet of eight views (.views.png), an interactive viewer
-    (.html) and a record of the run (.json).
+    Writes the mesh, a GLB, a turntable (.turntable.mp4), a sheet of eight views (.views.png), an interactive
+    viewer (.html) and a record of the run (.dream3d.json).
     """
     rows = read_prompts(prompt, prompts)
 
@@ -164,7 +170,12 @@ def dream3d(
     }
     # Wrong options are reported before the model is looked for.
     _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference)
-    jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, "mesh", EXTENSIONS)]
+    replacing = Replacing(
+        overwrite=overwrite,
+        again=skip_existing or resume or process_count() > 1,
+        inputs=(prompts,) if prompts else (),
+    )
+    jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
     preset, defaults = load_object_preset(preset, reference)
     settled = _settled(defaults.with_changes(**changes), rows, reference)
     if reference.bundled:

@@ -15,8 +15,9 @@ from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.interruption import catch_interrupts
 from core.command_line.printing import make_console
+from core.io.files.plan import PlannedOutput
+from core.io.files.record import digests
 from core.io.machine import pick_device
-from core.io.outputs import PlannedOutput
 from core.io.pictures import Frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
@@ -49,7 +50,7 @@ class OptimizationMonitor:
             self.warnings = diagnostics.diagnose(state.result.render).warnings
         if self.preview_timer and self.preview_timer.due:
             with self.preview_timer:
-                write_sheet(self.job.preview, _preview_frames(state), self.job.prompt)
+                write_sheet(self.job.files.preview, _preview_frames(state), self.job.prompt)
         if time.perf_counter() - self.saved > SAVE_EVERY:
             checkpoint.save(self.job.checkpoint, self.optimization, self.identity)
             self.saved = time.perf_counter()
@@ -109,7 +110,7 @@ class Run:
         distilled = time.perf_counter()
         made = finish_object(optimization, self.loaded, job, preset=self.preset, warnings=monitor.warnings)
         files = made.write_files(job)
-        job.preview.unlink(missing_ok=True)
+        job.files.preview.unlink(missing_ok=True)
         job.checkpoint.unlink(missing_ok=True)
         written = time.perf_counter()
         seconds = ObjectSeconds(
@@ -118,16 +119,16 @@ class Run:
             mesh=written - distilled,
             since_start=written - self.start,
         )
-        update = {"seconds": seconds, "files": [file.name for file in files]}
+        update = {"seconds": seconds, "files": digests(files)}
         record = made.record.model_copy(update=update)
-        write_record(job.record, record)
+        write_record(job.files.record, record)
         _print_summary(self.console, job, record, written - began)
         if interrupted:
             raise interrupted.error()
 
     def is_made(self, job: ObjectJob, options: ObjectOptions) -> bool:
         """Whether the object is there, made to its end by this model with these options."""
-        record = read_record(job.record)
+        record = read_record(job.files.record)
         if not record or not all((job.mesh.parent / name).is_file() for name in record.files):
             return False
         made = record.completed or record.prompt, record.seed, record.options, record.iterations
@@ -180,7 +181,7 @@ def generate(
     with make_progress(console) as progress:
         run = Run(loaded, preset, preview, resume, start, load, console, progress)
         batch = [
-            BatchJob(job.mesh, partial(run.make, job, options), partial(run.is_made, job, options))
+            BatchJob(job.files, partial(run.make, job, options), partial(run.is_made, job, options))
             for job, options in settled
         ]
         outcome = run_batch(batch, skip_existing)

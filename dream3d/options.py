@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
+from core.io.files.names import OutputFiles, OutputKind
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -21,7 +22,17 @@ CameraInput = Literal["input", "words", "none"]
 """Camera conditioning: numeric input, view-dependent texts, or none."""
 
 DTYPES = ("float32", "bfloat16", "float16")
-EXTENSIONS = (".obj", ".glb", ".ply")
+MATERIAL, TEXTURE = ".mtl", ".texture.png"  # endings of the files of an .obj, which name each other
+OBJECT = OutputKind(
+    "dream3d",
+    "mesh",
+    (".obj", ".glb", ".ply"),
+    (".turntable.mp4", ".views.png", ".html"),
+    by_extension={".obj": (MATERIAL, TEXTURE, ".glb"), ".ply": (".glb",)},
+    named_inside=frozenset((MATERIAL, TEXTURE)),
+    preview=".views.preview.png",
+    checkpoint=".checkpoint.safetensors",
+)
 
 
 class Stage(BaseModel):
@@ -278,36 +289,31 @@ class ObjectJob(NamedTuple):
         return options.with_changes(negative=self.reading.negative_with(options.negative))
 
     @property
+    def files(self) -> OutputFiles:
+        """The files of the object."""
+        return OBJECT.files(self.mesh)
+
+    @property
     def glb(self) -> Path:
         """The mesh as GLB."""
-        return self.mesh.with_suffix(".glb")
+        return self.files.beside(".glb")
 
     @property
     def turntable(self) -> Path:
         """The turntable video."""
-        return self.mesh.with_suffix(".mp4")
+        return self.files.beside(".turntable.mp4")
 
     @property
     def sheet(self) -> Path:
-        """The sheet of eight views; .png without .views is the texture of an .obj."""
-        return self.mesh.with_suffix(".views.png")
+        """The sheet of eight views."""
+        return self.files.beside(".views.png")
 
     @property
     def viewer(self) -> Path:
         """The HTML viewer."""
-        return self.mesh.with_suffix(".html")
-
-    @property
-    def record(self) -> Path:
-        """The run record."""
-        return self.mesh.with_suffix(".json")
-
-    @property
-    def preview(self) -> Path:
-        """The preview during optimization."""
-        return self.mesh.with_suffix(".preview.png")
+        return self.files.beside(".html")
 
     @property
     def checkpoint(self) -> Path:
         """The checkpoint during optimization."""
-        return self.mesh.with_suffix(".checkpoint.safetensors")
+        return self.files.checkpoint

@@ -42,7 +42,7 @@ class ObjectRecord(BaseModel):
     fidelity: Fidelity
     surface: SurfaceReport
     seconds: ObjectSeconds
-    files: list[str]
+    files: dict[str, str]  # sha256 by name, the main file first
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
 

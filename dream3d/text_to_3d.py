@@ -13,6 +13,8 @@ import torch
 
 from core.bundled import weak_version
 from core.io.base_model import later_stage, stored_sha256
+from core.io.files.plan import check_save
+from core.io.files.record import digests
 from core.io.machine import describe_device, package_versions
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
@@ -65,15 +67,20 @@ class Object3D:
     field: RadianceField
     record: ObjectRecord
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Writes the mesh, a GLB, turntable, sheet of eight views, viewer and record; returns the paths.
 
-        path: ends in .obj, .glb or .ply. Raises UserError for another ending or an unwritable folder.
+        path: ends in .obj, .glb or .ply. A file of that name is replaced; others that the mesh's companions
+            would replace are refused, unless `overwrite` is given or they are of an earlier mesh of that
+            name.
+
+        Raises UserError for another ending, an unwritable folder, and what may not be replaced.
         """
         job = ObjectJob(self.record.prompt, self.record.seed, Path(path))
+        check_save(job.files, overwrite)
         files = self.write_files(job)
-        write_record(job.record, self.record.model_copy(update={"files": [file.name for file in files]}))
-        return [*files, job.record]
+        write_record(job.files.record, self.record.model_copy(update={"files": digests(files)}))
+        return [*files, job.files.record]
 
     def write_files(self, job: ObjectJob) -> list[Path]:
         """Writes all files of a job but its record; returns the paths."""
@@ -148,7 +155,7 @@ def finish_object(
         fidelity=meshed.fidelity,
         surface=meshed.surface,
         seconds=ObjectSeconds(load=0.0, distill=0.0, mesh=time.perf_counter() - began, since_start=0.0),
-        files=[],
+        files={},
     )
     return Object3D(mesh, optimization.field, record)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,10 @@ from core.bundled import BUNDLED_NAME, bundled_model
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.base_model import later_stage
+from core.io.files.plan import check_save
+from core.io.files.record import digests
 from core.io.machine import pick_device
+from core.io.pictures import PICTURE
 from core.models.image_model import ImageModel
 from core.models.nearest_wording import nearest_wording
 from core.models.super_resolution import SuperResolution
@@ -40,14 +44,24 @@ class Picture:
     image: Image.Image
     record: dict[str, Any]
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the image as PNG. Raises UserError for another ending or an unwritable folder."""
-        path = Path(path)
-        if path.suffix.lower() != ".png":
-            raise UserError(f"Cannot write the image as {path.name}: its name must end in .png.")
-        with atomic_write(path) as draft:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Writes the image as PNG and its record (.image.json); returns both paths.
+
+        A file of that name is replaced; another that the record would replace is refused, unless `overwrite`
+        is given or it is of an earlier image of that name.
+
+        Raises UserError for another ending, an unwritable folder, and what may not be replaced.
+        """
+        files = PICTURE.files(Path(path))
+        if files.output.suffix.lower() not in PICTURE.extensions:
+            raise UserError(f"Cannot write the image as {files.output.name}: its name must end in .png.")
+        check_save(files, overwrite)
+        with atomic_write(files.output) as draft:
             self.image.save(draft, format="PNG")
-        return path
+        with atomic_write(files.record) as draft:
+            record = self.record | {"files": digests([files.output])}
+            draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        return files.lasting
 
     def _repr_png_(self) -> bytes:
         data = BytesIO()

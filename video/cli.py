@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from core.batches.run import process_count
 from core.command_line.run import run_app
 from core.errors import UserError
+from core.io.files.plan import Replacing
 from core.io.presets import load_preset
 from video.find_model import find_model
 from video.model_reference import settle
@@ -208,6 +210,10 @@ def gen_video(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
+    ] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out clips that are there, by their records.")
     ] = False,
@@ -232,7 +238,8 @@ def gen_video(
 ) -> None:
     """Makes a short clip from a sentence.
 
-    Writes the clip, a contact sheet of its frames (.png) and a record of how it was made (.json).
+    Writes the clip, a contact sheet of its frames (.sheet.png) and a record of how it was made
+    (.gen-video.json).
     """
     if batch < 1:
         raise UserError(f"--batch cannot be {batch}: at least one clip is sampled at a time.")
@@ -288,7 +295,13 @@ def gen_video(
         )
         for row in requested
     ]
-    jobs = plan_clips(requested, num, seed, out)
+    given = [file for each in settled for file in each.given_files]
+    replacing = Replacing(
+        overwrite=overwrite,
+        again=skip_existing or resume or (process_count() > 1 and not context_parallel),
+        inputs=tuple(filter(None, [prompts, script, *given])),
+    )
+    jobs = plan_clips(requested, num, seed, out, replacing)
     each = [index // num for index in range(len(jobs))]  # the row of every job
     if reference.bundled:
         fills = [not settled[row].has_given_frames for row in each]

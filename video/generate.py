@@ -17,8 +17,9 @@ from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.printing import make_console
 from core.errors import UserError
+from core.io.files.plan import PlannedOutput
+from core.io.files.record import digests, sha256_of
 from core.io.machine import pick_device
-from core.io.outputs import PlannedOutput
 from core.io.pictures import to_frames
 from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
@@ -92,7 +93,7 @@ class SamplingMonitor:
                 self.decode = None
                 return
             for job, clip in zip(self.jobs, clips, strict=True):
-                write_sheet(job.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
+                write_sheet(job.files.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Run:
             raise
         finally:
             for job in jobs:
-                job.preview.unlink(missing_ok=True)
+                job.files.preview.unlink(missing_ok=True)
             self.progress.remove_task(task)
         for (job, options), clip, request in zip(clips, made, requests, strict=True):
             self._write(job, options, clip, request, monitor.gflop)
@@ -175,11 +176,11 @@ class Run:
                 "model": model,
                 "seconds": seconds,
                 "gflop": gflop,
-                "files": [file.name for file in files],
+                "files": digests(files),
                 "request": digest_of(request),
             }
         )
-        write_record(job.record, record)
+        write_record(job.files.record, record)
         self._print(job, options, record, len(clip.frames))
 
     def group(self, job: ClipJob, options: ClipOptions) -> str | None:
@@ -190,7 +191,7 @@ class Run:
 
     def is_made(self, job: ClipJob, options: ClipOptions) -> bool:
         """Whether the clip is there, made by this model with these options."""
-        record = read_record(job.record)
+        record = read_record(job.files.record)
         if not record or not all((job.clip.parent / name).is_file() for name in record.files):
             return False
         return record.request == digest_of(request_of(job, job.adjusted(options), self.model))
@@ -252,7 +253,7 @@ def generate(
         run = Run(model, chosen, preset, preview, resume, complete, start, load, console, progress)
         work = [
             BatchJob(
-                job.clip,
+                job.files,
                 partial(run.make, [(job, options)]),
                 partial(run.is_made, job, options),
                 run.group(job, options) if batch > 1 else None,
@@ -277,8 +278,7 @@ def generate(
 def request_of(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str, Any]:
     """What the files of a job depend on, as JSON values: prompt, seed, options, given pictures, weights."""
     sampling = options.model_dump(mode="json", exclude=NOT_IN_THE_FILES)
-    given = [*options.given_images, *([options.video] if options.video else [])]
-    image = [hashlib.sha256(file.read_bytes()).hexdigest() for file in given] or None
+    image = [sha256_of(file) for file in options.given_files] or None
     weights = model.record.model_dump(
         mode="json", include={"sha256", "image_sha256", "stages", "pipeline", "dtype"}
     )

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
+from core.io.files.names import OutputFiles, OutputKind
+from core.io.files.plan import NOTHING, Replacing
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
 
@@ -17,6 +19,10 @@ EXTENSIONS = (".mp4", ".gif", ".webp")  # of clips
 FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
 LAST_SCENE = 2.0  # s, of the last scene of a script
 Extension = Literal["guidance", "replacement"]
+SHEET = ".sheet.png"
+CLIP = OutputKind(
+    "gen-video", "clip", EXTENSIONS, (SHEET,), preview=".preview.png", checkpoint=".latents.safetensors"
+)
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -152,9 +158,14 @@ class ClipOptions(BaseModel):
         return self.interpolate or ((self.image,) if self.image else ())
 
     @property
+    def given_files(self) -> tuple[Path, ...]:
+        """The given pictures, or the clip from which sampling starts."""
+        return (*self.given_images, *([self.video] if self.video else []))
+
+    @property
     def has_given_frames(self) -> bool:
         """Whether the clip contains given pictures, or starts from a given clip."""
-        return bool(self.given_images or self.video)
+        return bool(self.given_files)
 
     def sampling(self) -> SamplingOptions:
         """How the clip is sampled. Raises UserError for options that exclude each other."""
@@ -265,24 +276,19 @@ class ClipJob(NamedTuple):
         return self._replace(reading=replace(self.reading, text=text))
 
     @property
-    def sheet(self) -> Path:
-        """Path of the contact sheet."""
-        return self.clip.with_suffix(".png")
+    def files(self) -> OutputFiles:
+        """The files of the clip."""
+        return CLIP.files(self.clip)
 
     @property
-    def record(self) -> Path:
-        """Path of the run record."""
-        return self.clip.with_suffix(".json")
+    def sheet(self) -> Path:
+        """Path of the contact sheet."""
+        return self.files.beside(SHEET)
 
     @property
     def latents(self) -> Path:
         """Path of the latents, stored until the clip is decoded."""
-        return self.clip.with_suffix(".latents.safetensors")
-
-    @property
-    def preview(self) -> Path:
-        """Path of the preview, written while sampling."""
-        return self.clip.with_suffix(".preview.png")
+        return self.files.checkpoint
 
 
 def read_prompts(prompt: str | None, file: Path | None, script: Path | None = None) -> list[PromptRow]:
@@ -299,9 +305,11 @@ def read_prompts(prompt: str | None, file: Path | None, script: Path | None = No
     return [PromptRow(text)]
 
 
-def plan_clips(rows: Sequence[PromptRow], num: int, seed: int, out: str | None) -> list[ClipJob]:
-    """Jobs for `num` clips of every prompt, with seeds from `seed` on; see `core.io.outputs.plan_outputs`.
+def plan_clips(
+    rows: Sequence[PromptRow], num: int, seed: int, out: str | None, replacing: Replacing = NOTHING
+) -> list[ClipJob]:
+    """Jobs for `num` clips of every prompt, with seeds from `seed` on; see `plan_outputs`.
 
     out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
     """
-    return [ClipJob(*each) for each in plan_rows(rows, num, seed, out, "clip", EXTENSIONS)]
+    return [ClipJob(*each) for each in plan_rows(rows, num, seed, out, CLIP, replacing)]

@@ -66,7 +66,7 @@ class RunRecord(BaseModel):
         float | None
     )  # the denoising steps, as torch counts them; None where it cannot: for one step, for several windows
     batch: int = 1  # clips that were sampled in one call: the number changes how sums are rounded
-    files: list[str]
+    files: dict[str, str]  # sha256 by name, the main file first
     request: str = ""  # hash of what the files depend on, by which a run recognizes that they are there
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from core.io.files.plan import check_save
+from core.io.files.record import digests
 from core.io.machine import describe_device, package_versions
 from core.io.pictures import Frames, to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
@@ -31,15 +33,20 @@ class Clip:
     frames: Frames
     record: RunRecord
 
-    def save(self, path: str | Path) -> list[Path]:
-        """Writes the clip, its contact sheet (.png) and its record (.json); returns the three paths.
+    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Writes the clip, its contact sheet and its record; returns the three paths.
 
-        path: ends in .mp4, .gif or .webp. Raises UserError for another ending or an unwritable folder.
+        path: ends in .mp4, .gif or .webp. A file of that name is replaced; others that the sheet or the
+            record would replace are refused, unless `overwrite` is given or they are of an earlier clip of
+            that name.
+
+        Raises UserError for another ending, an unwritable folder, and what may not be replaced.
         """
         job = ClipJob(self.record.prompt, self.record.seed, Path(path))
+        check_save(job.files, overwrite)
         files = self.write_files(job)
-        write_record(job.record, self.record.model_copy(update={"files": [file.name for file in files]}))
-        return [*files, job.record]
+        write_record(job.files.record, self.record.model_copy(update={"files": digests(files)}))
+        return [*files, job.files.record]
 
     def write_files(self, job: ClipJob) -> list[Path]:
         """Writes the clip and its contact sheet under the names of a job; returns the paths."""
@@ -147,5 +154,5 @@ def _record(
         seconds=Seconds(load=0.0, sample=seconds, write=0.0, since_start=0.0),
         gflop=None,
         batch=batch,
-        files=[],
+        files={},
     )

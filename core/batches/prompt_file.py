@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from core.errors import UserError
-from core.io.outputs import PlannedOutput, plan_outputs
+from core.io.files.names import OutputKind
+from core.io.files.plan import OutputRequest, PlannedOutput, Replacing, plan_outputs
 
 PROMPT_COLUMNS = ("prompt", "text", "caption")
 OWN = ("seed", "out")  # columns that are no options
@@ -98,16 +99,8 @@ def _row(row: object, place: str) -> PromptRow:
 
 
 def plan_rows(
-    rows: Sequence[PromptRow], num: int, seed: int, out: str | None, what: str, extensions: Sequence[str]
+    rows: Sequence[PromptRow], num: int, seed: int, out: str | None, kind: OutputKind, replacing: Replacing
 ) -> list[PlannedOutput]:
-    """The planned outputs of rows, with their own seeds and names; see `core.io.outputs.plan_outputs`."""
-    return plan_outputs(
-        [row.prompt for row in rows],
-        num,
-        seed,
-        out,
-        what,
-        extensions,
-        seeds=[row.seed for row in rows],
-        names=[row.out for row in rows],
-    )
+    """The planned outputs of rows, with their own seeds and names; see `core.io.files.plan.plan_outputs`."""
+    requests = [OutputRequest(row.prompt, row.seed, row.out) for row in rows]
+    return plan_outputs(requests, num, seed, out, kind, replacing)

@@ -1,4 +1,4 @@
-"""The end of a batch: a page of the folder, a table of its jobs (`summary.csv`), and figures in print."""
+"""The end of a batch: a page of the folder, a table of its jobs (summary.COMMAND.csv), figures in print."""
 
 import csv
 import json
@@ -13,9 +13,8 @@ from core.batches.gallery import FILE, write_gallery
 from core.batches.run import BatchJob, Outcome, claim
 from core.command_line.printing import print_table
 from core.io.atomic import atomic_write, find_drafts
-from core.io.outputs import PlannedOutput
+from core.io.files.plan import PlannedOutput
 
-SUMMARY = "summary.csv"
 COLUMNS = ("file", "prompt", "seed", "state", "seconds", "error")
 OF_THE_RUN = ("load", "since_start")  # seconds of a record that are no part of one job
 
@@ -30,12 +29,13 @@ def write_report(
     Several processes write one after another: the last one has seen the files of all.
     """
     folder = planned[0].file.parent
+    table = folder / f"summary.{jobs[0].files.kind.command}.csv"
     with claim(folder / FILE, wait=True):
         for draft, file in find_drafts(folder):  # of processes that were killed here
-            if file.name in (FILE, SUMMARY):
+            if file.name in (FILE, table.name):
                 draft.unlink(missing_ok=True)
         page = write_gallery(folder)
-        summary = write_summary(folder / SUMMARY, planned, jobs)
+        summary = write_summary(table, planned, jobs)
     written = " and ".join(str(path) for path in (page, summary) if path)
     console.print(f"{written or folder}:")
     print_table(console, _table(outcome))
@@ -54,7 +54,7 @@ def write_summary(path: Path, planned: Sequence[PlannedOutput], jobs: Sequence[B
         rows.writerow(COLUMNS)
         for output, job in zip(planned, jobs, strict=True):
             error = _failure(job)
-            seconds = None if error else _seconds(output.file.with_suffix(".json"))
+            seconds = None if error else _seconds(job.files.record)
             state = "failed" if error else "made"
             rows.writerow([output.file.name, output.prompt, output.seed, state, seconds, error])
     return path

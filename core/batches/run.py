@@ -19,24 +19,30 @@ from filelock import FileLock, Timeout
 
 from core.errors import UserError
 from core.io.atomic import find_drafts
+from core.io.files.names import OutputFiles
 
 
 class BatchJob(NamedTuple):
-    """One file to make. Other files of the job have its stem, and more after it.
+    """One output to make.
 
-    make: makes it and its record. is_made: whether the files that are there are those that `make` would make.
-    group: jobs of equal groups can be made in one call; None is of no group.
+    make: makes its files and its record. is_made: whether the files that are there are those that `make`
+    would make. group: jobs of equal groups can be made in one call; None is of no group.
     """
 
-    file: Path
+    files: OutputFiles
     make: Callable[[], None]
     is_made: Callable[[], bool]
     group: str | None = None
 
     @property
+    def file(self) -> Path:
+        """The main file."""
+        return self.files.output
+
+    @property
     def failure(self) -> Path:
         """Why the job failed; there until it is done."""
-        return self.file.with_suffix(".failed.txt")
+        return self.files.failure
 
 
 MakeTogether = Callable[[Sequence[int]], None]

@@ -9,6 +9,8 @@ from tempfile import TemporaryFile
 
 from core.errors import UserError
 
+DRAFT_LETTERS = 20  # at most, that a temporary file's name is longer than the file's
+
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path, None, None]:

@@ -10,9 +10,11 @@ from PIL import Image, ImageOps
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
+from core.io.files.names import OutputKind
 
 Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
 
+PICTURE = OutputKind("image", "image", (".png",), batched=False)  # of dreamlift image
 X264_THREADS = "4"  # the bytes depend on it, and ffmpeg's own choice on the processors that it may use
 RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 

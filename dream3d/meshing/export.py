@@ -14,14 +14,15 @@ from trimesh.visual.material import PBRMaterial
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from dream3d.meshing.mesh import Mesh
+from dream3d.options import MATERIAL, OBJECT, TEXTURE
 
-MATERIAL = "surface"
+SURFACE = "surface"  # the name of the material
 
 
 def write_mesh(path: Path, mesh: Mesh) -> list[Path]:
     """Writes the mesh in the format of the suffix of `path` and returns the written files.
 
-    .obj with an .mtl and a .png file: positions, normals and texture.
+    .obj with an .mtl and a .texture.png file: positions, normals and texture.
     .glb: the same in one file.
     .ply: positions, normals and vertex colors.
     Raises UserError for another suffix and for a folder that is not writable.
@@ -46,7 +47,7 @@ def glb(mesh: Mesh) -> bytes:
     """Binary glTF 2.0 of the mesh: one primitive with normals, UV coordinates and an embedded PNG texture."""
     vertex = mesh.vertex_of_uv()
     material = PBRMaterial(
-        name=MATERIAL,
+        name=SURFACE,
         baseColorTexture=Image.fromarray(mesh.texture),
         metallicFactor=0.0,
         roughnessFactor=1.0,
@@ -88,14 +89,14 @@ def _write_ply(path: Path, mesh: Mesh) -> list[Path]:
 
 def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
     # trimesh would duplicate the vertices along texture seams, and the surface would not be closed.
-    material, texture = path.with_suffix(".mtl"), path.with_suffix(".png")
+    material, texture = OBJECT.files(path).beside(MATERIAL), OBJECT.files(path).beside(TEXTURE)
     corners = np.stack([mesh.faces, mesh.corners, mesh.faces], -1).reshape(-1, 9) + 1
     lines = [
         f"mtllib {material.name}\n",
         _rows("v {:.6f} {:.6f} {:.6f}\n", mesh.vertices),
         _rows("vt {:.6f} {:.6f}\n", _from_below(mesh)),
         _rows("vn {:.4f} {:.4f} {:.4f}\n", mesh.normals),
-        f"usemtl {MATERIAL}\n",
+        f"usemtl {SURFACE}\n",
         _rows("f {}/{}/{} {}/{}/{} {}/{}/{}\n", corners),
     ]
     # Files appear in reverse order: the .obj, which refers to the others, appears last.
@@ -106,7 +107,7 @@ def _write_obj(path: Path, mesh: Mesh) -> list[Path]:
     ):
         draft.write_text("".join(lines), encoding="utf-8")
         material_draft.write_text(
-            f"newmtl {MATERIAL}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",
+            f"newmtl {SURFACE}\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",
             encoding="utf-8",
         )
         Image.fromarray(mesh.texture).save(texture_draft, format="PNG")

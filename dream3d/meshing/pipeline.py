@@ -59,7 +59,7 @@ def write_object_files(job: ObjectJob, mesh: Mesh, turn: int) -> list[Path]:
     turn: number of frames of the turntable.
     """
     files = write_mesh(job.mesh, mesh)
-    if job.glb not in files:
+    if job.mesh.suffix.lower() != ".glb":
         files += write_mesh(job.glb, mesh)
     write_clip(job.turntable, render_turntable(mesh, turn), FRAMES_A_SECOND)
     write_sheet(job.sheet, render_eight_views(mesh), job.prompt, columns=4)

@@ -10,8 +10,6 @@ from core.errors import UserError
 from core.io.atomic import atomic_write
 from dream3d.optimization.optimize import Optimization
 
-ENDING = ".checkpoint.safetensors"
-
 
 def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None:
     """Writes everything that the next iteration depends on.

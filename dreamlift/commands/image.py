@@ -42,16 +42,21 @@ def image(
         list[str] | None, typer.Option(help="For checkpoints: LoRA weights, NAME or NAME@SCALE.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
+    ] = False,
     complete: Annotated[
         bool, typer.Option("--complete/--no-complete", help="Read the prompt into words the model knows.")
     ] = True,
 ) -> None:
-    """Draws images of a prompt."""
-    from core.io.outputs import plan_outputs
+    """Draws images of a prompt, each with a record of how it was made (.image.json)."""
+    from core.io.files.plan import OutputRequest, Replacing, plan_outputs
+    from core.io.pictures import PICTURE
 
     if not prompt.strip():
         raise UserError("The prompt is empty: say what the image shows.")
-    planned = plan_outputs([prompt], num, seed, out, "image", [".png"])
+    planned = plan_outputs([OutputRequest(prompt)], num, seed, out, PICTURE, Replacing(overwrite))
 
     from dreamlift.text_to_image import TextToImage
 
@@ -69,6 +74,6 @@ def image(
             super_resolution=super_resolution,
             complete=complete,
         )
-        picture.save(output.file)
+        picture.save(output.file, overwrite=overwrite)
         width, height = picture.image.size
         print(f"{output.file}: {width}x{height}, seed {output.seed}")

@@ -206,8 +206,8 @@ def _write_scene(out: Path, view: "SceneView", size: int, device: str, alpha: bo
     from PIL import Image
 
     from core.io.atomic import atomic_write, writable_folder
+    from core.io.files.names import slug
     from core.io.machine import pick_device
-    from core.io.outputs import slug
     from core.io.pictures import write_clip
     from core.toybox.scene_views import render_clip
     from core.toybox.scenes import contents

@@ -90,9 +90,11 @@ def test_a_prompt_gives_all_files_of_an_object(command: Command, tmp_path: Path,
     )
     assert result.returncode == 0, result.stderr
     files = sorted(path.name for path in tmp_path.iterdir())
-    endings = (".glb", ".html", ".json", ".mp4", ".mtl", ".obj", ".png", ".views.png")
+    endings = (
+        ".dream3d.json", ".glb", ".html", ".mtl", ".obj", ".texture.png", ".turntable.mp4", ".views.png",
+    )  # fmt: skip
     assert files == [*(f"fox{ending}" for ending in endings), "tiny.yaml"]
-    record = json.loads((tmp_path / "fox.json").read_text())
+    record = json.loads((tmp_path / "fox.dream3d.json").read_text())
     assert record["prompt"] == "a fox holding a controller" and record["iterations"] == 6
     assert "controller" in record["completed"] and record["surface"]["faces"] <= 2000
     meshes = [trimesh.load(tmp_path / name, force="mesh") for name in ("fox.obj", "fox.glb")]
@@ -134,13 +136,13 @@ def test_ctrl_c_exports_the_current_object(tmp_path: Path, tiny: Path) -> None:
     arguments = [sys.executable, "-c", code, "a fox", "--out", "fox.glb", "--preset", str(long)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    preview, deadline = tmp_path / "fox.preview.png", time.monotonic() + 120
+    preview, deadline = tmp_path / "fox.views.preview.png", time.monotonic() + 120
     while not preview.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    record = json.loads((tmp_path / "fox.json").read_text())
+    record = json.loads((tmp_path / "fox.dream3d.json").read_text())
     assert 0 < record["iterations"] < 100000 and (tmp_path / "fox.glb").exists()
 
 
@@ -159,10 +161,12 @@ def test_objects_of_a_file_of_prompts(
             main()
         assert stop.value.code == 0, capsys.readouterr().err
         after = {path: path.stat().st_mtime_ns for path in (tmp_path / "objects").glob("*.json")}
-        return sorted(path.stem for path in after if after[path] != before.get(path))
+        return sorted(path.name.split(".")[0] for path in after if after[path] != before.get(path))
 
     assert made("a fox,,,\na red cat,3,cat.glb,4\n") == ["a-fox", "cat"]
-    records = [json.loads((tmp_path / "objects" / f"{name}.json").read_text()) for name in ("a-fox", "cat")]
+    records = [
+        json.loads((tmp_path / "objects" / f"{name}.dream3d.json").read_text()) for name in ("a-fox", "cat")
+    ]
     assert [(record["seed"], record["iterations"]) for record in records] == [(0, 6), (3, 4)]
     assert made("a fox,,,\na red cat,3,cat.glb,5\n") == ["cat"]
     printed = re.sub(r"\s*│\s*", " | ", capsys.readouterr().err)

@@ -46,10 +46,12 @@ def test_a_clip_has_the_bytes_of_the_command(command: Command, tmp_path: Path, v
         "--preset", "draft", "--device", "cpu", "--out", "command.gif",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert [file.name for file in files] == ["api.gif", "api.png", "api.json"]
-    for ending in ("gif", "png"):
+    assert [file.name for file in files] == ["api.gif", "api.sheet.png", "api.gen-video.json"]
+    for ending in ("gif", "sheet.png"):
         assert (tmp_path / f"api.{ending}").read_bytes() == (tmp_path / f"command.{ending}").read_bytes()
-    ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("api", "command"))
+    ours, theirs = (
+        json.loads((tmp_path / f"{name}.gen-video.json").read_text()) for name in ("api", "command")
+    )
     for key in ("prompt", "completed", "seed", "options", "preset", "model", "size"):
         assert ours[key] == theirs[key], key
 
@@ -127,7 +129,8 @@ def test_an_image_and_its_file(tmp_path: Path) -> None:
     same = images("a fox", seed=2, num_inference_steps=2, sampler="unipc")
     assert picture.image.size == (256, 256) and picture.record["sampler"] == "unipc"
     assert picture._repr_png_() == same._repr_png_()
-    assert Image.open(picture.save(tmp_path / "fox.png")).size == (256, 256)
+    assert picture.save(tmp_path / "fox.png") == [tmp_path / "fox.png", tmp_path / "fox.image.json"]
+    assert Image.open(tmp_path / "fox.png").size == (256, 256)
     with pytest.raises(UserError, match=r"must end in .png"):
         picture.save(tmp_path / "fox.jpg")
     assert images("a fox").record["sampler"] == "dpm-solver++"

@@ -57,7 +57,7 @@ def test_two_processes_draw_a_clip_as_one_does(video_folder: Callable[[str], Pat
         process.join(200)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     for name in ("a-fox", "a-cat"):
-        record = RunRecord.model_validate_json((tmp_path / "two" / f"{name}.json").read_text())
+        record = RunRecord.model_validate_json((tmp_path / "two" / f"{name}.gen-video.json").read_text())
         assert record.options.context_parallel == 2 and record.options.frames == (5 if "fox" in name else 9)
         clips = [(tmp_path / folder / f"{name}.mp4").read_bytes() for folder in ("one", "two")]
         assert clips[0] == clips[1], name

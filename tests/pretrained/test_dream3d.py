@@ -174,7 +174,7 @@ def test_the_command_makes_an_object_with_every_checkpoint(name, scale, request,
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") < 5 and "Warning" not in done.stderr, done.stderr
     assert len(trimesh.load(tmp_path / "fox.glb", force="mesh").faces) > 0
-    record = json.loads((tmp_path / "fox.json").read_text())
+    record = json.loads((tmp_path / "fox.dream3d.json").read_text())
     assert record["model"] == str(folder) and record["dtype"] == "float32"
     assert record["model_kind"] == json.loads((folder / "model_index.json").read_text())["_class_name"]
     assert record["options"]["camera"] == "words"

@@ -56,15 +56,15 @@ def sample_frames(model: Path, options: ClipOptions, seed: int) -> np.ndarray:
 
 def check_files(folder: Path, frames: np.ndarray) -> RunRecord:
     """Asserts that the folder has the run's files and that they show the frames; returns the record."""
-    assert {"a-fox.json", "a-fox.mp4", "a-fox.png"} == {
+    assert {"a-fox.gen-video.json", "a-fox.mp4", "a-fox.sheet.png"} == {
         n for n in os.listdir(folder) if n.startswith("a-fox")
     }
-    with Image.open(folder / "a-fox.png") as sheet:  # lossless
+    with Image.open(folder / "a-fox.sheet.png") as sheet:  # lossless
         shown, expected = (np.asarray(each, np.int16) for each in (sheet, contact_sheet(frames, "a fox")))
     # Another number of threads adds in another order, so a pixel may be rounded differently.
     assert shown.shape == expected.shape and np.abs(shown - expected).max() <= 2
     assert iio.imread(folder / "a-fox.mp4").shape == frames.shape
-    record = RunRecord.model_validate_json((folder / "a-fox.json").read_text())
+    record = RunRecord.model_validate_json((folder / "a-fox.gen-video.json").read_text())
     assert isinstance(record.model, CheckpointRecord) and record.gflop is not None
     return record
 
@@ -100,7 +100,7 @@ def test_a_clip_of_each_family(
 
 
 def record_of(folder: Path) -> RunRecord:
-    return RunRecord.model_validate_json((folder / "a-fox.json").read_text())
+    return RunRecord.model_validate_json((folder / "a-fox.gen-video.json").read_text())
 
 
 @pytest.mark.parametrize("kind", ["sd_eps", "sdxl"])
@@ -169,4 +169,6 @@ def test_a_failed_decoding_can_be_resumed(
     assert resumed.returncode == 0, resumed.stderr
     assert (tmp_path / "later.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert not list(tmp_path.glob("*.safetensors"))
-    assert RunRecord.model_validate_json((tmp_path / "later.json").read_text()).gflop is None  # not sampled
+    assert (
+        RunRecord.model_validate_json((tmp_path / "later.gen-video.json").read_text()).gflop is None
+    )  # not sampled

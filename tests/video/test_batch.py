@@ -55,7 +55,8 @@ def times(folder: Path) -> dict[str, int]:
 def test_rows_have_seeds_names_and_options_of_their_own(drawn: Callable[..., None], tmp_path: Path) -> None:
     drawn(ROWS, "a")
     records = {
-        path.stem: RunRecord.model_validate_json(path.read_text()) for path in (tmp_path / "a").glob("*.json")
+        path.name.split(".")[0]: RunRecord.model_validate_json(path.read_text())
+        for path in (tmp_path / "a").glob("*.json")
     }
     assert sorted(records) == ["a-cat", "a-dog", "a-fox", "five"]
     assert [records[name].seed for name in ("a-fox", "five")] == [0, 5]
@@ -76,7 +77,7 @@ def test_clips_that_are_there_are_left_out_by_their_options(
     drawn(changed, "a", skip_existing=True)
     after = times(folder)
     assert {name for name in after if after[name] != before[name]} == {"five.mp4", "a-cat.mp4"}
-    record = RunRecord.model_validate_json((folder / "five.json").read_text())
+    record = RunRecord.model_validate_json((folder / "five.gen-video.json").read_text())
     assert record.request and record.model.stages == {}
     drawn(changed, "a", skip_existing=True, steps=3)
     assert not set(times(folder).values()) & set(after.values())
@@ -149,13 +150,13 @@ def test_rows_of_equal_options_are_sampled_together(
     assert numbers == [[0, 2], [3, 4], [3], [4], [1]]
     monkeypatch.undo()
     for n, batch in enumerate((2, 1, 2, None, 1)):
-        sheets = [tmp_path / folder / f"{n}.png" for folder in ("alone", "together")]
+        sheets = [tmp_path / folder / f"{n}.sheet.png" for folder in ("alone", "together")]
         if batch is None:
-            assert not sheets[1].exists() and (tmp_path / "together" / "3.failed.txt").exists()
+            assert not sheets[1].exists() and (tmp_path / "together" / "3.gen-video.failed.txt").exists()
             continue
         alone, together = (np.asarray(Image.open(sheet), np.int16) for sheet in sheets)
         assert alone.shape == together.shape and np.abs(alone - together).max() <= 1, n
-        record = RunRecord.model_validate_json((tmp_path / "together" / f"{n}.json").read_text())
+        record = RunRecord.model_validate_json((tmp_path / "together" / f"{n}.gen-video.json").read_text())
         assert record.batch == batch and record.seed == n
     before = times(tmp_path / "together")
     drawn(rows, "together", batch=4, skip_existing=True)

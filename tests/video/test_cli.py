@@ -20,6 +20,7 @@ import core.sampling
 import video.generate
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
+from core.io.files.record import digests
 from core.io.pictures import to_frames, write_clip
 from core.io.progress import PreviewTimer
 from core.nn.flops import FlopCounter
@@ -118,6 +119,36 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(
     assert not printed.out and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "q.mp4"], "q.mp4 exists, and q.gen-video.json does not list it"),
+        (["--image", "q.preview.png", "--out", "q.gif"], "q.preview.png is read by this run"),
+        (["--image", "q.preview.png", "--out", "q.gif", "--overwrite"], "q.preview.png is read by this run"),
+        (["--video", "q.mp4", "--out", "q.mp4", "--overwrite"], "q.mp4 is read by this run"),
+    ],
+)
+def test_files_of_others_are_refused_before_the_weights_are_read(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("q.mp4", "q.preview.png"):
+        Image.new("RGB", (16, 16)).save(name, format="PNG")
+    write_clip(tmp_path / "q.mp4", np.zeros((4, 16, 16, 3), np.uint8), 8)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--frames", "4", *arguments])
+    monkeypatch.setattr(VideoModel, "load", None)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and sentence in printed and printed.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_damaged_weights_are_refused(command: Command, tmp_path: Path, tiny_model: Path) -> None:
     damaged = tmp_path / "damaged"
     damaged.mkdir()
@@ -152,7 +183,9 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
 
 def test_a_run_leaves_clips_sheets_and_records(run: Path, tiny_model: Path) -> None:
     stems = ("a-panda", "a-panda-2")
-    assert sorted(os.listdir(run)) == sorted(f"{s}{e}" for s in stems for e in (".mp4", ".png", ".json"))
+    assert sorted(os.listdir(run)) == sorted(
+        f"{s}{e}" for s in stems for e in (".mp4", ".sheet.png", ".gen-video.json")
+    )
     model = VideoModel.load(tiny_model)
     for stem, seed in zip(stems, (3, 4), strict=True):
         clip = model.sample(["A panda!"], frames=5, steps=4, guidance=4.0, seeds=[seed])
@@ -162,12 +195,12 @@ def test_a_run_leaves_clips_sheets_and_records(run: Path, tiny_model: Path) -> N
         # Luma survives the encoder's halved colors.
         luma = (shown @ [0.2126, 0.7152, 0.0722])[:, 2::4, 2::4]
         assert np.abs(luma - wanted @ [0.2126, 0.7152, 0.0722]).mean() < 4
-        with Image.open(run / f"{stem}.png") as sheet:
+        with Image.open(run / f"{stem}.sheet.png") as sheet:
             assert sheet.format == "PNG" and sheet.width > 3 * 192
-        record = RunRecord.model_validate_json((run / f"{stem}.json").read_text())
+        record = RunRecord.model_validate_json((run / f"{stem}.gen-video.json").read_text())
         assert (record.prompt, record.seed, record.size) == ("A panda!", seed, (64, 64))
         assert (record.options.steps, record.options.fps, record.options.scale) == (4, 10.0, 4)
-        assert record.files == [f"{stem}.mp4", f"{stem}.png"]
+        assert record.files == digests(run / f"{stem}{ending}" for ending in (".mp4", ".sheet.png"))
         assert 0 < record.seconds.sample < record.seconds.since_start
 
 
@@ -179,7 +212,7 @@ def test_the_record_counts_the_arithmetic_of_all_steps(run: Path, tiny_model: Pa
     guided = ClassifierFreeGuidance(model.denoiser, 4.0, negative)
     with FlopCounter() as counter:
         guided(torch.randn(1, 3, 5, 16, 16), torch.tensor([500]), condition)
-    record = RunRecord.model_validate_json((run / "a-panda.json").read_text())
+    record = RunRecord.model_validate_json((run / "a-panda.gen-video.json").read_text())
     assert record.gflop == pytest.approx(4 * counter.total / 1e9, abs=0.06)
     assert record.gflop > 0
 
@@ -200,20 +233,20 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path, tiny_model: Path) -> Non
     process = start(tmp_path, "a fox", "--num", "500", "--steps", "4", "--model", str(tiny_model))
     try:
         deadline = time.monotonic() + 300
-        while not (tmp_path / "a-fox.json").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "a-fox.gen-video.json").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert (tmp_path / "a-fox.json").exists()
+        assert (tmp_path / "a-fox.gen-video.json").exists()
         process.send_signal(signal.SIGINT)
         assert process.wait(300) == 130
     finally:
         process.kill()
     left = os.listdir(tmp_path)
-    assert "a-fox-500.json" not in left
+    assert "a-fox-500.gen-video.json" not in left
     for name in left:
         assert not name.startswith(".") and ".preview." not in name
         if name.endswith(".json"):
             record = RunRecord.model_validate_json((tmp_path / name).read_text())
-            assert set(record.files) <= set(left)
+            assert record.files.keys() <= set(left)
 
 
 def test_previews_show_the_guess_while_it_improves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +299,7 @@ def test_sampling_outlives_a_preview_that_fails(tmp_path: Path, monkeypatch: pyt
     clip = torch.zeros(1, 3, 2, 8, 8)
     for step in range(1, 6):
         watch(SamplerState(clip, clip, step, 5, 0))
-    assert len(tried) == 1 and not job.preview.exists()
+    assert len(tried) == 1 and not job.files.preview.exists()
 
 
 def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Path, tiny_model: Path) -> None:
@@ -281,7 +314,7 @@ def test_a_picture_is_the_first_frame_of_the_clip(command: Command, tmp_path: Pa
     with Image.open(tmp_path / "a-fox.webp") as shown:
         first = np.asarray(shown.convert("L"))
     assert first[:, :6].mean() < 30 and first[:, -6:].mean() > 225
-    record = RunRecord.model_validate_json((tmp_path / "a-fox.json").read_text())
+    record = RunRecord.model_validate_json((tmp_path / "a-fox.gen-video.json").read_text())
     assert record.options.image == Path("picture.png")
 
 
@@ -299,7 +332,7 @@ def test_seconds_scripts_and_loops_have_their_length(
         result = command("gen-video", *arguments, *common, "--out", "clip.gif")
         assert result.returncode == 0, result.stderr
         assert f"{frames} frames, 8 a second" in result.stderr
-        record = RunRecord.model_validate_json((tmp_path / "clip.json").read_text())
+        record = RunRecord.model_validate_json((tmp_path / "clip.gen-video.json").read_text())
         assert record.options.frames == frames
         assert (record.gflop is None) == (
             arguments[0] != "0: a fox | 1: a panda" and "--loop" not in arguments
@@ -329,7 +362,7 @@ def test_a_clip_starts_from_a_clip_and_ends_at_a_picture(
     assert result.returncode == 0, result.stderr
     way = iio.imread(tmp_path / "way.mp4").mean((1, 2, 3))
     assert way[0] < 10 and way[-1] > 245
-    record = RunRecord.model_validate_json((tmp_path / "way.json").read_text())
+    record = RunRecord.model_validate_json((tmp_path / "way.gen-video.json").read_text())
     assert record.options.interpolate == (Path("a.png"), Path("b.png"))
 
 
@@ -374,7 +407,7 @@ def test_each_sampler_of_the_command_is_the_one_named(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0 and called == [function]
-    record = RunRecord.model_validate_json((tmp_path / "fox.json").read_text())
+    record = RunRecord.model_validate_json((tmp_path / "fox.gen-video.json").read_text())
     assert record.options.sampler == name
 
 

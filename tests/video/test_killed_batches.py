@@ -39,7 +39,7 @@ def draw(prompts: Path, model: Path, folder: Path, processes: int = 1) -> None:
 def made(folder: Path) -> dict[str, int]:
     """When each clip that has a record was written."""
     return {
-        path.stem: next(folder.glob(f"{path.stem}.[mg]*")).stat().st_mtime_ns
+        (name := path.name.split(".")[0]): next(folder.glob(f"{name}.[mg][pi]*")).stat().st_mtime_ns
         for path in folder.glob("[0-9]*.json")
     }
 
@@ -99,5 +99,5 @@ def test_every_clip_is_drawn_once_though_the_run_is_killed(
     assert len(list(folder.glob("[0-9]*"))) == 3 * COUNT and not list(folder.glob(".*"))
     page = (folder / "index.html").read_text()
     assert page.count("<figure>") == COUNT
-    summary = (folder / "summary.csv").read_text().splitlines()
+    summary = (folder / "summary.gen-video.csv").read_text().splitlines()
     assert len(summary) == 1 + COUNT and all(",made," in line for line in summary[1:])

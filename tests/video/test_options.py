@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.batches.prompt_file import PromptRow
 from core.errors import UserError
-from core.io.outputs import slug
+from core.io.files.names import slug
 from core.io.presets import load_preset
 from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
@@ -47,7 +47,8 @@ def test_clips_are_numbered_and_seeded(tmp_path: Path) -> None:
 
     jobs = plan_clips(rows("a fox", "a bear"), 2, 0, str(tmp_path / "v1.2.gif"))
     assert [job.clip.name for job in jobs] == ["v1.2.gif", "v1.2-2.gif", "v1.2-3.gif", "v1.2-4.gif"]
-    assert jobs[0].sheet.name == "v1.2.png" and jobs[0].record.name == "v1.2.json"
+    assert jobs[0].sheet.name == "v1.2.sheet.png"
+    assert jobs[0].files.record.name == "v1.2.gen-video.json"
 
 
 def test_names_never_meet(tmp_path: Path) -> None:

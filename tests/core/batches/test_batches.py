@@ -20,7 +20,10 @@ from core.batches.report import write_report, write_summary
 from core.batches.run import BatchJob, MakeTogether, remove_leftovers, run_batch
 from core.errors import UserError
 from core.io.atomic import atomic_write
-from core.io.outputs import PlannedOutput, plan_outputs
+from core.io.files.names import OutputKind
+from core.io.files.plan import OutputRequest, PlannedOutput, plan_outputs
+
+KIND = OutputKind("draw", "clip", (".mp4", ".gif"))
 
 
 def written(path: Path, text: str) -> Path:
@@ -61,18 +64,16 @@ def test_damaged_files_of_prompts(tmp_path: Path, name: str, text: str, sentence
 
 
 def test_rows_choose_their_seeds_and_names(tmp_path: Path) -> None:
-    planned = plan_outputs(
-        ["a", "b", "c"], 2, 5, f"{tmp_path}/", "clip", (".mp4", ".gif"),
-        seeds=[None, 9, None], names=[None, "x.gif", "x"],
-    )  # fmt: skip
+    requests = [OutputRequest("a"), OutputRequest("b", 9, "x.gif"), OutputRequest("c", None, "x")]
+    planned = plan_outputs(requests, 2, 5, f"{tmp_path}/", KIND)
     assert [(job.seed, job.file.name) for job in planned] == [
         (5, "a.mp4"), (6, "a-2.mp4"), (9, "x.gif"), (10, "x-2.gif"), (5, "x-3.mp4"), (6, "x-4.mp4"),
     ]  # fmt: skip
     for name, sentence in (("../x", "without a folder"), ("x.png", "must end in .mp4 or .gif")):
         with pytest.raises(UserError, match=sentence):
-            plan_outputs(["a"], 1, 0, None, "clip", (".mp4", ".gif"), names=[name])
+            plan_outputs([OutputRequest("a", name=name)], 1, 0, None, KIND)
     with pytest.raises(UserError, match="--seed cannot be -1"):
-        plan_outputs(["a"], 1, 0, None, "clip", (".mp4",), seeds=[-1])
+        plan_outputs([OutputRequest("a", -1)], 1, 0, None, KIND)
 
 
 def jobs_in(folder: Path, count: int, seconds: float = 0.0, broken: int = -1) -> list[BatchJob]:
@@ -88,7 +89,7 @@ def jobs_in(folder: Path, count: int, seconds: float = 0.0, broken: int = -1) ->
 
     def job(number: int) -> BatchJob:
         file = folder / f"{number}.mp4"
-        return BatchJob(file, lambda: make(number), lambda: file.exists())
+        return BatchJob(KIND.files(file), lambda: make(number), lambda: file.exists())
 
     return [job(number) for number in range(count)]
 
@@ -97,11 +98,11 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     outcome = run_batch(jobs_in(tmp_path, 4, broken=1), skip_existing=False)
     assert [file.name for file in outcome.made] == ["0.mp4", "2.mp4", "3.mp4"]
     assert outcome.failed == [(tmp_path / "1.mp4", "it does not work")]
-    assert (tmp_path / "1.failed.txt").read_text() == "it does not work\n"
+    assert (tmp_path / "1.draw.failed.txt").read_text() == "it does not work\n"
     assert str(outcome) == "3 made, 1 failed" and not list(tmp_path.glob(".*.lock"))
 
     again = run_batch(jobs_in(tmp_path, 4), skip_existing=True)
-    assert str(again) == "1 made, 3 already there" and not (tmp_path / "1.failed.txt").exists()
+    assert str(again) == "1 made, 3 already there" and not (tmp_path / "1.draw.failed.txt").exists()
     assert str(run_batch(jobs_in(tmp_path, 4), skip_existing=False)) == "4 made"
     with pytest.raises(UserError, match="it does not work"):
         run_batch(jobs_in(tmp_path, 1, broken=0), skip_existing=False)
@@ -146,7 +147,7 @@ def test_the_page_shows_what_has_a_record(tmp_path: Path) -> None:
     for name, prompt in (("a #1", 'a "fox" <waving>'), ("b", "a cat")):
         written(tmp_path / f"{name}.mp4", "")
         record = {"prompt": prompt, "seed": 3, "files": [f"{name}.mp4", f"{name}.png"]}
-        written(tmp_path / f"{name}.json", json.dumps(record))
+        written(tmp_path / f"{name}.draw.json", json.dumps(record))
     written(tmp_path / "gone.json", json.dumps({"prompt": "x", "seed": 0, "files": ["gone.mp4"]}))
     written(tmp_path / "other.json", "[1, 2]")
     page = write_gallery(tmp_path)
@@ -194,7 +195,7 @@ def test_jobs_that_fail_together_are_made_one_by_one(
 ) -> None:
     jobs, make = together(tmp_path, 5, "aaaaa", broken=1)
     outcome = run_batch(jobs, skip_existing=False, size=4, make_together=make)
-    assert str(outcome) == "4 made, 1 failed" and (tmp_path / "1.failed.txt").exists()
+    assert str(outcome) == "4 made, 1 failed" and (tmp_path / "1.draw.failed.txt").exists()
     assert "4 together: it does not work" in capsys.readouterr().err
 
 
@@ -220,7 +221,7 @@ def _write_slowly(folder: Path) -> None:
             (folder / "half").touch()
             time.sleep(60)
 
-    run_batch([BatchJob(folder / "0.mp4", make, lambda: False)], skip_existing=False)
+    run_batch([BatchJob(KIND.files(folder / "0.mp4"), make, lambda: False)], skip_existing=False)
 
 
 def test_what_killed_processes_leave_is_swept_by_the_next_run(tmp_path: Path) -> None:
@@ -245,12 +246,12 @@ def test_what_killed_processes_leave_is_swept_by_the_next_run(tmp_path: Path) ->
 def test_the_summary_has_a_row_for_each_job(tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path, 3, broken=1)
     outcome = run_batch(jobs, skip_existing=False)
-    written(tmp_path / "0.json", json.dumps({"seconds": {"load": 9, "sample": 1.5, "write": 0.25}}))
+    written(tmp_path / "0.draw.json", json.dumps({"seconds": {"load": 9, "sample": 1.5, "write": 0.25}}))
     written(tmp_path / ".index-99.html", "half")
     planned = [PlannedOutput('a "fox", waving', 7, job.file) for job in jobs]
     stream = StringIO()
     write_report(planned, jobs, outcome, Console(file=stream, width=80))
-    with (tmp_path / "summary.csv").open(newline="") as file:
+    with (tmp_path / "summary.draw.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [row["state"] for row in rows] == ["made", "failed", "made"]
     assert rows[0] == {
@@ -259,8 +260,8 @@ def test_the_summary_has_a_row_for_each_job(tmp_path: Path) -> None:
     }  # fmt: skip
     assert rows[1]["error"] == "it does not work" and rows[2]["seconds"] == ""
     shown = stream.getvalue()
-    assert "summary.csv" in shown and "already there" in shown and len(shown.splitlines()) < 10
+    assert "summary.draw.csv" in shown and "already there" in shown and len(shown.splitlines()) < 10
     assert (tmp_path / "index.html").exists() and not list(tmp_path.glob(".*"))
-    written(tmp_path / "summary.csv", "mine\n")
-    assert write_summary(tmp_path / "summary.csv", planned, jobs) is None
-    assert (tmp_path / "summary.csv").read_text() == "mine\n"
+    written(tmp_path / "summary.draw.csv", "mine\n")
+    assert write_summary(tmp_path / "summary.draw.csv", planned, jobs) is None
+    assert (tmp_path / "summary.draw.csv").read_text() == "mine\n"

@@ -82,10 +82,10 @@ def test_files_keep_the_orientation(painted_ball, tmp_path: Path, suffix: str) -
 def test_the_obj_refers_to_its_material_and_texture(smooth_ball, tmp_path: Path) -> None:
     path = tmp_path / "a fox.obj"
     written = write_mesh(path, smooth_ball.extraction.mesh)
-    assert written == [path, path.with_suffix(".mtl"), path.with_suffix(".png")]
-    assert "mtllib a fox.mtl\n" in path.read_text()
-    assert "map_Kd a fox.png\n" in path.with_suffix(".mtl").read_text()
-    with Image.open(path.with_suffix(".png")) as texture:
+    assert written == [path, tmp_path / "a-fox.mtl", tmp_path / "a-fox.texture.png"]
+    assert "mtllib a-fox.mtl\n" in path.read_text()
+    assert "map_Kd a-fox.texture.png\n" in written[1].read_text()
+    with Image.open(written[2]) as texture:
         assert (np.asarray(texture) == smooth_ball.extraction.mesh.texture).all()
     shared = smooth_ball.extraction.mesh.vertices
     assert sum(line.startswith("v ") for line in path.read_text().splitlines()) == len(shared)

@@ -1,0 +1,98 @@
+"""Names of outputs and of the files that belong to them. They do not change: scripts rely on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LONGEST = 48  # characters of a name made of a prompt
+
+
+def slug(prompt: str) -> str:
+    """File name of a prompt: "A panda, on a swing!" -> "a-panda-on-a-swing"; at most `LONGEST` characters."""
+    return re.sub(r"[\W_]+", "-", prompt.lower())[:LONGEST].strip("-") or "nameless"
+
+
+def companion(output: Path, ending: str) -> Path:
+    """A file that belongs to an output: fox.mp4 and ".sheet.png" -> fox.sheet.png, in the same folder."""
+    return output.with_name(output.stem + ending)
+
+
+def referenced(output: Path, ending: str) -> Path:
+    """A companion whose name stands inside another file, where spaces and line breaks would end it.
+
+    "a fox.obj" and ".mtl" -> a-fox.mtl.
+    """
+    return output.with_name((re.sub(r"[^\w.+()-]+", "-", output.stem).strip("-") or "nameless") + ending)
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """What a command writes: its main file, and the endings of the files that belong to one."""
+
+    command: str  # "gen-video"; part of the record's name
+    word: str  # for the main file in messages: "clip"
+    extensions: tuple[str, ...]  # of the main file; the first is that of automatic names
+    companions: tuple[str, ...] = ()  # written with it
+    by_extension: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # more
+    named_inside: frozenset[str] = frozenset()  # endings of those whose names stand inside other files
+    preview: str | None = None  # there while the output is made, if any
+    checkpoint: str | None = None  # there until the output is made, if any
+    batched: bool = True  # whether batches of such outputs note their failures
+
+    def files(self, output: Path) -> OutputFiles:
+        """The files of an output."""
+        return OutputFiles(self, output)
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """The files of one output."""
+
+    kind: OutputKind
+    output: Path  # the main file
+
+    def beside(self, ending: str) -> Path:
+        """The file with this ending."""
+        return (referenced if ending in self.kind.named_inside else companion)(self.output, ending)
+
+    @property
+    def companions(self) -> list[Path]:
+        """What is written with the main file, in addition to the record."""
+        more = self.kind.by_extension.get(self.output.suffix.lower(), ())
+        return [self.beside(ending) for ending in (*more, *self.kind.companions)]
+
+    @property
+    def record(self) -> Path:
+        """How the output was made, and which files belong to it."""
+        return self.beside(f".{self.kind.command}.json")
+
+    @property
+    def failure(self) -> Path:
+        """Why an output of a batch was not made; there until it is."""
+        return self.beside(f".{self.kind.command}.failed.txt")
+
+    @property
+    def preview(self) -> Path:
+        """A picture of the unfinished output, while it is made."""
+        assert self.kind.preview
+        return self.beside(self.kind.preview)
+
+    @property
+    def checkpoint(self) -> Path:
+        """What an interrupted run resumes from."""
+        assert self.kind.checkpoint
+        return self.beside(self.kind.checkpoint)
+
+    @property
+    def lasting(self) -> list[Path]:
+        """All files that the output consists of, the main one first."""
+        return [self.output, *self.companions, self.record]
+
+    @property
+    def passing(self) -> list[Path]:
+        """All files that are there only until the output is made."""
+        endings = filter(None, [self.kind.preview, self.kind.checkpoint])
+        return [*([self.failure] if self.kind.batched else []), *map(self.beside, endings)]

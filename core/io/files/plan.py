@@ -1,0 +1,190 @@
+"""The outputs of a run, planned before its work: their prompts, seeds and files, and what may be replaced.
+
+No file is replaced that is not known to be of an earlier run. Automatic names are numbered past those that
+exist.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import UserError
+from core.io.atomic import DRAFT_LETTERS, writable_folder
+from core.io.files.names import OutputFiles, OutputKind, slug
+from core.io.files.record import MadeBy, foreign, made_by
+
+NAME_BYTES = 255  # of a file's name, where the file system does not say
+
+
+class PlannedOutput(NamedTuple):
+    """One output to make: its prompt, seed and main file."""
+
+    prompt: str
+    seed: int
+    file: Path
+
+
+class OutputRequest(NamedTuple):
+    """What outputs are asked for. seed, name: where the prompt has its own; a name has no folder."""
+
+    prompt: str
+    seed: int | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Replacing:
+    """What a run may replace.
+
+    overwrite: whatever has the name of an output. again: outputs of the same prompts and seeds keep their
+    names, so that the run finds what an earlier one has made. inputs: files that the run reads.
+    """
+
+    overwrite: bool = False
+    again: bool = False
+    inputs: tuple[Path, ...] = ()
+
+
+NOTHING = Replacing()  # but what an earlier run has made
+
+
+def plan_outputs(
+    requests: Sequence[OutputRequest],
+    num: int,
+    seed: int,
+    out: str | None,
+    kind: OutputKind,
+    replacing: Replacing = NOTHING,
+) -> list[PlannedOutput]:
+    """The planned outputs: `num` for each request, with the seeds seed, seed + 1, ..., seed + num - 1.
+
+    out: a file with one of the kind's extensions, or a folder (an existing one, or a name that ends in "/").
+        Files in a folder have the first extension and are named after the prompts. None is the current
+        folder. A name that occurs again within the plan gets the suffix -2, -3, ...
+
+    Raises UserError for counts and seeds out of range, another extension, a folder that is not writable, and
+    for files that the outputs would replace.
+    """
+    if num < 1:
+        raise UserError(f"--num cannot be {num}: there must be at least one {kind.word}.")
+    first = [seed if request.seed is None else request.seed for request in requests]
+    for number in (seed, *first):
+        if not 0 <= number <= 2**63 - num:
+            raise UserError(f"--seed cannot be {number}: a seed is a whole number from 0 to 2^63 - 1.")
+    path = Path(out or ".")
+    in_folder = os.path.isdir(path) or (out or "").endswith(("/", os.sep))
+    folder = path if in_folder else path.parent
+    whole = Path(kind.extensions[0]) if in_folder else path
+    names = _Names()
+    planned: list[PlannedOutput] = []
+    for row, request in enumerate(requests):
+        stem, extension = _split(request, whole, in_folder, kind)
+        automatic = in_folder and request.name is None
+        for number in range(first[row], first[row] + num):
+            made = MadeBy(request.prompt, number)
+            possible = (kind.files(folder / f"{name}{extension}") for name in names.of(stem))
+            files = next(each for each in possible if not automatic or _is_free(each, made, replacing))
+            planned.append(PlannedOutput(*made, files.output))
+            _check_names(files)
+            if not automatic:
+                _check_replaced(files, replacing)
+    _check_inputs([kind.files(output.file) for output in planned], replacing.inputs)
+    writable_folder(folder)
+    return planned
+
+
+class _Names:
+    """Names of a plan, each once: a stem, then stem-2, stem-3, ... File systems may not tell cases apart."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self.next: dict[str, int] = {}  # number to try, by stem
+
+    def of(self, stem: str) -> Iterator[str]:
+        """Names of the stem that have not occurred yet."""
+        for number in count(self.next.get(stem, 1)):
+            self.next[stem] = number + 1
+            name = stem if number == 1 else f"{stem}-{number}"
+            if name.casefold() not in self.used:
+                self.used.add(name.casefold())
+                yield name
+
+
+def check_save(files: OutputFiles, overwrite: bool) -> None:
+    """Raises UserError where saving an output would replace what is not known to belong to an earlier one.
+
+    The main file is named by the caller and may be replaced.
+    """
+    _check_names(files)
+    if not overwrite and (other := foreign(files)) and other != files.output:
+        raise UserError(f"{_not_ours(other, files)}: choose another name, or give overwrite=True.")
+
+
+def _split(request: OutputRequest, path: Path, in_folder: bool, kind: OutputKind) -> tuple[str, str]:
+    """Stem and extension of a request's main file. Raises UserError for another extension, or a folder."""
+    stem, extension = (slug(request.prompt), path.name) if in_folder else (path.stem, path.suffix)
+    if request.name is not None:
+        if request.name in (".", "..") or re.search(r"[/\\]", request.name):
+            raise UserError(f"Cannot write the {kind.word} as {request.name}: give a name without a folder.")
+        stem, ending = os.path.splitext(request.name)
+        extension = ending or extension
+    if extension.lower() not in kind.extensions:
+        known = " or ".join(filter(None, [", ".join(kind.extensions[:-1]), kind.extensions[-1]]))
+        raise UserError(f"Cannot write the {kind.word} as {stem}{extension}: its name must end in {known}.")
+    return stem, extension
+
+
+def _is_free(files: OutputFiles, made: MadeBy, replacing: Replacing) -> bool:
+    """Whether an automatic name can be taken."""
+    return not any(map(os.path.lexists, files.lasting)) or (replacing.again and made_by(files) == made)
+
+
+def _check_replaced(files: OutputFiles, replacing: Replacing) -> None:
+    """Raises UserError where a given name would replace what it may not."""
+    for path in files.lasting:
+        if os.path.isdir(path):
+            raise UserError(f"{path} is a folder, and a file is to go there: choose another --out.")
+    if not replacing.overwrite and (other := foreign(files)):
+        raise UserError(f"{_not_ours(other, files)}: choose another --out, or replace it with --overwrite.")
+
+
+def _not_ours(path: Path, files: OutputFiles) -> str:
+    return f"{path} exists, and {files.record.name} does not list it as made by this command"
+
+
+def _check_names(files: OutputFiles) -> None:
+    """Raises UserError for names that are too long for the file system or have control characters."""
+    try:
+        most = os.pathconf(files.output.parent, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):  # a folder that is not there yet, or Windows
+        most = NAME_BYTES
+    for path in [*files.lasting, *files.passing]:
+        if not path.name.isprintable():
+            raise UserError(f"Cannot write a file called {path.name!r}: it has control characters.")
+        excess = len(os.fsencode(path.name)) + DRAFT_LETTERS - most
+        if excess > 0:
+            raise UserError(f"The name {path.name} is too long: shorten --out by {excess} letters.")
+
+
+def _check_inputs(outputs: Iterable[OutputFiles], inputs: Sequence[Path]) -> None:
+    """Raises UserError where a file of an output is one that the run reads, by whatever name or link."""
+    read = {(status.st_dev, status.st_ino): path for path in inputs if (status := _status(path))}
+    for files in outputs if read else ():
+        for path in [*files.lasting, *files.passing]:
+            status = _status(path)
+            if status and (given := read.get((status.st_dev, status.st_ino))):
+                raise UserError(f"{given} is read by this run, which would replace it: choose another --out.")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """The file's status, through links; None where there is none."""
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
