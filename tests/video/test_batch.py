@@ -119,10 +119,10 @@ def test_one_failure_does_not_end_the_run(
     with pytest.raises(typer.Exit) as left:
         drawn(ROWS, "a")
     assert left.value.exit_code == 1 and len(times(tmp_path / "a")) == 3
-    assert "RuntimeError: no luck" in (tmp_path / "a" / "a-cat.failed.txt").read_text()
+    assert "RuntimeError: no luck" in (tmp_path / "a" / "a-cat.gen-video.failed.txt").read_text()
     monkeypatch.undo()
     drawn(ROWS, "a", skip_existing=True)
-    assert len(times(tmp_path / "a")) == 4 and not (tmp_path / "a" / "a-cat.failed.txt").exists()
+    assert len(times(tmp_path / "a")) == 4 and not (tmp_path / "a" / "a-cat.gen-video.failed.txt").exists()
 
 
 def test_rows_of_equal_options_are_sampled_together(

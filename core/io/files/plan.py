@@ -122,8 +122,9 @@ def check_save(files: OutputFiles, overwrite: bool) -> None:
     The main file is named by the caller and may be replaced.
     """
     _check_names(files)
-    if not overwrite and (other := foreign(files)) and other != files.output:
-        raise UserError(f"{_not_ours(other, files)}: choose another name, or give overwrite=True.")
+    others = [path for path in foreign(files) if path != files.output]
+    if others and not overwrite:
+        raise UserError(f"{_not_ours(others[0], files)}: choose another name, or give overwrite=True.")
 
 
 def _split(request: OutputRequest, path: Path, in_folder: bool, kind: OutputKind) -> tuple[str, str]:
@@ -150,8 +151,10 @@ def _check_replaced(files: OutputFiles, replacing: Replacing) -> None:
     for path in files.lasting:
         if os.path.isdir(path):
             raise UserError(f"{path} is a folder, and a file is to go there: choose another --out.")
-    if not replacing.overwrite and (other := foreign(files)):
-        raise UserError(f"{_not_ours(other, files)}: choose another --out, or replace it with --overwrite.")
+    if not replacing.overwrite and (others := foreign(files)):
+        raise UserError(
+            f"{_not_ours(others[0], files)}: choose another --out, or replace it with --overwrite."
+        )
 
 
 def _not_ours(path: Path, files: OutputFiles) -> str:

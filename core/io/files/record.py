@@ -39,18 +39,20 @@ def made_by(files: OutputFiles) -> MadeBy | None:
     return MadeBy(str(record.get("prompt")), int(record.get("seed", -1))) if record else None
 
 
-def foreign(files: OutputFiles) -> Path | None:
-    """The first file under a name of an output that is not known to be of an earlier run of its command.
+def foreign(files: OutputFiles) -> list[Path]:
+    """Files under the names of an output that are not known to be of an earlier run of its command.
 
     None where all that are there are as the record lists them.
     """
     recorded = (_read(files) or {}).get("files", {})
-    for path in files.lasting:
-        if not os.path.lexists(path) or (path == files.record and recorded):
-            continue
-        if not os.path.isfile(path) or recorded.get(path.name) != sha256_of(path):
-            return path
-    return None
+    known = [files.record] if recorded else []
+    return [
+        path
+        for path in files.lasting
+        if os.path.lexists(path)
+        and path not in known
+        and not (os.path.isfile(path) and recorded.get(path.name) == sha256_of(path))
+    ]
 
 
 def _read(files: OutputFiles) -> dict[str, Any] | None:
