@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from core.io.files.plan import PlannedOutput
     from dreamlift.image_variations import ImageVariations
     from dreamlift.text_to_image import Picture
 
@@ -17,17 +18,27 @@ Out = Annotated[
 ]
 Count = Annotated[int, typer.Option("--num", help="Number of images.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of these names that no record lists as made here.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
 
 
 def vary_command(
-    picture: Given, model: Model, num: Count = 4, out: Out = None, seed: Seed = 0, device: Device = "auto"
+    picture: Given,
+    model: Model,
+    num: Count = 4,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    device: Device = "auto",
 ) -> None:
     """Draws variations of a picture."""
     from core.io.pictures import read_image
 
     image, name = read_image(picture), f"{picture.stem} varied"
-    _write(name, num, seed, out, model, device, lambda draws: draws.vary(image, num, seed=seed))
+    planned = _planned(name, num, seed, out, overwrite, picture)
+    _write(planned, overwrite, model, device, lambda draws: draws.vary(image, num, seed=seed))
 
 
 def blend_command(
@@ -36,6 +47,7 @@ def blend_command(
     model: Model,
     num: Count = 5,
     out: Out = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -44,7 +56,8 @@ def blend_command(
 
     images = read_image(first), read_image(second)
     name = f"{first.stem} to {second.stem}"
-    _write(name, num, seed, out, model, device, lambda draws: draws.interpolate(*images, num, seed=seed))
+    planned = _planned(name, num, seed, out, overwrite, first, second)
+    _write(planned, overwrite, model, device, lambda draws: draws.interpolate(*images, num, seed=seed))
 
 
 def edit_command(
@@ -54,6 +67,7 @@ def edit_command(
     after: Annotated[str, typer.Option("--to", help="What it is to show.")],
     num: Count = 5,
     out: Out = None,
+    overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
@@ -61,28 +75,31 @@ def edit_command(
     from core.io.pictures import read_image
 
     image, name = read_image(picture), f"{picture.stem} {after}"
-    _write(
-        name, num, seed, out, model, device, lambda draws: draws.edit(image, before, after, num, seed=seed)
-    )
+    planned = _planned(name, num, seed, out, overwrite, picture)
+    _write(planned, overwrite, model, device, lambda draws: draws.edit(image, before, after, num, seed=seed))
+
+
+def _planned(
+    name: str, num: int, seed: int, out: str | None, overwrite: bool, *given: Path
+) -> "list[PlannedOutput]":
+    """The pictures to draw from the given ones."""
+    from core.io.files.plan import OutputRequest, Replacing, plan_outputs
+    from core.io.pictures import PICTURE
+
+    return plan_outputs([OutputRequest(name)], num, seed, out, PICTURE, Replacing(overwrite, inputs=given))
 
 
 def _write(
-    name: str,
-    num: int,
-    seed: int,
-    out: str | None,
+    planned: "list[PlannedOutput]",
+    overwrite: bool,
     model: Path,
     device: str,
     draw: "Callable[[ImageVariations], list[Picture]]",
 ) -> None:
     """Draws with the model of a folder, and writes the pictures."""
-    from core.io.outputs import plan_outputs
-
-    planned = plan_outputs([name], num, seed, out, "image", [".png"])
-
     from dreamlift.image_variations import ImageVariations
 
     pictures = draw(ImageVariations.from_pretrained(model, device=device))
     for output, picture in zip(planned, pictures, strict=True):
-        picture.save(output.file)
+        picture.save(output.file, overwrite=overwrite)
         print(f"{output.file}: {picture.image.width}x{picture.image.height}, seed {picture.record['seed']}")

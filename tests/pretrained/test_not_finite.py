@@ -73,7 +73,7 @@ def test_the_latents_can_be_decoded_in_another_dtype(
         assert gen_video(*request, "--dtype", "bfloat16")[0] == 2
     code, printed = gen_video(*request, "--dtype", "float32", "--resume")
     assert code == 0, printed
-    record = RunRecord.model_validate_json((tmp_path / "fox.json").read_text())
+    record = RunRecord.model_validate_json((tmp_path / "fox.gen-video.json").read_text())
     assert getattr(record.model, "dtype", None) == "bfloat16, decoded in float32"
     assert not (tmp_path / "fox.latents.safetensors").exists()
 
