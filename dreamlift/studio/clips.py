@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.files.names import slug
 from core.io.machine import pick_device
-from core.io.outputs import slug
 from core.io.pictures import to_frames, write_clip
 from core.io.presets import load_preset
 from core.io.progress import PreviewTimer

@@ -10,8 +10,8 @@ import torch
 
 from core.bundled import BUNDLED_NAME, bundled_model
 from core.errors import UserError
+from core.io.files.names import slug
 from core.io.machine import pick_device
-from core.io.outputs import slug
 from core.io.pictures import write_clip
 from core.io.progress import PreviewTimer
 from core.toybox.prompts import sentences
@@ -20,7 +20,7 @@ from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.options import (
-    EXTENSIONS,
+    OBJECT,
     OF_A_ROW,
     ImageModelReference,
     ObjectJob,
@@ -89,7 +89,7 @@ class ObjectWork:
         report.begin("extracting the mesh")
         made = finish_object(optimization, loaded, job, preset=self.preset, warnings=monitor.warnings)
         report.begin("writing the files")
-        ending = self.submission.format or EXTENSIONS[0]
+        ending = self.submission.format or OBJECT.extensions[0]
         files = made.save(self.library.free_name(slug(self.prompt), ending))
         return [file.name for file in files]
 
@@ -130,8 +130,9 @@ class _Monitor:
 def plan_object(submission: Submission, library: Library, models: LoadedModels, previews: Path) -> ObjectWork:
     """The work of a submission. Raises UserError for what cannot be made, before any model is loaded."""
     check_prompt(submission.prompt)
-    if submission.format not in (None, *EXTENSIONS):
-        raise UserError(f"Objects cannot be written as {submission.format}: give {', '.join(EXTENSIONS)}.")
+    if submission.format not in (None, *OBJECT.extensions):
+        known = ", ".join(OBJECT.extensions)
+        raise UserError(f"Objects cannot be written as {submission.format}: give {known}.")
     changes: dict[str, Any] = {name: value for name, value in submission.options.items() if value is not None}
     known = OF_A_ROW | {*OF_THE_MODEL}
     for name in changes:
