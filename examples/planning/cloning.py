@@ -1,0 +1,51 @@
+"""Behavior cloning with goals, the baseline: a network from state and goal to the controller's action."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from examples.planning.control import Controller
+from examples.planning.maze import TOP_SPEED, Array, Maze
+
+WIDTH = 256
+
+
+def clone(
+    maze: Maze, states: Array, actions: Array, steps: int, seed: int, batch_size: int = 256
+) -> Controller:
+    """Trains on states (N,L,4) and actions (N,L,2): the goal is a later position of the trajectory.
+
+    This is goal-conditioned behavior cloning with relabeled goals (Ghosh et al. 2021, "Learning to Reach
+    Goals via Iterated Supervised Learning"), on the data of one round.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = nn.Sequential(
+        nn.Linear(6, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2), nn.Tanh()
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, steps)
+    half, length = maze.extent / 2, states.shape[1]
+
+    def inputs(state: Array, goal: Array) -> torch.Tensor:
+        places = np.concatenate([state[:, :2], goal], axis=1) / half - 1
+        return torch.from_numpy(np.concatenate([places, state[:, 2:] / TOP_SPEED], axis=1)).float()
+
+    for _ in range(steps):
+        row, now = rng.integers(len(states), size=batch_size), rng.integers(length - 1, size=batch_size)
+        later = rng.integers(now + 1, length)
+        predicted = network(inputs(states[row, now], states[row, later, :2]))
+        loss = F.mse_loss(predicted, torch.from_numpy(actions[row, now]).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rates.step()
+
+    @torch.no_grad()
+    def controller(state: Array, goal: Array) -> Array:
+        return network(inputs(state, goal)).double().numpy()
+
+    return controller

@@ -1,0 +1,87 @@
+"""Measures plans on pairs of start and goal, against behavior cloning on the same trajectories.
+
+python -m examples.planning.evaluate runs/planning-large/model --out report.json
+
+Pairs are drawn from all cells ("any"), and from cells farther apart than the states of any one trajectory of
+the data ("far"), where there are such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from examples.planning.cloning import clone
+from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, follow_controller, follow_plans
+from examples.planning.model import TrajectoryModel
+from examples.planning.planner import Planner
+from examples.planning.trajectories import longest_span, make_trajectories
+
+LENGTHS = {"u": 40, "medium": 64, "large": 96}  # of plans, in steps
+EVERY = 8  # steps from one plan to the next, of a receding horizon
+
+
+def compare(planner: Planner, cloned: Controller, pairs: Pairs, length: int, seed: int) -> dict[str, Any]:
+    """For each way of control, the share of pairs that reach the goal, and seconds of planning a pair."""
+
+    def row(outcome: Outcome) -> dict[str, float]:
+        reached = outcome.reached(pairs.goals)
+        return {"reached": float(reached.mean()), "seconds": outcome.seconds / len(reached)}
+
+    return {
+        "behavior cloning": row(follow_controller(planner.model.maze, cloned, pairs, length)),
+        "one plan": row(follow_plans(planner, pairs, length, seed)),
+        "receding horizon": row(follow_plans(planner, pairs, length, seed, EVERY)),
+        "receding horizon, warm starts": row(follow_plans(planner, pairs, length, seed, EVERY, warm=True)),
+    }
+
+
+def evaluate(
+    planner: Planner, count: int, trajectories: int, cloning_steps: int, seed: int
+) -> dict[str, Any]:
+    """The report on `count` pairs of each kind; trajectories and seed are those of the training."""
+    model = planner.model
+    states, actions = make_trajectories(model.maze, trajectories, model.length, seed)
+    cloned = clone(model.maze, states, actions, cloning_steps, seed)
+    span, length = longest_span(model.maze, states), LENGTHS[model.maze.name]
+    report: dict[str, Any] = {
+        "maze": model.maze.name, "pairs": count, "length": length, "longest trajectory in cells": span,
+    }  # fmt: skip
+    for kind, farther_than in (("any", 0), ("far", span)):
+        table = model.maze.distance_table()
+        if any(cells > farther_than for row in table.values() for cells in row.values()):
+            pairs = draw_pairs(model.maze, count, seed + 1, farther_than)
+            report[kind] = compare(planner, cloned, pairs, length, seed + 2)
+    return report
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=50, help="denoising steps of a plan from noise")
+    parser.add_argument("--warm-steps", type=int, default=10, help="denoising steps of a warm start")
+    parser.add_argument("--trajectories", type=int, default=4000, help="as in training")
+    parser.add_argument("--cloning-steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0, help="as in training")
+    parser.add_argument("--out", type=Path, help="JSON file for the report")
+    options = parser.parse_args()
+    try:
+        planner = Planner(TrajectoryModel.load(options.model), options.steps, options.warm_steps)
+        report = evaluate(planner, options.pairs, options.trajectories, options.cloning_steps, options.seed)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Trains a trajectory model of a maze. A run that was interrupted resumes.
+
+python -m examples.planning.train --maze u --run runs/planning-u --steps 3000
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from core.errors import UserError
+from core.training.checkpoint import read_ema
+from core.training.config import Budget, TrainingConfig
+from core.training.trainer import Trainer
+from examples.planning.maze import Maze
+from examples.planning.model import TrajectoryModel, TrajectoryTask
+from examples.planning.trajectories import longest_span, make_trajectories
+
+LENGTHS = {"u": 32, "medium": 32, "large": 40}  # of the trajectories of a maze, in steps
+
+
+def train(model: TrajectoryModel, run: Path, steps: int, count: int, batch_size: int, seed: int) -> None:
+    """Trains on `count` trajectories and writes the averaged weights to `run / model`."""
+    states, _ = make_trajectories(model.maze, count, model.length, seed)
+    span = longest_span(model.maze, states)
+    print(f"{count} trajectories of {model.length} steps, the longest over {span} cells")
+    task = TrajectoryTask(model.normalize(states), model.stride)
+    config = TrainingConfig(
+        batch_size=batch_size, learning_rate=1e-3, seed=seed, compile=False, channels_last=False
+    )
+    Trainer(model.denoiser, task, config, run).run(Budget(steps=steps))
+    model.save(run / "model", read_ema(run))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--maze", choices=LENGTHS, required=True)
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder of the run; the model is in RUN/model"
+    )
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--trajectories", type=int, default=4000)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--blocks", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    try:
+        model = TrajectoryModel(
+            Maze(options.maze), LENGTHS[options.maze], tuple(options.widths), options.blocks
+        )
+        train(model, options.run, options.steps, options.trajectories, options.batch_size, options.seed)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
