@@ -83,7 +83,7 @@ class TrajectoryTask:
     def loss(self, model: Denoiser, batch: Tensor) -> Tensor:
         """Loss of each trajectory, (B,). batch: indices (B,)."""
         longest = self.x0.shape[2] // self.stride
-        length = self.stride * int(torch.randint(int(SHORTEST * longest), longest + 1, ()))
+        length = self.stride * int(torch.randint(max(1, int(SHORTEST * longest)), longest + 1, ()))
         first = int(torch.randint(self.x0.shape[2] - length + 1, ()))
         x0 = self.x0[batch, :, first : first + length]
         mask = torch.zeros_like(x0, dtype=torch.bool)
