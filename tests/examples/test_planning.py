@@ -204,7 +204,7 @@ def test_the_loss_is_the_error_of_unknown_entries():
     task = TrajectoryTask(x0, stride=16)
     loss = task.loss(model, torch.arange(64))
     torch.testing.assert_close(loss, 1 - known[0])
-    assert lengths == [16] and set((16 * known[0]).tolist()) == {0.0, 1.0, 2.0}
+    assert lengths == [16] and {1.0, 2.0} <= set((16 * known[0]).tolist()) <= {0.0, 1.0, 2.0}
 
 
 def test_a_warm_start_noises_the_former_plan_and_takes_few_steps():
