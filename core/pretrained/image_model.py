@@ -15,7 +15,7 @@ from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.io.machine import default_dtype
 from core.models.image_model import ImageModel, decode_latents
-from core.models.unclip.unclip_model import UnclipModel
+from core.models.unclip.unclip_model import load_native_model
 from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import (
@@ -212,8 +212,7 @@ def load_image_model(
                 "Models in Dreamlift's own format take no LoRA weights, dtype, offload or slicing: "
                 "omit these options."
             )
-        native = UnclipModel if UnclipModel.exists_at(folder) else ImageModel
-        return native.load(folder, device)
+        return load_native_model(folder, device)
     if kind not in (STABLE_DIFFUSION, SDXL, DEEPFLOYD):
         raise UserError(
             f"{name_or_folder} has the class {kind}, which is not supported: give an image model of class "

@@ -72,6 +72,12 @@ def image(
     model: Model = BUNDLED / "image",
     judge: SizedJudge = None,
     eyes: EyesFolder = None,
+    contrastive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a contrastive model, for R-Precision.", show_default="that of an unCLIP model"
+        ),
+    ] = None,
     super_resolution: Enlarger = None,
     out: Out = None,
     size: Size = None,

@@ -22,6 +22,8 @@ from core.io.sheet import write_sheet
 from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution
+from core.models.unclip.contrastive import ContrastiveModel
+from core.models.unclip.unclip_model import UnclipModel, load_native_model
 from core.sampling import StepCallback
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.distribution_metrics import frechet_distance
@@ -29,6 +31,7 @@ from dreamlift.evaluation.faces.detector import EyeDetector
 from dreamlift.evaluation.judge import LABELS, Judge
 from dreamlift.evaluation.measuring import (
     CLIP_MEASURES,
+    EMBEDDING,
     EYES,
     FLICKER,
     IMAGE_MEASURES,
@@ -39,6 +42,7 @@ from dreamlift.evaluation.measuring import (
 )
 from dreamlift.evaluation.options import EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
+from dreamlift.evaluation.r_precision import embed_prompts, r_precision
 from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
 from video.cascade.distilled import load_student, merged
 from video.video_model import VideoModel
@@ -52,10 +56,10 @@ def evaluate_images(options: EvaluationOptions) -> Report:
     Raises UserError for models, judges and devices that cannot be used.
     """
     device = pick_device(options.device)
-    model = ImageModel.load(options.model, device)
+    model = load_native_model(options.model, device)
     if not options.weak:
         model.weak = None
-    evaluation = Evaluation(options, device, model.config.size)
+    evaluation = Evaluation(options, device, model.config.size, contrastive_model(model, options, device))
     prompt_set = PromptSet.draw(options.count, options.held_out, options.seed)
     with _progress(len(prompt_set.batches(options.batch)) * options.steps) as on_step:
         sampler = Sampler(model.sample, options, on_step, evaluation.enlarger)
@@ -102,6 +106,15 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     return _publish(report, options)
 
 
+def contrastive_model(
+    model: ImageModel, options: EvaluationOptions, device: torch.device
+) -> ContrastiveModel | None:
+    """The contrastive model that the options name, or that of an unCLIP model, if there is one."""
+    if options.contrastive:
+        return ContrastiveModel.load(options.contrastive, device)
+    return model.contrastive if isinstance(model, UnclipModel) else None
+
+
 def distill(model: VideoModel, options: EvaluationOptions) -> EvaluationOptions:
     """Gives a model the weights of the distilled one beside it; returns the options that it has learned.
 
@@ -121,8 +134,14 @@ class Evaluation:
     Raises UserError where the folder of one of them cannot be used.
     """
 
-    def __init__(self, options: EvaluationOptions, device: torch.device, drawn: int) -> None:
-        """drawn: side of the model's pictures in pixels."""
+    def __init__(
+        self,
+        options: EvaluationOptions,
+        device: torch.device,
+        drawn: int,
+        contrastive: ContrastiveModel | None = None,
+    ) -> None:
+        """drawn: side of the model's pictures in pixels. contrastive: for R-Precision, of images."""
         self.options, self.device = options, device
         self.enlarger = None
         enlarger = options.super_resolution
@@ -135,7 +154,7 @@ class Evaluation:
         self.judge_folder = options.judge or bundled_judge(self.size)
         self.eyes_folder = options.eyes or _if_bundled("eyes")
         detector = EyeDetector.load(self.eyes_folder, device) if self.eyes_folder else None
-        self.instruments = Instruments(Judge.load(self.judge_folder, device), detector)
+        self.instruments = Instruments(Judge.load(self.judge_folder, device), detector, contrastive)
 
     def compare(
         self, prompt_set: PromptSet, sampler: Sampler, clips: bool
@@ -171,10 +190,22 @@ class Evaluation:
             seed=options.seed,
             device=describe_device(self.device),
             seconds=round(seconds, 1),
-            accuracy=_accuracies(kind, prompt_set, results),
+            accuracy=_accuracies(kind, prompt_set, results) | self._r_precision(prompt_set, results),
             levels=levels,
             items=_items(prompt_set, results),
         )
+
+    def _r_precision(
+        self, prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]
+    ) -> dict[str, Accuracy]:
+        """R-Precision of samples and renders among the prompts of the set; empty without a model for it."""
+        if not self.instruments.contrastive:
+            return {}
+        texts = embed_prompts(self.instruments.contrastive, prompt_set.prompts)
+        samples, renders = (
+            _share(r_precision(result.features[EMBEDDING], texts).float()) for result in results
+        )
+        return {"R-Precision": Accuracy(samples=samples, renders=renders)}
 
     def _frechet(
         self, kind: str, results: tuple[EvaluationResult, EvaluationResult]

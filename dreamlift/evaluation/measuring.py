@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.models.unclip.contrastive import ContrastiveModel
 from core.toybox.eyes import Eyes
 from dreamlift.evaluation.faces.detector import EyeDetector, pair_found
 from dreamlift.evaluation.image_metrics import edge_width, noise_level
@@ -24,6 +25,7 @@ from dreamlift.evaluation.video_metrics import (
 )
 
 SHOWN_IMAGES, SHOWN_CLIPS = 32, 8  # number of samples on the contact sheets
+EMBEDDING = "joint embedding"  # of images and texts, among the features
 EYES = "two eyes"  # share of the frames that show both eyes of a face in which both are found
 IMAGE_MEASURES = {"edge width": (edge_width, "px"), "noise": (noise_level, "of 255")}
 FLICKER = "flicker outside the figure"
@@ -62,10 +64,14 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class Instruments:
-    """The networks that measure pictures. Without a detector, eyes are not looked for."""
+    """The networks that measure pictures. Without a detector, eyes are not looked for.
+
+    contrastive: adds the joint embedding of images and texts to the features of images.
+    """
 
     judge: Judge
     detector: EyeDetector | None = None
+    contrastive: ContrastiveModel | None = None
 
     def measure(self, pictures: Tensor, eyes: Eyes) -> EvaluationResult:
         """Result of images (B,3,H,W) or clips (B,3,F,H,W) in [-1, 1].
@@ -100,6 +106,9 @@ class Instruments:
         features = {"content": self.judge.features(frames), "detail": self.judge.detail_features(frames)}
         if pictures.ndim == 5:
             features["motion"] = self.judge.clip_features(pictures)
+        if self.contrastive and pictures.ndim == 4:
+            reduced = at_size(pictures, self.contrastive.config.size)
+            features[EMBEDDING] = self.contrastive.embed_images(reduced)
         return {name: values.cpu() for name, values in features.items()}
 
 

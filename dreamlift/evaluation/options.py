@@ -16,6 +16,7 @@ class EvaluationOptions(BaseModel):
     model: Path
     judge: Path | None  # the bundled one of the pictures' size
     eyes: Path | None = None  # the bundled detector, if there is one
+    contrastive: Path | None = None  # for R-Precision; by default that of an unCLIP model; images only
     super_resolution: Path | None = None  # enlarges the samples; by default the model's own stage
     size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path

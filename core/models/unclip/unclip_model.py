@@ -110,6 +110,14 @@ class UnclipModel(ImageModel):
         return (folder / PRIOR).is_dir()
 
 
+def load_native_model(folder: Path, device: str | torch.device = "cpu") -> ImageModel:
+    """The image model of a folder in this project's format, or the unCLIP model that it holds.
+
+    Raises UserError when it is missing, damaged or does not fit.
+    """
+    return (UnclipModel if UnclipModel.exists_at(folder) else ImageModel).load(folder, device)
+
+
 def slerp(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     """Spherical interpolation between unit vectors (D,) or (B,D): first at share 0, second at 1.
 
