@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
+from tests import forked_command
+
 MODULES = {"gen-video": "video.cli", "dream3d": "dream3d.cli", "dreamlift": "dreamlift.cli"}
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores
@@ -26,15 +27,18 @@ def command(tmp_path: Path) -> Command:
     """
 
     def run(name: str, *arguments: object, without: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
+        words = [*map(str, arguments)]
+        if not without:
+            return forked_command.run(MODULES[name], [name, *words], tmp_path)
         code = f"import sys; sys.argv[0] = {name!r}; sys.modules |= dict.fromkeys({list(without)!r}); "
         code += f"from {MODULES[name]} import main; main()"
         return subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
+            [sys.executable, "-c", code, *words],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | forked_command.ENVIRONMENT,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=forked_command.TIMEOUT,
         )
 
     return run
