@@ -18,8 +18,10 @@ def find_model(model: str | None) -> ModelReference:
     shipped = bundled_model(model, "video")
     if shipped:
         return NativeModelReference(shipped)
-    from core.pretrained.hub import INDEX, is_hub_name
+    from core.pretrained.hub import INDEX, checkpoint_kind, is_hub_name
 
+    if Path(model).is_file():
+        checkpoint_kind(Path(model))  # which refuses it
     if not is_hub_name(model) and not (Path(model) / INDEX).exists():
         return NativeModelReference(Path(model))  # which says what is wrong with it when it is opened
     from video.pipelines.checkpoint_reference import checkpoint_reference

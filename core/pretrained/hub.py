@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
 from core.io.presets import load_preset
+from core.pretrained.reading import first_line, read_config
 
 INDEX = "model_index.json"  # index of a diffusers pipeline
 CONFIG, WEIGHTS = (
@@ -22,6 +22,7 @@ NATIVE = "dreamlift"  # the kind of a folder written by `core.io.weights.save_fo
 
 FILES: list[str] = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
 VARIANTS = ["*.fp16*", "*.bf16*", "*non_ema*"]  # other copies of the same weights
+HALVES = ("fp16", "bf16")  # of them, those that are fetched of a part that has no other
 UNUSED = ("safety_checker", "watermarker")
 
 
@@ -75,7 +76,11 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
         parts = [part for part in _parts(index) if part not in UNUSED]
         kinds = FILES if weights else ["*.json"]
         patterns = [INDEX, *(f"{part}/{kind}" for part in parts for kind in kinds)] if parts else kinds
-        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=VARIANTS))
+        folder = Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=VARIANTS))
+        for half in HALVES if weights else ():
+            if lacking := [part for part in parts if _lacks_weights(folder / part)]:
+                snapshot_download(name, allow_patterns=[f"{part}/*.{half}*.safetensors" for part in lacking])
+        return folder
     except GatedRepoError as error:
         raise UserError(
             f"{name} is gated: accept its terms on https://huggingface.co/{name}, then run `hf auth login`."
@@ -100,6 +105,11 @@ def checkpoint_kind(folder: Path) -> str:
     `NATIVE`. Raises UserError when it is none of these.
     """
     index = _index(folder)
+    if folder.is_file():
+        raise UserError(
+            f"{folder} is a single file, and models are read from folders in diffusers' format: convert it "
+            "once with from_single_file and save_pretrained of the pipeline in diffusers that it is for."
+        )
     if "_class_name" in index:
         return str(index["_class_name"])
     config = _json(folder / CONFIG)
@@ -122,6 +132,11 @@ def component_config(folder: Path, part: str) -> dict[str, Any]:
     return _json(folder / part / CONFIG)
 
 
+def _lacks_weights(part: Path) -> bool:
+    """Whether a part is a network without weights: other parts have no config.json."""
+    return (part / CONFIG).is_file() and not any(part.glob("*.safetensors"))
+
+
 def _index(folder: Path) -> dict[str, Any]:
     """Values of the model_index.json; empty if there is none."""
     return _json(folder / INDEX)
@@ -129,7 +144,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _parts(index: dict[str, Any]) -> list[str]:
     """Components that a pipeline's index lists and does not leave empty."""
-    return [part for part, named in index.items() if isinstance(named, list) and named[0]]
+    return [part for part, named in index.items() if isinstance(named, list) and any(named)]
 
 
 def weights_sha256(folder: Path) -> str:
@@ -147,19 +162,16 @@ def component_names(folder: Path) -> list[str]:
     return _parts(_index(folder))
 
 
+def component_classes(folder: Path) -> dict[str, tuple[str, str]]:
+    """Library and class of each component of a pipeline's folder. Raises UserError unless they are names."""
+    index = _index(folder)
+    classes = {part: tuple(index[part]) for part in _parts(index)}
+    for part, named in classes.items():
+        if len(named) != 2 or not all(isinstance(name, str) for name in named):
+            raise UserError(f"{folder / INDEX} is damaged (see {part}): download the checkpoint again.")
+    return classes
+
+
 def _json(path: Path) -> dict[str, Any]:
-    """Object in a JSON file; empty if there is no file. Raises UserError when it is not a JSON object."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged (not JSON): download the checkpoint again.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is damaged (not a JSON object): download the checkpoint again.")
-    return values
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message, without its final period, for use within a sentence."""
-    return str(error).strip().splitlines()[0].rstrip(".:") if str(error).strip() else type(error).__name__
+    """Object in a JSON file; empty if there is no file. Errors are those of `read_config`."""
+    return read_config(path) if path.is_file() else {}

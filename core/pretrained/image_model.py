@@ -20,15 +20,12 @@ from core.pretrained import lora as adapters
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import (
     NATIVE,
-    UNUSED,
     checkpoint_kind,
-    component_names,
-    first_line,
     resolve_checkpoint,
     scheduler_config,
 )
 from core.pretrained.network import DiffusersUNet
-from core.pretrained.quiet import quiet
+from core.pretrained.parts import read_pipeline
 from core.pretrained.sampling import CheckpointSampler
 from core.pretrained.text import checkpoint_text_encoder, full_condition
 from core.samplers import noise_like
@@ -232,20 +229,7 @@ def load_image_model(
 
 def _pipeline(folder: Path, dtype: torch.dtype) -> Any:
     """diffusers' pipeline of a folder, on the CPU. Raises UserError when it cannot be loaded."""
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-
-    # None for each unused part: otherwise diffusers would report it as missing.
-    unused = {part: None for part in UNUSED if part in component_names(folder)}
-    try:
-        with quiet():
-            pipeline = DiffusionPipeline.from_pretrained(
-                folder, torch_dtype=dtype, local_files_only=True, use_safetensors=True, **unused
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"Cannot read the checkpoint {folder}: {first_line(error)}. If files are missing or damaged, "
-            "download it again."
-        ) from error
+    pipeline = read_pipeline(folder, dtype)
     if dtype == torch.float16 and getattr(getattr(pipeline, "vae", None), "config", {}).get("force_upcast"):
         pipeline.vae.float()  # overflows in half precision
     return pipeline

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.pretrained.hub import first_line, resolve_checkpoint
 from core.pretrained.quiet import quiet
 
+# Marks in the names of tensors that are added to weights by other formulas.
+OTHER_KINDS = {
+    "dora_scale": "DoRA",
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+}
+# Ends of the names of a layer's tensors, as in peft, in diffusers, and in kohya's scripts.
+_TENSOR = re.compile(
+    r"[._]lora(?:_linear_layer)?[._](?P<side>A|B|down|up)(?:\.\w+)?\.(?:weight|bias)$"
+    r"|\.alpha$|\.lora_magnitude_vector(?:\.\w+)*$"
+)
+_SIDES = {"A": "down", "B": "up"}
+_PREFIX = re.compile(r"^(?:lora_(?:unet|te\d?)_|(?:unet|text_encoder(?:_2)?|transformer)\.)")
+_SEPARATORS = re.compile(r"\.processor|[._]")
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers gives them
 
 
@@ -22,30 +39,90 @@ def add_lora(pipeline: Any, source: str) -> None:
     """Adds W <- W + scale B A (Hu et al. 2021) to the weights of network and text encoders.
 
     source: a Hugging Face id, a folder with one safetensors file, or a file; optionally with a scale, as in
-        "NAME@0.7".
+        "NAME@0.7". Also DoRA (Liu et al. 2024) as peft writes it.
 
-    Raises UserError when nothing is found, when it does not fit the checkpoint, or without peft installed.
+    Raises UserError when nothing is found, when some of it does not fit the checkpoint or cannot be added, or
+    without peft installed.
     """
     name, scale = split_scale(source)
     check_peft()
     file = weights_file(name)
+    layers = lora_layers(file)
     try:
         with quiet():
             pipeline.load_lora_weights(file.parent, weight_name=file.name, local_files_only=True)
-            fitting = pipeline.get_active_adapters()
-            if fitting:
+            changed = _changed_layers(pipeline)
+            if len(changed) >= len(layers):
                 pipeline.fuse_lora(lora_scale=scale)
                 pipeline.unload_lora_weights()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"The LoRA weights {name} do not fit this checkpoint: {first_line(error)}. Give a LoRA that was "
-            "trained for this model."
-        ) from error
-    if not fitting:
-        raise UserError(
-            f"The LoRA weights {name} do not fit this checkpoint: none of them is for its network. Give a "
-            "LoRA that was trained for this model."
-        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the library may raise anything over a file
+        raise _unfit(name, first_line(error)) from error
+    if not changed:
+        raise _unfit(name, "none of them is for its network")
+    if left := len(layers) - len(changed):
+        missing = [layer for layer in layers if not _is_among(layer, changed)]
+        see = f", such as {missing[0]}" if missing else ""
+        raise _unfit(name, f"it lacks {left} of their {len(layers)} layers{see}")
+
+
+def lora_layers(file: Path) -> list[str]:
+    """Names of the layers that a file of LoRA weights changes, as it has them.
+
+    Raises UserError for files that are damaged, and for tensors that cannot be added to weights, by name.
+    """
+    try:
+        with safe_open(file, "pt") as stored:
+            names = sorted(stored.keys())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The LoRA weights {file} are damaged: download them again.") from error
+    sides: dict[str, set[str]] = {}
+    for name in names:
+        kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in name), None)
+        tensor = _TENSOR.search(name)
+        if kind or not tensor:
+            what = f"{kind} weights, which are" if kind else "a tensor that is"
+            raise UserError(
+                f"{file} has {what} not supported: see {name}. Give LoRA weights, or merge these into the "
+                "checkpoint."
+            )
+        of_layer = sides.setdefault(name[: tensor.start()], set())
+        if side := tensor["side"]:
+            of_layer.add(_SIDES.get(side, side))
+    for layer, found in sides.items():
+        if missing := sorted({"down", "up"} - found):
+            raise UserError(
+                f"The LoRA weights {file} are damaged: {layer} lacks its {missing[0]} matrix. Download them "
+                "again."
+            )
+    return list(sides)
+
+
+def _changed_layers(pipeline: Any) -> list[str]:
+    """Names of the layers of a pipeline's parts to which LoRA weights were added."""
+    from peft.tuners.lora import LoraLayer
+
+    return [
+        f"{part}.{name}"
+        for part, module in pipeline.components.items()
+        if isinstance(module, nn.Module)
+        for name, layer in module.named_modules()
+        if isinstance(layer, LoraLayer)
+    ]
+
+
+def _is_among(layer: str, changed: Sequence[str]) -> bool:
+    """Whether a layer of a file is one of a pipeline's, whatever separates the parts of its name."""
+    plain = _SEPARATORS.sub("", _PREFIX.sub("", layer))
+    return any(_SEPARATORS.sub("", name).endswith(plain) for name in changed)
+
+
+def _unfit(name: str, reason: str) -> UserError:
+    return UserError(
+        f"The LoRA weights {name} do not fit this checkpoint: {reason}. Give a LoRA that was trained for "
+        "this model."
+    )
 
 
 def check_peft() -> None:
@@ -101,8 +178,13 @@ def save_lora(folder: Path, pipeline: str, weights: Mapping[str, Tensor]) -> Non
 def weights_file(name: str) -> Path:
     """The safetensors file of a Hugging Face id, folder or file. Raises UserError unless there is one."""
     path = resolve_checkpoint(name)
-    if path.is_file():
+    if path.is_file() and path.suffix == ".safetensors":
         return path
+    if path.is_file():
+        raise UserError(
+            f"LoRA weights are read from .safetensors files only, not from {path}: a {path.suffix or 'file'} "
+            "may run code when it is read. Convert it, or download the .safetensors."
+        )
     files = sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"

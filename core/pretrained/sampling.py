@@ -15,6 +15,7 @@ from core.diffusion.schedule import NoiseSchedule
 from core.diffusion.timestep_spacing import Spacing
 from core.errors import UserError
 from core.guidance import GuidableDenoiser
+from core.pretrained.reading import first_line
 from core.samplers.ddpm import Variance
 from core.sampling import Constraint, StepCallback, sample_latents
 from core.sampling_options import SamplingOptions
@@ -48,8 +49,19 @@ class CheckpointSampler:
 
         ancestral: use DDPM with the variance of the config instead of DDIM.
 
-        Raises UserError for an unsupported process or parameterization.
+        Raises UserError for an unsupported process or parameterization, and for values that are no numbers or
+        out of range.
         """
+        try:
+            return cls._from_config(config, ancestral)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise UserError(
+                f"The scheduler's config of this checkpoint is damaged: {first_line(error)}. Download it "
+                "again."
+            ) from error
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any], ancestral: bool) -> CheckpointSampler:
         name = config.get("_class_name", "the scheduler")
         if "original_inference_steps" in config:  # LCM, TCD
             raise UserError(

@@ -13,13 +13,13 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.pretrained.first_stage import KLFirstStage
-from core.pretrained.hub import component_config, component_names, first_line, scheduler_config
+from core.pretrained.hub import component_config, scheduler_config
 from core.pretrained.image_model import check_network
 from core.pretrained.network import DiffusersUNet
-from core.pretrained.quiet import quiet
+from core.pretrained.parts import read_pipeline
 from core.pretrained.sampling import CheckpointSampler
 from core.pretrained.text import checkpoint_text_encoder, full_condition
-from core.pretrained.weights import fingerprint, variant
+from core.pretrained.weights import fingerprint
 
 TEXT_PARTS = ("tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2")
 
@@ -128,22 +128,4 @@ def load_parts(folder: Path, parts: Sequence[str], dtype: torch.dtype) -> Any:
 
     Raises UserError when a part cannot be loaded.
     """
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-
-    wanted = {*parts, "scheduler"}
-    others = {part: None for part in component_names(folder) if part not in wanted}
-    try:
-        with quiet():
-            return DiffusionPipeline.from_pretrained(
-                folder,
-                torch_dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                variant=variant(folder),
-                **others,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f"Cannot read the checkpoint {folder}: {first_line(error)}. If files are missing or damaged, "
-            "download it again."
-        ) from error
+    return read_pipeline(folder, dtype, only=parts)

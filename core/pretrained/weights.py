@@ -11,19 +11,18 @@ from pathlib import Path
 from core.errors import UserError
 from core.pretrained.hub import UNUSED
 
+VARIANTS = (None, "fp16", "bf16")  # of the same weights, in the order in which they are preferred
+_VARIANT = re.compile(r"[^.]+\.([^.]+?)(?:-\d+-of-\d+)?\.safetensors")
 _BLOB = re.compile(r"[0-9a-f]{64}")  # name of a large file in the Hugging Face cache: its sha256
 
 
 def weight_files(folder: Path) -> dict[str, list[Path]]:
     """The safetensors files of each part of a diffusers folder that are loaded.
 
-    The fp16 variant is used only for parts that have no other file. Raises UserError when there are none.
+    Raises UserError when there are none.
     """
-    files_of = {}
-    for part in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in UNUSED):
-        files = sorted(part.glob("*.safetensors"))
-        files_of[part.name] = [file for file in files if ".fp16." not in file.name] or files
-    files_of = {part: files for part, files in files_of.items() if files}
+    parts = sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in UNUSED)
+    files_of = {part.name: files for part in parts if (files := part_files(part))}
     if not files_of:
         raise UserError(
             f"There are no weights in {folder}: none of its subfolders has a .safetensors file. Download the "
@@ -32,10 +31,18 @@ def weight_files(folder: Path) -> dict[str, list[Path]]:
     return files_of
 
 
-def variant(folder: Path) -> str | None:
-    """The `variant` argument with which `from_pretrained` reads the files of `weight_files`."""
-    names = [file.name for files in weight_files(folder).values() for file in files]
-    return "fp16" if any(".fp16." in name for name in names) else None
+def part_files(part: Path) -> list[Path]:
+    """The safetensors files of a part's folder that are loaded: of one variant, see `VARIANTS`; or []."""
+    files = sorted(part.glob("*.safetensors"))
+    found = [variant_of(file) for file in files]
+    chosen = next((variant for variant in (*VARIANTS, *found) if variant in found), None)
+    return [file for file, variant in zip(files, found, strict=True) if variant == chosen]
+
+
+def variant_of(file: Path) -> str | None:
+    """The `variant` argument with which `from_pretrained` reads a file: "fp16" of model.fp16.safetensors."""
+    match = _VARIANT.fullmatch(file.name)
+    return match and match[1]
 
 
 def parameter_count(file: Path) -> int:

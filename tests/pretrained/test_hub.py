@@ -37,8 +37,12 @@ FILES = {
 }
 
 
+PLAIN = "unet/diffusion_pytorch_model.safetensors"
+HALF = f"{MODEL}-half"  # has no weights in full precision
+
+
 class Hub(BaseHTTPRequestHandler):
-    """Request handler of a hub with one model; names with "gated" are gated, all others are missing."""
+    """Request handler of a hub with two models; names with "gated" are gated, all others are missing."""
 
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
@@ -46,17 +50,18 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
         if MODEL not in path:
             return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        files = {name: text for name, text in FILES.items() if HALF not in path or name != PLAIN}
         if "/resolve/" in path:
-            content = FILES[path.split(f"/{COMMIT}/")[1]].encode()
+            content = files[path.split(f"/{COMMIT}/")[1]].encode()
             headers = {"ETag": f'"{sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
             return self.answer(200, content, headers)
         if "/tree/" in path:
             entries = [
                 {"type": "file", "path": name, "size": len(text), "oid": sha1(text.encode()).hexdigest()}
-                for name, text in FILES.items()
+                for name, text in files.items()
             ]
             return self.answer(200, json.dumps(entries).encode())
-        siblings = [{"rfilename": name} for name in FILES]
+        siblings = [{"rfilename": name} for name in files]
         self.answer(200, json.dumps({"id": MODEL, "sha": COMMIT, "siblings": siblings}).encode())
 
     do_HEAD = do_GET  # noqa: N815  (the name http.server calls)
@@ -111,6 +116,13 @@ def test_an_id_is_downloaded_once_and_only_the_needed_files(hub, tmp_path):
     assert resolve_in_subprocess(MODEL, tmp_path, "http://127.0.0.1:9") == str(
         folder
     )  # nothing listens on this port
+
+
+def test_half_precision_is_fetched_where_there_is_no_other(hub, tmp_path):
+    folder = Path(resolve_in_subprocess(HALF, tmp_path, hub))
+    weights = {path.name for path in folder.rglob("*.safetensors")}
+    assert weights == {"diffusion_pytorch_model.fp16.safetensors"}
+    assert resolve_in_subprocess(HALF, tmp_path, hub, HF_HUB_OFFLINE="1") == str(folder)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import UserError
 from core.pretrained.hub import checkpoint_kind, resolve_checkpoint
+from core.pretrained.reading import reading
 from video.model_reference import ModelReference
 from video.options import ClipOptions
 from video.pipelines.families import ANIMATEDIFF, Family, find_family
@@ -66,13 +67,15 @@ class CheckpointReference:
         check_offload(options, device)
         check_parallel(options)
         folder = resolve_checkpoint(self.name)
-        cost = None if force else check_memory(folder, self.family, options, device)
-        if self.family.title == ANIMATEDIFF:
-            model = load_animatediff(folder, self.family, options, device)
-        else:
-            model = load_pipeline(folder, self.family, options, device)
-            if options.context_parallel:
-                model = spread(model, options.context_parallel)
+        with reading(folder):
+            cost = None if force else check_memory(folder, self.family, options, device)
+            if self.family.title == ANIMATEDIFF:
+                model = load_animatediff(folder, self.family, options, device)
+            elif options.context_parallel:
+                pipeline = load_pipeline(folder, self.family, options, device)
+                model = spread(pipeline, options.context_parallel)
+            else:
+                model = load_pipeline(folder, self.family, options, device)
         model.record.expected = cost
         return model
 

@@ -1,11 +1,11 @@
 """Families of pretrained video models and the options they support, by their configs. Imports no torch."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
+from core.pretrained.reading import read_config, reading
 from video.options import ClipOptions, refuse_options
 
 ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
@@ -39,6 +39,14 @@ class Family:
     size: tuple[int, int] | None = None  # width and height of its training, px, if its configs give them
     fixed: bool = False  # supports no other size
     refuses: dict[str, str] = field(default_factory=dict)  # option -> why it cannot be applied
+
+    def __post_init__(self) -> None:
+        numbers: list[Any] = [self.spatial, self.patch, self.stride, self.frame_step, *(self.size or ())]
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            raise UserError(
+                f"The configs of this {self.title} checkpoint are damaged: sizes and strides must be whole "
+                f"numbers above 0, not {', '.join(map(str, numbers))}. Download it again."
+            )
 
     @property
     def side(self) -> int:
@@ -101,9 +109,14 @@ class Family:
 def find_family(folder: Path) -> Family | None:
     """The family of the model in a diffusers folder; None if it is not supported.
 
-    Raises UserError when a config cannot be read.
+    Raises UserError when a config cannot be read, or holds no such values as the family has.
     """
-    index = _config(folder / "model_index.json")
+    with reading(folder):
+        return _find_family(folder)
+
+
+def _find_family(folder: Path) -> Family | None:
+    index = read_config(folder / "model_index.json")
     kind = index.get("_class_name")
     match kind:
         case "WanPipeline" | "WanImageToVideoPipeline":
@@ -141,8 +154,8 @@ REFUSED = {
 
 def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
     """Wan 2.1 and 2.2. index: the values of model_index.json; kind: the pipeline class."""
-    autoencoder = _config(folder / "vae" / "config.json")
-    network = _config(folder / "transformer" / "config.json")
+    autoencoder = read_config(folder / "vae" / "config.json")
+    network = read_config(folder / "transformer" / "config.json")
     text = kind == "WanPipeline"
     stride = autoencoder.get("scale_factor_temporal", 4)
     # Wan 2.2's 5B model marks a given first frame by its timestep: one set of weights serves both tasks.
@@ -162,7 +175,7 @@ def _wan(folder: Path, index: dict[str, Any], kind: str) -> Family:
 
 def _ltx(folder: Path) -> Family:
     """LTX-Video."""
-    autoencoder = _config(folder / "vae" / "config.json")
+    autoencoder = read_config(folder / "vae" / "config.json")
     halvings = sum(autoencoder.get("spatio_temporal_scaling", [True, True, True, False]))
     spatial = autoencoder.get("spatial_compression_ratio") or autoencoder.get("patch_size", 4) * 2**halvings
     temporal = autoencoder.get("temporal_compression_ratio") or 2**halvings
@@ -182,8 +195,8 @@ def _ltx(folder: Path) -> Family:
 
 def _cogvideox(folder: Path, kind: str) -> Family:
     """CogVideoX 1.0 and 1.5. kind: the pipeline class."""
-    autoencoder = _config(folder / "vae" / "config.json")
-    network = _config(folder / "transformer" / "config.json")
+    autoencoder = read_config(folder / "vae" / "config.json")
+    network = read_config(folder / "transformer" / "config.json")
     spatial = _pixels_a_latent(autoencoder)
     text = kind == "CogVideoXPipeline"
     stride = int(autoencoder.get("temporal_compression_ratio", 4))
@@ -204,8 +217,8 @@ def _cogvideox(folder: Path, kind: str) -> Family:
 
 def _modelscope(folder: Path) -> Family:
     """ModelScope's text-to-video U-Net."""
-    network = _config(folder / "unet" / "config.json")
-    spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
+    network = read_config(folder / "unet" / "config.json")
+    spatial = _pixels_a_latent(read_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 32) * spatial
     return Family(
         title="ModelScope",
@@ -223,8 +236,8 @@ def _modelscope(folder: Path) -> Family:
 
 def _animatediff(folder: Path, kind: str) -> Family:
     """Image models of Stable Diffusion 1.x or XL, for a motion adapter. kind: the pipeline class."""
-    network = _config(folder / "unet" / "config.json")
-    spatial = _pixels_a_latent(_config(folder / "vae" / "config.json"))
+    network = read_config(folder / "unet" / "config.json")
+    spatial = _pixels_a_latent(read_config(folder / "vae" / "config.json"))
     side = network.get("sample_size", 64) * spatial
     return Family(
         title=ANIMATEDIFF,
@@ -264,13 +277,3 @@ def _pixels_a_latent(autoencoder: dict[str, Any]) -> int:
 def _by(size: tuple[int, int] | None) -> str:
     """A size as text, such as "832x480"."""
     return f"{size[0]}x{size[1]}" if size else "unknown"
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """The values of a JSON config. Raises UserError when it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is damaged (not JSON): download the checkpoint again.") from error

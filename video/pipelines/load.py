@@ -1,18 +1,16 @@
 """Loads a diffusers folder as a pipeline on its device. Imports diffusers inside functions only."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.errors import UserError
 from core.io.machine import default_dtype
-from core.pretrained.hub import first_line
 from core.pretrained.lora import add_lora, split_scale, weights_file
+from core.pretrained.parts import read_pipeline
 from core.pretrained.quiet import quieten
-from core.pretrained.weights import digests, sha256, variant
+from core.pretrained.weights import digests, sha256
 from video.options import ClipOptions
 from video.pipelines.families import Family
 from video.pipelines.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
@@ -29,9 +27,7 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
     quieten()
     dtype = precision(options, device)
     name = family.image_pipeline if options.image else family.pipeline
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch_dtype is called dtype from diffusers 0.36 on
-        pipeline = _read(name, folder, {"default": dtype, **exact_parts(family)})
+    pipeline = read_pipeline(folder, {"default": dtype, **exact_parts(family)}, kind=name)
     pipeline.set_progress_bar_config(disable=True)
     for source in options.lora:
         add_lora(pipeline, source)
@@ -56,21 +52,6 @@ def precision(options: ClipOptions, device: torch.device) -> torch.dtype:
 def exact_parts(family: Family) -> dict[str, torch.dtype]:
     """Parts of the pipeline that stay in float32, as Wan's authors recommend for accuracy."""
     return {"vae": torch.float32, "image_encoder": torch.float32} if family.title == "Wan" else {}
-
-
-def _read(name: str, folder: Path, dtypes: dict[str, torch.dtype]) -> Any:
-    """The pipeline of class `name`. Raises UserError when the files cannot be loaded."""
-    import diffusers
-
-    try:
-        return getattr(diffusers, name).from_pretrained(
-            folder, torch_dtype=dtypes, variant=variant(folder), use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(
-            f"Cannot load the {name} in {folder}: {first_line(error)}. "
-            "If files are missing or damaged, download the checkpoint again."
-        ) from error
 
 
 def lora_digests(lora: Sequence[str]) -> dict[str, str]:
