@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
+from core.finite import is_finite
 from core.io.atomic import atomic_write
 
-NAME, REQUEST = "latents", "request"
+NAME, REQUEST, SHAPE = "latents", "request", "shape"
 
 
 class LatentCache:
@@ -27,7 +28,8 @@ class LatentCache:
     def save(self, latents: Tensor) -> None:
         """Writes the latents. Raises UserError in an unwritable folder."""
         with atomic_write(self.path) as draft:
-            save_file({NAME: latents.cpu().contiguous()}, draft, {REQUEST: json.dumps(self.request)})
+            metadata = {REQUEST: json.dumps(self.request), SHAPE: json.dumps([*latents.shape])}
+            save_file({NAME: latents.cpu().contiguous()}, draft, metadata)
         self.held = True
 
     def load(self) -> tuple[Tensor, dict[str, Any]] | None:
@@ -40,7 +42,10 @@ class LatentCache:
         try:
             with safe_open(self.path, framework="pt") as file:
                 latents, before = file.get_tensor(NAME), json.loads(file.metadata()[REQUEST])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+                shape = json.loads(file.metadata()[SHAPE])
+            if not isinstance(before, dict) or shape != [*latents.shape] or not is_finite(latents):
+                raise ValueError
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"The latents {self.path} are damaged: sample again, without --resume."
             ) from error

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.io.files.plan import check_save
 from core.io.files.record import digests
 from core.io.machine import describe_device, package_versions
@@ -118,6 +119,11 @@ def sample_clips(
         ]
     if latents is not None:
         clips = model.decode(latents)
+        if clips.shape[2] != (frames := settled[0][1].frames):
+            raise UserError(
+                f"The stored latents are of {clips.shape[2]} frames, not {frames}: sample again, without "
+                "--resume."
+            )
     else:
         requests = [ClipRequest(job.text, job.seed, options) for job, options in settled]
         clips = model.sample(requests, on_step)

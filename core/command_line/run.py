@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from core.command_line.interruption import catch_termination, exit_code
 from core.errors import UserError
+from core.notice import print_notices
 
 UNUSABLE = 2  # exit codes; those of interruptions are in `core.command_line.interruption`
 CLOSED_PIPE = 141  # 128 + SIGPIPE
@@ -42,6 +43,7 @@ def _run(app: typer.Typer, name: str) -> int:
     """Runs the command called `name` and returns its exit code."""
     try:
         with catch_termination():
+            print_notices()
             _check_encoding(sys.argv[1:])
             command = typer.main.get_command(app)
             # Not `app()`, which turns Ctrl-C into a silent exit, and on Windows expands * and ? in prompts.

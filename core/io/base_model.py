@@ -73,7 +73,7 @@ def base_folder(folder: Path) -> Path | None:
     try:
         base = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base")
         return Base.model_validate(base).path(folder) if base else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None  # which the loading of the model reports
 
 

@@ -74,7 +74,7 @@ def load_folder(folder: Path) -> ModelFolder:
         raise UserError(
             f"There is no model in {folder}: cannot read {missing} ({error.strerror})."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The model's {folder / CONFIG} is damaged: it is not JSON.") from error
     if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise UserError(
@@ -109,15 +109,26 @@ def _dequantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return floats | {n: stored[n] * scale.float() for n, scale in scales.items()}
 
 
+def first_misfit(needed: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with the first of some given tensors, for a sentence; None if names and shapes agree."""
+    for name in sorted(needed.keys() | given.keys()):
+        if name not in given:
+            return f"{name} is missing"
+        if name not in needed:
+            return f"{name} is not needed"
+        if needed[name].shape != given[name].shape:
+            return f"{name} has the shape {tuple(given[name].shape)}, not {tuple(needed[name].shape)}"
+    return None
+
+
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Copies `tensors` into `module`.
 
-    Raises UserError unless names and shapes agree; it names the first tensor that does not fit.
+    Raises UserError unless names and shapes agree; see `first_misfit`.
     """
     state = module.state_dict()
-    for name in sorted(state.keys() | tensors.keys()):
-        if name not in tensors or name not in state or state[name].shape != tensors[name].shape:
-            raise UserError(f"The weights {folder / WEIGHTS} do not fit their {CONFIG}: see {name}.")
+    if misfit := first_misfit(state, tensors):
+        raise UserError(f"The weights {folder / WEIGHTS} do not fit their {CONFIG}: {misfit}.")
     with torch.no_grad():
         for name, target in state.items():
             target.copy_(tensors[name])

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from core.io.weights import first_misfit
+
 
 class Adam:
     """Adam (Kingma & Ba 2015, algorithm 1): the numbers and the state of `torch.optim.Adam`.
@@ -57,7 +59,14 @@ class Adam:
         )
 
     def load_state(self, state: Mapping[int, Mapping[str, Tensor]]) -> None:
-        """Restores `state`, on the devices of the parameters. The tensors are copied."""
+        """Restores `state`, on the devices of the parameters. The tensors are copied.
+
+        Raises ValueError for a state of other parameters.
+        """
+        for number, tensors in state.items():
+            needed = _initial_state(self.parameters[number])
+            if misfit := first_misfit(needed, tensors):
+                raise ValueError(f"in the state of the optimizer {misfit} (parameter {number})")
         self.state = {
             number: {
                 name: value.clone() if name == "step" else value.to(self.parameters[number], copy=True)

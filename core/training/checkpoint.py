@@ -4,6 +4,7 @@ The checkpoint before the last stays beside it. A run resumes from that one when
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.errors import UserError
+from core.finite import is_finite
 from core.io.atomic import atomic_write
+from core.io.weights import first_misfit
 
 FILE = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
@@ -84,8 +87,12 @@ def save(
 def load(
     folder: Path, learner: Learner, ema: nn.Module, auxiliary: Learner | None = None, task: object = None
 ) -> dict[str, Any]:
-    """Restores exactly what `save` wrote and returns the progress. Raises UserError when it does not fit."""
+    """Restores exactly what `save` wrote and returns the progress.
+
+    Raises UserError, with the first tensor, when it does not fit or is not whole.
+    """
     tensors, progress = _read(folder)
+    _check(folder, learner, tensors, progress)
     try:
         ema.load_state_dict(_without(EMA, tensors))
         _restore(learner, tensors)
@@ -93,9 +100,33 @@ def load(
             _restore(auxiliary, _without(AUXILIARY, tensors))
         if isinstance(task, Stateful):
             task.load_state_dict(_without(TASK, tensors))
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"The checkpoint {folder / FILE} is of another network than this run.") from error
     return progress
+
+
+def _check(folder: Path, learner: Learner, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+    """Raises UserError for weights that are not the network's, and for an optimizer that was not at work."""
+    if misfit := first_misfit(learner.network.state_dict(), _without(NETWORK, tensors)):
+        raise UserError(
+            f"The checkpoint {folder / FILE} is of another network than this run: {misfit}. Start a new run "
+            "folder."
+        )
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise _damaged(folder, f"{name} is not finite")
+    moments = _without(OPTIMIZER, tensors)
+    if progress["step"] and not moments:
+        raise _damaged(folder, "the state of the optimizer is missing")
+    shapes = {name: parameter.shape for name, parameter in learner.network.named_parameters()}
+    for name, moment in moments.items():
+        of_parameter = shapes.get(name.rpartition("/")[0])
+        if of_parameter is None or (moment.shape != of_parameter and moment.ndim):
+            raise _damaged(folder, f"{OPTIMIZER}{name} is of no parameter")
+
+
+def _damaged(folder: Path, reason: str) -> UserError:
+    return UserError(f"The checkpoint {folder / FILE} is damaged ({reason}): start a new run folder.")
 
 
 def _state(learner: Learner) -> dict[str, Tensor]:
@@ -148,11 +179,21 @@ def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for path in (folder / FILE, folder / PREVIOUS):
         try:
             with safe_open(path, "pt") as file:
-                progress = json.loads((file.metadata() or {})["progress"])
+                progress = _progress((file.metadata() or {})["progress"])
                 return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError):
+        except (OSError, SafetensorError, KeyError, ValueError, RecursionError):
             continue
     raise UserError(f"The checkpoint {folder / FILE} is damaged: start a new run folder.")
+
+
+def _progress(text: str) -> dict[str, Any]:
+    """The counters in a checkpoint. Raises ValueError or KeyError for what cannot be."""
+    progress = json.loads(text)
+    if not isinstance(progress, dict) or type(progress["step"]) is not int or progress["step"] < 0:
+        raise ValueError("no step")
+    if not isinstance(progress["seconds"], int | float) or not 0 <= progress["seconds"] < math.inf:
+        raise ValueError("no time")
+    return progress
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from core.errors import UserError
 from core.io.atomic import atomic_write
 from dream3d.optimization.optimize import Optimization
 
+AFRESH = "delete it, or start again without --resume"
+
 
 def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None:
     """Writes everything that the next iteration depends on.
@@ -32,10 +34,12 @@ def check(path: Path, run: dict[str, object]) -> None:
     try:
         with safe_open(path, "pt") as file:
             stored = json.loads((file.metadata() or {})["run"])
+        if not isinstance(stored, dict):
+            raise ValueError
     except FileNotFoundError as error:
         raise UserError(f"There is nothing to resume: no {path}.") from error
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"The checkpoint {path} is damaged.") from error
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"The checkpoint {path} is damaged: {AFRESH}.") from error
     requested = json.loads(json.dumps(run))
     for name, value in requested.items():
         if stored.get(name) != value:
@@ -49,8 +53,10 @@ def load(path: Path, optimization: Optimization) -> None:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         optimization.load_state_dict(state)
+    except ValueError as error:
+        raise UserError(f"The checkpoint {path} is damaged ({error}): {AFRESH}.") from error
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
-        raise UserError(f"The checkpoint {path} is damaged.") from error
+        raise UserError(f"The checkpoint {path} is damaged: {AFRESH}.") from error
 
 
 def _short(value: object) -> str:

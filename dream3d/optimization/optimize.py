@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.finite import require_finite
+from core.finite import is_finite, require_finite
+from core.io.weights import first_misfit
 from core.nn.adam import Adam
 from dream3d.distill import Distillation
 from dream3d.nerf.radiance_fields import RadianceField
@@ -184,17 +185,43 @@ class Optimization:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restores `state_dict`. Raises RuntimeError or KeyError for the state of another run."""
+        """Restores `state_dict`. Raises ValueError, with the tensor, for a state that is not of this run."""
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
-        self.views.iteration = int(state["run/iteration"])
+        def restore(module: nn.Module, name: str) -> None:
+            if misfit := first_misfit(module.state_dict(), part(f"{name}/")):
+                raise ValueError(f"{name}/{misfit}")
+            module.load_state_dict(part(f"{name}/"))
+
+        if missing := sorted({"run/iteration", "run/generator"} - state.keys()):
+            raise ValueError(f"{missing[0]} is missing")
+        for name, tensor in state.items():
+            if not is_finite(tensor):
+                raise ValueError(f"{name} is not finite")
+        self.views.iteration = self._read_iteration(state["run/iteration"])
         self._begin_stage(self.stage_at(max(0, self.iteration - 1)), None)
-        self.field.load_state_dict(part("field/"))
-        self.views.backgrounds.learned.load_state_dict(part("background/"))
-        self.views.occupancy.load_state_dict(part("occupancy/"))
+        restore(self.field, "field")
+        restore(self.views.backgrounds.learned, "background")
+        restore(self.views.occupancy, "occupancy")
         self.view_strategy.load_state_dict(part("view_strategy/"))
+        seen, side = state.get("view_strategy/seen"), self.views.image_size
+        if seen is not None and seen.shape[1:] != (3, side, side):
+            raise ValueError(f"its stored targets have the shape {tuple(seen.shape)}")
+        if self.iteration and not part("optimizer/"):
+            raise ValueError("the state of the optimizer is missing")
         moments = {n: part(f"optimizer/{n}/") for n in range(len(self.optimizer.parameters))}
         self.optimizer.load_state({number: values for number, values in moments.items() if values})
-        self.views.generator.set_state(state["run/generator"])
+        generator = self.views.generator.get_state()
+        if misfit := first_misfit({"run/generator": generator}, {"run/generator": state["run/generator"]}):
+            raise ValueError(misfit)
+        self.views.generator.set_state(state["run/generator"].to(generator.dtype))
+        if misfit := first_misfit(self.state_dict(), state):
+            raise ValueError(misfit)
+
+    def _read_iteration(self, stored: Tensor) -> int:
+        """The number of completed iterations. Raises ValueError for one that cannot be."""
+        if stored.numel() != 1 or stored.is_floating_point() or not 0 <= stored <= self.options.iterations:
+            raise ValueError(f"its iteration is not a whole number from 0 to {self.options.iterations}")
+        return int(stored)

@@ -74,6 +74,9 @@ class FreshViews:
         self.distillation.load_state_dict(state)
 
 
+ROWS = ("azimuth", "elevation", "behind", "seen", "target")  # columns of a `TargetBuffer`
+
+
 class TargetBuffer:
     """Fits stored targets, a random subset of views and pixels per iteration; the oldest are replaced."""
 
@@ -144,9 +147,17 @@ class TargetBuffer:
         return {**self.buffer, "oldest": torch.tensor(self.oldest)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restores `state_dict`."""
+        """Restores `state_dict`. Raises ValueError for a state that is not of such a buffer."""
+        if other := sorted({*ROWS, "oldest"} ^ state.keys()):
+            raise ValueError(f"view_strategy/{other[0]} is missing or not needed")
+        if {state[name].shape[:1] for name in ROWS} != {(self.options.size,)}:
+            raise ValueError(f"its stored targets are not {self.options.size}")
+        if state["seen"].shape != state["target"].shape or state["seen"].ndim != 4:
+            raise ValueError("its stored targets have other sizes than their renders")
+        if state["oldest"].ndim or not 0 <= state["oldest"] < self.options.size:
+            raise ValueError("the oldest of its stored targets is none of them")
         self.oldest = int(state["oldest"])
-        self.buffer = {name: value.clone() for name, value in state.items() if name != "oldest"}
+        self.buffer = {name: state[name].clone() for name in ROWS}
 
 
 def make_view_strategy(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from core.errors import UserError
 from core.io.atomic import atomic_write
 
 LOG = "log.jsonl"
@@ -15,10 +16,23 @@ def append(run: Path, line: dict[str, float]) -> None:
 
 
 def read(run: Path) -> list[dict[str, float]]:
-    """All lines that are whole; none when there is no log."""
+    """All lines; none when there is no log. A last one without its end was cut by a kill and is left out.
+
+    Raises UserError for a line that is not an object with a step.
+    """
     path = run / LOG
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    return [_parsed(path, number, line) for number, line in enumerate(text.split("\n")[:-1], 1)]
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, float]:
+    try:
+        values = json.loads(line)
+        if type(values["step"]) is int:
+            return values
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise UserError(f"Line {number} of {path} is damaged: delete that line, or start a new run folder.")
 
 
 def truncate(run: Path, step: int) -> None:

@@ -60,4 +60,7 @@ def _wandb_id(run: Path) -> str:
     if not path.is_file():
         with atomic_write(path) as draft:
             draft.write_text(json.dumps({"id": secrets.token_hex(8)}), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))["id"]
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["id"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: delete it, and the tracker begins another run.") from error

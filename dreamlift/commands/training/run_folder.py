@@ -94,7 +94,7 @@ def read(path: Path) -> object:
         raise UserError(
             f"There is no run in {path.parent}: cannot read {path.name} ({error.strerror})."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged.") from error
 
 

@@ -126,5 +126,5 @@ def test_load_weights_copies_matching_tensors(folder: Path) -> None:
 def test_load_weights_names_the_first_tensor_that_does_not_fit(
     folder: Path, module: nn.Module, name: str
 ) -> None:
-    with pytest.raises(UserError, match=f"do not fit their {CONFIG}: see {name}"):
+    with pytest.raises(UserError, match=f"do not fit their {CONFIG}: {name} "):
         load_weights(module, load_folder(folder).tensors, folder)
