@@ -1,7 +1,10 @@
 """Decoding pictures, animations, videos and folders of frames, as RGB pictures. Imports no torch."""
 
 import logging
+import struct
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,23 @@ PICTURES = (
     ".tiff",
 )  # Pillow's; also animated
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")  # ffmpeg's
-UNDECODABLE = (OSError, RuntimeError, ValueError, KeyError, SyntaxError, Image.DecompressionBombError)
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # Pillow's; others may run programs
+ANIMATED = ("GIF", "PNG", "WEBP")  # of them; the further pages of others are no frames
+LARGEST = 80_000_000  # pixels of a picture: 320 MB as it is decoded
+TOO_LARGE = f"it has more than {LARGEST // 10**6} million pixels"
+# What Pillow and ffmpeg raise over files that are damaged or made to harm.
+UNDECODABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 WHITE = (255, 255, 255)
 SHORTEST, UNTIMED = 10, 100  # ms: least duration of an animation's frame, and that of one without
 TOLERANCE = 1e-6  # s: a frame that ends here is over
@@ -28,9 +47,14 @@ TOLERANCE = 1e-6  # s: a frame that ends here is over
 Color = tuple[int, int, int]
 
 
+class UnreadableError(ValueError):
+    """A reason for which a file is not decoded, as the end of a sentence."""
+
+
 def to_rgb(image: Image.Image, background: Color = WHITE) -> Image.Image:
     """The image as RGB: upright by its EXIF orientation, 16 bits reduced to 8, alpha over the background."""
-    image = ImageOps.exif_transpose(image)
+    with suppress(*UNDECODABLE):  # a damaged EXIF block leaves the picture as it lies
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _reduced(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -42,7 +66,7 @@ def to_rgb(image: Image.Image, background: Color = WHITE) -> Image.Image:
 
 def _reduced(image: Image.Image) -> Image.Image:
     """A gray image of 16 or 32 bits, or of floats, as one of 8 bits. Floats up to 1 are shares of 1."""
-    values = np.asarray(image, dtype=np.float64)
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     if image.mode == "F" and values.size and values.max() <= 1:
         values = values * 255
     elif image.mode != "F" or values.max(initial=0) > 255:
@@ -52,8 +76,8 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 def is_animated(path: Path) -> bool:
     """Whether a file of Pillow's has more than one frame. Raises one of `UNDECODABLE` where it is damaged."""
-    with Image.open(path) as image:
-        return getattr(image, "n_frames", 1) > 1
+    with open_picture(path) as image:
+        return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
 
 
 def read_still(path: Path, background: Color = WHITE) -> Image.Image:
@@ -61,8 +85,29 @@ def read_still(path: Path, background: Color = WHITE) -> Image.Image:
 
     Raises one of `UNDECODABLE` for a file that is damaged or no picture.
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         return to_rgb(image, background)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture in a file of one of `FORMATS`, not decoded yet.
+
+    Raises one of `UNDECODABLE` for other files and for more than `LARGEST` pixels.
+    """
+    if path.exists() and not path.is_file():
+        raise UnreadableError("it is no file")
+    if not Image.OPEN.keys() >= {*FORMATS}:
+        Image.init()  # Pillow reads some formats only then
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of a limit near `LARGEST`
+        try:
+            image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        except Image.DecompressionBombError as error:
+            raise UnreadableError(TOO_LARGE) from error
+    if image.width * image.height > LARGEST:
+        image.close()
+        raise UnreadableError(TOO_LARGE)
+    return image
 
 
 def frames_at(path: Path, fps: float, background: Color = WHITE) -> Iterator[Image.Image]:
@@ -95,7 +140,7 @@ def frame_number(stem: str) -> int | None:
 
 def _animation(path: Path, fps: float, background: Color) -> Iterator[Image.Image]:
     taken, end = 0, 0.0
-    with Image.open(path) as file:
+    with open_picture(path) as file:
         for frame in ImageSequence.Iterator(file):
             image = to_rgb(frame, background)  # which loads the frame, and with it its duration
             end += max(SHORTEST, frame.info.get("duration", UNTIMED)) / 1000

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
 from core.io.files.names import OutputKind
+from core.io.media import UNDECODABLE, WHITE, Color, UnreadableError, is_animated, read_still
 
 Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
 
@@ -24,19 +25,37 @@ def to_frames(clip: np.ndarray) -> Frames:
     return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image in a file, as RGB, rotated by its EXIF orientation. Raises UserError if it cannot be read."""
+def read_image(path: Path, background: Color = WHITE) -> Image.Image:
+    """The picture in a file, as RGB, see `core.io.media.to_rgb`. background: below transparent parts.
+
+    Raises UserError for a file that is no picture, damaged, too large, or an animation.
+    """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:  # also raised for a file that is not an image
-        reason = error.strerror or "it is not a picture that Pillow knows"
+        animated, image = is_animated(path), read_still(path, background)
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"Cannot read the picture {path}: it is no PNG, JPEG, WebP, GIF, BMP, TIFF or PPM picture."
+        ) from error
+    except UNDECODABLE as error:
+        reason = str(error) if isinstance(error, UnreadableError) else getattr(error, "strerror", None)
+        reason = reason or "it is damaged"
         raise UserError(f"Cannot read the picture {path}: {reason}.") from error
+    if animated:
+        raise UserError(f"{path} is an animation: give one of its frames, or all of it with --video.")
+    return image
 
 
-def read_image_cropped(path: Path, width: int, height: int) -> Image.Image:
-    """The image in a file, cropped and scaled to width x height pixels. Errors are those of `read_image`."""
-    return ImageOps.fit(read_image(path), (width, height), Image.Resampling.LANCZOS)
+def read_image_cropped(path: Path, width: int, height: int, background: Color = WHITE) -> Image.Image:
+    """The picture in a file, cropped and scaled to width x height pixels; the rest is as in `read_image`."""
+    return ImageOps.fit(read_image(path, background), (width, height), Image.Resampling.LANCZOS)
+
+
+def parse_color(text: str) -> Color:
+    """The color of a name, "#rrggbb" or "rgb(r,g,b)". Raises UserError for other text."""
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UserError(f"There is no color {text!r}: give a name such as white, or #rrggbb.") from error
 
 
 def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:

@@ -86,15 +86,11 @@ def options_of(
     enlarge: bool = True,
 ) -> PrepareOptions:
     """Validated options; width: where it is not `size`. Raises UserError that names the invalid one."""
-    from PIL import ImageColor
-
     from core.data.decode import PrepareOptions
+    from core.io.pictures import parse_color
     from core.io.presets import validate
 
-    try:
-        color = ImageColor.getrgb(background)[:3]
-    except ValueError as error:
-        raise UserError(f'--background {background} is no color: give a name or "#rrggbb".') from error
+    color = parse_color(background)
     values = {"size": size, "width": width, "frames": frames, "fit": fit, "background": color, "fps": fps}
     return validate({**values, "enlarge": enlarge}, PrepareOptions, "the options of the data")
 

@@ -58,7 +58,7 @@ def refused(
         ("wan-image", WAN, "Wan is an image-to-video model: give an image"),
         ("cogvideox-image", ["--frames", "9"], "CogVideoX is an image-to-video model: give an"),
         ("ltx", [*LTX, "--image", "missing.png"], "Cannot read the picture missing.png: No such file"),
-        ("ltx", [*LTX, "--image", "../text.png"], "it is not a picture that Pillow knows"),
+        ("ltx", [*LTX, "--image", "../text.png"], "it is no PNG, JPEG, WebP, GIF, BMP,"),
         ("wan", [*WAN, "--width", "40"], "Wan needs a --width that is a multiple of 16, not 40: give 32."),
         ("ltx", [*LTX, "--height", "48"], "LTX needs a --height that is a multiple of 32, not 48: give 64."),
         ("cogvideox", ["--width", "40", "--height", "32"], "CogVideoX needs a --width that is a mult"),
