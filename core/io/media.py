@@ -53,7 +53,8 @@ class UnreadableError(ValueError):
 
 def to_rgb(image: Image.Image, background: Color = WHITE) -> Image.Image:
     """The image as RGB: upright by its EXIF orientation, 16 bits reduced to 8, alpha over the background."""
-    with suppress(*UNDECODABLE):  # a damaged EXIF block leaves the picture as it lies
+    with warnings.catch_warnings(), suppress(*UNDECODABLE):
+        warnings.simplefilter("ignore")  # a damaged EXIF block leaves the picture as it lies
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _reduced(image).convert("RGB")
