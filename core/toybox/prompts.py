@@ -57,7 +57,9 @@ class PromptReading:
         return ", ".join([self.text, *parts, *([f"negative: {self.negative}"] if self.negative else [])])
 
     def negative_with(self, other: str) -> str:
-        """The negative prompt behind another one, which may be empty."""
+        """The negative prompt behind another one, which may be empty, or end with it already."""
+        if other.endswith(self.negative):  # such as that of a run record, of which the clip is made again
+            return other
         return ", ".join(text for text in (other, self.negative) if text)
 
 

@@ -1,6 +1,6 @@
 """`dreamlift studio`: a page in the browser to make clips and objects."""
 
-from importlib.util import find_spec
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ def studio(
     ] = None,
 ) -> None:
     """Opens a page to make clips and objects with, and its HTTP API, on this machine."""
-    if find_spec("gradio") is None:
+    if importlib.util.find_spec("gradio") is None:
         raise UserError('The studio needs Gradio: install it with pip install "dreamlift[studio]".')
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):

@@ -64,6 +64,25 @@ def make_api(studio: Studio) -> APIRouter:
         data = await _body(request, studio)
         return {"name": await asyncio.to_thread(studio.library.add_upload, data, name)}
 
+    @router.post("/api/estimate")
+    def expected(values: Annotated[Any, Body()]) -> dict[str, float | None]:  # pyright: ignore[reportUnusedFunction]
+        """Expected seconds and bytes of memory of a submission, see `Submission`."""
+        return studio.estimate(values)._asdict()
+
+    @router.get("/api/history")
+    def history() -> list[dict[str, Any]]:  # pyright: ignore[reportUnusedFunction]
+        """What the records of the output folder say, the latest first."""
+        return [
+            {"name": entry.name, "kind": entry.kind, "files": entry.files}
+            | entry.record.model_dump(mode="json", include={"prompt", "seed", "created"})
+            for entry in studio.history.entries()
+        ]
+
+    @router.post("/api/history/{name}/discard", status_code=204)
+    def discard(name: str) -> None:  # pyright: ignore[reportUnusedFunction]
+        """Moves a clip or an object into the bin, with the files that belong to it."""
+        studio.history.discard(name)
+
     @router.get("/files/{name:path}")
     def file(name: str) -> FileResponse:  # pyright: ignore[reportUnusedFunction]
         """A file of the output folder."""

@@ -20,7 +20,7 @@ from core.toybox.prompts import sentences
 from dreamlift.studio.job import Report
 from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
-from dreamlift.studio.submissions import PRESET_FOLDERS, Submission
+from dreamlift.studio.submissions import PRESET_FOLDERS, Kind, Submission
 from video.find_model import find_model
 from video.model_reference import ModelReference, NativeModelReference, settle
 from video.options import EXTENSIONS, OF_THE_MODEL, ClipJob, ClipOptions
@@ -43,7 +43,7 @@ class ClipWork:
     library: Library
     models: LoadedModels
     previews: Path  # folder of previews
-    kind: str = "clip"
+    kind: Kind = "clip"
 
     @property
     def prompt(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -21,6 +22,7 @@ SERVED = (
 )  # endings of the files that are served
 NAME = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|%]+")  # a file's name, without what is special anywhere
 PROBED = 1.0  # frames per second at which an uploaded clip is tried
+LAST_OF = 10.0  # frames per second of which the last one is taken
 
 
 class Library:
@@ -87,6 +89,23 @@ class Library:
             draft.write_bytes(data)
             self._check_media(draft, shortened(name))
         return stored
+
+    def add_last_frame(self, name: str) -> str:
+        """Stores the last frame of a clip in the folder as an upload; returns its name.
+
+        Raises UserError for what is no such clip.
+        """
+        path, last = self.find(name), None
+        try:
+            for last in frames_at(path, LAST_OF):  # noqa: B007
+                pass
+        except UNDECODABLE:
+            last = None
+        if last is None:
+            raise UserError(f"{shortened(name)} shows no clip: give another file.")
+        data = BytesIO()
+        last.save(data, "PNG")
+        return self.add_upload(data.getvalue(), "last.png")
 
     def _check_media(self, path: Path, name: str) -> None:
         """Raises UserError unless the file shows something, of a size that can be decoded."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from dream3d.text_to_3d import finish_object, load_model, start_optimization
 from dreamlift.studio.job import Report
 from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
-from dreamlift.studio.submissions import Submission
+from dreamlift.studio.submissions import Kind, Submission
 
 PREVIEW_EVERY = 3.0  # s
 TURN, SIZE = 12, 64  # frames of a preview, around the object, and their size in pixels
@@ -54,7 +55,7 @@ class ObjectWork:
     library: Library
     models: LoadedModels
     previews: Path  # folder of previews
-    kind: str = "object"
+    kind: Kind = "object"
 
     @property
     def prompt(self) -> str:
@@ -82,12 +83,16 @@ class ObjectWork:
         optimization = start_optimization(
             model, job.text, job.adjusted(options), seed=job.seed, bundled=reference.bundled
         )
+        began = time.perf_counter()
         report.begin("optimizing", options.iterations)
         monitor = _Monitor(report, optimization, self.previews / "object.webp")
         for state in optimization:
             monitor(state)
+        optimized = time.perf_counter()
         report.begin("extracting the mesh")
         made = finish_object(optimization, loaded, job, preset=self.preset, warnings=monitor.warnings)
+        seconds = made.record.seconds.model_copy(update={"distill": optimized - began})
+        made = replace(made, record=made.record.model_copy(update={"seconds": seconds}))
         report.begin("writing the files")
         ending = self.submission.format or OBJECT.extensions[0]
         files = made.save(self.library.free_name(slug(self.prompt), ending))

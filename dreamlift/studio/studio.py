@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dreamlift.studio.clips import ClipWork, plan_clip
+from dreamlift.studio.estimates import Estimate, estimate
+from dreamlift.studio.history import History
 from dreamlift.studio.job import JobView
 from dreamlift.studio.jobs import JobQueue
 from dreamlift.studio.library import Library
@@ -25,6 +27,7 @@ class Studio:
         """
         self.limits = limits or Limits()
         self.library = Library(folder, self.limits)
+        self.history = History(self.library)
         self.queue = JobQueue(self.limits.queue)
         self._models = LoadedModels()
         self._scratch = TemporaryDirectory(prefix="dreamlift-studio-")
@@ -39,6 +42,10 @@ class Studio:
     def submit(self, *values: object) -> list[JobView]:
         """Adds a job for each submission, or none of them where one cannot be made or the queue is full."""
         return self.queue.submit(*map(self.plan, values))
+
+    def estimate(self, values: object) -> Estimate:
+        """The expected cost of a submission. Raises UserError for what cannot be made."""
+        return estimate(self.plan(values), self.history.entries())
 
     def close(self) -> None:
         """Cancels all jobs, waits for the one that is running, and removes what is temporary."""

@@ -18,31 +18,21 @@ from dreamlift.studio.page.fields import (
     QUIET,
     Fields,
     changed,
-    draw_seed,
     model_field,
     optional,
     preset_field,
+    prompt_field,
     seed_fields,
+    seed_of,
 )
 from video.find_model import find_model
 from video.options import EXTENSIONS, ClipOptions
 
-OF_PRESETS = (
-    "sampler",
-    "steps",
-    "guidance",
-    "negative",
-    "frames",
-    "fps",
-    "scale",
-)  # fields that presets fill
-EXAMPLES = (
-    "a panda on a swing",
-    "a fox waving, in the snow",
-    "a robot dancing at night",
-    "0: a cat sitting | 2: a cat jumping",
-)
+# fields that presets fill
+OF_PRESETS = ("sampler", "steps", "guidance", "negative", "frames", "fps", "scale")
+EXAMPLES = ("a panda on a swing", "a fox waving, in the snow", "0: a cat sitting | 2: a cat jumping")
 STANDARD = FIRST_PRESETS[1]
+CONTINUE, REDRAW = "continue its last frame", "draw it again, noised"  # what becomes of a given clip
 
 
 class ClipForm:
@@ -51,134 +41,137 @@ class ClipForm:
     def __init__(self) -> None:
         """Builds the fields where Gradio's context is."""
         preset = load_clip_preset(STANDARD)
-        self.prompt = gr.Textbox(
-            label="Prompt",
-            lines=2,
-            max_lines=6,
-            placeholder=EXAMPLES[0],
-            autofocus=True,
-            elem_id="clip-prompt",
-        )
-        gr.Examples(
-            [[example] for example in EXAMPLES], [self.prompt], label="Try one", api_visibility="private"
-        )
+        self.prompt, self.make = prompt_field("clip", EXAMPLES)
+        self.problem = gr.HTML()
         with gr.Row():
-            self.tier = gr.Radio(
-                [("full", "full"), ("draft: quick, the distilled model", "draft")], value="full", label="Tier"
-            )
-            self.preset = preset_field("clip")
+            self.preset = preset_field("clip", STANDARD)
+            self.tier = gr.Radio(["full", "draft"], value="full", label="Tier", min_width=160)
         self.model = model_field()
-        seed = seed_fields()
-        with gr.Accordion("Sampling", open=False):
-            negative = gr.Textbox(label="Negative prompt", lines=1, placeholder="what not to show")
-            with gr.Row():
-                sampler = gr.Dropdown(
-                    optional(get_args(SamplerName), "the model's own"), value=preset.sampler, label="Sampler"
-                )
-                steps = gr.Slider(1, 100, preset.steps, step=1, label="Steps")
-                guidance = gr.Slider(0, 20, preset.guidance, step=0.1, label="Guidance scale")
-        with gr.Accordion("Length and file", open=False):
-            with gr.Row():
-                frames = gr.Slider(1, 128, preset.frames, step=1, label="Frames")
-                fps = gr.Slider(
-                    1,
-                    50,
-                    preset.fps,
-                    step=1,
-                    label="Frames per second",
-                    info="From 16 on, more are drawn between.",
-                )
-            with gr.Row():
-                loop = gr.Checkbox(False, label="Loop", info="The end meets the beginning.")
-                scale = gr.Slider(1, 8, preset.scale, step=1, label="Enlargement")
-                ending = gr.Dropdown([*EXTENSIONS], value=EXTENSIONS[0], label="File format")
-        with gr.Accordion("Camera", open=False):
-            by_hand = gr.Checkbox(False, label="Set the camera", info="Else the prompt's, or the preset's.")
-            with gr.Row():
-                azimuth = gr.Slider(-180, 180, preset.azimuth, step=1, label="Azimuth in degrees")
-                elevation = gr.Slider(-20, 80, preset.elevation, step=1, label="Elevation in degrees")
-        with gr.Accordion("Start from a picture or a clip", open=False):
-            with gr.Row():
-                image = gr.Image(
-                    type="filepath",
-                    format="png",
-                    sources=["upload", "clipboard"],
-                    label="First frame",
-                    height=220,
-                )
-                video = gr.Video(sources=["upload"], label="Clip to go on from", height=220)
-            strength = gr.Slider(
-                0.05,
-                1,
-                0.6,
-                step=0.05,
-                label="Strength",
-                info="How far the clip is noised; at 1 nothing of it is left.",
-            )
         self.fields: Fields = {
             "prompt": self.prompt,
             "preset": self.preset,
+            "tier": self.tier,
             "model": self.model,
-            "by_hand": by_hand,
-            "format": ending,
-            "image": image,
-            "video": video,
-            "strength": strength,
-            "loop": loop,
-            "azimuth": azimuth,
-            "elevation": elevation,
-            "negative": negative,
-            "sampler": sampler,
-            "steps": steps,
-            "guidance": guidance,
-            "frames": frames,
-            "fps": fps,
-            "scale": scale,
-            **seed,
+            **seed_fields(),
+            **_sampling_fields(preset),
+            **_file_fields(preset),
+            **_camera_fields(preset),
+            **_start_fields(),
         }
         self._connect()
 
     def _connect(self) -> None:
         """A preset fills fields; tier and model choose a preset."""
-        filled = [self.fields[name] for name in OF_PRESETS]
+        filled = [self.fields[name] for name in ("preset", "tier", "model", *OF_PRESETS)]
 
         def fill(preset: str) -> list[Any]:
             options = load_clip_preset(preset)
-            tier, model = options.tier or "full", options.model or BUNDLED_NAME
-            return [tier, model, *(getattr(options, name) or "" for name in OF_PRESETS)]
+            values = (getattr(options, name) or "" for name in OF_PRESETS)
+            return [preset, options.tier or "full", options.model or BUNDLED_NAME, *values]
 
-        def preset_of_tier(tier: str) -> list[Any]:
-            preset = DISTILLED if tier == "draft" else STANDARD
-            return [gr.update(value=preset if preset != DISTILLED else None), *fill(preset)[1:]]
+        def fill_by_model(model: str) -> list[Any]:
+            filled = fill(preset_of_model(model))
+            return [*filled[:2], model, *filled[3:]]
 
-        self.preset.input(fill, self.preset, [self.tier, self.model, *filled], **QUIET)
-        self.tier.input(preset_of_tier, self.tier, [self.preset, self.model, *filled], **QUIET)
-        self.model.input(preset_of_model, self.model, self.preset, **QUIET).success(
-            lambda preset, model: [*fill(preset)[2:]], [self.preset, self.model], filled, **QUIET
+        self.preset.input(fill, self.preset, filled, **QUIET)
+        self.tier.input(
+            lambda tier: fill(DISTILLED if tier == "draft" else STANDARD), self.tier, filled, **QUIET
         )
+        self.model.input(fill_by_model, self.model, filled, **QUIET)
 
     def submission(self, values: dict[str, Any], library: Library) -> dict[str, Any]:
         """What the form submits. values: of `fields`. Raises UserError for unusable files."""
-        preset_name = values["preset"] or DISTILLED
-        options = changed(values, load_clip_preset(preset_name), [*OF_PRESETS, "loop"])
+        options = changed(values, load_clip_preset(values["preset"]), [*OF_PRESETS, "loop"])
         if values["by_hand"]:
             options |= {"azimuth": values["azimuth"], "elevation": values["elevation"]}
-        for name in ("image", "video"):
-            if values[name]:
-                path = Path(values[name])
-                options[name] = library.add_upload(path.read_bytes(), path.name)
-        if "video" in options:
-            options["strength"] = values["strength"]
+        if values["image"]:
+            options["image"] = _upload(values["image"], library)
+        if values["video"]:
+            video = _upload(values["video"], library)
+            if values["going_on"] == CONTINUE:
+                options["image"] = library.add_last_frame(video)
+            else:
+                options |= {"video": video, "strength": values["strength"]}
         model = (values["model"] or "").strip()
         return {
             "kind": "clip",
             "prompt": values["prompt"] or "",
-            "seed": int(values["seed"] or 0) if values["lock"] else draw_seed(),
+            "seed": seed_of(values),
             "model": None if model in ("", BUNDLED_NAME) else model,
-            "preset": preset_name,
+            "preset": values["preset"],
             "format": values["format"],
             "options": options,
         }
+
+    def values(self, submission: dict[str, Any], library: Library) -> dict[str, Any]:
+        """Values of `fields` that submit the same, up to options that the form does not have."""
+        preset = submission["preset"] or STANDARD
+        options, given = load_clip_preset(preset), submission["options"]
+        files = {name: str(library.find(given[name])) for name in ("image", "video") if name in given}
+        return {
+            "prompt": submission["prompt"],
+            "preset": preset,
+            "tier": options.tier or "full",
+            "model": submission["model"] or options.model or BUNDLED_NAME,
+            "format": submission["format"],
+            "by_hand": "azimuth" in given,
+            "azimuth": given.get("azimuth", options.azimuth),
+            "elevation": given.get("elevation", options.elevation),
+            **{name: given.get(name, getattr(options, name)) for name in (*OF_PRESETS, "loop")},
+            "image": files.get("image"),
+            "video": files.get("video"),
+            "going_on": REDRAW,
+            "strength": given.get("strength", 0.6),
+            "seed": submission["seed"],
+            "lock": True,
+        }
+
+
+def _sampling_fields(preset: ClipOptions) -> Fields:
+    with gr.Accordion("Sampling", open=False):
+        negative = gr.Textbox(label="Negative prompt", lines=1, placeholder="what not to show")
+        samplers = optional(get_args(SamplerName), "the model's own")
+        with gr.Row():
+            sampler = gr.Dropdown(samplers, value=preset.sampler, label="Sampler")
+            steps = gr.Slider(1, 100, preset.steps, step=1, label="Steps")
+            guidance = gr.Slider(0, 20, preset.guidance, step=0.1, label="Guidance scale")
+    return {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
+
+
+def _file_fields(preset: ClipOptions) -> Fields:
+    with gr.Accordion("Length and file", open=False):
+        with gr.Row():
+            frames = gr.Slider(1, 256, preset.frames, step=1, label="Frames", info="Sampled; see rate.")
+            fps = gr.Slider(1, 50, preset.fps, step=1, label="Frames per second", info="16: doubled.")
+        with gr.Row():
+            loop = gr.Checkbox(False, label="Loop", info="The end meets the beginning.")
+            scale = gr.Slider(1, 8, preset.scale, step=1, label="Enlargement")
+            ending = gr.Dropdown([*EXTENSIONS], value=EXTENSIONS[0], label="File format")
+    return {"frames": frames, "fps": fps, "loop": loop, "scale": scale, "format": ending}
+
+
+def _camera_fields(preset: ClipOptions) -> Fields:
+    with gr.Accordion("Camera", open=False):
+        by_hand = gr.Checkbox(False, label="Set the camera", info="Else the prompt's, or the preset's.")
+        with gr.Row():
+            azimuth = gr.Slider(-180, 180, preset.azimuth, step=1, label="Azimuth in degrees")
+            elevation = gr.Slider(-20, 80, preset.elevation, step=1, label="Elevation in degrees")
+    return {"by_hand": by_hand, "azimuth": azimuth, "elevation": elevation}
+
+
+def _start_fields() -> Fields:
+    sources: Any = ["upload", "clipboard"]
+    with gr.Accordion("Start from a picture or a clip", open=False):
+        with gr.Row():
+            image = gr.Image(
+                type="filepath", format="png", sources=sources, label="Picture: the first frame", height=200
+            )
+            video = gr.Video(sources=["upload"], label="Clip", height=200)
+        going_on = gr.Radio([CONTINUE, REDRAW], value=CONTINUE, label="What becomes of the clip")
+        strength = gr.Slider(
+            0.05, 1, 0.6, step=0.05, label="Strength", info="How far it is noised; at 1 nothing is left."
+        )
+    return {"image": image, "video": video, "going_on": going_on, "strength": strength}
 
 
 def load_clip_preset(name: str) -> ClipOptions:
@@ -192,3 +185,7 @@ def preset_of_model(model: str) -> str:
         return find_model(None if model == BUNDLED_NAME else model).preset
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from error
+
+
+def _upload(path: str, library: Library) -> str:
+    return library.add_upload(Path(path).read_bytes(), Path(path).name)

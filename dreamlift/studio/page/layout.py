@@ -12,8 +12,13 @@ from fastapi import FastAPI
 
 from core.errors import UserError
 from dreamlift.studio.page import panels
-from dreamlift.studio.page.clip_tab import clip_tab
+from dreamlift.studio.page.batch_tab import BatchTab
+from dreamlift.studio.page.client_api import add_client_api
+from dreamlift.studio.page.clip_form import ClipForm
 from dreamlift.studio.page.fields import QUIET
+from dreamlift.studio.page.history_tab import HistoryTab
+from dreamlift.studio.page.making_tab import MakingTab
+from dreamlift.studio.page.object_form import ObjectForm
 from dreamlift.studio.page.theme import THEME
 from dreamlift.studio.studio import Studio
 
@@ -29,17 +34,31 @@ ON_CLICK = """element.addEventListener('click', event => {
 def make_page(studio: Studio) -> gr.Blocks:
     """The page of a studio."""
     with gr.Blocks(title="Dreamlift studio", analytics_enabled=False, fill_width=True) as page:
+        add_client_api(studio)  # first, so that no event of the page takes its names
         gr.HTML("<h1>Dreamlift studio</h1>", elem_classes="masthead")
-        with gr.Tab("Clip", id="clip"):
-            bench = clip_tab(studio)
+        with gr.Tabs(selected="clip") as tabs:
+            with gr.Tab("Clip", id="clip"):
+                clip = MakingTab(studio, ClipForm, "clip", "Your clip refines and plays here.")
+            with gr.Tab("Object", id="object"):
+                thing = MakingTab(studio, ObjectForm, "object", "Your object turns here while it is made.")
+            with gr.Tab("Batch", id="batch"):
+                batch = BatchTab(studio, clip, thing)
+            with gr.Tab("History", id="history"):
+                history = HistoryTab(studio, tabs, clip, thing)
         queue = gr.HTML(js_on_load=ON_CLICK, elem_id="queue")
         shown = gr.State([])  # what this session sees
-        outputs = [queue, *bench.outputs]
+        outputs = [shown, queue, batch.table, history.cards, *clip.bench.outputs, *thing.bench.outputs]
 
-        def refresh(before: list[Any]) -> list[Any]:
+        def refresh(before: list[Any], page: int) -> list[Any]:
             """The parts of the page that have changed since this session saw them."""
             views = studio.queue.all()
-            now = [panels.queue(views), *bench.contents(views)]
+            now = [
+                panels.queue(views),
+                panels.jobs_table(views),
+                history.contents(page),
+                *clip.bench.contents(views),
+                *thing.bench.contents(views),
+            ]
             before = before or [None] * len(now)
             return [now, *(_change(old, new) for old, new in zip(before, now, strict=True))]
 
@@ -47,9 +66,8 @@ def make_page(studio: Studio) -> gr.Blocks:
             with suppress(UserError):  # it ended long ago
                 studio.queue.cancel(str(getattr(event, "job", "")))
 
-        timer = gr.Timer(REFRESH_EVERY)
-        timer.tick(refresh, shown, [shown, *outputs], queue=False, **QUIET)
-        page.load(refresh, shown, [shown, *outputs], queue=False, **QUIET)
+        gr.Timer(REFRESH_EVERY).tick(refresh, [shown, history.page], outputs, queue=False, **QUIET)
+        page.load(refresh, [shown, history.page], outputs, queue=False, **QUIET)
         queue.click(cancel, None, None, queue=False, **QUIET)
     return page
 

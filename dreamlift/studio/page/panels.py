@@ -8,15 +8,8 @@ from pathlib import PurePath
 from urllib.parse import quote
 
 from core.io.media import VIDEOS
+from dreamlift.studio.estimates import Estimate
 from dreamlift.studio.job import JobView
-
-WORDS = {
-    "waiting": "waiting",
-    "running": "being made",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 
 
 def file_url(name: str) -> str:
@@ -69,11 +62,16 @@ def status(view: JobView | None) -> str:
         )
     if view.state == "cancelled":
         return f'<div class="status">{title}<p>Cancelled after {duration(view.seconds)}.</p></div>'
-    links = " ".join(f'<a href="{file_url(name)}" download>{escape(ending(name))}</a>' for name in view.files)
     return (
         f'<div class="status">{title}<p>Made in {duration(view.seconds)}.</p>{notes}'
-        f'<p class="files"><span>Download</span> {links}</p></div>'
+        f"{downloads(view.files)}</div>"
     )
+
+
+def downloads(names: Sequence[str]) -> str:
+    """Links to files."""
+    links = " ".join(f'<a href="{file_url(name)}" download>{escape(ending(name))}</a>' for name in names)
+    return f'<p class="files"><span>Download</span> {links}</p>'
 
 
 def progress(view: JobView) -> str:
@@ -96,7 +94,7 @@ def queue(views: Sequence[JobView]) -> str:
     rows = "".join(
         f'<li><span class="what">{escape(view.kind)}</span> '
         f'<span class="prompt">{escape(view.prompt)}</span> '
-        f"<small>seed {view.seed}</small> <small>{WORDS[view.state] if not view.position else place(view)}"
+        f"<small>seed {view.seed}</small> <small>{escape(_state(view))}"
         f'</small> <button type="button" data-cancel="{view.id}" '
         f'aria-label="Cancel {escape(view.prompt, quote=True)}">Cancel</button></li>'
         for view in open_jobs
@@ -104,11 +102,31 @@ def queue(views: Sequence[JobView]) -> str:
     return f'<section class="queue" aria-label="Queue"><h3>Queue</h3><ol>{rows}</ol></section>'
 
 
+def jobs_table(views: Sequence[JobView]) -> str:
+    """All jobs that are remembered, the latest first."""
+    if not views:
+        return '<div class="stage empty"><p>The jobs of this session appear here.</p></div>'
+    rows = "".join(
+        f'<tr><td>{escape(view.kind)}</td><td class="prompt">{escape(view.prompt)}</td><td>{view.seed}</td>'
+        f'<td class="{view.state}">{escape(view.error or _state(view))}</td></tr>'
+        for view in reversed(views)
+    )
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("kind", "prompt", "seed", "state"))
+    return f'<table class="jobs"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _state(view: JobView) -> str:
+    """The state of a job in words."""
+    if view.state == "running":
+        return f"{view.phase} {view.share:.0%}" if view.steps else view.phase
+    return place(view) if view.position else view.state
+
+
 def announcement(view: JobView | None) -> str:
     """What a screen reader says when the state of a job changes."""
     if view is None:
         return ""
-    words = "stopping" if view.phase == "stopping" else WORDS[view.state]
+    words = view.phase if view.state == "running" else view.state
     return f'<span role="status" class="announcement">{escape(view.kind)}: {words}</span>'
 
 
@@ -129,6 +147,13 @@ def duration(seconds: float | None) -> str:
 def ending(name: str) -> str:
     """What kind of file it is, in the letters of its ending: "MP4", "VIEWS.PNG"."""
     return "".join(PurePath(name).suffixes[-2:]).lstrip(".").upper()
+
+
+def costs(expected: Estimate) -> str:
+    """The expected cost of what a form submits."""
+    time = f"About {duration(expected.seconds)}" if expected.seconds is not None else "Time unknown"
+    memory = f"{expected.memory / 2**30:.1f} GB of memory" if expected.memory else "memory unknown"
+    return f'<p class="costs">{time}, {memory}.</p>'
 
 
 def sentence(message: str) -> str:

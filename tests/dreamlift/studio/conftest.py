@@ -62,9 +62,11 @@ def serve(studio: Studio, login: Login | None = None, local: bool = True) -> Ite
     thread.start()
     while not server.started:
         thread.join(0.02)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture

@@ -1,0 +1,80 @@
+"""How long a job will take and how much memory it needs, before it runs.
+
+The time is that of the latest runs of the same kind and model in the output folder, by the work that they
+did. Where there are none, it is that of the bundled models at this machine's matmul rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import median
+from typing import NamedTuple
+
+from core.io.machine import describe_device, matmul_rate, pick_device
+from dream3d.options import ObjectOptions
+from dream3d.record import ObjectRecord
+from dreamlift.studio.clips import ClipWork
+from dreamlift.studio.history import Entry, model_of
+from dreamlift.studio.objects import ObjectWork
+from dreamlift.studio.submissions import Kind
+from video.options import ClipOptions, frame_doublings
+from video.record import CheckpointRecord, RunRecord
+
+RUNS = 5  # of the latest, whose median counts
+DECODING = 3.5  # denoising steps of a frame that take as long as decoding and enlarging it
+MESHING = 60  # iterations of an object that take as long as extracting and writing its mesh
+GFLOP: dict[Kind, float] = {"clip": 4.3, "object": 22.0}  # of one unit of `_units`, at the full matmul rate
+MEMORY: dict[Kind, float] = {"clip": 0.7 * 2**30, "object": 0.9 * 2**30}  # of the process, bundled models
+
+
+class Estimate(NamedTuple):
+    """Expected cost of a job. seconds, and memory in bytes; None where nothing is known."""
+
+    seconds: float | None
+    memory: float | None
+
+
+def estimate(work: ClipWork | ObjectWork, entries: Sequence[Entry]) -> Estimate:
+    """The expected cost of a job. entries: of the output folder, the latest first."""
+    kind, model, here = work.kind, work.submission.model, describe_device(pick_device())
+    records = [
+        entry.record
+        for entry in entries
+        if entry.kind == kind and model_of(entry.record) == model and entry.record.device == here
+    ]
+    bundled = work.reference.bundled
+    pace = median(map(_pace, records[:RUNS])) if records else None
+    if pace is None and bundled:
+        pace = GFLOP[kind] / _rate()
+    expected = next((memory for record in records if (memory := _expected_memory(record))), None)
+    return Estimate(
+        None if pace is None else pace * _units(work.options), MEMORY[kind] if bundled else expected
+    )
+
+
+def _units(options: ClipOptions | ObjectOptions) -> float:
+    """Size of a job: denoising steps of single frames, or iterations, with what follows them."""
+    if isinstance(options, ObjectOptions):
+        return options.iterations + MESHING
+    return options.frames * (options.steps + DECODING * 2 ** frame_doublings(options.fps))
+
+
+def _pace(record: RunRecord | ObjectRecord) -> float:
+    """Seconds that a run took for one unit."""
+    if isinstance(record, ObjectRecord):
+        return (record.seconds.distill + record.seconds.mesh) / (record.iterations + MESHING)
+    return record.seconds.sample / _units(record.options)
+
+
+def _expected_memory(record: RunRecord | ObjectRecord) -> float | None:
+    """Memory that a checkpoint was expected to need, by an earlier record."""
+    if isinstance(record, RunRecord) and isinstance(record.model, CheckpointRecord) and record.model.expected:
+        return record.model.expected.memory
+    return None
+
+
+@lru_cache
+def _rate() -> float:
+    """GFLOP/s of this machine."""
+    return matmul_rate(pick_device(), seconds=0.2)
