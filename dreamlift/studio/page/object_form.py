@@ -7,7 +7,7 @@ from typing import Any, get_args
 import gradio as gr
 
 from core.bundled import BUNDLED_NAME
-from dream3d.options import EXTENSIONS, Loss, ObjectOptions, TargetSampler
+from dream3d.options import OBJECT, Loss, ObjectOptions, TargetSampler
 from dream3d.presets import load_named_preset
 from dreamlift.studio.library import Library
 from dreamlift.studio.page.fields import (
@@ -49,7 +49,10 @@ class ObjectForm:
             faces = gr.Slider(500, 50_000, preset.faces, step=500, label="Faces at most")
             texture = gr.Slider(128, 2048, preset.texture, step=128, label="Texture in pixels")
             ending = gr.Dropdown(
-                [*EXTENSIONS], value=EXTENSIONS[0], label="File format", info="A GLB is always written."
+                [*OBJECT.extensions],
+                value=OBJECT.extensions[0],
+                label="File format",
+                info="A GLB is always written.",
             )
         self.fields: Fields = {
             "prompt": self.prompt,
