@@ -11,6 +11,7 @@ import typer
 from core.batches.prompt_file import PromptRow, plan_rows
 from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
+from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.io.files.plan import Replacing
 from dream3d.options import (
@@ -29,7 +30,7 @@ START = time.perf_counter()
 MODEL = BUNDLED / "image"
 PRESETS_OWN = "the preset's"
 
-app = typer.Typer(add_completion=False)
+app = CommandLine(add_completion=False)
 
 
 @app.command()

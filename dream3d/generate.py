@@ -15,11 +15,11 @@ from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.interruption import catch_interrupts
 from core.command_line.printing import make_console
+from core.command_line.progress import PreviewTimer, make_progress
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests
 from core.io.machine import pick_device
 from core.io.pictures import Frames
-from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
 from core.io.text import count_of
 from dream3d.optimization import checkpoint, diagnostics

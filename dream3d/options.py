@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
 from core.io.files.names import OutputFiles, OutputKind
+from core.io.values import shortened
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -140,6 +141,8 @@ class ObjectOptions(BaseModel):
         for name, ranges in (("elevation", [self.elevation]), ("noise", self.noise)):
             if any(low > high for low, high in ranges):
                 raise ValueError(f"{name} must be given as (low, high)")
+        if not all(0 <= low <= high <= 1 for low, high in self.noise):
+            raise ValueError("noise must be ranges of shares, from 0 to 1")
         if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
             raise ValueError("elevation must be between -90 and 90 degrees")
         low, high = self.guidance_interval or (0, 1)
@@ -188,7 +191,9 @@ class ObjectOptions(BaseModel):
                 raise UserError(f"These options cannot be combined: {reason}.") from error
             name = next(str(part) for part in reversed(first["loc"]) if isinstance(part, str))
             flag = "guidance-rescale" if name == "rescale" else name.replace("_", "-")
-            raise UserError(f"--{flag} cannot be {changes.get(name)!r}: {first['msg'].lower()}.") from error
+            raise UserError(
+                f"--{flag} cannot be {shortened(repr(changes.get(name)))}: {first['msg'].lower()}."
+            ) from error
 
     def with_model_defaults(self, takes_camera: bool, latents: bool) -> ObjectOptions:
         """These options with defaults that depend on the model.

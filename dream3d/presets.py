@@ -10,7 +10,7 @@ STANDARD, CHECKPOINT = "standard", "checkpoint"  # defaults for this project's m
 
 def load_named_preset(name: str) -> ObjectOptions:
     """The preset of a name in configs/dream3d, or of a YAML file. Raises UserError for unknown ones."""
-    return load_preset(name if name.endswith((".yaml", ".yml")) else f"dream3d/{name}", ObjectOptions)
+    return load_preset(name, ObjectOptions, "dream3d")
 
 
 def load_object_preset(preset: str | None, reference: ImageModelReference) -> tuple[str, ObjectOptions]:

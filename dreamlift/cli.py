@@ -1,7 +1,6 @@
 """The `dreamlift` command. Each subcommand imports what it needs when it runs."""
 
-import typer
-
+from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
@@ -24,7 +23,7 @@ from dreamlift.commands.training.train_super_resolution import train_super_resol
 from dreamlift.commands.training.train_unclip import train_contrastive_command, train_prior_command
 from dreamlift.commands.variations import blend_command, edit_command, vary_command
 
-app = typer.Typer(
+app = CommandLine(
     add_completion=False,
     no_args_is_help=True,
     help="Draws images; makes, measures and inspects the models that all commands draw with.",

@@ -66,8 +66,7 @@ class TextToVideo:
         given = None if name == BUNDLED_NAME else str(name)
         reference = find_model(given)
         preset = preset or reference.preset
-        path = preset if preset.endswith((".yaml", ".yml")) else f"gen-video/{preset}"
-        options = load_preset(path, ClipOptions).with_changes(
+        options = load_preset(preset, ClipOptions, "gen-video").with_changes(
             model=given, motion=motion_adapter, lora=lora or None, dtype=torch_dtype, offload=offload
         )
         reference.check(options)

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from core.batches.run import process_count
+from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.files.plan import Replacing
 from core.io.presets import load_preset
+from core.io.values import check_range
 from video.find_model import find_model
 from video.model_reference import settle
 from video.options import OF_A_ROW, ClipJob, ClipOptions, plan_clips, read_prompts
@@ -23,7 +25,7 @@ PRESETS = "gen-video"  # the folder of configs/
 PRESETS_OWN = "the preset's"
 MODELS_OWN = "the preset's, or the model's own"
 
-app = typer.Typer(add_completion=False)
+app = CommandLine(add_completion=False)
 
 
 @app.command()
@@ -241,8 +243,7 @@ def gen_video(
     Writes the clip, a contact sheet of its frames (.sheet.png) and a record of how it was made
     (.gen-video.json).
     """
-    if batch < 1:
-        raise UserError(f"--batch cannot be {batch}: at least one clip is sampled at a time.")
+    check_range(batch, 1, 1024, "--batch")
     requested = read_prompts(prompt, prompts, script)
     preset = preset or ("distilled" if tier else None)
     options = _preset(preset) if preset else None
@@ -335,7 +336,7 @@ def gen_video(
 
 
 def _preset(name: str) -> ClipOptions:
-    return load_preset(name if name.endswith((".yaml", ".yml")) else f"{PRESETS}/{name}", ClipOptions)
+    return load_preset(name, ClipOptions, PRESETS)
 
 
 def _read_prompts(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.bundled import BUNDLED_VIDEO, bundled_model
+from core.io.paths import read_path
 from video.model_reference import ModelReference, NativeModelReference
 
 
@@ -20,6 +21,7 @@ def find_model(model: str | None) -> ModelReference:
         return NativeModelReference(shipped)
     from core.pretrained.hub import INDEX, checkpoint_kind, is_hub_name
 
+    model = str(read_path(model, "--model"))
     if Path(model).is_file():
         checkpoint_kind(Path(model))  # which refuses it
     if not is_hub_name(model) and not (Path(model) / INDEX).exists():

@@ -16,12 +16,12 @@ from torch import Tensor
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.printing import make_console
+from core.command_line.progress import PreviewTimer, make_progress
 from core.errors import UserError
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests, sha256_of
 from core.io.machine import pick_device
 from core.io.pictures import to_frames
-from core.io.progress import PreviewTimer, make_progress
 from core.io.sheet import write_sheet
 from core.io.text import count_of
 from core.nn.flops import FlopCounter

@@ -4,14 +4,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.plan import NOTHING, Replacing
+from core.io.paths import read_path
+from core.io.values import shortened
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
 
@@ -19,6 +21,7 @@ EXTENSIONS = (".mp4", ".gif", ".webp")  # of clips
 FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
 LAST_SCENE = 2.0  # s, of the last scene of a script
 Extension = Literal["guidance", "replacement"]
+GivenFile = Annotated[Path, AfterValidator(lambda path: read_path(path, "the picture or clip"))]
 SHEET = ".sheet.png"
 CLIP = OutputKind(
     "gen-video", "clip", EXTENSIONS, (SHEET,), preview=".preview.png", checkpoint=".latents.safetensors"
@@ -55,9 +58,9 @@ class ClipOptions(BaseModel):
     eta: float = Field(0.0, ge=0, le=1)  # noise of DDIM: 0 deterministic, 1 ancestral
     guidance_interval: tuple[float, float] | None = None  # noise levels sigma / alpha with guidance
     guidance_rescale: float = Field(0.0, ge=0, le=1)  # brings back the deviation of the unguided x0
-    image: Path | None = None  # the first frame
-    interpolate: tuple[Path, Path] | None = None  # the first and the last frame
-    video: Path | None = None  # the clip from which sampling starts, noised
+    image: GivenFile | None = None  # the first frame
+    interpolate: tuple[GivenFile, GivenFile] | None = None  # the first and the last frame
+    video: GivenFile | None = None  # the clip from which sampling starts, noised
     strength: float | None = Field(None, gt=0, le=1)  # how far it is noised; 1: nothing of it is left
     loop: bool = False  # the last frame is followed by the first
     extension: Extension | None = None  # how windows of long clips continue each other; None: the model's way
@@ -65,7 +68,7 @@ class ClipOptions(BaseModel):
     seconds: float | None = Field(None, gt=0, le=600)  # length of the clip, in place of frames
     width: int | None = Field(None, ge=8, le=4096)  # px, before `scale`; None: the model's own
     height: int | None = Field(None, ge=8, le=4096)
-    fps: float = Field(gt=0, le=50)  # gif players slow down higher rates
+    fps: float = Field(ge=0.01, le=50)  # gif stores delays up to 655 s, and its players slow down short ones
     super_resolution: int | None = Field(None, ge=0, le=100)  # its denoising steps; None is the model's own
     scale: int = Field(ge=1, le=32)  # display pixels per pixel of the finished frames, along a side
     resampling: Literal["lanczos", "nearest"] = "lanczos"
@@ -83,7 +86,7 @@ class ClipOptions(BaseModel):
             first = error.errors()[0]
             name = first["loc"][0]
             raise UserError(
-                f"{flag(str(name))} cannot be {given[str(name)]!r}: {first['msg'].lower()}."
+                f"{flag(str(name))} cannot be {shortened(repr(given[str(name)]))}: {first['msg'].lower()}."
             ) from error
         changed.sampling()
         if (changed.azimuth is None) != (changed.elevation is None):

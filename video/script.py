@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import UserError
+from core.io.paths import read_text
 
 BEGINS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s?\s*:\s*(.*?)\s*", re.DOTALL)
 SEPARATOR = " | "
@@ -52,11 +53,7 @@ def read_script(file: Path) -> str:
 
     Raises UserError when it cannot be read, or is no script.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"Cannot read the script {file}: {reason}.") from error
+    lines = read_text(file, "the script").split("\n")
     text = SEPARATOR.join(line.strip(" |") for line in lines if line.strip(" |"))
     if not parse_script(text):
         raise UserError(f'{file} is no script: give lines SECONDS: PROMPT, as in "0: a panda standing".')

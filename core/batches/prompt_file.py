@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 from core.errors import UserError
 from core.io.files.names import OutputKind
 from core.io.files.plan import OutputRequest, PlannedOutput, Replacing, plan_outputs
+from core.io.paths import read_text
+from core.io.values import check_value
 
 PROMPT_COLUMNS = ("prompt", "text", "caption")
 OWN = ("seed", "out")  # columns that are no options
@@ -55,19 +57,16 @@ def read_prompt_file(path: Path) -> list[PromptRow]:
 
     Raises UserError for a file that cannot be read, and for rows without a prompt or with a damaged seed.
     """
+    lines = read_text(path, "the prompts of").split("\n")
+    suffix = path.suffix.lower()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        suffix = path.suffix.lower()
         if suffix == ".csv":
-            rows = [*csv.DictReader(text.splitlines(), strict=True)]
+            rows = [*csv.DictReader(lines, strict=True)]
         elif suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in lines if line.strip()]
         else:
-            rows = [{"prompt": line.strip()} for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"Cannot read the prompts of {path}: {reason}.") from error
-    except (ValueError, csv.Error) as error:
+            rows = [{"prompt": line.strip()} for line in lines if line.strip()]
+    except (ValueError, csv.Error, RecursionError) as error:
         raise UserError(f"Cannot read the prompts of {path}: {error}.") from error
     if not rows:
         raise UserError(f"There is no prompt in {path}.")
@@ -79,6 +78,7 @@ def _row(row: object, place: str) -> PromptRow:
         raise UserError(f"{place} is no JSON object.")
     if None in row:
         raise UserError(f"{place} has more cells than the header.")
+    check_value(row, place)
     given = {
         str(name).strip().replace("-", "_"): value
         for name, value in row.items()

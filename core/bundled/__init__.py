@@ -1,5 +1,6 @@
 """The weights that ship with the package: a folder for each stage of the cascade, and what judges them."""
 
+import os
 from pathlib import Path
 
 BUNDLED = Path(__file__).parent
@@ -15,7 +16,7 @@ def bundled_model(name: str | Path, kind: str = "image") -> Path | None:
 
     name: "bundled", or one of `OTHERS`; kind: of the former, the name of its folder, as "image" or "video".
     """
-    own = any((Path(name) / file).is_file() for file in ("config.json", "preset.json"))
+    own = any(os.path.isfile(Path(name, file)) for file in ("config.json", "preset.json"))
     if str(name) == BUNDLED_NAME and not own:
         return BUNDLED / kind
     return BUNDLED / name if str(name) in OTHERS and not own else None

@@ -1,50 +1,106 @@
 """Presets: YAML files that are read into typed objects. Errors name the file and the key. No torch import."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from core.errors import UserError
+from core.io.paths import read_path, read_text
+from core.io.values import check_value, shortened
 
 Preset = TypeVar("Preset", bound=BaseModel)
 
 _INSTALLED = Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
+LARGEST = 2**16  # bytes of a preset
 
 
-def load_preset(name: str | Path, kind: type[Preset]) -> Preset:
+def load_preset(name: str | Path, kind: type[Preset], family: str = "") -> Preset:
     """A preset, validated as `kind`.
 
-    name: a path that ends in .yaml or .yml, or a name within `CONFIGS`, such as "bundled-image" or
-        "gen-video/draft".
+    name: a path that ends in .yaml or .yml, or a name within `CONFIGS`, such as "bundled-image".
+    family: the folder in `CONFIGS` that such names are from, such as "gen-video".
 
     Raises UserError for an unknown name, an unreadable file, and a key that is unknown or out of range.
     """
-    path = Path(name)
+    path = read_path(name, "the preset")
     if path.suffix not in (".yaml", ".yml"):
-        path = CONFIGS / f"{name}.yaml"
+        path = CONFIGS / family / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
             hint = f"; there are {known}" if known else ""
-            raise UserError(f"There is no preset {str(name)!r}{hint}.")
+            raise UserError(f"There is no preset {str(Path(family, name))!r}{hint}.")
+    return validate(read_yaml(path, "the preset"), kind, path)
+
+
+def read_yaml(path: Path, what: str) -> object:
+    """The value in a YAML file, {} for an empty one. what: the word for the file in messages.
+
+    Raises UserError for a file that cannot be read, is no YAML, or has a key twice in a mapping. Anchors are
+    no part of presets: a few lines of them can stand for billions of values.
+    """
+    text = read_text(path, what, LARGEST)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"Cannot read the preset {path}: {reason}.") from error
+        values = yaml.load(text, _Loader)  # a safe loader
+    except RecursionError as error:
+        raise UserError(f"Cannot read {what} {path}: its lists or mappings are nested too deeply.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        where = f" in line {mark.line + 1} ({shortened(line[0].strip())})" if mark and line else ""
+        raise _invalid(what, path, where, error.problem or error.context) from error
     except yaml.YAMLError as error:
-        raise UserError(f"The preset {path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    return validate(values or {}, kind, path)
+        raise _invalid(what, path, "", error) from error
+    return {} if values is None else values
+
+
+def _invalid(what: str, path: Path, where: str, problem: object) -> UserError:
+    """The error of a file that is no YAML. where: in it, after a space."""
+    sentence = " ".join(str(problem).split())
+    return UserError(f"{what[:1].upper()}{what[1:]} {path} is not valid YAML{where}: {sentence}.")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader without aliases and repeated keys, whose errors have the line of the value."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ComposerError(None, None, "aliases (*name) are not supported", mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            problem = f"this is no {node.tag.rpartition(':')[2]}"  # a date without such a day, for example
+            raise ConstructorError(None, None, problem, node.start_mark) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value} occurs twice"
+                    raise ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def validate(values: object, kind: type[Preset], source: str | Path) -> Preset:
-    """`values` validated as `kind`. Raises UserError that names the source and the first invalid key."""
+    """`values` validated as `kind`. Raises UserError that names the source and the first invalid key.
+
+    Numbers must be finite, and texts pass `core.io.values.check_text`.
+    """
+    check_value(values, str(source))
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the settings"
+        key = shortened(".".join(str(part) for part in first["loc"]) or "the settings")
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(f"{source}: {key}: {reason[:1].lower()}{reason[1:].rstrip('.')}.") from error

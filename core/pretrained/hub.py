@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
+from core.io.paths import read_path
 from core.io.presets import load_preset
 from core.pretrained.reading import first_line, read_config
 
@@ -43,9 +44,8 @@ class HubNames(BaseModel):
 def is_hub_name(name: str) -> bool:
     """Whether a name is a short name or OWNER/NAME of the hub, and not an existing folder or file."""
     known = name in load_preset("hub", HubNames).names
-    return (known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))) and not Path(
-        name
-    ).exists()
+    named = known or (name.count("/") == 1 and not name.startswith((".", "/", "~")))
+    return named and not os.path.exists(name)
 
 
 def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path:
@@ -59,8 +59,8 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
 
     Raises UserError when folder or id do not exist, or when the id is gated or cannot be reached.
     """
-    path = Path(name_or_folder).expanduser()
-    if path.exists():
+    path = read_path(name_or_folder, "the model")
+    if os.path.exists(path):
         return path
     name = load_preset("hub", HubNames).resolve(str(name_or_folder))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:

@@ -67,6 +67,12 @@ class DatasetPlan:
         images = self.clips * FRAMES if kind == "clips" else getattr(self, kind)
         return -(-images // _images(kind))
 
+    @property
+    def bytes(self) -> int:
+        """Size of the shards on disk, without labels."""
+        sides = {kind: self.size * (4 if kind == "large" else 1) for kind in KINDS}
+        return sum(self.shards(kind) * _images(kind) * 3 * side**2 for kind, side in sides.items())
+
     def records(self, kind: str, shard: int) -> tuple[list[Scene], list[str], np.random.Generator]:
         """Scenes and captions of one shard, and the generator from which its cameras are drawn next."""
         rng = np.random.default_rng([self.seed, KINDS.index(kind), shard])

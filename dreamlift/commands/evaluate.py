@@ -9,16 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from core.command_line.arguments import CommandLine
 from core.errors import UserError
 from core.io.atomic import writable_folder
 from core.io.presets import validate
+from core.io.values import check_processes, check_seed
 from core.sampling_options import SamplerName
 from dreamlift.evaluation.options import EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
 THE_BUNDLED = "the bundled one"
 
-app = typer.Typer(help="Measure the quality of images, clips and objects.", no_args_is_help=True)
+app = CommandLine(help="Measure the quality of images, clips and objects.", no_args_is_help=True)
 
 Model = Annotated[Path, typer.Option(help="Folder of the model.", show_default=THE_BUNDLED)]
 JudgeFolder = Annotated[Path, typer.Option(help="Folder of the judge.", show_default=THE_BUNDLED)]
@@ -134,8 +136,8 @@ def object_(
     model: Model = BUNDLED / "image",
     judge: JudgeFolder = BUNDLED / "judge",
     out: Out = None,
-    count: Annotated[int, typer.Option(help="Number of prompts.", min=1)] = 24,
-    seeds: Annotated[int, typer.Option(help="Number of objects per prompt.", min=1)] = 2,
+    count: Annotated[int, typer.Option(help="Number of prompts.", min=1, max=100_000)] = 24,
+    seeds: Annotated[int, typer.Option(help="Number of objects per prompt.", min=1, max=1000)] = 2,
     seed: Seed = 0,
     preset: Annotated[
         str, typer.Option(help="Preset of dream3d: draft, standard, fine, or a YAML file.")
@@ -167,12 +169,13 @@ def object_(
     from core.io.presets import load_preset
     from dream3d.options import ObjectOptions
 
-    path = preset if preset.endswith((".yaml", ".yml")) else f"dream3d/{preset}"
-    options = load_preset(path, ObjectOptions).with_changes(
+    options = load_preset(preset, ObjectOptions, "dream3d").with_changes(
         loss=loss, guidance=guidance, iterations=iterations, camera=None if camera else "none"
     )
     if true_views and (options.loss != "x0" or options.field != "voxel" or not camera):
         raise UserError("--true-views works only with the loss x0 and a voxel grid, and without --no-camera.")
+    check_seed(seed)
+    check_processes(processes)
     folder = writable_folder(out or Path("evaluation-object"))
     from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 

@@ -6,6 +6,7 @@ import typer
 
 from core.bundled import BUNDLED_NAME
 from core.errors import UserError
+from core.io.values import check_range
 from core.sampling_options import SamplerName
 
 
@@ -56,6 +57,11 @@ def image(
 
     if not prompt.strip():
         raise UserError("The prompt is empty: say what the image shows.")
+    chosen = {"--steps": (steps, 1, 1000), "--super-resolution": (super_resolution, 0, 100)}
+    chosen |= {"--guidance": (guidance, 0, 100), "--azimuth": (azimuth, -360, 360)}
+    for label, (value, low, high) in (chosen | {"--elevation": (elevation, -90, 90)}).items():
+        if value is not None:
+            check_range(value, low, high, label)
     planned = plan_outputs([OutputRequest(prompt)], num, seed, out, PICTURE, Replacing(overwrite))
 
     from dreamlift.text_to_image import TextToImage

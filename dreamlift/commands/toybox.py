@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UserError
+from core.io.paths import check_room
 from core.io.text import count_of
+from core.io.values import check_processes, check_range, check_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 FPS = 8.0  # of loops: 16 frames, two seconds
 MILLI = 1000  # depth images are in thousandths of a world unit
 SIZES = (64, 512)  # px
+COUNTS = ("images", "clips", "textureless", "objects", "large")  # of shards
+MOST = 10_000_000  # of each
 
 SHARDS, SCENE, SHEETS = "Training shards", "One scene", "Contact sheets (the default)"
 # The options that each of the three jobs uses, in addition to --out.
@@ -88,7 +92,7 @@ def toybox(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     job = SCENE if given & {"subject", "group"} else SHEETS
-    if given & {"images", "clips", "textureless", "objects", "large"}:
+    if given & {*COUNTS}:
         job = SHARDS
     unused = sorted(given - USED[job] - {"out"})
     if unused:
@@ -117,10 +121,9 @@ def toybox(
         _write_shards(plan, processes, device)
     elif job == SCENE:
         scene = _named_scene(subject, action, color, backdrop, group)
-        if not -89 <= elevation <= 89:
-            raise UserError(f"--elevation cannot be {elevation:g}: give -89 to 89 degrees.")
-        if not 0 <= phase <= 1:
-            raise UserError(f"--phase cannot be {phase:g}: give a number from 0 to 1.")
+        check_range(azimuth, -360, 360, "--azimuth")
+        check_range(elevation, -89, 89, "--elevation")
+        check_range(phase, 0, 1, "--phase")
         from core.toybox.scene_views import SceneView
 
         _write_scene(out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
@@ -135,16 +138,15 @@ def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> No
     from core.io.machine import pick_device
     from core.toybox.dataset import write_dataset
 
-    counts = plan.images, plan.clips, plan.textureless, plan.objects, plan.large
-    if min(counts) < 0 or not any(counts):
-        raise UserError(
-            "--images, --clips, --textureless, --objects and --large: give at least one, and no negative "
-            "numbers."
-        )
-    if plan.seed < 0:
-        raise UserError(f"--seed cannot be {plan.seed}: give an integer of at least 0.")
-    if processes is not None and processes < 1:
-        raise UserError(f"--processes cannot be {processes}: give at least 1.")
+    counts = [getattr(plan, name) for name in COUNTS]
+    for name, count in zip(COUNTS, counts, strict=True):
+        check_range(count, 0, MOST, f"--{name}")
+    if not any(counts):
+        raise UserError("--images, --clips, --textureless, --objects and --large: give at least one.")
+    check_seed(plan.seed)
+    if processes is not None:
+        check_processes(processes)
+    check_room(plan.out, plan.bytes, "The shards")
     workers = processes or os.cpu_count() or 1
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.io.values import SEEDS
 from core.sampling_options import SamplerName
 
 
@@ -20,14 +21,14 @@ class EvaluationOptions(BaseModel):
     super_resolution: Path | None = None  # enlarges the samples; by default the model's own stage
     size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=100_000)
     held_out: bool
     steps: int = Field(ge=1, le=1000)
     sampler: SamplerName = "dpm-solver++"
     guidance: float = Field(ge=0, le=100)  # diffusers' scale; 1 disables guidance
     tier: Literal["draft"] | None = None  # draft: the distilled model in its own steps; video only
     weak: bool = True  # guide by the weaker version of the model, where there is one
-    seed: int = Field(ge=0)
-    batch: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=SEEDS)
+    batch: int = Field(ge=1, le=1024)
     device: str
-    swings: int = Field(default=0, ge=0)  # additional clips of swings; video only
+    swings: int = Field(default=0, ge=0, le=100_000)  # additional clips of swings; video only

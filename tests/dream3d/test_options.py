@@ -24,6 +24,8 @@ def test_presets_are_valid_options(name: str) -> None:
     ("values", "message"),
     [
         ({"elevation": (30, 10)}, "elevation must be given as"),
+        ({"noise": ((-5, -4), (7, 9))}, "noise must be ranges of shares, from 0 to 1"),
+        ({"noise": ((0.9, 0.5), (0.1, 0.2))}, "noise must be given as"),
         ({"elevation": (0, 100)}, "between -90 and 90"),
         ({"stages": (STAGE, STAGE)}, "add up to 1"),
         ({"weights": {"sparsity": float("inf")}}, "weights.sparsity\n  Input should be a finite number"),

@@ -18,11 +18,11 @@ from rich.progress import Progress
 
 import core.sampling
 import video.generate
+from core.command_line.progress import PreviewTimer
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
 from core.io.files.record import digests
 from core.io.pictures import to_frames, write_clip
-from core.io.progress import PreviewTimer
 from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from core.toybox.captions import SUBJECT_NAMES
@@ -55,6 +55,24 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--guidance", "nan"], "--guidance cannot be nan"),
         (["a fox", "--fps", "0"], "--fps cannot be 0.0"),
         (["a fox", "--fps", "inf"], "--fps cannot be inf"),
+        (["a fox", "--fps", "0.001", "--out", "fox.gif"], "--fps cannot be 0.001: input should be greater"),
+        (["a fox", "--fps", "1e-9"], "--fps cannot be 1e-09: input should be greater than or equal to 0.01."),
+        (["a fox", "--batch", "0"], "--batch cannot be 0: give a number from 1 to 1,024."),
+        (["a fox", "--frames", "9" * 4000], "--frames has a number of 13288 bits: give one below 2^63."),
+        (["a fox", "--frames", "9" * 5000], "Invalid value for '--frames'"),
+        (["a fox", "--negative", "\x1b[2J"], "--negative has the character U+001B, which is no text"),
+        (["a fox\x07"], "PROMPT has the character U+0007, which is no text: leave it out."),
+        (["a " + "very " * 3000 + "long fox"], "PROMPT has 15010 characters: give at most 10000."),
+        (["--prompts", "/dev/zero"], "--prompts cannot be /dev/zero, which is a device"),
+        (["--script", "/dev/zero"], "--script cannot be /dev/zero, which is a device"),
+        (["a fox", "--preset", "/dev/zero"], "the preset cannot be /dev/zero, which is a device"),
+        (["a fox", "--model", "/dev/zero"], "--model cannot be /dev/zero, which is a device"),
+        (["a fox", "--image", "~nobody-at-all/a.png"], "there is no home folder ~nobody-at-all"),
+        (["a fox", "--model", "~nobody-at-all"], "there is no home folder ~nobody-at-all"),
+        (["a fox", "--image", "x" * 256], "a name has at most 255 bytes, and this has 256"),
+        (["a fox", "--model", "x" * 5000], "a name has at most 255 bytes, and this has 5000"),
+        (["a fox", "--preset", "x" * 5000], "a name has at most 255 bytes, and this has 5000"),
+        (["a fox", "--preset", ""], "--preset is empty: give a value, or leave it out."),
         (["a fox", "--scale", "0"], "--scale cannot be 0"),
         (["a fox", "--resampling", "magic"], "--resampling cannot be 'magic'"),
         (["a fox", "--elevation", "100", "--azimuth", "0"], "--elevation cannot be 100.0"),

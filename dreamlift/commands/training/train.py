@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from core.command_line.arguments import CommandLine
 from core.errors import UserError
 from core.io.presets import validate
 from dreamlift.commands.data import (
@@ -24,7 +25,7 @@ from dreamlift.commands.training.train_checkpoint import (
     train_checkpoint,
 )
 
-app = typer.Typer(
+app = CommandLine(
     help="Train image models, video models and autoencoders, and export them.", no_args_is_help=True
 )
 
@@ -52,7 +53,7 @@ TrainingRate = Annotated[
 ]
 Rank = Annotated[
     int | None,
-    typer.Option(help="Train low-rank changes (LoRA) of that rank, of the model of --init.", min=1),
+    typer.Option(help="Train low-rank changes (LoRA) of that rank, of the model of --init.", min=1, max=4096),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or start it if there is none.")]
 

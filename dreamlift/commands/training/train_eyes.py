@@ -8,7 +8,7 @@ import typer
 
 def train_eyes_command(
     out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
-    renders: Annotated[int, typer.Option(help="Number of renders to train on.", min=64)] = 8192,
+    renders: Annotated[int, typer.Option(help="Number of renders to train on.", min=64, max=200_000)] = 8192,
     steps: Annotated[int, typer.Option(help="Training steps of 64 renders.")] = 8000,
     minutes: Annotated[
         float | None,
@@ -22,6 +22,7 @@ def train_eyes_command(
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from core.io.atomic import writable_folder
+    from core.io.values import check_seed
     from core.training.config import Budget
     from dreamlift.evaluation.faces.detector import EyeDetectorConfig
     from dreamlift.evaluation.faces.training import (
@@ -33,6 +34,7 @@ def train_eyes_command(
     )
 
     budget = Budget(steps, minutes)
+    check_seed(seed)
     writable_folder(out)
     config = EyeDetectorConfig()
     started = time.monotonic()

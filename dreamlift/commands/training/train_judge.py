@@ -41,11 +41,13 @@ def train_judge_command(
     from core.errors import UserError
     from core.io.atomic import writable_folder
     from core.io.machine import describe_device, pick_device
+    from core.io.values import check_seed
     from core.training.config import Budget
     from dreamlift.evaluation.judge import CONFIGS, Judge
     from dreamlift.evaluation.judge_training import JudgeShards, train_judge
 
     budget = Budget(steps, minutes)
+    check_seed(seed)
     if size is not None and size not in CONFIGS:
         raise UserError(f"--size cannot be {size}: give {' or '.join(map(str, CONFIGS))}.")
     chosen = pick_device(device)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.command_line.printing import make_console, print_table
-from core.io.progress import make_progress
+from core.command_line.progress import make_progress
 from core.io.text import count_of, too_few
 
 PROMPT = "a [b]fox[/b] [/i] :fox: [link=x] \\[ 'take[b].mp4' " + "and so on " * 40

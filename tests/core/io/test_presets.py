@@ -48,7 +48,34 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("wheel: {hubs: 2}", r"bicycle.yaml: wheel.hubs: extra inputs are not permitted\.$"),
         ("color: [1]", r"bicycle.yaml: color: input should be a valid string\.$"),
         ("- 1", r"bicycle.yaml: the settings: "),
-        ("wheel: {spokes", r"The preset .*bicycle.yaml is not valid YAML: "),
+        (
+            "wheel: {spokes",
+            r"The preset .*bicycle.yaml is not valid YAML in line 1 \(wheel: {spokes\): expected",
+        ),
+        ("color: red\nwheel: 2024-13-45", r"YAML in line 2 \(wheel: 2024-13-45\): this is no timestamp\.$"),
+        (
+            "color: " + "9" * 5000,
+            r"bicycle.yaml is not valid YAML in line 1 \(color: 9+\.\.\.9+\): this is no int",
+        ),
+        (
+            "color: 0x" + "f" * 5000,
+            r"bicycle.yaml: color has a number of 20000 bits: give one below 2\^63\.$",
+        ),
+        (
+            "color: " + "[" * 30000,
+            r"the preset .*bicycle.yaml: its lists or mappings are nested too deeply\.$",
+        ),
+        ("color: " + "x" * 70000, r"the preset .*bicycle.yaml: it is larger than 64 KiB\.$"),
+        (
+            "a: &a [1]\nb: [*a, *a]",
+            r"YAML in line 2 \(b: \[\*a, \*a\]\): aliases \(\*name\) are not supported\.$",
+        ),
+        ("color: red\ncolor: blue", r"YAML in line 2 \(color: blue\): the key color occurs twice\.$"),
+        ("wheel: !!timestamp now", r"YAML in line 1 \(wheel: !!timestamp now\): this is no timestamp"),
+        ("wheel: !!bool maybe", r"this is no bool"),
+        ("wheel: {spokes: .inf}", r"bicycle.yaml: wheel: spokes cannot be inf: give a finite number\.$"),
+        ('color: "\\uD800"', r"bicycle.yaml: color has the character U\+D800, which is no text"),
+        ('color: "\\e[2J"', r"bicycle.yaml: color has the character U\+001B, which is no text"),
     ],
 )
 def test_errors_name_file_and_key(tmp_path: Path, text: str, sentence: str) -> None:

@@ -191,6 +191,9 @@ def test_the_first_limit_ends_the_run() -> None:
     for limits in ({}, {"steps": 0}, {"minutes": -1.0}):
         with pytest.raises(UserError, match="a number of steps or of minutes"):
             Budget(**limits)
+    for limits in ({"minutes": float("nan")}, {"minutes": float("inf")}, {"steps": 10**10}):
+        with pytest.raises(UserError, match="--(steps|minutes) cannot be .*: give a number from 0 to"):
+            Budget(**limits)
 
 
 def test_ctrl_c_saves_and_the_run_resumes(tmp_path: Path) -> None:

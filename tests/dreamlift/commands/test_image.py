@@ -24,6 +24,24 @@ def test_the_files_are_the_images_of_the_front_door(
 
 
 @pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"steps": 0}, "--steps cannot be 0: give a number from 1 to 1,000."),
+        ({"super_resolution": -1}, "--super-resolution cannot be -1: give a number from 0 to 100."),
+        ({"guidance": float("nan")}, "--guidance cannot be nan: give a number from 0 to 100."),
+        ({"azimuth": 1e9}, "--azimuth cannot be 1e"),
+        ({"elevation": -91.0}, "--elevation cannot be -91"),
+        ({"num": 0}, "--num cannot be 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(
+    options: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        image("a fox", model="/nowhere", **options)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
     ("prompt", "out", "sentence"),
     [(" ", None, "prompt is empty"), ("a fox", "fox.jpg", r"its name must end in \.png\.")],
 )

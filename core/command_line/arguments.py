@@ -1,0 +1,98 @@
+"""Checks of every argument of every command, before the command sees it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import copy
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
+
+from core.errors import UserError
+from core.io.paths import read_path
+from core.io.values import check_value
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+MAY_BE_EMPTY = {"negative"}  # options whose empty text says something
+
+
+class CommandLine(typer.Typer):
+    """A typer application whose commands get checked arguments, whatever options they have.
+
+    Paths are those of `core.io.paths.read_path`, other values pass `core.io.values.check_value`. A function
+    that is called from Python gets what it is given.
+    """
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
+        """Registers a function as a command, see `typer.Typer.command`."""
+        register = super().command(name, **settings)
+
+        def decorate(function: Function) -> Function:
+            register(_with_checks(function))
+            return function
+
+        return decorate
+
+
+def _with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with checks of its arguments, for typer, which reads its signature."""
+    signature = inspect.signature(function, eval_str=True)
+    labels = {name: _label(parameter) for name, parameter in signature.parameters.items()}
+
+    @wraps(function)
+    def checked(**values: Any) -> Any:
+        for name, value in values.items():
+            check_value(value, labels[name])
+            if value == "" and labels[name].startswith("--") and name not in MAY_BE_EMPTY:
+                raise UserError(f"{labels[name]} is empty: give a value, or leave it out.")
+        return function(**values)
+
+    parameters = [
+        parameter.replace(annotation=_reading_paths(parameter.annotation, labels[name]))
+        for name, parameter in signature.parameters.items()
+    ]
+    checked.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    checked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return checked
+
+
+def _label(parameter: inspect.Parameter) -> str:
+    """How messages call a parameter: "--first-stage", or "PROMPT"."""
+    information = _information(parameter.annotation)
+    if isinstance(information, ArgumentInfo):
+        return parameter.name.upper()
+    if isinstance(information, OptionInfo):
+        for declared in (information.default, *(information.param_decls or ())):  # typer reads both
+            if isinstance(declared, str) and declared.startswith("--"):
+                return declared.split("/")[0]
+    return f"--{parameter.name.replace('_', '-')}"
+
+
+def _information(annotation: Any) -> ParameterInfo | None:
+    """What the annotation of a parameter tells typer."""
+    return next((part for part in get_args(annotation) if isinstance(part, ParameterInfo)), None)
+
+
+def _reading_paths(annotation: Any, label: str) -> Any:
+    """The annotation of a parameter, whose paths typer reads by `read_path`."""
+    information = _information(annotation)
+    if information is None or not _has_path(annotation):
+        return annotation
+
+    def path(text: str) -> Path:  # typer shows its name in the help
+        return read_path(text, label)
+
+    reading = copy(information)
+    reading.parser = path
+    return Annotated[get_args(annotation)[0], reading]
+
+
+def _has_path(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation is Path or any(map(_has_path, get_args(annotation)))
