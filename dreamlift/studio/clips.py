@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from core.command_line.progress import PreviewTimer
 from core.errors import UserError
 from core.io.files.names import slug
 from core.io.machine import pick_device
 from core.io.pictures import to_frames, write_clip
 from core.io.presets import load_preset
-from core.io.progress import PreviewTimer
 from core.samplers import SamplerState
 from core.toybox.prompts import sentences
 from dreamlift.studio.job import Report

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from core.bundled import BUNDLED_NAME, bundled_model
+from core.command_line.progress import PreviewTimer
 from core.errors import UserError
 from core.io.files.names import slug
 from core.io.machine import pick_device
 from core.io.pictures import write_clip
-from core.io.progress import PreviewTimer
 from core.toybox.prompts import sentences
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.volume_rendering import render
