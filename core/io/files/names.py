@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.io.paths import is_reserved
+
 LONGEST = 48  # characters of a name made of a prompt
 
 
 def slug(prompt: str) -> str:
     """File name of a prompt: "A panda, on a swing!" -> "a-panda-on-a-swing"; at most `LONGEST` characters."""
-    return re.sub(r"[\W_]+", "-", prompt.lower())[:LONGEST].strip("-") or "nameless"
+    name = re.sub(r"[\W_]+", "-", prompt.lower())[:LONGEST].strip("-") or "nameless"
+    return f"{name}-1" if is_reserved(name) else name
 
 
 def companion(output: Path, ending: str) -> Path:

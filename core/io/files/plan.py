@@ -18,7 +18,9 @@ from core.errors import UserError
 from core.io.atomic import DRAFT_LETTERS, writable_folder
 from core.io.files.names import OutputFiles, OutputKind, slug
 from core.io.files.record import MadeBy, foreign, made_by
+from core.io.paths import is_reserved, read_path
 
+MOST = 100_000  # outputs of one run
 NAME_BYTES = 255  # of a file's name, where the file system does not say
 
 
@@ -73,11 +75,14 @@ def plan_outputs(
     """
     if num < 1:
         raise UserError(f"--num cannot be {num}: there must be at least one {kind.word}.")
+    if num * len(requests) > MOST:
+        count = "--num" if len(requests) == 1 else f"--num with {len(requests)} prompts"
+        raise UserError(f"{count} cannot be {num}: one run makes at most {MOST:,} {kind.word}s.")
     first = [seed if request.seed is None else request.seed for request in requests]
     for number in (seed, *first):
         if not 0 <= number <= 2**63 - num:
             raise UserError(f"--seed cannot be {number}: a seed is a whole number from 0 to 2^63 - 1.")
-    path = Path(out or ".")
+    path = Path(".") if out is None else read_path(out, "--out")
     in_folder = os.path.isdir(path) or (out or "").endswith(("/", os.sep))
     folder = path if in_folder else path.parent
     whole = Path(kind.extensions[0]) if in_folder else path
@@ -168,6 +173,8 @@ def _check_names(files: OutputFiles) -> None:
     except (OSError, ValueError, AttributeError):  # a folder that is not there yet, or Windows
         most = NAME_BYTES
     for path in [*files.lasting, *files.passing]:
+        if is_reserved(path.name):
+            raise UserError(f"Cannot write {path.name}, a name of a device on Windows: choose another --out.")
         if not path.name.isprintable():
             raise UserError(f"Cannot write a file called {path.name!r}: it has control characters.")
         excess = len(os.fsencode(path.name)) + DRAFT_LETTERS - most

@@ -42,7 +42,7 @@ def load_training_preset(
     default: str | None = None,
     adapt: Callable[[Preset], Preset] | None = None,
 ) -> Preset:
-    """The stored preset of the run in this folder, or the named one, which is then stored for the run.
+    """The stored preset of the run in this folder, or the named one, which `train` stores.
 
     default: the preset to load when none is named; "bundled-" and the kind unless given.
     adapt: changes the named preset, by other options of the command.
@@ -53,12 +53,11 @@ def load_training_preset(
     named = load_preset(preset or default or f"bundled-{kind}", schema)
     named = adapt(named) if adapt else named
     group = processes()
-    if group.is_main_process and not (run / PRESET).is_file():
-        writable_folder(run)
-        write(run / PRESET, {"kind": kind, "preset": named.model_dump(mode="json")})
-        group.wait_for_everyone()
-        return named
+    begun = has_begun(run)
     group.wait_for_everyone()
+    if not begun:
+        writable_folder(run)
+        return named
     if not resume and group.is_main_process:
         raise UserError(f"{run} already holds a run: add --resume to continue it, or choose another folder.")
     stored_kind, content = stored(run)
@@ -70,6 +69,11 @@ def load_training_preset(
             f"The run in {run} was started with another preset than {preset}: leave out --preset."
         )
     return settings
+
+
+def has_begun(run: Path) -> bool:
+    """Whether a folder holds a run. What an attempt has left there that ended before training is no run."""
+    return (run / PRESET).is_file()
 
 
 def stored(run: Path) -> tuple[str, object]:
@@ -274,7 +278,7 @@ def chosen_first_stage(run: Path, given: Path | None) -> "Autoencoder":
     from accelerate import PartialState
 
     stored = run / FIRST_STAGE
-    unless_given = stored if stored.is_dir() else BUNDLED / "image"
+    unless_given = stored if stored.is_dir() and has_begun(run) else BUNDLED / "image"
     autoencoder = first_stage(start_folder(given, "image") if given else unless_given)
     with PartialState().main_process_first():
         return _stored_first_stage(stored, autoencoder.config, autoencoder)
@@ -304,7 +308,8 @@ def _stored_first_stage(
     """The autoencoder in a folder, where `given` is saved unless there is one."""
     from core.models.autoencoder import Autoencoder
 
-    if folder.is_dir():
+    begun = folder.is_dir() and has_begun(folder.parent)
+    if begun:
         autoencoder = Autoencoder.load(folder)
         if given and given.fingerprint != autoencoder.fingerprint:
             raise UserError(f"The run in {folder.parent} was started with another first stage.")
@@ -316,18 +321,22 @@ def _stored_first_stage(
         )
     if autoencoder.config != config:
         raise UserError("The first stage has another shape than the preset's first_stage.")
-    if not folder.is_dir():
+    if not begun:
         autoencoder.save(folder)
     return autoencoder
 
 
-def train(trainer: "Trainer", budget: "Budget") -> None:
+def train(trainer: "Trainer", budget: "Budget", kind: str, preset: BaseModel) -> None:
     """Trains; the main process draws the curves, and prints whether training has finished or was stopped.
+
+    kind, preset: of `load_training_preset`. They are stored now that models and data are known to fit.
 
     Raises KeyboardInterrupt where it was stopped, once the run is saved.
     """
     from core.training.monitoring.curves import write_curves
 
+    if trainer.accelerator.is_main_process and not has_begun(trainer.folder):
+        write(trainer.folder / PRESET, {"kind": kind, "preset": preset.model_dump(mode="json")})
     finished = trainer.run(budget)
     if trainer.accelerator.is_main_process:
         if curves := write_curves(trainer.folder):

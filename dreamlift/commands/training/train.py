@@ -178,7 +178,7 @@ def image(
         sample or watching.prompts_of(data, held),
     )
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, monitors=monitors)
-    watching.train(trainer, budget, settings)
+    watching.train(trainer, budget, "image", settings)
 
 
 @app.command()
@@ -286,7 +286,7 @@ def video(
         sample or watching.prompts_of(data, held),
     )
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, settings.rate, monitors=monitors)
-    watching.train(trainer, budget, settings)
+    watching.train(trainer, budget, "video", settings)
 
 
 @app.command()

@@ -88,7 +88,7 @@ def train_autoencoder_command(
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     distance = _perceptual_distance(run, settings.perceptual_weight, perceptual)
-    toybox = holds_shards(data)
+    started, toybox = settings, holds_shards(data)
     own = options_of(settings.model.size, FRAMES, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
     kinds = run_data.kinds_in(data, ["images", *([] if toybox else ["clips"])])
@@ -107,7 +107,7 @@ def train_autoencoder_command(
     trainer = Trainer(
         BareNetwork(autoencoder), task, settings.training, run, accelerator, auxiliary=adversary
     )
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "autoencoder", started)
     if accelerator.is_main_process:
         autoencoder, quality = trained_autoencoder(task, checkpoint.read_ema(run), run, accelerator.device)
         samples = trainer.step * settings.training.batch_size
@@ -152,7 +152,7 @@ def train_features_command(
     torch.manual_seed(settings.training.seed)
     classifier = Classifier(settings.model, task.images.classes)
     trainer = Trainer(BareNetwork(classifier), task, settings.training, run, accelerator)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "features", settings)
     if accelerator.is_main_process:
         extractor, accuracy = trained_features(task, checkpoint.read_ema(run), run, accelerator.device)
         notes = {"images": len(task), "held_back": settings.held_back, "steps": trainer.step}
@@ -216,7 +216,7 @@ def _perceptual_distance(run: Path, weight: float, given: Path | None) -> "Perce
             raise UserError("This preset has no perceptual_weight: leave out --perceptual.")
         return None
     folder = run / FEATURES
-    if not folder.is_dir():
+    if not (folder.is_dir() and run_folder.has_begun(run)):
         if not given:
             raise UserError(
                 "This preset has a perceptual_weight: name the folder of the features, which "

@@ -90,7 +90,8 @@ def train_checkpoint(
         run_folder.write(run / run_folder.MODEL, network.motion.config.model_dump(mode="json"))
     adapted = denoiser.with_network(AdaptedNetwork(network))
     task = AdapterTask(examples, texts, settings, denoiser.schedule.timesteps, accelerator.device)
-    run_folder.train(Trainer(adapted, task, settings.training, run, accelerator), budget)
+    trainer = Trainer(adapted, task, settings.training, run, accelerator)
+    run_folder.train(trainer, budget, kind, settings)
 
 
 def export_adapter(run: Path, out: Path) -> None:

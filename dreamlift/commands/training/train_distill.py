@@ -71,7 +71,7 @@ def train_distill_command(
     (clips,) = run_data.shards(data, ["clips"], accelerator, video.first_stage)
     captions = run_data.captions(data, accelerator)
     negative = None if teacher else Condition(*video.text([""]), encode_attributes(1))
-    settings = settings.model_copy(update={"model": config})
+    started, settings = settings, settings.model_copy(update={"model": config})
     task = DistillationTask(
         ClipData(clips, captions, settings.dropout, settings.frames, (1,)),
         settings,
@@ -82,7 +82,7 @@ def train_distill_command(
     )
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(student, task, settings.training, run, accelerator)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "distilled", started)
     if accelerator.is_main_process:
         samples = trainer.step * settings.training.batch_size
         notes = {"clips": len(task), "samples": samples, "seconds": round(trainer.seconds)}

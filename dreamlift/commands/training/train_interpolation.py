@@ -73,7 +73,7 @@ def train_interpolation_command(
     if init and start:
         load_weights(denoiser.network, start.denoiser.network.state_dict(), init)
     trainer = Trainer(denoiser, task, settings.training, run, accelerator)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "interpolation", settings)
     if accelerator.is_main_process:
         config = settings.model.model_copy(update={"first_stage": stage.fingerprint})
         denoiser = config.denoiser()

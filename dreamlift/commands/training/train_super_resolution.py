@@ -89,7 +89,7 @@ def train_super_resolution_command(
     if start and start.config != settings.model:
         raise UserError(f"The model in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
-    toybox = holds_shards(data)
+    started, toybox = settings, holds_shards(data)
     own = options_of(settings.model.size, 1, fit, background, fps, enlarge=False)
     data = training_folder(data, own, cache, accelerator)
     kinds = KINDS if toybox else run_data.kinds_in(data, ["images", "clips"])
@@ -105,7 +105,7 @@ def train_super_resolution_command(
     adversary = settings.adversary and Adversary(settings.adversary, last_layer, accelerator)  # pyright: ignore
     task = SuperResolutionTask(pairs, settings, adversary)
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, auxiliary=adversary)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "super-resolution", started)
     if accelerator.is_main_process:
         finished_denoiser = settings.model.denoiser()
         load_weights(finished_denoiser.network, checkpoint.read_ema(run), run)
@@ -140,7 +140,7 @@ def _inputs(
                     lambda done, total: progress.update(bar, completed=done, total=total),
                     kinds,
                 )
-        if not (run / INPUTS).is_file():
+        if not run_folder.has_begun(run):
             run_folder.write(run / INPUTS, {"label": label})
     if run_folder.read(run / INPUTS) != {"label": label}:
         raise UserError(f"The run in {run} was started with another --model: give the one from then.")

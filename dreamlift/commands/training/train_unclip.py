@@ -51,7 +51,7 @@ def train_contrastive_command(
     torch.manual_seed(settings.training.seed)
     model = BareNetwork(ContrastiveModel(settings.model))
     trainer = Trainer(model, task, settings.training, run, accelerator)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "contrastive", settings)
     if accelerator.is_main_process:
         averaged = ContrastiveModel(settings.model)
         load_weights(averaged, checkpoint.read_ema(run), run)
@@ -95,7 +95,7 @@ def train_prior_command(
     task = PriorTask(ImageData(embeddings, run_data.captions(data, accelerator), settings.dropout), texts)
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(settings.model.denoiser(), task, settings.training, run, accelerator)
-    run_folder.train(trainer, budget)
+    run_folder.train(trainer, budget, "prior", settings)
     if accelerator.is_main_process:
         averaged = settings.model.denoiser()
         load_weights(averaged.network, checkpoint.read_ema(run), run)

@@ -96,10 +96,10 @@ def prompts_of(data: Path, held: "Tensor") -> list[str]:
     return held_prompts([lines[line] for line in held.tolist()])
 
 
-def train(trainer: "Trainer", budget: "Budget", preset: "ImagePreset | VideoPreset") -> None:
+def train(trainer: "Trainer", budget: "Budget", kind: str, preset: "ImagePreset | VideoPreset") -> None:
     """Trains, and tells trackers and the user."""
     from core.training.monitoring.trackers import tracking
 
     settings = preset.model_dump(mode="json")
     with tracking(trainer.accelerator, trainer.folder, trainer.step, settings):
-        run_folder.train(trainer, budget)
+        run_folder.train(trainer, budget, kind, preset)

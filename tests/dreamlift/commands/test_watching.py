@@ -135,6 +135,21 @@ def test_a_loss_that_is_no_number_leaves_the_checkpoint_of_before(
     assert checkpoint.kept(run) == "; the checkpoint of step 20 is kept"
 
 
+def test_a_run_begins_only_once_its_data_are_known_to_fit(folder: Path, tmp_path: Path) -> None:
+    run, empty = tmp_path / "run", tmp_path / "empty"
+    empty.mkdir()
+    large = preset(tmp_path / "large.yaml", model=MODEL, training=TRAINING | {"batch_size": 4000})
+    for data, sentence in (
+        (empty, "holds no pictures or clips"),
+        (folder, "are too few for batches of 4000"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            train.image(data, run, preset=large, steps=1)
+        assert not (run / "preset.json").exists()
+    train.image(folder, run, preset=preset(tmp_path / "small.yaml", model=MODEL, training=TRAINING), steps=1)
+    assert json.loads((run / "preset.json").read_text())["preset"]["training"]["batch_size"] == 4
+
+
 def test_sigterm_saves_a_run_and_exits_with_143(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
