@@ -11,6 +11,7 @@ import torch
 
 from tests import forked_command
 
+ROOT = Path(__file__).parents[1]
 MODULES = {"gen-video": "video.cli", "dream3d": "dream3d.cli", "dreamlift": "dreamlift.cli"}
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores
