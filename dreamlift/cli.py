@@ -9,6 +9,7 @@ from dreamlift.commands.image import image
 from dreamlift.commands.studio import studio
 from dreamlift.commands.toybox import toybox
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from dreamlift.commands.training.train_autoencoder import (
     encode_command,
     swap_decoder_command,
@@ -38,6 +39,7 @@ app.command()(studio)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)
+train.app.command("export")(export_command)
 train.app.command("judge")(train_judge_command)
 train.app.command("eyes")(train_eyes_command)
 train.app.command("autoencoder")(train_autoencoder_command)

@@ -17,6 +17,7 @@ from core.training.adapters.task import AdapterPreset, AdapterTask, LatentBatch
 from core.training.data import Shards
 from core.training.latents import store_latents
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from tests.pretrained.training_presets import checkpoint_of, losses, noise_like, prepared_captions, preset
 
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def trained(sd_eps: Path, pictures: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("lora")
     settings = preset(folder / "lora.yaml", training={"log_steps": 10}, rank=2)
     train.image(pictures, folder / "run", sd_eps, preset=settings, steps=STEPS, cache=folder / "data", rank=4)
-    train.export(folder / "run", folder / "lora")
+    export_command(folder / "run", folder / "lora")
     return folder
 
 

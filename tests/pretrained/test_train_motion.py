@@ -10,6 +10,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.errors import UserError
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from tests.pretrained.motion_checkpoints import adapter, random_weights
 from tests.pretrained.training_presets import (
     checkpoint_of,
@@ -34,7 +35,7 @@ def trained(sd_eps: Path, moving: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("motion")
     settings = preset(folder / "motion.yaml", frames=8)
     train.video(moving, folder / "run", sd_eps, preset=settings, steps=50, cache=folder / "data")
-    train.export(folder / "run", folder / "adapter")
+    export_command(folder / "run", folder / "adapter")
     return folder
 
 
@@ -127,7 +128,7 @@ def test_training_starts_from_an_adapter(sd_eps: Path, moving: Path, trained: Pa
     settings = preset(tmp_path / "still.yaml", training=still, frames=8)
     start = {"motion": str(trained / "adapter"), "cache": trained / "data"}
     train.video(moving, tmp_path / "run", sd_eps, preset=settings, steps=1, **start)
-    train.export(tmp_path / "run", tmp_path / "again")
+    export_command(tmp_path / "run", tmp_path / "again")
     before, after = (
         MotionAdapter.from_pretrained(folder) for folder in (trained / "adapter", tmp_path / "again")
     )
@@ -204,5 +205,5 @@ def test_what_motion_layers_cannot_be_trained_with(
         train.video(moving, trained / "run", deepfloyd, steps=60, resume=True)
     with pytest.raises(UserError, match="another --motion"):
         train.video(moving, trained / "run", steps=60, resume=True, motion=str(tmp_path / "v1"))
-    with pytest.raises(UserError, match="leave out --base, --image and --int8"):
-        train.export(trained / "run", tmp_path / "out", image_layers=True)
+    with pytest.raises(UserError, match="give --run and --out alone"):
+        export_command(trained / "run", tmp_path / "out", image_layers=True)

@@ -20,6 +20,7 @@ from core.training.adapters.encoded import EncodedData, TextStates
 from core.training.adapters.task import AdapterPreset, AdapterTask, LatentBatch
 from core.training.data import Shards
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from tests.pretrained.training_presets import (
     checkpoint_of,
     losses,
@@ -62,7 +63,7 @@ def trained(video_folder, moving: Path, tmp_path_factory: pytest.TempPathFactory
             )
             options = {"preset": settings, "steps": STEPS, "cache": folder / "data", "rank": 4}
             train.video(moving, folder / "run", video_folder(name), **options)
-            train.export(folder / "run", folder / "lora")
+            export_command(folder / "run", folder / "lora")
         return made[name]
 
     return train_one

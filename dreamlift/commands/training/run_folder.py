@@ -122,7 +122,7 @@ def image_model(folder: Path) -> "ImageModel":
         settings = validate(content, ImagePreset, folder / PRESET)
         config = settings.model
         if settings.rank:
-            weights = _changed(folder, settings.rank).weights()
+            weights = changed_network(folder, settings.rank).weights()
     else:
         config = validate(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
         prefix = "image."
@@ -130,42 +130,6 @@ def image_model(folder: Path) -> "ImageModel":
     return ImageModel(
         config, load_denoiser(config, weights, folder), first_stage=store_first_stage(folder, config, None)
     )
-
-
-def export_image_model(run: Path, out: Path, base: Path | None, int8: bool = False) -> None:
-    """Writes the image model of a run into `out`; of a run of low-rank changes, these alone.
-
-    base: folder of an image model with the same first stage, which is then left out.
-    int8: of low-rank changes, store 8 bits each.
-    Raises UserError for an option that the run's model does not have.
-    """
-    from core.models.image_folder import save_low_rank
-    from core.training.tasks.images import ImagePreset
-
-    kind, content = stored(run)
-    settings = validate(content, ImagePreset, run / PRESET) if kind == "image" else None
-    if not settings or not settings.rank:
-        if int8:
-            raise UserError(f"Only low-rank changes can be stored as int8, and {run} trains all weights.")
-        image_model(run).save(out, base)
-        return
-    if base:
-        raise UserError("Low-rank changes are stored with the model that they are of: leave out --base.")
-    config = settings.model.model_dump(mode="json")
-    save_low_rank(out, config, _changed(run, settings.rank), _base(run).path(run), int8)
-
-
-def export_unclip(run: Path, out: Path, contrastive: Path, prior: Path) -> None:
-    """Writes the decoder of a run, with the contrastive model and the prior of these folders, as one model.
-
-    Raises UserError where they do not fit.
-    """
-    from core.models.unclip.contrastive import ContrastiveModel
-    from core.models.unclip.prior import DiffusionPrior
-    from core.models.unclip.unclip_model import UnclipModel
-
-    parts = ContrastiveModel.load(contrastive), DiffusionPrior.load(prior)
-    UnclipModel.combine(image_model(run), *parts).save(out)
 
 
 def keep_base(run: Path, base: Path) -> None:
@@ -188,7 +152,7 @@ def base_model(run: Path) -> "ImageModel | None":
 
     if not (run / BASE).is_file():
         return None
-    base = _base(run)
+    base = base_reference(run)
     base.read(run, load_image_folder)
     return ImageModel.load(base.path(run))
 
@@ -208,13 +172,14 @@ def extent(settings: "ImagePreset") -> str:
     return f"changes of rank {settings.rank}" if settings.rank else "all weights"
 
 
-def _base(run: Path) -> "Base":
+def base_reference(run: Path) -> "Base":
+    """What a run of low-rank changes tells about the model that they are of."""
     from core.io.base_model import Base
 
     return validate(read(run / BASE), Base, run / BASE)
 
 
-def _changed(run: Path, rank: int) -> "LoRANetwork":
+def changed_network(run: Path, rank: int) -> "LoRANetwork":
     """The network of a run of low-rank changes, with their averages."""
     from core.io.weights import load_weights
     from core.training import checkpoint

@@ -19,8 +19,6 @@ from dreamlift.commands.data import (
 )
 from dreamlift.commands.training import run_data, run_folder, watching
 from dreamlift.commands.training.train_checkpoint import (
-    ADAPTERS,
-    export_adapter,
     is_checkpoint,
     train_checkpoint,
 )
@@ -287,64 +285,3 @@ def video(
     )
     trainer = Trainer(denoiser, task, settings.training, run, accelerator, settings.rate, monitors=monitors)
     watching.train(trainer, budget, "video", settings)
-
-
-@app.command()
-def export(
-    run: Run,
-    out: Annotated[Path, typer.Option(help="Output folder: config.json, model.safetensors.")],
-    base: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of an image model, of which a video model shares the weights and an image model the "
-            'first stage, or "bundled"; what is shared is not stored.'
-        ),
-    ] = None,
-    image_layers: Annotated[
-        bool, typer.Option("--image", help="Of a video model's run: export the image model inside it.")
-    ] = False,
-    int8: Annotated[
-        bool,
-        typer.Option("--int8", help="Of low-rank changes of an image model: store 8 bits each."),
-    ] = False,
-    contrastive: Annotated[
-        Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its contrastive model.")
-    ] = None,
-    prior: Annotated[
-        Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its prior.")
-    ] = None,
-) -> None:
-    """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
-    from core.io.weights import load_weights
-    from core.training import checkpoint
-    from video.video_folder import VideoModelConfig
-    from video.video_model import VideoModel
-
-    base = base and run_folder.start_folder(base, "image")
-    kind, _ = run_folder.stored(run)
-    if kind in ADAPTERS:
-        if base or image_layers or int8:
-            raise UserError(f"The run in {run} trains a {kind}: leave out --base, --image and --int8.")
-        return export_adapter(run, out)
-    if kind not in ("image", "video"):
-        raise UserError(f"The run in {run} trains the {kind}: that command writes its model itself.")
-    if contrastive and prior:
-        if base or int8:
-            raise UserError("An unCLIP model is stored whole: leave out --base and --int8.")
-        run_folder.export_unclip(run, out, contrastive, prior)
-        print(f"{out}: the unCLIP model of {run}")
-        return
-    if contrastive or prior:
-        raise UserError("An unCLIP model has three parts: give both --contrastive and --prior.")
-    if kind == "image" or image_layers:
-        kind = "image"
-        run_folder.export_image_model(run, out, base, int8)
-    elif int8:
-        raise UserError("Only low-rank changes of an image model can be stored as int8.")
-    else:
-        config = validate(run_folder.read(run / run_folder.MODEL), VideoModelConfig, run / run_folder.MODEL)
-        denoiser = config.denoiser()
-        load_weights(denoiser.network, checkpoint.read_ema(run), run)
-        first_stage = run_folder.store_first_stage(run, config.image, None)
-        VideoModel(config, denoiser, first_stage=first_stage).save(out, base)
-    print(f"{out}: the {kind} model of {run}")

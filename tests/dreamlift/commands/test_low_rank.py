@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 
 CONFIG = ImageModelConfig(size=8, network=UNetConfig(patch=2, widths=(32,), blocks=(1,), attention=(True,)))
 TRAINING = {"batch_size": 2, "compile": False, "warmup_steps": 0, "decay": 0.0, "learning_rate": 0.01}
@@ -49,7 +50,7 @@ def test_the_exported_folder_is_the_base_and_products_of_that_rank(
 ) -> None:
     trained = run("run", steps=3, sample=["a red square"])
     assert (trained / "samples" / "step-000003.png").is_file()
-    train.export(trained, tmp_path / "changed")
+    export_command(trained, tmp_path / "changed")
     changed, before = ImageModel.load(tmp_path / "changed"), ImageModel.load(base)
     assert not changed.reads_attributes
     stored = load_file(tmp_path / "changed" / "model.safetensors")
@@ -71,8 +72,8 @@ def test_the_exported_folder_is_the_base_and_products_of_that_rank(
 
 def test_int8_changes_are_those_of_float16_to_a_percent(run: Callable[..., Path], tmp_path: Path) -> None:
     trained = run("run", steps=3)
-    train.export(trained, tmp_path / "halves")
-    train.export(trained, tmp_path / "bytes", int8=True)
+    export_command(trained, tmp_path / "halves")
+    export_command(trained, tmp_path / "bytes", int8=True)
     halves, whole = (
         ImageModel.load(tmp_path / name).denoiser.network.state_dict() for name in ("halves", "bytes")
     )
@@ -83,9 +84,9 @@ def test_int8_changes_are_those_of_float16_to_a_percent(run: Callable[..., Path]
 
 
 def test_a_stopped_run_ends_at_the_same_weights(run: Callable[..., Path], base: Path, tmp_path: Path) -> None:
-    train.export(run("whole", steps=3), tmp_path / "a")
+    export_command(run("whole", steps=3), tmp_path / "a")
     run("stopped", steps=2)
-    train.export(run("stopped", steps=3, resume=True, init=None), tmp_path / "b")
+    export_command(run("stopped", steps=3, resume=True, init=None), tmp_path / "b")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
 
@@ -101,8 +102,8 @@ def test_the_base_must_be_there_and_stay_the_same(
     with pytest.raises(UserError, match="trains changes of rank 2: leave out --rank"):
         run("run", steps=2, resume=True, preset=None, rank=4)
     with pytest.raises(UserError, match="leave out --base"):
-        train.export(first, tmp_path / "changed", base)
-    train.export(first, tmp_path / "changed")
+        export_command(first, tmp_path / "changed", base)
+    export_command(first, tmp_path / "changed")
     torch.manual_seed(1)
     ImageModel(CONFIG, CONFIG.denoiser()).save(base)
     with pytest.raises(UserError, match="rests on another image model"):
@@ -113,7 +114,7 @@ def test_changes_of_another_network_are_refused(run: Callable[..., Path], base: 
     wide = CONFIG.model_copy(update={"network": CONFIG.network.model_copy(update={"widths": (64,)})})
     torch.manual_seed(0)
     ImageModel(wide, wide.denoiser()).save(tmp_path / "wide")
-    train.export(run("run", steps=1), tmp_path / "changed")
+    export_command(run("run", steps=1), tmp_path / "changed")
     config = (tmp_path / "changed" / "config.json").read_text()
     for old, new in (("../base", "../wide"), (sha256(base), sha256(tmp_path / "wide"))):
         config = config.replace(old, new)

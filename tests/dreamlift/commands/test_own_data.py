@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.models.image_model import ImageModel
 from dreamlift.commands.data import data as look
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from video.video_model import VideoModel
 
 ROOT = Path(__file__).parents[3]
@@ -54,7 +55,7 @@ def test_a_folder_becomes_an_image_model_and_a_video_model(
     train.image(folder, tmp_path / "run", preset=images, steps=2)
     assert "broken.jpg: it is damaged" in capsys.readouterr().out
     assert not (folder / "captions.txt").exists()  # nothing is written into the user's folder
-    train.export(tmp_path / "run", tmp_path / "image")
+    export_command(tmp_path / "run", tmp_path / "image")
     model = ImageModel.load(tmp_path / "image")
     assert not model.reads_attributes
     views = [model.sample(["a rug"], steps=2, azimuth=azimuth, elevation=0.0) for azimuth in (0.0, 90.0)]
@@ -62,7 +63,7 @@ def test_a_folder_becomes_an_image_model_and_a_video_model(
 
     clips = preset(tmp_path / "video.yaml", frames=4, strides=[1, 2], training=TRAINING)
     train.video(folder, tmp_path / "video-run", tmp_path / "image", preset=clips, steps=2)
-    train.export(tmp_path / "video-run", tmp_path / "video", tmp_path / "image")
+    export_command(tmp_path / "video-run", tmp_path / "video", tmp_path / "image")
     video = VideoModel.load(tmp_path / "video")
     assert not video.config.image.reads_attributes
     phases = [video.sample(["noise"], frames=3, steps=1, phase=phase) for phase in (0.0, 0.5)]

@@ -19,6 +19,7 @@ from core.training.data import Shards
 from dreamlift import TextToImage, TextToVideo
 from dreamlift.cli import app
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from dreamlift.commands.training.train_autoencoder import train_autoencoder_command
 from dreamlift.commands.training.train_interpolation import train_interpolation_command
 from dreamlift.commands.training.train_super_resolution import train_super_resolution_command
@@ -71,10 +72,10 @@ def test_all_stages_of_one_folder_work_beside_each_other(
 
     images = preset(tmp_path / "image.yaml", model=MODEL)
     train.image(folder, runs / "image", preset=images, steps=2, first_stage=mine / "first_stage", fps=16)
-    train.export(runs / "image", mine / "image")
+    export_command(runs / "image", mine / "image")
     clips = preset(tmp_path / "video.yaml", frames=4, image_steps=0.0)
     train.video(folder, runs / "video", mine / "image", preset=clips, steps=2, fps=16)
-    train.export(runs / "video", mine / "video", mine / "image")
+    export_command(runs / "video", mine / "video", mine / "image")
 
     between = preset(tmp_path / "between.yaml", model={"channels": 4, "widths": [16], "blocks": [1]})
     paths = {"data": folder, "run": runs / "between", "out": mine / "interpolation", "preset": between}

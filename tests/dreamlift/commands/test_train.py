@@ -14,6 +14,7 @@ from core.errors import UserError
 from core.models.image_model import ImageModel
 from core.training import checkpoint
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from video.video_model import VideoModel
 
 TRAINING = {"batch_size": 4, "compile": False, "log_steps": 1, "warmup_steps": 0}
@@ -62,7 +63,7 @@ def steps_of(run: Path) -> list[int]:
 
 def test_image_training_exports_a_model_that_samples(image_run: Path, tmp_path: Path) -> None:
     assert steps_of(image_run) == [1, 2]
-    train.export(image_run, tmp_path / "model")
+    export_command(image_run, tmp_path / "model")
     model = ImageModel.load(tmp_path / "model")
     averaged = checkpoint.read_ema(image_run)
     for name, value in model.denoiser.network.state_dict().items():
@@ -75,7 +76,7 @@ def test_object_shards_are_read_only_with_the_objects_option(
     command: Callable[..., None], data: Path, image_run: Path, tmp_path: Path
 ) -> None:
     """A shard of objects with missing columns raises an error only if `objects` is set."""
-    train.export(image_run, tmp_path / "model")
+    export_command(image_run, tmp_path / "model")
     for path in data.iterdir():
         shutil.copy(path, tmp_path)
     save_file({"pixels": torch.zeros(1, 3, 8, 8).byte()}, tmp_path / "objects-00000.safetensors")
@@ -91,13 +92,13 @@ def test_object_shards_are_read_only_with_the_objects_option(
 
 
 def test_video_training_exports_a_model_that_samples(data: Path, image_run: Path, tmp_path: Path) -> None:
-    train.export(image_run, tmp_path / "image")
+    export_command(image_run, tmp_path / "image")
     run = tmp_path / "run"
     tiny = preset(tmp_path, frames=4, image_rate=0.0, image_steps=0.0, training=TRAINING)
     train.video(data, run, image_run, preset=tiny, steps=2)
     train.video(data, run, steps=3, resume=True)  # a resumed run needs no --init
     assert steps_of(run) == [1, 2, 3]
-    train.export(run, tmp_path / "video", tmp_path / "image")
+    export_command(run, tmp_path / "video", tmp_path / "image")
 
     model = VideoModel.load(tmp_path / "video")
     assert model.config.loop == 16
@@ -115,8 +116,8 @@ def test_video_training_exports_a_model_that_samples(data: Path, image_run: Path
 def test_export_of_the_image_layers_of_a_video_run(data: Path, image_run: Path, tmp_path: Path) -> None:
     tiny = preset(tmp_path, frames=4, image_rate=1.0, training=TRAINING)
     train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
-    train.export(tmp_path / "run", tmp_path / "image", image_layers=True)
-    train.export(tmp_path / "run", tmp_path / "video", tmp_path / "image")
+    export_command(tmp_path / "run", tmp_path / "image", image_layers=True)
+    export_command(tmp_path / "run", tmp_path / "video", tmp_path / "image")
     image = ImageModel.load(tmp_path / "image").denoiser.network.state_dict()
     for name, value in VideoModel.load(tmp_path / "video").denoiser.network.image.state_dict().items():
         assert torch.equal(value, image[name]), name
@@ -128,13 +129,13 @@ def test_video_training_starts_from_a_video_model(data: Path, image_run: Path, t
     still = TRAINING | {"learning_rate": 1e-12, "weight_decay": 0.0}
     tiny = preset(tmp_path, frames=4, image_rate=1.0, training=TRAINING)
     train.video(data, tmp_path / "first", image_run, preset=tiny, steps=2)
-    train.export(tmp_path / "first", tmp_path / "video")
+    export_command(tmp_path / "first", tmp_path / "video")
     tiny = preset(tmp_path, frames=4, noise_share=0.25, training=still)
     train.video(data, tmp_path / "second", tmp_path / "video", preset=tiny, steps=1)
     before = VideoModel.load(tmp_path / "video")
     for name, value in checkpoint.read_ema(tmp_path / "second").items():
         torch.testing.assert_close(value, before.denoiser.network.state_dict()[name], rtol=0, atol=1e-9)
-    train.export(tmp_path / "second", tmp_path / "again")
+    export_command(tmp_path / "second", tmp_path / "again")
     assert VideoModel.load(tmp_path / "again").config.noise_share == 0.25
 
     other = preset(tmp_path, temporal={"ratio": 1.0}, frames=4, training=TRAINING)
@@ -174,8 +175,8 @@ def test_invalid_training_and_export_raise_user_errors(data: Path, image_run: Pa
     with pytest.raises(UserError, match="There is no model in"):
         train.video(data, run, tmp_path, steps=1)
     with pytest.raises(UserError, match="There is no run in"):
-        train.export(tmp_path, tmp_path / "model")
+        export_command(tmp_path, tmp_path / "model")
     with pytest.raises(UserError, match="There is no model in"):
-        train.export(image_run, tmp_path / "model", base=tmp_path)
+        export_command(image_run, tmp_path / "model", base=tmp_path)
     with pytest.raises(UserError, match="holds no pictures or clips"):
         train.image(tmp_path, run, preset=preset(tmp_path), steps=1)

@@ -15,6 +15,7 @@ from core.models.perceptual import FeatureExtractor, FeatureExtractorConfig
 from core.training import checkpoint
 from core.training.tasks.features import LABELS
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from dreamlift.commands.training.train_autoencoder import (
     encode_command,
     swap_decoder_command,
@@ -93,7 +94,7 @@ def test_latent_training_exports_models_that_sample(
     assert (data / f"latents-{fingerprint}-images-00000.safetensors").stat().st_mtime_ns == before
     assert f"latents of 12, 5 ({fingerprint})" in capsys.readouterr().out
 
-    train.export(image_run, tmp_path / "image")
+    export_command(image_run, tmp_path / "image")
     image = ImageModel.load(tmp_path / "image")
     assert image.first_stage and image.first_stage.fingerprint == fingerprint
     assert image.sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
@@ -101,11 +102,11 @@ def test_latent_training_exports_models_that_sample(
     tiny = preset(tmp_path, frames=2, image_steps=0.5)
     train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
     train.video(data, tmp_path / "run", steps=2, resume=True)
-    train.export(tmp_path / "run", tmp_path / "video", tmp_path / "image")
+    export_command(tmp_path / "run", tmp_path / "video", tmp_path / "image")
     video = VideoModel.load(tmp_path / "video")
     assert video.first_stage and video.first_stage.fingerprint == fingerprint
     assert video.sample(["a fox"], frames=2, steps=2).shape == (1, 3, 2, 16, 16)
-    train.export(tmp_path / "run", tmp_path / "inside", image_layers=True)
+    export_command(tmp_path / "run", tmp_path / "inside", image_layers=True)
     assert ImageModel.load(tmp_path / "inside").first_stage
 
 
@@ -144,7 +145,7 @@ def test_decoder_only_training_changes_only_the_decoder(stage: Path, decoder: Pa
 def test_swapped_decoder_is_used_by_image_and_video_models(
     data: Path, image_run: Path, decoder: Path, tmp_path: Path
 ) -> None:
-    train.export(image_run, tmp_path / "image")
+    export_command(image_run, tmp_path / "image")
     swap_decoder_command(tmp_path / "image", decoder, tmp_path / "swapped")
     before, after = ImageModel.load(tmp_path / "image"), ImageModel.load(tmp_path / "swapped")
     for name, value in before.denoiser.state_dict().items():
@@ -155,7 +156,7 @@ def test_swapped_decoder_is_used_by_image_and_video_models(
 
     tiny = preset(tmp_path, frames=2, image_steps=0.5)
     train.video(data, tmp_path / "run", image_run, preset=tiny, steps=1)
-    train.export(tmp_path / "run", tmp_path / "video", tmp_path / "image")
+    export_command(tmp_path / "run", tmp_path / "video", tmp_path / "image")
     swap_decoder_command(tmp_path / "video", decoder, tmp_path / "swapped-video", base=tmp_path / "swapped")
     swapped = VideoModel.load(tmp_path / "swapped-video")
     assert torch.equal(swapped.decode(latents[:, :, None])[:, :, 0], after.decode(latents))
@@ -176,7 +177,7 @@ def test_invalid_decoder_training_and_swaps_raise_user_errors(
     with pytest.raises(UserError, match="has another shape than the preset's model"):
         train_autoencoder_command(data, tmp_path / "wider", out, init=image_run, preset=wider, steps=1)
 
-    train.export(image_run, tmp_path / "image")
+    export_command(image_run, tmp_path / "image")
     other = Autoencoder.load(decoder)
     other.latent_mean += 1.0
     other.save(tmp_path / "other")
@@ -205,7 +206,7 @@ def test_vq_autoencoder_training_and_a_model_on_its_latents(data: Path, tmp_path
 
     tiny = preset(tmp_path, model=MODEL | {"first_stage": quantized})
     train.image(data, tmp_path / "image", preset=tiny, steps=2, first_stage=stage)
-    train.export(tmp_path / "image", tmp_path / "model")
+    export_command(tmp_path / "image", tmp_path / "model")
     swap_decoder_command(tmp_path / "model", paths["out"], tmp_path / "swapped")
     assert ImageModel.load(tmp_path / "swapped").sample(["a fox"], steps=2).shape == (1, 3, 16, 16)
 
@@ -259,4 +260,4 @@ def test_missing_and_mismatched_first_stages_raise_user_errors(
     with pytest.raises(UserError, match="started with another first stage"):
         train.image(data, tmp_path / "run", steps=2, resume=True, first_stage=tmp_path / "other")
     with pytest.raises(UserError, match="trains the autoencoder: that command writes its model itself"):
-        train.export(stage.parent / "run", tmp_path / "out")
+        export_command(stage.parent / "run", tmp_path / "out")

@@ -16,6 +16,7 @@ from core.pretrained.image_model import load_image_model
 from core.training import checkpoint
 from core.training.monitoring import run_log
 from dreamlift.commands.training import train
+from dreamlift.commands.training.export import export_command
 from dreamlift.commands.training.run_folder import image_model
 from dreamlift.commands.training.train_unclip import train_contrastive_command, train_prior_command
 from dreamlift.commands.variations import blend_command, edit_command, vary_command
@@ -85,9 +86,9 @@ def test_the_decoder_is_an_image_model_that_reads_embeddings(trained: Path) -> N
 def model(trained: Path) -> Path:
     """The exported model."""
     parts = {"contrastive": trained / "contrastive", "prior": trained / "prior"}
-    train.export(trained / "run", trained / "model", **parts)
+    export_command(trained / "run", trained / "model", **parts)
     with pytest.raises(UserError, match="give both --contrastive and --prior"):
-        train.export(trained / "run", trained / "other", prior=parts["prior"])
+        export_command(trained / "run", trained / "other", prior=parts["prior"])
     return trained / "model"
 
 
