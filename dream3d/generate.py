@@ -18,7 +18,7 @@ from core.command_line.printing import make_console
 from core.command_line.progress import PreviewTimer, make_progress
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests
-from core.io.machine import pick_device
+from core.io.machine import explain_out_of_memory, is_out_of_memory, pick_device, synchronized_time
 from core.io.pictures import Frames
 from core.io.sheet import write_sheet
 from core.io.text import count_of
@@ -50,10 +50,21 @@ class OptimizationMonitor:
             self.warnings = diagnostics.diagnose(state.result.render).warnings
         if self.preview_timer and self.preview_timer.due:
             with self.preview_timer:
-                write_sheet(self.job.files.preview, _preview_frames(state), self.job.prompt)
+                self._write_preview(state)
         if time.perf_counter() - self.saved > SAVE_EVERY:
             checkpoint.save(self.job.checkpoint, self.optimization, self.identity)
             self.saved = time.perf_counter()
+
+    def _write_preview(self, state: OptimizationState) -> None:
+        """Writes a preview. Without the memory for its decoder, this and all later ones are left out."""
+        try:
+            frames = _preview_frames(state)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.preview_timer = None
+            return
+        write_sheet(self.job.files.preview, frames, self.job.prompt)
 
 
 def _preview_frames(state: OptimizationState) -> Frames:
@@ -89,6 +100,10 @@ class Run:
 
     def make(self, job: ObjectJob, options: ObjectOptions) -> None:
         """Makes one object: writes its files and its record. options: with the model's defaults."""
+        with explain_out_of_memory(self.loaded.device, lambda: _less_memory(job)):
+            self._make(job, options)
+
+    def _make(self, job: ObjectJob, options: ObjectOptions) -> None:
         began = time.perf_counter()
         reference = self.loaded.reference
         optimization = start_optimization(
@@ -107,7 +122,7 @@ class Run:
                 self.progress.update(task, completed=state.iteration)
                 if interrupted:
                     break
-        distilled = time.perf_counter()
+        distilled = synchronized_time(self.loaded.device)
         made = finish_object(optimization, self.loaded, job, preset=self.preset, warnings=monitor.warnings)
         files = made.write_files(job)
         job.files.preview.unlink(missing_ok=True)
@@ -169,14 +184,16 @@ def generate(
     Raises UserError for a model or device that cannot be used and for checkpoints of other runs, before any
     work, and what goes wrong with a single object.
     """
-    loaded = load_model(reference, pick_device(device))
+    chosen = pick_device(device)
+    with explain_out_of_memory(chosen, lambda: "give --offload, or a smaller model"):
+        loaded = load_model(reference, chosen)
     model = loaded.model
     given = (model.reads_attributes, model.first_stage is not None)
     settled = [(job, options.with_model_defaults(*given)) for job, options in jobs]
     if resume:
         for job, options in settled:
             checkpoint.check(job.checkpoint, run_identity(job, options, reference))
-    load = time.perf_counter() - start
+    load = synchronized_time(chosen) - start
     console = make_console(stderr=True)
     with make_progress(console) as progress:
         run = Run(loaded, preset, preview, resume, start, load, console, progress)
@@ -189,6 +206,14 @@ def generate(
         planned = [PlannedOutput(job.prompt, job.seed, job.mesh) for job, _ in jobs]
         write_report(planned, batch, outcome, console)
     return outcome
+
+
+def _less_memory(job: ObjectJob) -> str:
+    """What to do where the memory does not suffice."""
+    advice = "give --preset draft, fewer views or smaller stages in a preset, or --offload for a checkpoint"
+    if job.checkpoint.exists():
+        advice += f"; {job.checkpoint} holds the last state, which --resume continues with the same options"
+    return advice
 
 
 def _print_summary(console: Console, job: ObjectJob, record: ObjectRecord, seconds: float) -> None:

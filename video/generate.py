@@ -20,7 +20,7 @@ from core.command_line.progress import PreviewTimer, make_progress
 from core.errors import UserError
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests, sha256_of
-from core.io.machine import pick_device
+from core.io.machine import explain_out_of_memory, is_out_of_memory, pick_device, synchronized_time
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
 from core.io.text import count_of
@@ -89,8 +89,10 @@ class SamplingMonitor:
         with self.preview_timer:
             try:
                 clips = decode(x0)
-            except (RuntimeError, UserError):  # out of memory, for example: sampling goes on without previews
-                self.decode = None
+            except (RuntimeError, MemoryError, UserError) as error:
+                if not (isinstance(error, UserError) or is_out_of_memory(error)):
+                    raise
+                self.decode = None  # sampling goes on without previews
                 return
             for job, clip in zip(self.jobs, clips, strict=True):
                 write_sheet(job.files.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
@@ -133,9 +135,9 @@ class Run:
                 latents=stored and stored[0],
                 complete=self.complete,
             )
-        except torch.OutOfMemoryError as error:
-            raise UserError(_out_of_memory(self.device, caches)) from error
-        except Exception:
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise UserError(_out_of_memory(self.device, caches)) from error
             if held := _held(caches):
                 self.console.print(f"The sampled latents are in {held.path}: --resume decodes them.")
             raise
@@ -239,12 +241,13 @@ def generate(
     used, before any sampling, and what goes wrong with a single clip.
     """
     chosen = pick_device(device)
-    model = reference.open(jobs[0][1], chosen, force)
+    with explain_out_of_memory(chosen, lambda: "give --offload, or a smaller model"):
+        model = reference.open(jobs[0][1], chosen, force)
     shared = isinstance(model, ParallelModel)
     if shared and not model.leads:
         model.follow()
         return Outcome()
-    load = time.perf_counter() - start
+    load = synchronized_time(chosen) - start
     console = make_console(stderr=True)
     if isinstance(model.record, CheckpointRecord) and model.record.expected:
         cost = model.record.expected

@@ -4,6 +4,8 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +14,16 @@ import torch
 from core.errors import UserError
 
 PACKAGES = ("dreamlift", "torch", "numpy", "safetensors", "tokenizers", "diffusers", "accelerate", "xformers")
+
+# In messages of RuntimeError, by cuBLAS, cuDNN, MPS and the CPU's allocator.
+OUT_OF_MEMORY = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -47,6 +59,11 @@ def fast_bfloat16(device: torch.device) -> bool:
 def default_dtype(device: torch.device) -> torch.dtype:
     """Default dtype of pretrained weights: float32 on a CPU, bfloat16 elsewhere."""
     return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def precise_dtype(device: torch.device) -> torch.dtype:
+    """float64, and float32 on MPS, which has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _cpu_flags() -> set[str]:
@@ -101,6 +118,35 @@ def free_memory(device: torch.device) -> int:
     return min(available, max(0, limit - used))
 
 
+def synchronized_time(device: torch.device) -> float:
+    """`time.perf_counter()` once the device has done what it was given: calls on a GPU return before."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that there is too little memory.
+
+    Only CUDA's allocator raises `torch.OutOfMemoryError`; cuBLAS, cuDNN, MPS and the CPU's allocator raise
+    RuntimeError.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+@contextmanager
+def explain_out_of_memory(device: torch.device, advice: Callable[[], str]) -> Generator[None, None, None]:
+    """Context in which too little memory is a UserError with one sentence. advice: its end, what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"Out of memory on {device}: {advice()}.") from error
+
+
 def matmul_rate(
     device: torch.device, size: int = 1024, seconds: float = 1.0, dtype: torch.dtype = torch.float32
 ) -> float:
@@ -113,11 +159,9 @@ def matmul_rate(
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)
 
     def time_one() -> float:
-        start = time.perf_counter()
+        start = synchronized_time(device)
         torch.mm(a, b)
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
-        return time.perf_counter() - start
+        return synchronized_time(device) - start
 
     time_one()  # the first run includes start-up costs
     end = time.perf_counter() + seconds

@@ -149,7 +149,7 @@ class Autoencoder(nn.Module):
         total = torch.zeros(self.config.latent_channels, 1, 1, dtype=torch.float64)
         squares = torch.zeros_like(total)
         for images in batches:
-            mean = self.encode(images).mean.double().cpu()
+            mean = self.encode(images).mean.cpu().double()
             total += mean.sum(dim=(0, 2, 3)).view_as(total)
             squares += mean.square().sum(dim=(0, 2, 3)).view_as(total)
             count += mean[:, 0].numel()

@@ -137,5 +137,5 @@ def perplexity(indices: Iterable[Tensor], codes: int) -> float:
 
     indices: int64 code indices of any shapes, at least one in total; codes: size of the codebook.
     """
-    counts = sum(torch.bincount(index.flatten(), minlength=codes).double() for index in indices)
+    counts = sum(torch.bincount(index.flatten(), minlength=codes).cpu().double() for index in indices)
     return torch.distributions.Categorical(torch.as_tensor(counts)).entropy().exp().item()

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Batch of CUDA's kernels, PyTorch's and xFormers': their grid has the batch as an axis of 16 bits.
+LARGEST_BATCH = 2**16 - 1
+
 
 def _memory_efficient_attention():
     """xFormers' kernel, or None without a CUDA device or without a working xFormers for it."""
@@ -41,6 +44,10 @@ def scaled_dot_product(
         (B, heads, N, width).
     """
     batch, heads, count, _ = query.shape
+    if query.is_cuda and batch > LARGEST_BATCH:
+        masks = [None] * len(query.split(LARGEST_BATCH)) if mask is None else mask.split(LARGEST_BATCH)
+        parts = zip(*(each.split(LARGEST_BATCH) for each in (query, key, value)), masks, strict=True)
+        return torch.cat([scaled_dot_product(q, k, v, mask=part, bias=bias) for q, k, v, part in parts])
     length = key.shape[2]
     logits = None
     if mask is not None:

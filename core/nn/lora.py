@@ -19,7 +19,8 @@ def add_changes(weights: Mapping[str, Tensor], changes: Mapping[str, Tensor]) ->
     changed = dict(weights)
     for name in dict.fromkeys(key.rpartition(".")[0] for key in changes):
         down, up = (changes[f"{name}.{part}"] for part in PARTS)
-        changed[name] = weights[name] + (up @ down).view_as(weights[name])
+        weight = weights[name]
+        changed[name] = weight + (up @ down).view_as(weight).to(weight.dtype)
     return changed
 
 
@@ -29,6 +30,8 @@ class LoRANetwork(nn.Module):
     B is initialized with zeros, so the initial output is the network's. Only A and B are parameters of this
     module. `torch.func.functional_call` substitutes the weights during each call; the network itself is never
     modified.
+
+    A and B are float32 whatever the dtype of W: in bfloat16 most steps of an optimizer would be rounded away.
     """
 
     def __init__(self, network: nn.Module, rank: int, generator: torch.Generator) -> None:
@@ -53,8 +56,8 @@ class LoRANetwork(nn.Module):
             outputs, inputs = weight.flatten(1).shape
             width = min(rank, outputs, inputs)
             noise = torch.randn(width, inputs, generator=generator, device=generator.device)
-            self.down.append(nn.Parameter(noise.to(weight) / inputs**0.5))
-            self.up.append(nn.Parameter(weight.new_zeros(outputs, width)))
+            self.down.append(nn.Parameter(noise.to(weight.device) / inputs**0.5))
+            self.up.append(nn.Parameter(torch.zeros(outputs, width, device=weight.device)))
 
     @property
     def network(self) -> nn.Module:

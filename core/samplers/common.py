@@ -9,6 +9,7 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.denoiser import DenoiserLike, Prediction
 from core.finite import require_finite
+from core.io.machine import precise_dtype
 from core.samplers.noise_levels import NoiseLevel
 
 
@@ -30,8 +31,7 @@ def predict_checked(
 
     Raises UserError, naming the step, when the prediction is not finite.
     """
-    fractional = torch.float32 if x.device.type == "mps" else torch.float64  # mps has no float64
-    dtype = torch.long if isinstance(level.t, int) else fractional
+    dtype = torch.long if isinstance(level.t, int) else precise_dtype(x.device)
     t = torch.full((len(x),), level.t, dtype=dtype, device=x.device)
     prediction = denoiser(x, t, condition)
     where = f"at step {step} of {steps} (timestep {level.t:g})"

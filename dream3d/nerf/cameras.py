@@ -85,7 +85,7 @@ class Cameras:
         """Eyes (N,3), axes (N,3,3) and fields of view (N,) in degrees, float64, for the mesh renderer."""
         eye, axes = self.axes()
         view = torch.as_tensor(self.field_of_view, dtype=torch.float64).expand(len(self))
-        return eye.double().cpu().numpy(), axes.double().cpu().numpy(), view.cpu().numpy()
+        return eye.cpu().double().numpy(), axes.cpu().double().numpy(), view.cpu().numpy()
 
     def rays(self, size: int) -> tuple[Tensor, Tensor]:
         """Origins (N,3) and unit directions (N,size,size,3) in world axes; row 0 is the top of the image."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from core.io.machine import precise_dtype
 from dream3d.nerf.radiance_fields import RadianceField, normals
 from dream3d.nerf.volume_rendering import RaySamples, RenderedViews
 
@@ -70,7 +71,8 @@ def distortion(samples: RaySamples) -> Tensor:
     Samples are sorted along each ray, so prefix sums replace the double sum (Sun et al. 2022, "Improved
     Direct Voxel Grid Optimization").
     """
-    weight, t = samples.weight.double(), samples.t.double()
+    precise = precise_dtype(samples.t.device)
+    weight, t = samples.weight.to(precise), samples.t.to(precise)
     first = torch.ones_like(samples.ray, dtype=torch.bool)
     first[1:] = samples.ray[1:] != samples.ray[:-1]
     start = first.nonzero()[:, 0][first.cumsum(0) - 1]  # index of the first sample of each sample's ray

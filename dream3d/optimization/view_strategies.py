@@ -23,6 +23,8 @@ from dream3d.nerf.volume_rendering import PixelStride, RenderedViews
 from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
 from dream3d.options import TargetBufferOptions
 
+IMAGES = {"seen", "target"}  # of a target buffer; its other tensors are on the CPU
+
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
@@ -96,6 +98,7 @@ class TargetBuffer:
     def __call__(self, views: ViewRenderer) -> StepResult:
         """As `ViewStrategy`."""
         options, generator = self.options, views.generator
+        self._move_images(views.field.low.device)
         if not self.buffer or views.iteration % options.refresh_every == 0:
             self._refresh(views)
         chosen = torch.randperm(options.size, generator=generator)[: options.views_per_step]
@@ -108,6 +111,11 @@ class TargetBuffer:
         latest = (self.oldest - 1 - torch.arange(views.options.views)) % options.size
         targets = self.buffer["target"][latest]
         return StepResult(render, loss, self.buffer["seen"][latest], lambda: targets)
+
+    def _move_images(self, device: torch.device) -> None:
+        """Moves the images to the device of the renders: those of a checkpoint come from the CPU."""
+        for name in IMAGES & self.buffer.keys():
+            self.buffer[name] = self.buffer[name].to(device)
 
     def _stored_views(self) -> TrainingViews:
         """Views of all stored targets."""

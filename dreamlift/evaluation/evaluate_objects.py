@@ -144,6 +144,8 @@ class ObjectEvaluator:
         self.plan = plan
         self.judge = Judge.load(plan.judge, device)
         self.model = ImageModel.load(plan.model, device)
+        latents = self.model.first_stage is not None
+        self.options = plan.options.with_model_defaults(self.model.reads_attributes, latents)
 
     def __call__(self, number: int) -> ObjectResult:
         """Makes and measures object `number`, 0 to count * seeds - 1.
@@ -157,12 +159,12 @@ class ObjectEvaluator:
         job = ObjectJob(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
         if plan.true_views:
             size = self.model.config.size
-            optimization = fit_true_views(scene, plan.options, image_size=size, seed=job.seed, phase=PHASE)
+            optimization = fit_true_views(scene, self.options, image_size=size, seed=job.seed, phase=PHASE)
         else:
-            optimization = start_optimization(self.model, prompt, plan.options, seed=job.seed, bundled=True)
+            optimization = start_optimization(self.model, prompt, self.options, seed=job.seed, bundled=True)
         for _ in optimization:
             pass
-        mesh, _, surface = mesh_field(optimization.field, plan.options)
+        mesh, _, surface = mesh_field(optimization.field, self.options)
         seconds = time.perf_counter() - start
         write_sheet(
             job.sheet,
@@ -191,13 +193,13 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
     report.json is rewritten after every object, so an interrupted run leaves its results.
     Raises UserError at the start for models, judges and devices that cannot be used.
     """
-    _worker(plan)
+    evaluator = _worker(plan)
     console = make_console(stderr=True)
     report = ObjectReport(
         model=plan.model.name,
         model_sha256=load_folder(plan.model).sha256,
         judge_sha256=load_folder(plan.judge).sha256,
-        options=plan.options,
+        options=evaluator.options,
         device=describe_device(pick_device(plan.device)),
         processes=processes,
         items=[],

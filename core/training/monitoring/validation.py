@@ -59,7 +59,7 @@ class Validation:
                 torch.manual_seed(derive_seed(self.seed, -1, number))  # training starts at step 0
                 losses[rows] = self.task.loss(model, self.task.draw(index[rows])).float()
         total: Any = self.accelerator.reduce(losses, "sum")  # each is zero in all processes but one
-        return total.double().mean().item()
+        return total.cpu().double().mean().item()
 
 
 def hold_back(sources: Sequence[Shards], monitoring: MonitoringConfig, seed: int, own: bool) -> Tensor:

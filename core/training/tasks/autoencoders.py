@@ -202,7 +202,7 @@ def trained_autoencoder(
         )
         figure = figure_mask(target).expand_as(target)
         for row, values in enumerate((plain, plain[figure], noised)):
-            errors[row] += values.double().sum().cpu()
+            errors[row] += values.cpu().double().sum()
             counts[row] += values.numel()
     decibels = 10 * (4 * counts / errors).log10()  # the squared range of the images is 4
     names = ("psnr", "psnr_figure", "psnr_noised")

@@ -76,7 +76,7 @@ def _colors(
     pixel = tuple(np.stack([row, column]).round().astype(int).clip(0, size - 1))
     visible = inside[pixel] & (distance < depth[pixel] + TOLERANCE) & (facing > 0)
     seen = np.flatnonzero(visible)
-    channels = image.double().cpu().numpy()
+    channels = image.cpu().double().numpy()
     where = np.stack([row[seen], column[seen]])
     color = np.stack([map_coordinates(channel, where, order=1, mode="nearest") for channel in channels], 1)
     return seen, facing[seen, None] ** POWER, color
@@ -98,7 +98,7 @@ def _unlit(
 
     def lit(value: float) -> NDArray[np.float64]:
         gray = torch.full_like(point, value)
-        return shader(gray, normal, point, direction, index).double().cpu().numpy()
+        return shader(gray, normal, point, direction, index).cpu().double().numpy()
 
     added = lit(0.0)
     factor = 2 * (lit(0.5) - added)
