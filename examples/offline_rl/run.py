@@ -1,0 +1,130 @@
+"""Trains Diffusion-QL and its baselines on data sets, and writes their normalized scores.
+
+python -m examples.offline_rl.behavior --task hopper --steps 80000 --out data/hopper
+python -m examples.offline_rl.run --task hopper --data data/hopper/medium.npz --out scores/hopper-medium.json
+python -m examples.offline_rl.run --task maze --out scores/maze.json
+
+A score is 100 times the share of the way from the return of a random policy to that of the best behavior
+policy. What is in the file already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from core.errors import UserError
+from core.io.atomic import atomic_write, writable_folder
+from examples.offline_rl.environments import Act, Environment, MazeTask, run_episodes
+from examples.offline_rl.learners import LEARNERS, Batch, Learner, Settings
+from examples.offline_rl.transitions import Transitions
+
+EPISODES = 20
+MAZE_DATA = {"count": 500, "length": 32, "seed": 0}
+
+
+class Problem(NamedTuple):
+    """A data set with the environments in which a policy is scored."""
+
+    transitions: Transitions
+    environments: list[Environment]
+    random: float
+    expert: float
+
+    def score(self, act: Act, seed: int) -> float:
+        """The normalized score of a policy."""
+        mean = float(run_episodes(self.environments, act, seed).mean())
+        return 100 * (mean - self.random) / (self.expert - self.random)
+
+
+def open_problem(task: str, data: Path | None) -> Problem:
+    """The problem of a task: the maze, or one of `behavior.TASKS` with the data at a path."""
+    if task == "maze":
+        tasks = [MazeTask() for _ in range(EPISODES)]
+        return Problem(tasks[0].transitions(**MAZE_DATA), [*tasks], 0.0, 1.0)
+    if data is None:
+        raise UserError(f"The task {task} needs --data: make it with examples.offline_rl.behavior.")
+    try:
+        from examples.offline_rl.behavior import TASKS, make_task
+    except ImportError as error:
+        raise UserError("This task needs gymnasium: pip install 'dreamlift[examples-rl]'.") from error
+    if task not in TASKS:
+        raise UserError(f"Unknown task {task!r}: expected maze or one of {', '.join(TASKS)}.")
+    transitions = Transitions.load(data)
+    reference = json.loads((data.parent / "reference.json").read_text(encoding="utf-8"))
+    environments: list[Environment] = [make_task(task) for _ in range(EPISODES)]
+    return Problem(transitions, environments, reference["random"], reference["expert"])
+
+
+def train(name: str, data: Transitions, settings: Settings, steps: int, batch: int, seed: int) -> Act:
+    """Trains a learner on states of zero mean and unit deviation; returns its policy of plain states."""
+    torch.manual_seed(seed)
+    mean, deviation = data.states.mean(axis=0), data.states.std(axis=0) + 1e-3
+    columns = [torch.from_numpy(column) for column in astuple(data)]
+    for number in (0, 3):
+        columns[number] = (columns[number] - torch.from_numpy(mean)) / torch.from_numpy(deviation)
+    learner: Learner = LEARNERS[name](data.states.shape[1], data.actions.shape[1], settings)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        rows = torch.randint(len(data), (batch,), generator=generator)
+        learner.learn(Batch(*(column[rows] for column in columns)))
+    return lambda states: learner.act((states - torch.from_numpy(mean)) / torch.from_numpy(deviation))
+
+
+def read_scores(path: Path) -> dict[str, dict[str, float]]:
+    """Scores of a former run by learner and seed, or none."""
+    return json.loads(path.read_text(encoding="utf-8"))["scores"] if path.is_file() else {}
+
+
+def summarize(scores: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Mean and standard deviation over the seeds, by learner."""
+    values = {name: np.array(list(by_seed.values())) for name, by_seed in scores.items()}
+    return {name: {"mean": float(v.mean()), "deviation": float(v.std())} for name, v in values.items()}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--task", required=True)
+    parser.add_argument(
+        "--data", type=Path, help=".npz of examples.offline_rl.behavior, beside its reference.json"
+    )
+    parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--width", type=int, default=Settings.width)
+    parser.add_argument("--eta", type=float, default=Settings.eta)
+    parser.add_argument("--max-q-backup", action="store_true")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of the scores")
+    options = parser.parse_args()
+    settings = Settings(width=options.width, eta=options.eta, max_q_backup=options.max_q_backup)
+    try:
+        writable_folder(options.out.parent)
+        problem = open_problem(options.task, options.data)
+        scores = read_scores(options.out)
+        for seed in range(options.seeds):
+            for name in options.learners:
+                if str(seed) in scores.setdefault(name, {}):
+                    continue
+                act = train(name, problem.transitions, settings, options.steps, options.batch_size, seed)
+                scores[name][str(seed)] = problem.score(act, seed=40_000)
+                print(f"{name}, seed {seed}: {scores[name][str(seed)]:.1f}", flush=True)
+                report = {"task": options.task, "steps": options.steps, "scores": scores}
+                with atomic_write(options.out) as draft:
+                    text = json.dumps(report | {"summary": summarize(scores)}, indent=2)
+                    draft.write_text(text + "\n", encoding="utf-8")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
