@@ -15,6 +15,7 @@ from core.io.files.names import slug
 from core.io.machine import pick_device
 from core.io.pictures import to_frames, write_clip
 from core.io.presets import load_preset
+from core.io.values import shortened
 from core.samplers import SamplerState
 from core.toybox.prompts import sentences
 from dreamlift.studio.job import Report
@@ -160,7 +161,9 @@ def _changes(given: dict[str, Any], library: Library) -> dict[str, Any]:
     """The options of a submission, with the files that they name. Raises UserError for unknown ones."""
     for name in given:
         if name not in OPTIONS:
-            raise UserError(f"{name[:40]!r} is no option of a clip; there are {', '.join(sorted(OPTIONS))}.")
+            raise UserError(
+                f"{shortened(name)!r} is no option of a clip; there are {', '.join(sorted(OPTIONS))}."
+            )
     changes = {name: value for name, value in given.items() if value is not None}
     for name in FILES:
         if name in changes:

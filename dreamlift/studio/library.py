@@ -12,6 +12,7 @@ from PIL import Image
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.media import PICTURES, UNDECODABLE, VIDEOS, frames_at, read_still
+from core.io.values import shortened
 from dreamlift.studio.limits import Limits
 
 UPLOADS, BIN = "uploads", "bin"  # folders inside the output folder
@@ -48,7 +49,7 @@ class Library:
                     return path
             except (OSError, ValueError):  # such as a name that is too long
                 pass
-        raise UserError(f"There is no file {shortened(name)} in the studio's folder.")
+        raise UserError(f"There is no file {shortened(name)!r} in the studio's folder.")
 
     def name_of(self, path: Path) -> str | None:
         """The name of a file by which `find` finds it; None for others."""
@@ -79,7 +80,7 @@ class Library:
         ending = Path(name).suffix.lower()
         if ending not in (*PICTURES, *VIDEOS):
             known = ", ".join((*PICTURES, *VIDEOS))
-            raise UserError(f"The studio cannot use {shortened(name)}: pictures and clips end in {known}.")
+            raise UserError(f"The studio cannot use {shortened(name)!r}: pictures and clips end in {known}.")
         stored = f"{UPLOADS}/{hashlib.sha256(data).hexdigest()[:16]}{ending}"
         path = self.folder / stored
         if path.exists():
@@ -87,7 +88,7 @@ class Library:
         writable_folder(path.parent)
         with atomic_write(path) as draft:
             draft.write_bytes(data)
-            self._check_media(draft, shortened(name))
+            self._check_media(draft, repr(shortened(name)))
         return stored
 
     def add_last_frame(self, name: str) -> str:
@@ -102,7 +103,7 @@ class Library:
         except UNDECODABLE:
             last = None
         if last is None:
-            raise UserError(f"{shortened(name)} shows no clip: give another file.")
+            raise UserError(f"{shortened(name)!r} shows no clip: give another file.")
         data = BytesIO()
         last.save(data, "PNG")
         return self.add_upload(data.getvalue(), "last.png")
@@ -134,8 +135,3 @@ class Library:
                 number += 1
                 target = place / f"{file.stem} ({number}){file.suffix}"
             file.rename(target)
-
-
-def shortened(text: str) -> str:
-    """A text from elsewhere, quoted for a message: one line of at most 60 characters."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -19,9 +19,9 @@ class Limits:
     upload: int = 32 * 2**20  # bytes
     picture: int = 64 * 10**6  # pixels of an uploaded picture or frame
 
-    def check_prompt(self, prompt: str, what: str = "prompt") -> None:
-        """Refuses texts that are too long."""
-        if len(prompt) > self.prompt:
+    def check_prompt(self, prompt: object, what: str = "prompt") -> None:
+        """Refuses texts that are too long. Other values are not its subject."""
+        if isinstance(prompt, str) and len(prompt) > self.prompt:
             raise UserError(
                 f"The {what} has {len(prompt):,} characters, and the studio takes {self.prompt:,}: shorten "
                 "it."

@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.io.files.names import slug
 from core.io.machine import pick_device
 from core.io.pictures import write_clip
+from core.io.values import shortened
 from core.toybox.prompts import sentences
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.volume_rendering import render
@@ -142,7 +143,9 @@ def plan_object(submission: Submission, library: Library, models: LoadedModels, 
     known = OF_A_ROW | {*OF_THE_MODEL}
     for name in changes:
         if name not in known:
-            raise UserError(f"{name[:40]!r} is no option of an object; there are {', '.join(sorted(known))}.")
+            raise UserError(
+                f"{shortened(name)!r} is no option of an object; there are {', '.join(sorted(known))}."
+            )
     name = submission.model or BUNDLED_NAME
     reference = ImageModelReference(
         str(bundled_model(name) or name),

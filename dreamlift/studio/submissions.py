@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import UserError
 from core.io.presets import CONFIGS, validate
+from core.io.values import SEEDS, shortened
 from dreamlift.studio.limits import Limits
 
 Kind = Literal["clip", "object"]
 PRESET_FOLDERS: dict[Kind, str] = {"clip": "gen-video", "object": "dream3d"}  # in configs/
-LARGEST_SEED = 2**63 - 1
 
 
 class Submission(BaseModel):
@@ -22,7 +23,7 @@ class Submission(BaseModel):
 
     kind: Kind = "clip"
     prompt: str
-    seed: int = Field(0, ge=0, le=LARGEST_SEED)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     model: str | None = None  # "emoji", a folder, or a name or id of the hub; None: the bundled one
     preset: str | None = None  # None: the one that fits the model
     format: str | None = None  # ending of the main file, such as ".gif"; None: .mp4, or .obj
@@ -32,14 +33,16 @@ class Submission(BaseModel):
 
 def read_submission(values: object, limits: Limits) -> Submission:
     """A submission from JSON values. Raises UserError that names what is wrong with them."""
+    if isinstance(values, Mapping):
+        given: Mapping[str, Any] = values
+        options: Any = given.get("options")
+        limits.check_prompt(given.get("prompt"))
+        if isinstance(options, Mapping):
+            limits.check_prompt(options.get("negative"), "negative prompt")
     submission = validate(values, Submission, "The submission")
-    limits.check_prompt(submission.prompt)
-    negative = submission.options.get("negative")
-    if isinstance(negative, str):
-        limits.check_prompt(negative, "negative prompt")
     known = preset_names(submission.kind)
     if submission.preset not in (None, *known):
-        raise UserError(f"There is no preset {submission.preset[:40]!r}; there are {', '.join(known)}.")
+        raise UserError(f"There is no preset {shortened(submission.preset)!r}; there are {', '.join(known)}.")
     return submission
 
 

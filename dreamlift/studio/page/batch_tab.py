@@ -39,7 +39,7 @@ class BatchTab:
             with gr.Column(scale=6, min_width=340, elem_classes="bench"):
                 self.table = gr.HTML(elem_id="batch")
         fields = [*clip.form.fields.values(), *thing.form.fields.values()]
-        make.click(self._submit, [prompts, kind, seeds, *fields], problem, **QUIET)
+        make.click(self._submit, [prompts, kind, seeds, *fields], problem, trigger_mode="multiple", **QUIET)
         stop.click(self._cancel_all, **QUIET)
 
     def _submit(self, prompts: str, kind: str, seeds: int, *values: Any) -> str:

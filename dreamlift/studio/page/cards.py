@@ -11,6 +11,7 @@ from core.io.media import VIDEOS
 from dreamlift.studio.history import Entry
 from dreamlift.studio.page.panels import downloads, duration, file_url, medium
 
+QUIETLY = 'preload="metadata" muted loop playsinline'
 STILL = "#t=0.1"  # s, of the frame that a card shows before it plays
 
 
@@ -26,7 +27,7 @@ def _card(entry: Entry) -> str:
     prompt, name = escape(entry.record.prompt, quote=True), escape(entry.name, quote=True)
     moving = next((file for file in entry.files if PurePath(file).suffix in VIDEOS), None)
     if moving:
-        picture = f'<video src="{file_url(moving)}{STILL}" preload="metadata" muted loop playsinline></video>'
+        picture = f'<video src="{file_url(moving)}{STILL}" aria-hidden="true" {QUIETLY}></video>'
     else:
         picture = f'<img src="{file_url(entry.files[0])}" alt="" loading="lazy">'
     return (

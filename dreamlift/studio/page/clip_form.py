@@ -42,7 +42,7 @@ class ClipForm:
         """Builds the fields where Gradio's context is."""
         preset = load_clip_preset(STANDARD)
         self.prompt, self.make = prompt_field("clip", EXAMPLES)
-        self.problem = gr.HTML()
+        self.problem, self.costs = gr.HTML(), gr.HTML()
         with gr.Row():
             self.preset = preset_field("clip", STANDARD)
             self.tier = gr.Radio(["full", "draft"], value="full", label="Tier", min_width=160)

@@ -68,6 +68,8 @@ def make_page(studio: Studio) -> gr.Blocks:
 
         gr.Timer(REFRESH_EVERY).tick(refresh, [shown, history.page], outputs, queue=False, **QUIET)
         page.load(refresh, [shown, history.page], outputs, queue=False, **QUIET)
+        for tab in (clip, thing):  # what was made tells what the next one takes
+            tab.estimate_on([page.load, history.cards.change])
         queue.click(cancel, None, None, queue=False, **QUIET)
     return page
 

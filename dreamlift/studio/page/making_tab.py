@@ -19,7 +19,8 @@ class Form(Protocol):
 
     prompt: gr.Textbox
     make: gr.Button
-    problem: gr.HTML
+    problem: gr.HTML  # why nothing was made
+    costs: gr.HTML  # expected
     fields: Fields
 
     def submission(self, values: dict[str, Any], library: Library) -> dict[str, Any]:
@@ -48,13 +49,20 @@ class MakingTab:
             self._submit,
             fields,
             [self.form.problem, self.form.fields["seed"]],
+            trigger_mode="multiple",  # another press is another job, even before the first is answered
             **QUIET,
         )
+        self.estimate_on(
+            [self.form.prompt.blur, *(field.change for field in fields if field is not self.form.prompt)]
+        )
+
+    def estimate_on(self, triggers: list[Any]) -> None:
+        """Shows the expected cost of the form after these events."""
         gr.on(
-            [self.form.prompt.blur, *(field.change for field in fields if field is not self.form.prompt)],
+            triggers,
             self._estimate,
-            fields,
-            self.form.problem,
+            [*self.form.fields.values()],
+            self.form.costs,
             trigger_mode="always_last",
             **QUIET,
         )
@@ -72,11 +80,11 @@ class MakingTab:
         return ["", submission["seed"]]
 
     def _estimate(self, *values: Any) -> str:
-        """What the form would cost, or what is wrong with it."""
+        """What the form would cost; nothing where it cannot be made, which `_submit` says."""
         named = dict(zip(self.form.fields, values, strict=True))
         if not named["prompt"]:
             named["prompt"] = self.form.prompt.placeholder
         try:
             return panels.costs(self.studio.estimate(self.form.submission(named, self.studio.library)))
-        except UserError as error:
-            return panels.sentence(str(error))
+        except UserError:
+            return ""

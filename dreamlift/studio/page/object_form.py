@@ -33,7 +33,7 @@ class ObjectForm:
         """Builds the fields where Gradio's context is."""
         preset = load_named_preset(FIRST_PRESETS[0])
         self.prompt, self.make = prompt_field("object", EXAMPLES)
-        self.problem = gr.HTML()
+        self.problem, self.costs = gr.HTML(), gr.HTML()
         self.preset = preset_field("object", FIRST_PRESETS[0])
         self.model = model_field()
         seed = seed_fields()

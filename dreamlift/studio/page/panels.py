@@ -76,12 +76,14 @@ def downloads(names: Sequence[str]) -> str:
 
 def progress(view: JobView) -> str:
     """The progress bar of a job that is running."""
-    bar = f'value="{view.share:.3f}"' if view.steps and view.phase != "stopping" else ""
+    known = view.steps and view.phase != "stopping"
+    width = f'style="width: {view.share:.1%}"' if known else 'class="unknown"'
+    now = f'aria-valuenow="{view.share:.0%}"'.replace("%", "") if known else ""
     count = f" {view.step} of {view.steps}" if view.steps else ""
     left = f", {duration(view.left)} left" if view.left is not None else ""
     label = escape(f"{view.phase}{count}")
     return (
-        f'<progress {bar} aria-label="{label}"></progress>'
+        f'<div class="bar" role="progressbar" aria-label="{label}" {now}><div {width}></div></div>'
         f'<p><span class="phase">{label}</span>{left} <small>{duration(view.seconds)} so far</small></p>'
     )
 

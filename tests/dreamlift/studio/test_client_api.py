@@ -1,6 +1,9 @@
 """The endpoints for gradio_client, through it."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client
@@ -32,3 +35,19 @@ def test_gradio_client_submits_waits_and_cancels(studio: Studio, fake_works: Cal
         "/status",
         "/submit",
     ]
+
+
+def test_the_programs_of_the_docs_run(
+    studio: Studio, fake_works: Callable[..., Steps], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_works(steps=2)
+    page = (Path(__file__).parents[3] / "docs" / "studio.md").read_text(encoding="utf-8")
+    over_http, by_client = re.findall(r"```python\n(.*?)```", page, re.S)
+    with serve(studio) as port:
+        names: dict[str, Any] = {}
+        for program in (over_http, by_client):
+            exec(program.replace("7860", str(port)), names)
+    assert names["clip"] == b"a panda on a swing"
+    shown = capsys.readouterr().out
+    assert "event: done" in shown
+    assert "['a panda on a swing.mp4']" in shown
