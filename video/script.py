@@ -10,6 +10,7 @@ from core.io.paths import read_text
 
 BEGINS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s?\s*:\s*(.*?)\s*", re.DOTALL)
 SEPARATOR = " | "
+LONGEST = 600  # s, of a clip
 
 
 class Scene(NamedTuple):
@@ -36,6 +37,8 @@ def parse_script(text: str) -> list[Scene]:
                 f"{part.strip()!r} is no scene: write SECONDS: PROMPT for each, separated by |, as in "
                 '"0: a panda standing | 2: a panda waving".'
             )
+        if float(match[1]) > LONGEST:
+            raise UserError(f"A scene of the script begins after {LONGEST} s, where no clip lasts as long.")
         scenes.append(Scene(float(match[1]), match[2]))
     if scenes[0].start != 0:
         raise UserError(f"The first scene of a script must begin at 0 s, not at {scenes[0].start:g} s.")

@@ -9,6 +9,7 @@ from core.errors import UserError
 from core.io.text import count_of
 
 LARGEST = 2**63 - 1  # of a whole number
+MOST = 1e15  # of other numbers; networks compute with seven digits
 LONGEST = 10_000  # characters of a text; no encoder reads as many of a prompt
 SHOWN = 60  # characters of a value that a message repeats
 PER_CORE = 4  # worker processes at most
@@ -18,12 +19,14 @@ SEEDS = 2**63 - 2**31  # seeds are below, so that those counted up from one stay
 def check_value(value: object, label: str) -> None:
     """Checks a value, or all values in lists and mappings. label: of it in messages, as "--fps".
 
-    Raises UserError for numbers that are not finite or too large, and for what `check_text` refuses.
+    Raises UserError for numbers that are not finite or are too large, and for what `check_text` refuses.
     """
     if isinstance(value, str):
         check_text(value, label)
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{label} cannot be {value}: give a finite number.")
+    elif isinstance(value, float) and abs(value) > MOST:
+        raise UserError(f"{label} cannot be {value:g}: give a number below {MOST:g}.")
     elif isinstance(value, int) and abs(value) > LARGEST:
         raise UserError(f"{label} has a number of {value.bit_length()} bits: give one below 2^63.")
     elif isinstance(value, Mapping):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import UserError
+from core.io.atomic import writable_folder
 from core.io.text import count_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def data(
     if sheet.suffix.lower() != ".png":
         raise UserError(f"Cannot write the sheet as {sheet.name}: its name must end in .png.")
     options = options_of(size, frames, fit, background, fps)
+    for written in (sheet.parent, cache):
+        if written:
+            writable_folder(written)
+    if sheet.is_dir():
+        raise UserError(f"{sheet} is a folder, and the sheet is to go there: choose another --sheet.")
     found = overview(collect(folder))
     out, result = prepared(folder, options, cache)
     table = Table(title=str(folder), show_header=False)
@@ -120,8 +126,26 @@ def prepared(folder: Path, options: PrepareOptions, cache: Path | None) -> tuple
 
 
 def holds_shards(folder: Path) -> bool:
-    """Whether a folder holds shards of `dreamlift toybox`, instead of pictures and clips."""
+    """Whether a folder holds shards of `dreamlift toybox`, instead of pictures and clips.
+
+    Raises UserError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: name one with pictures or clips.")
     return any(folder.glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors"))
+
+
+def check_source(folder: Path, fit: str, background: str, fps: float | None, cache: Path | None) -> bool:
+    """Whether a folder of training data holds shards, as `holds_shards` has it.
+
+    Raises UserError, before weights are read, where there is no such folder, and for options of the
+    preparation that no data could have.
+    """
+    shards = holds_shards(folder)
+    options_of(64, 1, fit, background, 1 if fps is None else fps)
+    if cache:
+        writable_folder(cache)
+    return shards
 
 
 def training_folder(

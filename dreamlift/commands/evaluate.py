@@ -12,6 +12,7 @@ import typer
 from core.command_line.arguments import CommandLine
 from core.errors import UserError
 from core.io.atomic import writable_folder
+from core.io.base_model import CONFIG
 from core.io.presets import validate
 from core.io.values import check_processes, check_seed
 from core.sampling_options import SamplerName
@@ -176,6 +177,7 @@ def object_(
         raise UserError("--true-views works only with the loss x0 and a voxel grid, and without --no-camera.")
     check_seed(seed)
     check_processes(processes)
+    _check_models(model, judge)
     folder = writable_folder(out or Path("evaluation-object"))
     from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 
@@ -190,5 +192,13 @@ def _validated(kind: str, *, out: Path | None, **arguments: Any) -> EvaluationOp
     """
     folder = out or Path(f"evaluation-{kind}")
     options = validate({"out": folder, **arguments}, EvaluationOptions, f"dreamlift evaluate {kind}")
+    _check_models(options.model, options.judge, options.eyes, options.super_resolution, options.contrastive)
     writable_folder(folder)
     return options
+
+
+def _check_models(*folders: Path | None) -> None:
+    """Raises UserError, before weights are read, for a folder without a model; None is not given."""
+    for folder in folders:
+        if folder and not (folder / CONFIG).is_file():
+            raise UserError(f"There is no model in {folder}: it has no {CONFIG}.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from core.bundled import BUNDLED, bundled_model
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
+from core.io.base_model import CONFIG
 from core.io.presets import load_preset, validate
 
 if TYPE_CHECKING:
@@ -103,8 +104,20 @@ def read(path: Path) -> object:
 
 
 def start_folder(init: Path, kind: str) -> Path:
-    """The folder that an option names: one that ships, by its name (see `bundled_model`), or the path."""
-    return bundled_model(init, kind) or init
+    """The folder that an option names: one that ships, by its name (see `bundled_model`), or the path.
+
+    Raises UserError where it holds neither a model nor a run.
+    """
+    folder = bundled_model(init, kind) or init
+    check_folders(folder)
+    return folder
+
+
+def check_folders(*folders: Path | None) -> None:
+    """Raises UserError, before weights are read, for a folder that holds neither a model nor a run."""
+    for folder in folders:
+        if folder and not any((folder / file).is_file() for file in (CONFIG, PRESET)):
+            raise UserError(f"There is no model in {folder}: it has no {CONFIG}, nor the {PRESET} of a run.")
 
 
 def image_model(folder: Path) -> "ImageModel":

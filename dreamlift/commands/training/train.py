@@ -8,12 +8,13 @@ import typer
 
 from core.command_line.arguments import CommandLine
 from core.errors import UserError
-from core.io.presets import validate
+from core.io.atomic import writable_folder
+from core.io.presets import load_preset, validate
 from dreamlift.commands.data import (
     Background,
     Cache,
     Fit,
-    holds_shards,
+    check_source,
     options_of,
     training_folder,
 )
@@ -119,10 +120,14 @@ def image(
         start = run, init, preset, budget, resume, rank, None
         return train_checkpoint("image", data, *start, fit, background, fps, cache)
     init = init and run_folder.start_folder(init, "image")
-    toybox = holds_shards(data)
+    toybox = check_source(data, fit, background, fps, cache)
     begins = not checkpoint.exists(run)
     if rank and begins and not init:
         raise UserError("Low-rank changes are of a model: name it with --init, which may be bundled.")
+    writable_folder(run)
+    run_folder.check_folders(first_stage, contrastive)
+    if preset:
+        load_preset(preset, ImagePreset)  # which may be refused before weights are read
     start = run_folder.image_model(init) if init and begins else run_folder.base_model(run)
     embedding = ContrastiveModel.load(contrastive) if contrastive else None
 
@@ -237,11 +242,11 @@ def video(
         raise UserError(
             "A video model starts from an image model: name its folder or its run folder with --init."
         )
-    initial = None if resumed or not init else run_folder.video_start(init)
+    own_data = not check_source(data, fit, background, fps, cache)
     settings = run_folder.load_training_preset(run, "video", preset, VideoPreset, resume)
+    initial = None if resumed or not init else run_folder.video_start(init)
     torch.manual_seed(settings.training.seed)
     start = initial and run_folder.inflate_model(initial, settings, FRAMES)
-    own_data = not holds_shards(data)
     if start and own_data:
         start.config = start.config.model_copy(
             update={"image": start.config.image.model_copy(update={"reads_attributes": False})}

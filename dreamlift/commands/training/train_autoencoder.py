@@ -11,7 +11,7 @@ from dreamlift.commands.data import (
     Cache,
     Fit,
     FrameRate,
-    holds_shards,
+    check_source,
     options_of,
     training_folder,
 )
@@ -70,9 +70,10 @@ def train_autoencoder_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
+    toybox = check_source(data, fit, background, fps, cache)
+    run_folder.check_folders(perceptual)
     resumed = checkpoint.exists(run)
     init = init and run_folder.start_folder(init, "image")
-    start = run_folder.first_stage(init) if init and not resumed else None
 
     def adapt(named: AutoencoderPreset) -> AutoencoderPreset:
         return named.model_copy(update={"decoder_only": named.decoder_only or decoder_only})
@@ -80,6 +81,7 @@ def train_autoencoder_command(
     settings = run_folder.load_training_preset(
         run, "autoencoder", preset, AutoencoderPreset, resume, default="autoencoder-64", adapt=adapt
     )
+    start = run_folder.first_stage(init) if init and not resumed else None
     if decoder_only and not settings.decoder_only:
         raise UserError(f"The run in {run} trains the encoder too: leave out --decoder-only.")
     if settings.decoder_only and not (start or resumed):
@@ -88,7 +90,7 @@ def train_autoencoder_command(
         raise UserError(f"The autoencoder in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
     distance = _perceptual_distance(run, settings.perceptual_weight, perceptual)
-    started, toybox = settings, holds_shards(data)
+    started = settings
     own = options_of(settings.model.size, FRAMES, fit, background, fps)
     data = training_folder(data, own, cache, accelerator)
     kinds = run_data.kinds_in(data, ["images", *([] if toybox else ["clips"])])

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from core.errors import UserError
-from dreamlift.commands.data import Background, Cache, Fit, FrameRate, options_of, training_folder
+from dreamlift.commands.data import (
+    Background,
+    Cache,
+    Fit,
+    FrameRate,
+    check_source,
+    options_of,
+    training_folder,
+)
 from dreamlift.commands.training import run_data, run_folder
 from dreamlift.commands.training.train import Minutes, OwnData, PresetName, Resume, Run, Steps
 
@@ -53,6 +61,7 @@ def train_interpolation_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
+    check_source(data, fit, background, fps, cache)
     settings = run_folder.load_training_preset(
         run, "interpolation", preset, InterpolationPreset, resume, default="interpolation"
     )

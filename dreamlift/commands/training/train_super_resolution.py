@@ -12,7 +12,7 @@ from dreamlift.commands.data import (
     Cache,
     Fit,
     FrameRate,
-    holds_shards,
+    check_source,
     options_of,
     training_folder,
 )
@@ -79,6 +79,8 @@ def train_super_resolution_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
+    toybox = check_source(data, fit, background, fps, cache)
+    model = model and run_folder.start_folder(model, "image")
     usual = "super-resolution-sharp" if init else "super-resolution"
     settings = run_folder.load_training_preset(
         run, "super-resolution", preset, SuperResolutionPreset, resume, default=usual
@@ -89,7 +91,7 @@ def train_super_resolution_command(
     if start and start.config != settings.model:
         raise UserError(f"The model in {init} has another shape than the preset's model.")
     accelerator = make_accelerator()
-    started, toybox = settings, holds_shards(data)
+    started = settings
     own = options_of(settings.model.size, 1, fit, background, fps, enlarge=False)
     data = training_folder(data, own, cache, accelerator)
     kinds = KINDS if toybox else run_data.kinds_in(data, ["images", "clips"])
@@ -130,7 +132,7 @@ def _inputs(
     label = None
     with accelerator.main_process_first():
         if model:
-            drawing = run_folder.image_model(run_folder.start_folder(model, "image"))
+            drawing = run_folder.image_model(model)
             with Progress(disable=not accelerator.is_main_process) as progress:
                 bar = progress.add_task("drawing inputs")
                 label = prepare_inputs(
