@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.nn.blocks import Downsample, Upsample, zero_init
+from core.nn.blocks import Downsample, Upsample, convolution, zero_init
 from core.nn.embeddings import timestep_embedding
 
 
@@ -19,17 +19,21 @@ class ModulatedResidual(nn.Module):
 
     It has no normalization layers, as in EDSR (Lim et al. 2017, "Enhanced Deep Residual Networks for Single
     Image Super-Resolution", section 3.1): a crop then gives the same pixels as the entire image.
+
+    axes: trailing axes of the input, 2 for images. kernel: size of the convolutions, odd.
     """
 
-    def __init__(self, width: int, embedding_width: int) -> None:
+    def __init__(self, width: int, embedding_width: int, axes: int = 2, kernel: int = 3) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
+        conv = convolution(axes)
+        self.first = conv(width, width, kernel, padding=kernel // 2)
         self.modulation = zero_init(nn.Linear(embedding_width, 2 * width))
-        self.second = zero_init(nn.Conv2d(width, width, 3, padding=1))
+        self.second = zero_init(conv(width, width, kernel, padding=kernel // 2))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x: (B,C,H,W); embedding: (B,E). Returns a tensor shaped like x."""
-        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+        """x: (B,C,...); embedding: (B,E). Returns a tensor shaped like x."""
+        modulation = self.modulation(embedding).unflatten(1, (-1, *[1] * (x.ndim - 2)))
+        scale, shift = modulation.chunk(2, dim=1)
         h = self.first(F.silu(x)) * (1 + scale) + shift
         return x + self.second(F.silu(h))
 

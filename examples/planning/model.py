@@ -26,7 +26,7 @@ SHORTEST = 0.5  # of a trajectory's length: training is on windows of this share
 class TrajectoryModel:
     """Denoiser of normalized states (B,4,L): positions and velocities in [-1, 1]."""
 
-    def __init__(self, maze: Maze, length: int, widths: tuple[int, ...] = (64, 128), blocks: int = 1) -> None:
+    def __init__(self, maze: Maze, length: int, widths: tuple[int, ...] = (32, 64), blocks: int = 1) -> None:
         """length: of the trajectories that it is trained on."""
         self.maze, self.length = maze, length
         self.settings: dict[str, Any] = {"widths": list(widths), "blocks": blocks}

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.condition import Condition, no_condition
-from core.nn.blocks import ConvNeXtBlock, zero_init
+from core.nn.blocks import zero_init
+from core.nn.convolutional_unet import ModulatedResidual
 from core.nn.embeddings import timestep_embedding
+
+KERNEL = 5
 
 
 def known_entries(values: Tensor, mask: Tensor) -> Condition:
@@ -35,9 +38,9 @@ class TemporalUNet(nn.Module):
     """U-Net of one dimension, over time, that predicts trajectories (B,C,L) of any length.
 
     Janner et al. 2022, "Planning with Diffusion for Flexible Behavior Synthesis", section 3 and appendix C:
-    convolutions alone, so that a step sees only the steps around it, and a plan may be longer than any
-    trajectory of the data. It has ConvNeXt blocks instead of the paper's residual blocks with group norms:
-    their norms are of one step each, and a longer plan does not change them.
+    convolutions of size 5 alone, so that a step sees only the steps around it, and a plan may be longer than
+    any trajectory of the data. Its blocks have no group norms, unlike the paper's: these average over all
+    steps, so that every step would change with the length of the plan. Skip connections are additive.
 
     It reads the known entries clean, whatever the noise. The output layer is initialized to zero.
     """
@@ -47,19 +50,24 @@ class TemporalUNet(nn.Module):
         super().__init__()
         embedding_width = 2 * widths[0]
 
-        def level(in_width: int, width: int) -> nn.ModuleList:
-            widths = [in_width, *[width] * (blocks - 1)]
-            return nn.ModuleList(ConvNeXtBlock(w, width, embedding_width, axes=1) for w in widths)
+        def level(width: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                ModulatedResidual(width, embedding_width, axes=1, kernel=KERNEL) for _ in range(blocks)
+            )
 
         self.time_width = widths[0]
-        self.embedding = nn.Sequential(nn.Linear(widths[0], embedding_width), nn.SiLU())
-        self.embedding.append(nn.Linear(embedding_width, embedding_width))
-        self.stem = nn.Conv1d(2 * channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(level(width, width) for width in widths)
+        self.embedding = nn.Sequential(
+            nn.Linear(widths[0], embedding_width),
+            nn.SiLU(),
+            nn.Linear(embedding_width, embedding_width),
+            nn.SiLU(),
+        )
+        self.stem = nn.Conv1d(2 * channels, widths[0], KERNEL, padding=KERNEL // 2)
+        self.down = nn.ModuleList(level(width) for width in widths)
         self.downsample = nn.ModuleList(
             nn.Conv1d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
-        self.up = nn.ModuleList(level(2 * width, width) for width in widths)
+        self.up = nn.ModuleList(level(width) for width in widths)
         self.upsample = nn.ModuleList(
             nn.ConvTranspose1d(coarse, fine, 4, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
@@ -93,7 +101,7 @@ class TemporalUNet(nn.Module):
             skips.append(h)
         for number, blocks in reversed(list(enumerate(self.up))):
             h = h if number == len(self.up) - 1 else self.upsample[number](h)
-            h = torch.cat([h, skips[number]], dim=1)
+            h = h + skips[number]
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 h = block(h, embedding)
         return self.out(F.silu(h))

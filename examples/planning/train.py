@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--trajectories", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--widths", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--blocks", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -18,11 +18,13 @@ from core.samplers import ddim, ddpm, dpm_solver
 from examples.planning import evaluate, train
 from examples.planning.cloning import clone
 from examples.planning.control import Pairs, draw_pairs, follow_controller, follow_plans
+from examples.planning.drawing import HELD, denoising_frames
 from examples.planning.inpainting import Inpainting
 from examples.planning.maze import LAYOUTS, RADIUS, Maze
 from examples.planning.model import TrajectoryModel, TrajectoryTask
 from examples.planning.network import TemporalUNet, known_entries, read_known_entries
 from examples.planning.planner import Planner, make_generators
+from examples.planning.returns import Return
 from examples.planning.trajectories import longest_span, make_trajectories
 
 
@@ -161,12 +163,12 @@ def test_start_and_goal_of_a_plan_are_exact_with_guidance_too(sampler):
 def test_a_step_of_a_plan_depends_on_the_steps_around_it_only():
     """The same output for a piece of a longer trajectory, far from where the piece ends."""
     network = randomize(TemporalUNet(4, (16, 24), 1))
-    x = torch.randn(1, 4, 96)
-    mask = torch.zeros(1, 4, 96, dtype=torch.bool)
+    x = torch.randn(1, 4, 112)
+    mask = torch.zeros(1, 4, 112, dtype=torch.bool)
     t = torch.tensor([20])
     whole = network(x, t, known_entries(x, mask))
-    piece = network(x[..., 16:80], t, known_entries(x[..., 16:80], mask[..., 16:80]))
-    torch.testing.assert_close(piece[..., 28:36], whole[..., 44:52])
+    piece = network(x[..., 16:96], t, known_entries(x[..., 16:96], mask[..., 16:96]))
+    torch.testing.assert_close(piece[..., 36:44], whole[..., 52:60], rtol=1e-4, atol=1e-4)
     assert (piece[..., 0] - whole[..., 16]).abs().max() > 1e-3
 
 
@@ -237,6 +239,29 @@ def test_a_cloned_controller_does_as_the_data():
     controller = clone(maze, states, np.stack([towards, towards], axis=1), 300, seed=0)
     error = controller(states[:, 0], states[:, 1, :2]) - towards
     assert np.abs(error).mean() < 0.1 < np.abs(towards).mean()
+
+
+def test_a_return_is_learned_and_its_gradient_is_that_of_the_reward():
+    """The reward is minus the second channel, so at little noise each step's gradient is (0, -1)."""
+    torch.manual_seed(0)
+    guide = Return(NoiseSchedule.cosine(50), channels=2, widths=(16, 16))
+    optimizer = torch.optim.Adam(guide.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        guide.loss(torch.randn(32, 2, 8), lambda x0: -x0[:, 1]).mean().backward()
+        optimizer.step()
+    x, t = torch.randn(64, 2, 8), torch.zeros(64, dtype=torch.long)
+    denoiser = Denoiser(nn.Identity(), guide.schedule, Parameterization.X0)
+    gradient = GradientGuidance(denoiser, guide).gradient(x, t)
+    assert gradient.mean((0, 2)).tolist() == pytest.approx([0, -1], abs=0.2)
+
+
+def test_a_clip_shows_the_plans_after_every_step(tmp_path):
+    model = TrajectoryModel(Maze("u"), 8, (16,), 1)
+    pairs = draw_pairs(model.maze, 2, seed=0)
+    frames = denoising_frames(Planner(model, steps=3, warm_steps=1), pairs, 8, seed=0)
+    assert frames.shape[0] == 3 + HELD and frames.shape[3] == 3
+    assert np.array_equal(frames[2], frames[-1]) and not np.array_equal(frames[0], frames[1])
 
 
 def test_pairs_are_at_rest_and_as_far_as_asked():

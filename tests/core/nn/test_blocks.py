@@ -21,6 +21,7 @@ from core.nn.blocks import (
     downsample_2x,
     upsample_2x,
 )
+from core.nn.convolutional_unet import ModulatedResidual
 
 EMBEDDING = 24
 
@@ -139,19 +140,27 @@ def test_a_new_convnext_block_is_nearly_the_identity():
     assert scaled.gain is not None and torch.equal(scaled.gain, torch.full((16,), 1e-6))
 
 
-@pytest.mark.parametrize("make", [ResidualBlock, ConvNeXtBlock])
-@pytest.mark.parametrize("in_width", [16, 24])
+BLOCKS = {
+    "residual": lambda axes: ResidualBlock(16, 16, EMBEDDING, axes=axes),
+    "residual to another width": lambda axes: ResidualBlock(24, 16, EMBEDDING, axes=axes),
+    "ConvNeXt": lambda axes: ConvNeXtBlock(16, 16, EMBEDDING, axes=axes),
+    "ConvNeXt to another width": lambda axes: ConvNeXtBlock(24, 16, EMBEDDING, axes=axes),
+    "modulated": lambda axes: ModulatedResidual(16, EMBEDDING, axes=axes, kernel=5),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
 @torch.no_grad()
-def test_a_block_of_sequences_is_that_of_images_one_pixel_high(make, in_width):
+def test_a_block_of_sequences_is_that_of_images_one_pixel_high(name):
     """Zero padding leaves of each square kernel its middle row alone."""
-    image, sequence = (randomize(make(in_width, 16, EMBEDDING, axes=axes)) for axes in (2, 1))
+    image, sequence = (randomize(BLOCKS[name](axes)) for axes in (2, 1))
     rows = {
         name: value[:, :, value.shape[2] // 2]
         for name, value in image.state_dict().items()
         if value.ndim == 4
     }
     sequence.load_state_dict(image.state_dict() | rows)
-    x, embedding = inputs(in_width)
+    x, embedding = inputs(24 if "another" in name else 16)
     x = x[:, :, 0]
     torch.testing.assert_close(sequence(x, embedding), image(x[:, :, None], embedding)[:, :, 0])
 
