@@ -13,6 +13,7 @@ from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
 from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
+from core.errors import UserError
 from core.io.files.plan import Replacing
 from dream3d.options import (
     OBJECT,
@@ -130,12 +131,13 @@ def dream3d(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     complete: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             help="Read the prompt into words that the bundled model knows, and fill in the color that it "
-            "leaves open."
+            "leaves open.",
+            show_default="on for the bundled model",
         ),
-    ] = True,
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
@@ -169,8 +171,11 @@ def dream3d(
         "guidance_interval": guidance_interval,
         "rescale": guidance_rescale,
     }
+    if complete and not reference.bundled:
+        raise UserError("--complete is for the bundled model: give it without --model.")
     # Wrong options are reported before the model is looked for.
-    _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference)
+    given = {name for name, value in changes.items() if value is not None}
+    _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference, given)
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or process_count() > 1,
@@ -178,14 +183,14 @@ def dream3d(
     )
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
     preset, defaults = load_object_preset(preset, reference)
-    settled = _settled(defaults.with_changes(**changes), rows, reference)
+    settled = _settled(defaults.with_changes(**changes), rows, reference, given)
     if reference.bundled:
         from core.toybox.prompts import sentences
 
         read = [job.with_reading() for job in jobs]
-        for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
+        for sentence in sentences((job.reading for job in read if job.reading), notes=complete is not False):
             print(sentence, file=sys.stderr)
-        jobs = read if complete else jobs
+        jobs = jobs if complete is False else read
 
     from dream3d.generate import generate
 
@@ -205,12 +210,12 @@ def dream3d(
 
 
 def _settled(
-    options: ObjectOptions, rows: Sequence[PromptRow], reference: ImageModelReference
+    options: ObjectOptions, rows: Sequence[PromptRow], reference: ImageModelReference, given: set[str]
 ) -> list[ObjectOptions]:
     """The options of every row. Raises UserError for those that the model cannot apply."""
     settled = [row.change(options.with_changes, OF_A_ROW) for row in rows]
-    for each in settled:
-        check_model_reference(reference, each)
+    for row, each in zip(rows, settled, strict=True):
+        check_model_reference(reference, each, given | row.options.keys())
     return settled
 
 

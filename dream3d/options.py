@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -9,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
+from core.io.base_model import CONFIG, reads_attributes
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.values import shortened
+from core.notice import notice
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
@@ -169,6 +172,12 @@ class ObjectOptions(BaseModel):
             raise ValueError("the stages' shares must add up to 1")
         return self
 
+    @property
+    def reads_negative(self) -> bool:
+        """Whether a negative prompt has an effect: not where every stage is without guidance."""
+        always = self.loss in ("csd", "ism") or self.camera == "words"
+        return always or any(stage.guidance != 1 for stage in self.stages)
+
     def with_changes(self, guidance: float | None = None, **values: Any) -> ObjectOptions:
         """These options with the given values that are not None.
 
@@ -179,6 +188,8 @@ class ObjectOptions(BaseModel):
         merged = self.model_dump() | changes
         if merged["loss"] != "x0":
             merged["target_buffer"] = None
+        if merged["loss"] == "csd" and (guidance is not None or changes.get("rescale")):
+            raise UserError("The loss csd has no scale: leave out --guidance and --guidance-rescale.")
         if guidance is not None:
             merged["stages"] = [stage | {"guidance": guidance} for stage in merged["stages"]]
             changes["guidance"] = guidance
@@ -230,14 +241,28 @@ class ImageModelReference(NamedTuple):
     offload: bool = False
 
 
-def check_model_reference(source: ImageModelReference, options: ObjectOptions) -> None:
-    """Raises UserError for combinations that are invalid for every model."""
+def check_model_reference(
+    source: ImageModelReference, options: ObjectOptions, given: Collection[str] = ()
+) -> None:
+    """Raises UserError for combinations that are invalid for every model, or for this one.
+
+    given: names of the options that are not the preset's.
+    """
     if source.dtype not in (None, *DTYPES):
         raise UserError(f"--dtype cannot be {source.dtype!r}: it must be one of {', '.join(DTYPES)}.")
-    if source.bundled and (source.lora or source.offload or source.dtype not in (None, "float32")):
+    folder = Path(source.name)
+    native = source.bundled or ((folder / CONFIG).is_file() and not (folder / "model_index.json").is_file())
+    if native and (source.lora or source.offload or source.dtype not in (None, "float32")):
         raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
     if source.offload and options.loss == "vsd":
         raise UserError("--offload cannot be combined with --loss vsd, which trains adapters of the network.")
+    if options.camera == "words" or not native or not reads_attributes(folder):
+        for name in ("guidance_interval", "rescale"):
+            if name in given and getattr(options, name):
+                flag = "guidance-rescale" if name == "rescale" else "guidance-interval"
+                raise UserError(
+                    f"--{flag} needs a model with a camera input: views in words are guided by Perp-Neg."
+                )
 
 
 OF_A_ROW = ObjectOptions.model_fields.keys() | {"guidance"}  # options that rows of a file of prompts may have
@@ -290,6 +315,9 @@ class ObjectJob(NamedTuple):
     def adjusted(self, options: ObjectOptions) -> ObjectOptions:
         """The options with the negations that the prompt names."""
         if not self.reading:
+            return options
+        if self.reading.negative and not options.reads_negative:
+            notice(f"Without guidance nothing can be excluded: {self.reading.negative} is left out.")
             return options
         return options.with_changes(negative=self.reading.negative_with(options.negative))
 

@@ -24,6 +24,7 @@ class ObjectRecord(BaseModel):
 
     prompt: str
     completed: str | None = None  # the prompt that the model got, if the command rewrote it
+    read: str | None = None  # the part of it that the text encoder took, where it is longer
     notes: list[str] = []  # what of the prompt the model cannot express; its negations are in `options`
     seed: int
     options: ObjectOptions

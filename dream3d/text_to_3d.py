@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from core.bundled import weak_version
+from core.errors import UserError
 from core.io.base_model import later_stage, stored_sha256
 from core.io.files.plan import check_save
 from core.io.files.record import digests
@@ -20,6 +21,7 @@ from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
 from core.pretrained.image_model import load_image_model
+from core.toybox.backdrops import BACKDROPS
 from dream3d.distill import make_model_space
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.pipeline import mesh_field, write_object_files
@@ -32,10 +34,12 @@ from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.refine_texture import refine_texture
+from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
+VIEW_ENDINGS = [f", {words}" for words in VIEW_WORDS]
 PHASE = 0.0  # of the action's loop: a mesh stands still
 
 
@@ -94,6 +98,10 @@ class Object3D:
 
 def load_model(reference: ImageModelReference, device: torch.device) -> LoadedModel:
     """Loads the image model of a reference. Raises UserError for models that cannot be used."""
+    if reference.offload and device.type == "cpu":
+        raise UserError(
+            "--offload moves weights between GPU and CPU memory, and the device is the CPU: omit --offload."
+        )
     folder = resolve_checkpoint(reference.name)
     dtype = getattr(torch, reference.dtype) if reference.dtype else None
     model = load_image_model(
@@ -122,6 +130,7 @@ def finish_object(
     Raises UserError where the field is empty or not finite.
     """
     began = time.perf_counter()
+    text = read_text(loaded.model, job.text, loaded.reference.bundled)
     optimization.check_field()
     meshed = mesh_field(optimization.field, optimization.options)
     mesh, count = meshed.mesh, optimization.options.texture_views
@@ -137,6 +146,7 @@ def finish_object(
     record = ObjectRecord(
         prompt=job.prompt,
         completed=job.completed,
+        read=None if text == job.text else text,
         notes=list(job.reading.notes) if job.reading else [],
         seed=job.seed,
         options=optimization.options,
@@ -160,6 +170,12 @@ def finish_object(
     return Object3D(mesh, optimization.field, record)
 
 
+def read_text(model: ImageModelLike, prompt: str, bundled: bool) -> str:
+    """The part of a prompt that the text encoder takes with the backdrop or the view that follows it."""
+    following = [f" {place.name}" for place in BACKDROPS if place.plain] if bundled else VIEW_ENDINGS
+    return model.read(prompt, max(following, key=len))
+
+
 def start_optimization(
     model: ImageModelLike, prompt: str, options: ObjectOptions, *, seed: int, bundled: bool
 ) -> Optimization:
@@ -168,6 +184,7 @@ def start_optimization(
     options: with the model's defaults, see `ObjectOptions.with_model_defaults`.
     bundled: whether the model knows the toybox's backdrops and light.
     """
+    prompt = read_text(model, prompt, bundled)
     torch.manual_seed(seed)  # the initial values of a hash grid are random
     field = HashField() if options.field == "hash" else VoxelField(options.stages[0].grid)
     backgrounds = (plain_backdrops if bundled else learned_color)(prompt, model.encode)

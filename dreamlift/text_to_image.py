@@ -141,7 +141,15 @@ class TextToImage:
         if self.name == BUNDLED_NAME and complete:
             reading = read_prompt(prompt, number, nearest=nearest_wording)
             warn_of(reading)
-        text, negative = reading.text, reading.negative_with(negative_prompt)
+        if not self.model.reads_attributes and (azimuth, elevation) != (None, None):
+            raise UserError(
+                f"{self.name} cannot apply azimuth and elevation: it was trained without cameras."
+            )
+        guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
+        if negative_prompt and guidance == 1:
+            raise UserError("A negative prompt has no effect at guidance scale 1: give a scale above 1.")
+        text = self.model.read(reading.text)
+        negative = self.model.read(reading.negative_with(negative_prompt) if guidance != 1 else "")
         around = next(a for a in (azimuth, reading.azimuth, AZIMUTH) if a is not None)
         above = next(e for e in (elevation, reading.elevation, ELEVATION) if e is not None)
         sample = self.model.sample
@@ -150,7 +158,6 @@ class TextToImage:
         if native and sampler is None:
             sampler = SAMPLER
         steps = num_inference_steps or (STEPS if native else 30)
-        guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
         images = sample(
             [text],
             steps=steps,

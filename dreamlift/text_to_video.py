@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -90,6 +91,7 @@ class TextToVideo:
         last_image: str | Path | None = None,
         video: str | Path | None = None,
         strength: float | None = None,
+        background: str | None = None,
         loop: bool | None = None,
         extension: Extension | None = None,
         sampler: SamplerName | None = None,
@@ -110,6 +112,7 @@ class TextToVideo:
         num_seconds: length of the clip, in place of num_frames.
         image: path of a picture that becomes the first frame. last_image: with `image`, of the last frame.
         video, strength: path of a clip to start from, noised to so much of the way, in (0, 1].
+        background: color below transparent parts of given pictures, white unless given.
         loop: the last frame is followed by the first.
         extension: "guidance" or "replacement", of one window of a long clip by the next.
         azimuth, elevation: of the camera, in degrees.
@@ -124,7 +127,7 @@ class TextToVideo:
         number = resolve_seed(seed, generator)
         if last_image is not None and image is None:
             raise UserError("A last image needs a first one: give both image and last_image.")
-        options = self.options.with_changes(
+        changes: dict[str, Any] = dict(
             negative=negative_prompt,
             frames=num_frames,
             seconds=num_seconds,
@@ -147,13 +150,13 @@ class TextToVideo:
             phase=phase,
             fps=fps,
             super_resolution=super_resolution,
+            background=background,
         )
         options = settle(
             self.reference,
-            options,
+            self.options.with_changes(**changes),
             [text],
-            frames_given=num_frames is not None,
-            camera_given=azimuth is not None,
+            {name for name, value in changes.items() if value is not None},
         )
         job = ClipJob(text, number, Path("clip.mp4"))
         if self.reference.bundled and complete:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -161,6 +161,12 @@ def gen_video(
     interpolate: Annotated[
         tuple[Path, Path] | None, typer.Option(help="Two pictures: the first and the last frame.")
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help="Color below transparent parts of given pictures: a name or #rrggbb.", show_default="white"
+        ),
+    ] = None,
     video: Annotated[
         Path | None, typer.Option(help="A clip to start from, noised: .mp4, .gif, .webp, ...")
     ] = None,
@@ -249,7 +255,7 @@ def gen_video(
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset
-    options = (options or _preset(preset)).with_changes(
+    changes: dict[str, Any] = dict(
         model=model,
         motion=motion,
         image=image,
@@ -283,24 +289,27 @@ def gen_video(
         elevation=elevation,
         phase=phase,
         last_phase=last_phase,
+        background=background,
     )
+    options = (options or _preset(preset)).with_changes(**changes)
+    given = {name for name, value in changes.items() if value is not None}
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
+    reference.check_run(resume=resume, force=force)
     settled = [
         settle(
             reference,
             row.change(options.with_changes, OF_A_ROW),
             [row.prompt],
-            frames_given=frames is not None or "frames" in row.options,
-            camera_given=azimuth is not None or "azimuth" in row.options,
+            given | row.options.keys(),
         )
         for row in requested
     ]
-    given = [file for each in settled for file in each.given_files]
+    pictures = [file for each in settled for file in each.given_files]
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or (process_count() > 1 and not context_parallel),
-        inputs=tuple(filter(None, [prompts, script, *given])),
+        inputs=tuple(filter(None, [prompts, script, *pictures])),
     )
     jobs = plan_clips(requested, num, seed, out, replacing)
     each = [index // num for index in range(len(jobs))]  # the row of every job

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.media import Color
 from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
@@ -19,7 +20,7 @@ from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.sampling.extension import SCALE
 from video.sampling.input_clip import read_clip
 from video.sampling.recognition import describe
-from video.script import parse_script
+from video.script import format_script, parse_script
 from video.video_model import VideoModel
 
 STRENGTH = 0.6  # how far a given clip is noised, unless the options say
@@ -38,6 +39,10 @@ class ClipModel(Protocol):
 
     def group(self, prompt: str, options: ClipOptions) -> str | None:
         """Clips of equal groups can be sampled by one call. None: this one by itself only."""
+        ...
+
+    def read(self, prompt: str) -> str:
+        """The part of a prompt that the text encoder takes; a notice tells what is left out."""
         ...
 
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
@@ -103,6 +108,13 @@ class NativeClipModel:
             return None
         camera = None if options.azimuth is None else 0.0
         return options.of_sampling(azimuth=camera, elevation=camera, phase=None)
+
+    def read(self, prompt: str) -> str:
+        """The part of a prompt, or of each scene of a script, that the text encoder takes."""
+        scenes = parse_script(prompt)
+        if not scenes:
+            return self.model.read(prompt)
+        return format_script([scene._replace(prompt=self.model.read(scene.prompt)) for scene in scenes])
 
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
@@ -175,10 +187,11 @@ class NativeClipModel:
     def _given(self, options: ClipOptions) -> dict[str, Any]:
         """The arguments of `VideoModel.sample` for the given pictures or clip."""
         size = self.model.config.image.size
-        pictures = [read_picture(path, size, size) for path in options.given_images]
+        pictures = [read_picture(path, size, size, options.background_color) for path in options.given_images]
         given: dict[str, Any] = dict(zip(("image", "last_image"), pictures, strict=False))
         if options.video:
-            frames = read_clip(options.video, options.frames, self._frame_rate(options), size, size)
+            rate, background = self._frame_rate(options), options.background_color
+            frames = read_clip(options.video, options.frames, rate, size, size, background)
             given["clip"] = to_tensor(frames)[None]
             given["strength"] = STRENGTH if options.strength is None else options.strength
         return given
@@ -228,9 +241,9 @@ def enlarge_frames(model: SuperResolution, clips: Tensor, seed: int, steps: int)
     return large.unflatten(0, (count, frames)).transpose(1, 2)
 
 
-def read_picture(path: Path, width: int, height: int) -> Tensor:
+def read_picture(path: Path, width: int, height: int, background: Color) -> Tensor:
     """The picture in a file as (1,3,height,width) in [-1, 1], see `read_image_cropped`."""
-    return to_tensor(np.array(read_image_cropped(path, width, height))[None]).transpose(0, 1)
+    return to_tensor(np.array(read_image_cropped(path, width, height, background))[None]).transpose(0, 1)
 
 
 def to_tensor(frames: Frames) -> Tensor:

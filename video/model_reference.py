@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
-from core.io.base_model import later_stage
-from video.options import ClipOptions, frame_doublings, refuse_options
+from core.io.base_model import later_stage, read_config, reads_attributes
+from video.options import ClipOptions, frame_doublings, refuse_negative, refuse_options
 from video.script import parse_script
 
 if TYPE_CHECKING:
@@ -35,8 +35,15 @@ class ModelReference(Protocol):
         """Frames that the model samples for so many seconds of a clip, possibly 0."""
         ...
 
-    def check(self, options: ClipOptions) -> None:
-        """Raises UserError for the first option that this model cannot apply."""
+    def check(self, options: ClipOptions, given: Collection[str] = ()) -> None:
+        """Raises UserError for the first option that this model cannot apply.
+
+        given: names of those that are not the preset's.
+        """
+        ...
+
+    def check_run(self, *, resume: bool, force: bool) -> None:
+        """Raises UserError for options of a run that the model cannot apply."""
         ...
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
@@ -51,24 +58,24 @@ def settle(
     reference: ModelReference,
     options: ClipOptions,
     prompts: Sequence[str],
-    *,
-    frames_given: bool,
-    camera_given: bool,
+    given: Collection[str],
 ) -> ClipOptions:
     """The options with the number of frames that --seconds or a script asks for, checked for the model.
 
-    frames_given, camera_given: whether the options are, so that they are not the preset's. The bundled model
-        reads the camera from given frames, unless it is given.
+    given: names of the options that are not the preset's. The bundled model reads the camera from given
+        frames, unless it is given.
 
     Raises UserError for what the model cannot do, and for given pictures and clips that cannot be used.
     """
-    options = options.with_length(
-        lambda seconds: reference.frames_in(seconds, options), prompts, frames_given
-    )
     if not reference.follows_scripts and any(parse_script(prompt) for prompt in prompts):
         raise UserError("A prompt that changes over time is for the bundled model: give it without --model.")
-    reference.check(options)
-    if reference.bundled and options.has_given_frames and not camera_given:
+    options = options.with_length(
+        lambda seconds: reference.frames_in(seconds, options), prompts, "frames" in given
+    )
+    reference.check(options, given)
+    if "resampling" in given and options.scale == 1:
+        raise UserError("--resampling is of the enlargement by --scale, which is 1: give --scale 2 or more.")
+    if reference.bundled and options.has_given_frames and "azimuth" not in given:
         options = options.model_copy(update={"azimuth": None, "elevation": None})
     if options.given_images or options.video:
         _read_given(reference, options)
@@ -81,7 +88,7 @@ def _read_given(reference: ModelReference, options: ClipOptions) -> None:
     from video.sampling.input_clip import read_clip
 
     for picture in options.given_images:
-        read_image(picture)
+        read_image(picture, options.background_color)
     if options.video:
         read_clip(options.video, options.frames, reference.frame_rate(options), 8, 8)
 
@@ -98,7 +105,7 @@ class NativeModelReference:
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
         self.super_resolution = later_stage(folder, "super_resolution")
         self.interpolation = later_stage(folder, "interpolation")
-        self.distilled = model_beside(folder, "distilled")
+        self.distilled = self._student(model_beside(folder, "distilled"))
 
     def frame_rate(self, options: ClipOptions) -> float:
         """Frames per second that the model samples; temporal super-resolution draws those between."""
@@ -108,9 +115,12 @@ class NativeModelReference:
         """Frames that the model samples for so many seconds, possibly 0."""
         return round(seconds * self.frame_rate(options))
 
-    def check(self, options: ClipOptions) -> None:
+    def check(self, options: ClipOptions, given: Collection[str] = ()) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
         refuse_options(self.title, REFUSED, options)
+        refuse_negative(self.title, options)
+        if not reads_attributes(self.folder):
+            refuse_options(self.title, {name: NO_ATTRIBUTES for name in ATTRIBUTES if name in given}, options)
         if options.extension and options.frames <= WINDOW:
             raise UserError(f"--extension is for clips of more than {WINDOW} frames, not {options.frames}.")
         if options.interpolate and options.frames > WINDOW:
@@ -121,6 +131,22 @@ class NativeModelReference:
             refuse_options(self.title, {"tier": "no distilled model lies beside its folder"}, options)
         if not self.super_resolution:
             refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
+
+    def check_run(self, *, resume: bool, force: bool) -> None:
+        """Raises UserError for both: see `ModelReference`."""
+        if resume:
+            raise UserError(
+                f"{self.title} cannot apply --resume: its clips are decoded at once, so that no latents are "
+                "stored. Give --skip-existing to go on with a batch."
+            )
+        if force:
+            raise UserError(f"{self.title} cannot apply --force: its memory is not estimated.")
+
+    def _student(self, distilled: Path | None) -> Path | None:
+        """The folder of a distilled model, if it is of this one."""
+        of = read_config(distilled).get("distilled") if distilled else None
+        teacher = of.get("teacher") if isinstance(of, dict) else None
+        return distilled if teacher == read_config(self.folder).get("sha256") else None
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """The model, loaded from its folder; see `ModelReference`."""
@@ -136,6 +162,8 @@ class NativeModelReference:
         )
 
 
+ATTRIBUTES = ("azimuth", "elevation", "phase", "last_phase")
+NO_ATTRIBUTES = "it was trained without cameras and phases"
 REFUSED = {
     "motion": "it moves by itself, and motion adapters are for image models",
     "lora": "it has no LoRA weights",

@@ -14,6 +14,7 @@ from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.plan import NOTHING, Replacing
 from core.io.paths import read_path
 from core.io.values import shortened
+from core.notice import notice
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
 
@@ -28,6 +29,7 @@ CLIP = OutputKind(
 )
 
 if TYPE_CHECKING:
+    from core.io.media import Color
     from core.toybox.prompts import PromptReading
 
 ELEVATION = 13.0  # degrees, of a view in words where neither prompt nor options give one
@@ -61,6 +63,7 @@ class ClipOptions(BaseModel):
     image: GivenFile | None = None  # the first frame
     interpolate: tuple[GivenFile, GivenFile] | None = None  # the first and the last frame
     video: GivenFile | None = None  # the clip from which sampling starts, noised
+    background: str | None = None  # color below transparent parts of given pictures, white unless given
     strength: float | None = Field(None, gt=0, le=1)  # how far it is noised; 1: nothing of it is left
     loop: bool = False  # the last frame is followed by the first
     extension: Extension | None = None  # how windows of long clips continue each other; None: the model's way
@@ -110,6 +113,13 @@ class ClipOptions(BaseModel):
                 f"--loop and {flag(sources[0])} exclude each other: a loop has no beginning that could be "
                 "given."
             )
+        if self.background is not None:
+            _ = self.background_color
+            if not sources:
+                raise UserError(
+                    "--background lies below transparent parts of --image, --interpolate or --video: give "
+                    "one of them."
+                )
         if self.loop and self.extension:
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
         if self.context_parallel and self.offload:
@@ -156,6 +166,14 @@ class ClipOptions(BaseModel):
         return self.model_copy(update=unseen | same).model_dump_json()
 
     @property
+    def background_color(self) -> "Color":
+        """The color below transparent parts of given pictures."""
+        from core.io.media import WHITE
+        from core.io.pictures import parse_color
+
+        return WHITE if self.background is None else parse_color(self.background)
+
+    @property
     def given_images(self) -> tuple[Path, ...]:
         """Pictures that the clip contains, as its first or as its first and last frames."""
         return self.interpolate or ((self.image,) if self.image else ())
@@ -195,6 +213,15 @@ def frame_doublings(fps: float) -> int:
 def flag(name: str) -> str:
     """The command-line option of a field."""
     return f"--{name.replace('_', '-')}"
+
+
+def refuse_negative(title: str, options: ClipOptions) -> None:
+    """Raises UserError for a negative prompt without guidance, which would have no effect."""
+    if options.negative and options.guidance == 1:
+        raise UserError(
+            f"{title} cannot apply --negative at guidance scale 1: give --guidance above 1"
+            + (", or leave out --tier." if options.tier else ".")
+        )
 
 
 def refuse_options(title: str, reasons: Mapping[str, str], options: ClipOptions) -> None:
@@ -241,11 +268,13 @@ class ClipJob(NamedTuple):
         azimuth, elevation: of the camera where given by hand, which overrides the view that a prompt names.
         fill: False leaves open what the prompt leaves open.
         """
-        from core.models.nearest_wording import nearest_wording
+        from core.models.nearest_wording import nearest_wording, within_window
         from core.toybox.prompts import read_prompt
 
         def read(prompt: str, like: str = "") -> "PromptReading":
-            return read_prompt(prompt, self.seed, nearest=nearest_wording, like=like, fill=fill)
+            return read_prompt(
+                prompt, self.seed, nearest=nearest_wording, like=like, fill=fill, within=within_window
+            )
 
         scenes = parse_script(self.prompt)
         reading = read(scenes[0].prompt if scenes else self.prompt)
@@ -267,6 +296,9 @@ class ClipJob(NamedTuple):
         if options.azimuth is None and (azimuth, elevation) != (None, None):
             azimuth, elevation = azimuth or 0.0, ELEVATION if elevation is None else elevation
         negative = self.reading.negative_with(options.negative)
+        if self.reading.negative and options.guidance == 1:
+            notice(f"Without guidance nothing can be excluded: {self.reading.negative} is left out.")
+            negative = options.negative
         return options.with_changes(azimuth=azimuth, elevation=elevation, negative=negative)
 
     def completed_by(self, complete: Callable[[str], str]) -> "ClipJob":

@@ -53,6 +53,7 @@ class RunRecord(BaseModel):
 
     prompt: str
     completed: str | None = None  # the prompt as it was drawn, see `gen-video --complete`
+    read: str | None = None  # the part of it that the text encoder took, where it is longer
     notes: list[str] = []  # what of the prompt the model cannot draw; its view and negations are in `options`
     seed: int
     options: ClipOptions

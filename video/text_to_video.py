@@ -117,6 +117,7 @@ def sample_clips(
             model.recognize(job, options, complete) if options.has_given_frames else (job, options)
             for job, options in settled
         ]
+    texts = [model.read(job.text) for job, _ in settled]
     if latents is not None:
         clips = model.decode(latents)
         if clips.shape[2] != (frames := settled[0][1].frames):
@@ -125,19 +126,23 @@ def sample_clips(
                 "--resume."
             )
     else:
-        requests = [ClipRequest(job.text, job.seed, options) for job, options in settled]
+        requests = [
+            ClipRequest(text, job.seed, options.model_copy(update={"negative": model.read(options.negative)}))
+            for text, (job, options) in zip(texts, settled, strict=True)
+        ]
         clips = model.sample(requests, on_step)
     frames = [to_frames(clip.float().cpu().numpy()) for clip in clips]
     share = (time.perf_counter() - began) / len(jobs)
     return [
-        Clip(shown, _record(model, job, options, shown, preset, device, share, len(jobs)))
-        for shown, (job, options) in zip(frames, settled, strict=True)
+        Clip(shown, _record(model, job, text, options, shown, preset, device, share, len(jobs)))
+        for shown, text, (job, options) in zip(frames, texts, settled, strict=True)
     ]
 
 
 def _record(
     model: ClipModel,
     job: ClipJob,
+    text: str,
     options: ClipOptions,
     frames: Frames,
     preset: str,
@@ -149,6 +154,7 @@ def _record(
     return RunRecord(
         prompt=job.prompt,
         completed=job.completed,
+        read=None if text == job.text else text,
         notes=list(job.reading.notes) if job.reading else [],
         seed=job.seed,
         options=options,

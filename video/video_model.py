@@ -189,6 +189,10 @@ class VideoModel:
             x = self.interpolation.sample(x, range(count) if seeds is None else seeds, loop=loop)
         return self.decode(x)
 
+    def read(self, prompt: str) -> str:
+        """As `TextEncoder.read`."""
+        return self.text.read(prompt)
+
     def decode(self, x: Tensor) -> Tensor:
         """Clips (B,3,F,size,size) in [-1, 1] of denoised x (B,C,F,h,w); without gradient."""
         return frame_by_frame(lambda frames: decode_latents(frames, self.first_stage), x)

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -75,6 +75,23 @@ def base_folder(folder: Path) -> Path | None:
         return Base.model_validate(base).path(folder) if base else None
     except (OSError, ValueError, AttributeError, RecursionError):
         return None  # which the loading of the model reports
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config in a model's folder; empty for a damaged one, which the loading of the model reports."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def reads_attributes(folder: Path) -> bool:
+    """Whether the model in a folder of this project was trained with cameras and phases, by its config."""
+    config = read_config(folder)
+    for name in ("model", "image"):  # where that of a video model has its image model's
+        config = config[name] if isinstance(config.get(name), dict) else config
+    return bool(config.get("reads_attributes", True))
 
 
 def later_stage(folder: Path, name: str) -> Path | None:

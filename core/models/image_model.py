@@ -72,6 +72,10 @@ class ImageModelLike(Protocol):
         """The condition of B prompts, with attributes (B,V) if given."""
         ...
 
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """The part of a prompt that the text encoder takes, if a suffix is to follow it."""
+        ...
+
     def decode(self, x: Tensor) -> Tensor:
         """Images in [-1, 1] of denoised x; without gradient."""
         ...
@@ -187,6 +191,10 @@ class ImageModel:
     def check_guidance(self, scale: float, negative: str) -> None:
         """As `ImageModelConfig.check_guidance`."""
         self.config.check_guidance(scale, negative)
+
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """As `TextEncoder.read`."""
+        return self.text.read(prompt, suffix)
 
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """The condition of B prompts. attributes: of `encode_attributes`; none unless given and read."""

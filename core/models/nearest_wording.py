@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from core.models.text_encoder import TextEncoder
+from core.models.text_encoder import MAX_TOKENS, TextEncoder, token_count
+from core.prompt_window import read_part
 
 
 def nearest_wording(text: str, candidates: Sequence[str]) -> tuple[int, float]:
@@ -19,6 +20,11 @@ def nearest_wording(text: str, candidates: Sequence[str]) -> tuple[int, float]:
     similarity = _embeddings(tuple(candidates)) @ _embed([text])[0]
     index = int(similarity.argmax())
     return index, float(similarity[index])
+
+
+def within_window(text: str, finish: Callable[[str], str]) -> str:
+    """The beginning of a text that fits the text encoder once it is finished; see `read_part`."""
+    return read_part(text, MAX_TOKENS, lambda part: token_count(finish(part)))
 
 
 @cache

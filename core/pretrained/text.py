@@ -6,15 +6,15 @@ position counts as text (the mask of the condition is True everywhere).
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from core.attributes import encode_attributes
 from core.condition import Condition
+from core.prompt_window import read_part
 
 LENGTH_OF_IF = 77  # tokens; its T5 takes more, but IF was trained with this length
 
@@ -26,7 +26,16 @@ class EncodedText(NamedTuple):
     pooled: Tensor | None = None
 
 
-CheckpointTextEncoder = Callable[[Sequence[str]], EncodedText]
+class CheckpointTextEncoder(Protocol):
+    """Encodes prompts for a checkpoint."""
+
+    def __call__(self, prompts: Sequence[str]) -> EncodedText:
+        """The states of B prompts."""
+        ...
+
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """The part of a prompt that is encoded, if a suffix is to follow it; see `read_part`."""
+        ...
 
 
 class CLIPTextEncoder:
@@ -41,6 +50,10 @@ class CLIPTextEncoder:
         """Token states (B,L,D) of B prompts."""
         ids = _tokenized(self.tokenizer, prompts, self.tokenizer.model_max_length).input_ids
         return EncodedText(self.encoder(ids.to(self.device))[0].float())
+
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """As `CheckpointTextEncoder`."""
+        return read_tokens(prompt, self.tokenizer, self.tokenizer.model_max_length, suffix)
 
 
 class DualCLIPTextEncoder:
@@ -71,6 +84,12 @@ class DualCLIPTextEncoder:
             pooled = pooled.masked_fill(empty[:, None], 0)
         return EncodedText(tokens, pooled)
 
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """As `CheckpointTextEncoder`: what both encoders take."""
+        for tokenizer, _ in self.pairs:
+            prompt = read_tokens(prompt, tokenizer, tokenizer.model_max_length, suffix)
+        return prompt
+
 
 class T5TextEncoder:
     """Last hidden states of a T5 encoder, which masks the padding in its own attention: DeepFloyd IF."""
@@ -86,6 +105,10 @@ class T5TextEncoder:
         tokenized = _tokenized(self.tokenizer, lower, LENGTH_OF_IF)
         mask = tokenized.attention_mask.to(self.device)
         return EncodedText(self.encoder(tokenized.input_ids.to(self.device), attention_mask=mask)[0].float())
+
+    def read(self, prompt: str, suffix: str = "") -> str:
+        """As `CheckpointTextEncoder`."""
+        return read_tokens(prompt, self.tokenizer, LENGTH_OF_IF, suffix)
 
 
 def checkpoint_text_encoder(pipeline: Any, device: torch.device) -> CheckpointTextEncoder:
@@ -111,14 +134,18 @@ def full_condition(text: EncodedText) -> Condition:
 
 
 def _tokenized(tokenizer: Any, prompts: Sequence[str], length: int) -> Any:
-    """Token ids and attention mask, (B,length) each; warns for every prompt that is truncated."""
+    """Token ids and attention mask, (B,length) each; a notice tells what of a prompt is truncated."""
     tokenized = tokenizer(
         list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     )
     for prompt in prompts:
-        if len(tokenizer(prompt).input_ids) > length:
-            warnings.warn(
-                f"The text encoder takes {length} tokens, so the end of this prompt is ignored: {prompt}",
-                stacklevel=4,
-            )
+        read_tokens(prompt, tokenizer, length)
     return tokenized
+
+
+def read_tokens(prompt: str, tokenizer: Any, length: int, suffix: str = "") -> str:
+    """The part of a prompt whose tokens, with those of a suffix, are at most `length`; see `read_part`.
+
+    tokenizer: of transformers.
+    """
+    return read_part(prompt, length, lambda text: len(tokenizer(text + suffix, verbose=False).input_ids))

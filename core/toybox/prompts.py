@@ -7,8 +7,9 @@ already stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from core.toybox.captions import SUBJECT_NAMES, is_caption
 from core.toybox.completion import complete
@@ -71,6 +72,7 @@ def read_prompt(
     nearest: Nearest | None = None,
     like: str = "",
     fill: bool = True,
+    within: Callable[[str, Callable[[str], str]], str] | None = None,
 ) -> PromptReading:
     """The reading of a prompt, with the open color and place filled in by the seed and the reading itself.
 
@@ -78,6 +80,7 @@ def read_prompt(
         prop is filled in.
     fill: False leaves open what the prompt leaves open.
     like: a caption whose color and place are taken where the prompt names none, as of an earlier shot.
+    within: cuts a text so that a text encoder takes what a function makes of it.
     nearest: finds the known wording nearest to words that are in no table; without it they stay as they are.
     """
     reader = PromptReader(prompt, nearest)
@@ -101,7 +104,8 @@ def read_prompt(
         reader.note_unknown_words()
     text = prompt if caption else reader.rewritten(name, action, phrase, group, color, backdrop)
     if fill:
-        text = complete(text, seed, place=place, subject=name, excluded=excluded, like=like)
+        finish = partial(complete, seed=seed, place=place, subject=name, excluded=excluded, like=like)
+        text = finish(within(text, finish) if within else text)
     notes = tuple(dict.fromkeys(reader.notes))
     return PromptReading(
         prompt, text, negative, azimuth, elevation, notes, name, action, group, reader.suggestion

@@ -49,6 +49,8 @@ def build_distillation(
     always = options.loss in ("csd", "ism") or options.camera == "words"
     for stage in options.stages:
         model.check_guidance(0.0 if always else stage.scale, options.negative)
+    if options.negative and not options.reads_negative:
+        raise UserError("--negative has no effect at guidance scale 1: give --guidance above 1.")
     if options.guidance_interval and options.camera == "words":
         raise UserError("A guidance interval needs a model with a camera input: Perp-Neg has none.")
     frozen = model.denoiser.requires_grad_(False)

@@ -121,7 +121,7 @@ class _Monitor:
     def _show(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
         try:
             (clip,) = decode(x0)
-        except RuntimeError:  # out of memory, for example: sampling goes on without previews
+        except (RuntimeError, UserError):  # out of memory, for example: sampling goes on without previews
             self.decode = None
             return
         frames = to_frames(clip.float().cpu().numpy())
@@ -145,8 +145,7 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
         reference,
         options,
         [submission.prompt],
-        frames_given="frames" in changes,
-        camera_given="azimuth" in changes,
+        changes.keys(),
     )
     side = SIDE * options.scale
     library.limits.check_clip(options.frames, (options.width or side), (options.height or side))

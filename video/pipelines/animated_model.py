@@ -37,6 +37,10 @@ class AnimateDiffClipModel:
         """The options."""
         return options.of_sampling()
 
+    def read(self, prompt: str) -> str:
+        """The part of a prompt that the text encoder takes; see `ClipModel`."""
+        return self.model.image.read(prompt)
+
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
         common = requests[0].options
@@ -53,7 +57,9 @@ class AnimateDiffClipModel:
             guidance_rescale=common.guidance_rescale,
             seeds=[request.seed for request in requests],
             size=(height, width),
-            image=read_picture(common.image, width, height) if common.image else None,
+            image=read_picture(common.image, width, height, common.background_color)
+            if common.image
+            else None,
             on_step=on_step,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
@@ -38,11 +39,14 @@ class CheckpointReference:
         step = self.family.frame_step
         return 1 + step * round((seconds * options.fps - 1) / step)
 
-    def check(self, options: ClipOptions) -> None:
+    def check(self, options: ClipOptions, given: Collection[str] = ()) -> None:
         """Raises UserError for the first option that this model cannot apply."""
         if self.family.title == ANIMATEDIFF:
             self._check_motion(options)
         self.family.check(options)
+
+    def check_run(self, *, resume: bool, force: bool) -> None:
+        """Accepts both."""
 
     def _check_motion(self, options: ClipOptions) -> None:
         """Raises UserError unless the options name a motion adapter and an offload mode that it allows."""

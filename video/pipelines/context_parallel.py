@@ -45,6 +45,10 @@ class ParallelModel:
         """As of the pipeline model."""
         return self.model.group(prompt, options)
 
+    def read(self, prompt: str) -> str:
+        """As of the pipeline model."""
+        return self.model.read(prompt)
+
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group, while the other processes are in `follow`."""
         _broadcast(requests)

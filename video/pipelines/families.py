@@ -6,8 +6,9 @@ from typing import Any
 
 from core.errors import UserError
 from core.pretrained.reading import read_config, reading
-from video.options import ClipOptions, refuse_options
+from video.options import ClipOptions, refuse_negative, refuse_options
 
+TOKENS, CLIP_TOKENS = {"Wan": 512, "LTX": 128, "CogVideoX": 226}, 77  # padded length of a prompt
 ANIMATEDIFF = "AnimateDiff"  # family of the image models that take a motion adapter
 NO_CAMERA = "it has no camera input"
 NO_MOTION = "it is a video model, and motion adapters are for image models"
@@ -65,10 +66,7 @@ class Family:
                 f"{self.title} takes a --guidance of at least {self.least_guidance:g}, "
                 f"not {options.guidance:g}."
             )
-        if options.negative and options.guidance == 1:
-            raise UserError(
-                f"{self.title} cannot apply --negative at guidance scale 1: give --guidance above 1."
-            )
+        refuse_negative(self.title, options)
         self.check_shape(*self.resolution(options), options.frames)
 
     def check_shape(self, width: int, height: int, frames: int, dashes: str = "--") -> None:

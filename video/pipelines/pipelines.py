@@ -11,10 +11,11 @@ from torch import Tensor
 
 from core.finite import require_finite
 from core.io.pictures import read_image_cropped
+from core.pretrained.text import read_tokens
 from core.samplers import SamplerState
 from core.sampling import StepCallback
 from video.options import ClipOptions, ClipRequest
-from video.pipelines.families import Family
+from video.pipelines.families import CLIP_TOKENS, TOKENS, Family
 from video.pipelines.x0_estimate import X0Estimator
 from video.record import CheckpointRecord
 
@@ -40,6 +41,10 @@ class PipelineModel(ABC):
     def group(self, prompt: str, options: ClipOptions) -> str | None:
         """The options; None with a given image, which pipelines take for all clips of a call."""
         return None if options.image else options.of_sampling()
+
+    def read(self, prompt: str) -> str:
+        """The part of a prompt that the text encoder takes; see `ClipModel`."""
+        return read_tokens(prompt, self.pipeline.tokenizer, TOKENS.get(self.family.title, CLIP_TOKENS))
 
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group. The x0 of states is an estimate by `X0Estimator`."""
@@ -98,7 +103,7 @@ class PipelineModel(ABC):
         width, height = self.family.resolution(options)
         arguments: dict[str, Any] = {"width": width, "height": height}
         if options.image:
-            arguments["image"] = read_image_cropped(options.image, width, height)
+            arguments["image"] = read_image_cropped(options.image, width, height, options.background_color)
         return arguments
 
     def listening(self, after: Any) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from core.pretrained.first_stage import PIXELS_AT_ONCE
 from video.options import ClipOptions
 from video.pipelines.cost import Cost, measure_cost
-from video.pipelines.families import Family
+from video.pipelines.families import CLIP_TOKENS, TOKENS, Family
 
-TOKENS = {"Wan": 512, "LTX": 128, "CogVideoX": 226}  # padded length of a prompt; 77 for CLIP
 TRAINED_FRAMES = 16  # frames of AnimateDiff's training, the length of its windows
 CHUNK = 3  # latent frames after which a decoder that runs frame by frame reaches its peak memory
 
@@ -28,7 +27,7 @@ def profile_denoising(folder: Path, family: Family, options: ClipOptions, dtype:
 
     def call(network: Any) -> object:
         config = network.config
-        text = torch.empty(1 + guided, TOKENS.get(family.title, 77), _text_width(config))
+        text = torch.empty(1 + guided, TOKENS.get(family.title, CLIP_TOKENS), _text_width(config))
         x = torch.empty(1 + guided, config.in_channels, frames, height, width)
         t = torch.ones(1 + guided)
         match family.title:

@@ -7,12 +7,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from core.errors import UserError
-from core.io.media import PICTURES, UNDECODABLE, frames_at, is_animated
+from core.io.media import PICTURES, UNDECODABLE, WHITE, Color, frames_at, is_animated
 from core.io.pictures import Frames
 from core.io.text import count_of
 
 
-def read_clip(path: Path, frames: int, fps: float, width: int, height: int) -> Frames:
+def read_clip(
+    path: Path, frames: int, fps: float, width: int, height: int, background: Color = WHITE
+) -> Frames:
     """Frames (frames,height,width,3) of a clip at times 0, 1/fps, 2/fps, ...; of each time the frame shown.
 
     Each is cropped in the middle to the shape that is needed, and scaled. Formats are those of
@@ -24,7 +26,7 @@ def read_clip(path: Path, frames: int, fps: float, width: int, height: int) -> F
         raise UserError(f"Cannot read the clip {path}: there is no such file.")
     try:
         still = path.suffix.lower() in PICTURES and not is_animated(path)
-        shown = [] if still else islice(frames_at(path, fps), frames)
+        shown = [] if still else islice(frames_at(path, fps, background), frames)
         taken = [np.asarray(ImageOps.fit(each, (width, height), Image.Resampling.LANCZOS)) for each in shown]
     except UNDECODABLE as error:
         raise UserError(
