@@ -1,5 +1,6 @@
 # make demo     creates the environment, then makes the clip of the README
 # make test     adds the test tools to the environment, then runs every check
+# make gpu      runs what only a CUDA GPU can show, in about ten minutes
 # make docs     builds the documentation with its API pages in site/
 # make coverage runs the tests and reports the lines that none of them reaches, also in htmlcov/
 # make models   trains the bundled models from scratch; resumes an interrupted run
@@ -37,7 +38,7 @@ else
 CUDA := [cuda]
 endif
 
-.PHONY: demo test docs coverage models emoji clean
+.PHONY: demo test gpu docs coverage models emoji clean
 
 demo: .venv/installed
 	$(BIN)/gen-video "a panda on a swing"
@@ -48,6 +49,9 @@ test: .venv/installed-test
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+
+gpu: .venv/installed-test
+	$(BIN)/python -m pytest tests/gpu --durations=0 -rs
 
 coverage: .venv/installed-test
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-report=html

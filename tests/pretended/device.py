@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._device import _device_constructors
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map
 
 from tests.pretended.tensors import (
     CPU,
@@ -225,10 +225,11 @@ def _set_data(tensor: Tensor, value: Tensor) -> None:
 def _in_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
     """The backward pass, during which nothing is checked."""
 
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        roots = tree_map(lambda each: to_cpu(each) if is_pretended(each) else each, (tensors, args))
         Pretended.in_backward = True
         try:
-            return backward(*args, **kwargs)
+            return backward(roots[0], *roots[1], **kwargs)
         finally:
             Pretended.in_backward = False
 

@@ -51,7 +51,8 @@ def train_distill_command(
     settings = run_folder.load_training_preset(
         run, "distilled", preset, DistillationPreset, resume, default="distilled"
     )
-    video = VideoModel.load(model)
+    accelerator = make_accelerator()
+    video = VideoModel.load(model, accelerator.device)  # both networks: the student is changes of its weights
     sha256 = read_model_record(model).sha256
     config = settings.model.model_copy(update={"teacher": sha256})
     if sampling_steps:
@@ -67,7 +68,6 @@ def train_distill_command(
             )
         student.network.load_state_dict(earlier.network.state_dict())
         guided = merged(earlier)
-    accelerator = make_accelerator()
     (clips,) = run_data.shards(data, ["clips"], accelerator, video.first_stage)
     captions = run_data.captions(data, accelerator)
     negative = None if teacher else Condition(*video.text([""]), encode_attributes(1))
