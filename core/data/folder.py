@@ -16,6 +16,7 @@ are one example, "0001.jpg" and "0001.txt" (or "0001.json" with the key "text" o
 
 import csv
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -118,11 +119,24 @@ def _walk(root: Path, folder: Path, captions: dict[Path, tuple[str, ...]], found
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            _walk(root, path, captions, found)
+            reason = _unusable(path)
+            if reason:
+                found.problems.append(Problem(str(path), reason))
+            else:
+                _walk(root, path, captions, found)
+        elif suffix in (".tar", *PICTURES, *VIDEOS) and not path.is_file():
+            found.problems.append(Problem(str(path), "it is a device, a pipe, or a link to nothing"))
         elif suffix == ".tar":
             _read_archive(path, found)
         elif suffix in PICTURES or suffix in VIDEOS:
             found.examples.append(_captioned(root, path, captions))
+
+
+def _unusable(folder: Path) -> str:
+    """Why a folder is left out: a link to a folder around it would never end; empty if it is not."""
+    if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+        return "it links to a folder that it is in"
+    return "" if os.access(folder, os.R_OK | os.X_OK) else "it may not be read"
 
 
 def _is_clip(folder: Path) -> bool:
@@ -173,7 +187,7 @@ def _metadata(folder: Path, problems: list[Problem]) -> dict[Path, tuple[str, ..
             continue
         try:
             rows = list(_rows(path))
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError, RecursionError, csv.Error) as error:
             problems.append(Problem(str(path), f"it cannot be read: {error}"))
             continue
         for number, row in enumerate(rows, start=1):
@@ -181,7 +195,7 @@ def _metadata(folder: Path, problems: list[Problem]) -> dict[Path, tuple[str, ..
             if name is None or text is None:
                 lacking = FILE_COLUMNS[0] if name is None else TEXT_COLUMNS[0]
                 problems.append(Problem(f"{path}, row {number}", f"it has no {lacking}"))
-            elif not (folder / str(name)).exists():
+            elif not os.path.exists(folder / str(name)):
                 problems.append(Problem(f"{path}, row {number}", f"there is no file {name}"))
             else:
                 file = (folder / str(name)).resolve()
@@ -243,7 +257,7 @@ def _read_archive(path: Path, found: Collection) -> None:
 def _captions_in_json(text: str) -> list[str]:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     text_of = _first(values, TEXT_COLUMNS) if isinstance(values, dict) else None
     return [] if text_of is None else _texts(text_of)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -268,3 +269,20 @@ def test_pictures_that_would_be_enlarged_are_left_out(tmp_path: Path) -> None:
         result = prepare(collect(data), tmp_path / fit, options)
         assert result.images == used and len(result.problems) == 3 - used
         assert f"it has 15x12 pixels, and its {side} side needs 16" in {p.reason for p in result.problems}
+
+
+def test_what_is_no_file_is_a_problem_and_no_end_of_the_walk(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a red rug.png")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "again").symlink_to(tmp_path)
+    (tmp_path / "nothing.png").symlink_to(tmp_path / "missing.png")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{'x' * 300}.png,a\n")
+    (tmp_path / "below" / "metadata.jsonl").write_text("[" * 20_000)
+    found = collect(tmp_path)
+    assert [example.path.name for example in found.examples] == ["a red rug.png"]
+    reasons = {Path(problem.path).name.split(",")[0]: problem.reason for problem in found.problems}
+    assert reasons["again"] == "it links to a folder that it is in"
+    assert reasons["nothing.png"] == reasons["pipe.mp4"] == "it is a device, a pipe, or a link to nothing"
+    assert reasons["metadata.csv"].startswith("there is no file xxx")
+    assert reasons["metadata.jsonl"].startswith("it cannot be read: maximum recursion depth")
