@@ -58,7 +58,7 @@ def _paths(option: Option) -> list[str]:
 
 def _names(option: Option) -> list[str]:
     if option.name in OUTPUTS:
-        return [*NO_PATHS, *LONG, *BELOW_A_FILE, "aux.png", "fox.exe", "fox", "..", "[/b]"]
+        return [*NO_PATHS, *LONG, *BELOW_A_FILE, "aux.png", "fox.exe", "fox", "[/b]"]
     return ["", *NO_NAMES, *NO_TEXTS, *LONG]
 
 

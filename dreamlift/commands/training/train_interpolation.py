@@ -65,8 +65,8 @@ def train_interpolation_command(
     settings = run_folder.load_training_preset(
         run, "interpolation", preset, InterpolationPreset, resume, default="interpolation"
     )
-    stage = run_folder.chosen_first_stage(run, first_stage)
     init = run_folder.start_folder(init, "interpolation") if init and not checkpoint.exists(run) else None
+    stage = run_folder.chosen_first_stage(run, first_stage)
     start = FrameInterpolation.load(init) if init else None
     if start and start.config.first_stage != stage.fingerprint:
         raise UserError(f"The interpolation model in {init} is of other latents than those of --first-stage.")
