@@ -120,7 +120,7 @@ class ClipForm:
             **{name: given.get(name, getattr(options, name)) for name in (*OF_PRESETS, "loop")},
             "image": files.get("image"),
             "video": files.get("video"),
-            "going_on": REDRAW,
+            "going_on": REDRAW if "video" in given else CONTINUE,
             "strength": given.get("strength", 0.6),
             "seed": submission["seed"],
             "lock": True,

@@ -11,6 +11,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from core.errors import UserError
+from dreamlift.studio.library import UPLOADS
 from dreamlift.studio.page import panels
 from dreamlift.studio.page.batch_tab import BatchTab
 from dreamlift.studio.page.client_api import add_client_api
@@ -92,6 +93,7 @@ def mount_page(app: FastAPI, studio: Studio) -> FastAPI:
         footer_links=[],
         theme=THEME,
         css_paths=[STYLE],
+        allowed_paths=[str(studio.library.folder / UPLOADS)],  # pictures that the history puts into a form
         max_file_size=studio.limits.upload,
         ssr_mode=False,
         enable_monitoring=False,

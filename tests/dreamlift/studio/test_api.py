@@ -165,6 +165,8 @@ def test_uploads_are_checked_and_can_be_named_in_submissions(studio: Studio) -> 
         name = upload("../red.PNG", picture.getvalue()).json()["name"]
         assert Image.open(studio.library.folder / name).getpixel((0, 0)) == (255, 0, 0)
         assert client.get(f"/files/{name}").content == picture.getvalue()
+        in_forms = client.get(f"/gradio_api/file={studio.library.folder / name}")
+        assert in_forms.content == picture.getvalue()
         assert upload("again.png", picture.getvalue()).json()["name"] == name
         refused = {
             "red.svg": (b"<svg/>", "pictures and clips end in"),
