@@ -11,6 +11,7 @@ import typer
 from core.batches.prompt_file import PromptRow, plan_rows
 from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
+from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.errors import UserError
@@ -29,6 +30,7 @@ from dream3d.presets import STANDARD, load_named_preset, load_object_preset
 START = time.perf_counter()
 
 MODEL = BUNDLED / "image"
+REPLAYED_WITH = {"out", "device", "overwrite", "preview"}  # options of a run that --replay takes
 PRESETS_OWN = "the preset's"
 
 app = CommandLine(add_completion=False)
@@ -36,6 +38,7 @@ app = CommandLine(add_completion=False)
 
 @app.command()
 def dream3d(
+    context: typer.Context,
     prompt: Annotated[
         str | None, typer.Argument(help='What the object is, such as "a fox holding a controller".')
     ] = None,
@@ -138,6 +141,13 @@ def dream3d(
             show_default="on for the bundled model",
         ),
     ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="A record, in place of PROMPT: makes its object once more, as NAME-replay or --out, and "
+            "tells whether the bytes are the same."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
@@ -156,6 +166,12 @@ def dream3d(
     Writes the mesh, a GLB, a turntable (.turntable.mp4), a sheet of eight views (.views.png), an interactive
     viewer (.html) and a record of the run (.dream3d.json).
     """
+    if replay:
+        check_alone(context, "replay", REPLAYED_WITH)
+        from dream3d.replay import replay as replay_object
+
+        same = replay_object(replay, out, device=device, overwrite=overwrite, preview=preview, start=START)
+        raise typer.Exit(0 if same else 1)
     rows = read_prompts(prompt, prompts)
 
     folder = str(bundled_model(model) or model)

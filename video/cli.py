@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from core.batches.run import process_count
+from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.errors import UserError
@@ -23,6 +24,7 @@ START = time.perf_counter()
 
 PRESETS = "gen-video"  # the folder of configs/
 PRESETS_OWN = "the preset's"
+REPLAYED_WITH = {"out", "device", "overwrite", "preview"}  # options of a run that --replay takes
 MODELS_OWN = "the preset's, or the model's own"
 
 app = CommandLine(add_completion=False)
@@ -30,6 +32,7 @@ app = CommandLine(add_completion=False)
 
 @app.command()
 def gen_video(
+    context: typer.Context,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -218,6 +221,13 @@ def gen_video(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            help="A record, in place of PROMPT: makes its clip once more, as NAME-replay or --out, and "
+            "tells whether the bytes are the same."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
@@ -250,6 +260,14 @@ def gen_video(
     (.gen-video.json).
     """
     check_range(batch, 1, 1024, "--batch")
+    if replay:
+        check_alone(context, "replay", REPLAYED_WITH)
+        from video.replay import replay as replay_clip
+
+        same = replay_clip(
+            replay, out, device=device, overwrite=overwrite, preview=preview is not False, start=START
+        )
+        raise typer.Exit(0 if same else 1)
     requested = read_prompts(prompt, prompts, script)
     preset = preset or ("distilled" if tier else None)
     options = _preset(preset) if preset else None

@@ -1,0 +1,17 @@
+"""Options that take the place of most others."""
+
+from collections.abc import Collection
+
+import typer
+
+from core.errors import UserError
+
+
+def check_alone(context: typer.Context, option: str, others: Collection[str]) -> None:
+    """Raises UserError for a parameter given beside an option that stands for all but `others`."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and name not in (option, *others):
+            flag = "PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
+            raise UserError(f"--{option} takes everything from the record: leave out {flag}.")
