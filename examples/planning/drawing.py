@@ -47,16 +47,16 @@ def draw_ends(axes: Any, start: Array, goal: Array) -> None:
 
 
 def denoising_frames(planner: Planner, pairs: Pairs, length: int, seed: int) -> Frames:
-    """Frames (F,H,W,3) of the plans of some pairs, side by side, after every denoising step."""
+    """Frames (F,H,W,3) of the plans of some pairs, side by side, as predicted at every denoising step."""
     model, count = planner.model, len(pairs.states)
     height, width = model.maze.walls.shape
     figure, panels = plt.subplots(
-        1, count, figsize=(count * 2.4, 2.4 * height / width), dpi=80, squeeze=False
+        1, count, figsize=(count * 2.4, 2.4 * height / width), dpi=64, squeeze=False
     )
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0)
     frames: list[Any] = []
     for state in planner.sample(pairs.states, pairs.goals, length, make_generators(count, seed)):
-        plans = model.to_states(state.x)
+        plans = model.to_states(state.x0)
         for i, axes in enumerate(panels[0]):
             axes.clear()
             draw_maze(axes, model.maze)

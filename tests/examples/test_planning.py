@@ -259,6 +259,7 @@ def test_a_return_is_learned_and_its_gradient_is_that_of_the_reward():
 def test_a_clip_shows_the_plans_after_every_step(tmp_path):
     model = TrajectoryModel(Maze("u"), 8, (16,), 1)
     pairs = draw_pairs(model.maze, 2, seed=0)
+    randomize(model.denoiser.network)
     frames = denoising_frames(Planner(model, steps=3, warm_steps=1), pairs, 8, seed=0)
     assert frames.shape[0] == 3 + HELD and frames.shape[3] == 3
     assert np.array_equal(frames[2], frames[-1]) and not np.array_equal(frames[0], frames[1])
