@@ -195,6 +195,7 @@ def dream3d(
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or process_count() > 1,
+        resume=resume,
         inputs=(prompts,) if prompts else (),
     )
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
@@ -217,6 +218,7 @@ def dream3d(
         preset=preset,
         preview=preview,
         resume=resume,
+        overwrite=overwrite,
         start=START,
         skip_existing=skip_existing,
         gallery=prompts is not None,

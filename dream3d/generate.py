@@ -16,6 +16,8 @@ from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.interruption import catch_interrupts
 from core.command_line.printing import make_console
 from core.command_line.progress import PreviewTimer, make_progress
+from core.io.atomic import WriteError
+from core.io.files.output_set import draft_output
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests
 from core.io.machine import explain_out_of_memory, is_out_of_memory, pick_device, synchronized_time
@@ -27,7 +29,7 @@ from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, read_record, write_record
-from dream3d.text_to_3d import LoadedModel, finish_object, load_model, start_optimization
+from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
 
 PREVIEW_EVERY, SAVE_EVERY = 4.0, 30.0  # s
 DIAGNOSE_EVERY = 20  # iterations
@@ -37,10 +39,16 @@ class OptimizationMonitor:
     """Called after each iteration: writes previews and checkpoints, and keeps the latest warnings."""
 
     def __init__(
-        self, job: ObjectJob, optimization: Optimization, identity: dict[str, object], preview: bool
+        self,
+        job: ObjectJob,
+        optimization: Optimization,
+        identity: dict[str, object],
+        preview: bool,
+        console: Console,
     ) -> None:
         self.job, self.optimization, self.identity = job, optimization, identity
         self.preview_timer = PreviewTimer(PREVIEW_EVERY) if preview else None
+        self.console = console
         self.saved = time.perf_counter()
         self.warnings: list[str] = []
 
@@ -52,11 +60,14 @@ class OptimizationMonitor:
             with self.preview_timer:
                 self._write_preview(state)
         if time.perf_counter() - self.saved > SAVE_EVERY:
-            checkpoint.save(self.job.checkpoint, self.optimization, self.identity)
+            try:
+                checkpoint.save(self.job.checkpoint, self.optimization, self.identity, self.job.made)
+            except WriteError as error:
+                self.console.print(f"{error} The optimization goes on and tries again later.")
             self.saved = time.perf_counter()
 
     def _write_preview(self, state: OptimizationState) -> None:
-        """Writes a preview. Without the memory for its decoder, this and all later ones are left out."""
+        """Writes a preview. Where memory or disk do not suffice, this and all later ones are left out."""
         try:
             frames = _preview_frames(state)
         except (RuntimeError, MemoryError) as error:
@@ -64,7 +75,11 @@ class OptimizationMonitor:
                 raise
             self.preview_timer = None
             return
-        write_sheet(self.job.files.preview, frames, self.job.prompt)
+        try:
+            write_sheet(self.job.files.preview, frames, self.job.prompt)
+        except WriteError as error:
+            self.preview_timer = None
+            self.console.print(f"{error} There are no more previews.")
 
 
 def _preview_frames(state: OptimizationState) -> Frames:
@@ -93,6 +108,7 @@ class Run:
     preset: str
     preview: bool
     resume: bool
+    overwrite: bool
     start: float
     load: float  # s
     console: Console
@@ -112,21 +128,31 @@ class Run:
         if self.resume:
             checkpoint.load(job.checkpoint, optimization)
         identity = run_identity(job, options, reference)
-        monitor = OptimizationMonitor(job, optimization, identity, self.preview)
+        monitor = OptimizationMonitor(job, optimization, identity, self.preview, self.console)
         task = self.progress.add_task(
             job.mesh.name, total=options.iterations, completed=optimization.iteration
         )
-        with catch_interrupts() as interrupted:
-            for state in optimization:
-                monitor(state)
-                self.progress.update(task, completed=state.iteration)
-                if interrupted:
-                    break
+        try:
+            with catch_interrupts() as interrupted:
+                for state in optimization:
+                    monitor(state)
+                    self.progress.update(task, completed=state.iteration)
+                    if interrupted:
+                        break
+        finally:
+            job.files.preview.unlink(missing_ok=True)
         distilled = synchronized_time(self.loaded.device)
         made = finish_object(optimization, self.loaded, job, preset=self.preset, warnings=monitor.warnings)
-        files = made.write_files(job)
-        job.files.preview.unlink(missing_ok=True)
+        with draft_output(job.files, job.files.lasting if self.overwrite else []) as drafts:
+            record = self._write_drafts(job._replace(mesh=drafts.output), made, began, distilled)
         job.checkpoint.unlink(missing_ok=True)
+        _print_summary(self.console, job, record, time.perf_counter() - began)
+        if interrupted:
+            raise interrupted.error()
+
+    def _write_drafts(self, job: ObjectJob, made: Object3D, began: float, distilled: float) -> ObjectRecord:
+        """Writes the files of a job into its draft folder, the record last; returns that."""
+        files = made.write_files(job)
         written = time.perf_counter()
         seconds = ObjectSeconds(
             load=self.load,
@@ -137,9 +163,7 @@ class Run:
         update = {"seconds": seconds, "files": digests(files)}
         record = made.record.model_copy(update=update)
         write_record(job.files.record, record)
-        _print_summary(self.console, job, record, written - began)
-        if interrupted:
-            raise interrupted.error()
+        return record
 
     def is_made(self, job: ObjectJob, options: ObjectOptions) -> bool:
         """Whether the object is there, made to its end by this model with these options."""
@@ -167,6 +191,7 @@ def generate(
     preset: str,
     preview: bool,
     resume: bool,
+    overwrite: bool,
     start: float,
     skip_existing: bool = False,
     gallery: bool = False,
@@ -175,6 +200,7 @@ def generate(
 
     jobs: with the options of each.
     start: `time.perf_counter()` when the process began.
+    overwrite: replace files of others that have the names of the objects.
     skip_existing: leave out objects whose records say that they would be the same.
     gallery: write a page and a summary of the folder of the objects.
 
@@ -196,7 +222,7 @@ def generate(
     load = synchronized_time(chosen) - start
     console = make_console(stderr=True)
     with make_progress(console) as progress:
-        run = Run(loaded, preset, preview, resume, start, load, console, progress)
+        run = Run(loaded, preset, preview, resume, overwrite, start, load, console, progress)
         batch = [
             BatchJob(job.files, partial(run.make, job, options), partial(run.is_made, job, options))
             for job, options in settled

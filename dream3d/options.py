@@ -12,6 +12,7 @@ from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
 from core.io.base_model import CONFIG, reads_attributes
 from core.io.files.names import OutputFiles, OutputKind
+from core.io.files.record import MadeBy
 from core.io.values import shortened
 from core.notice import notice
 
@@ -320,6 +321,11 @@ class ObjectJob(NamedTuple):
             notice(f"Without guidance nothing can be excluded: {self.reading.negative} is left out.")
             return options
         return options.with_changes(negative=self.reading.negative_with(options.negative))
+
+    @property
+    def made(self) -> MadeBy:
+        """The prompt and the seed, as they were given."""
+        return MadeBy(self.prompt, self.seed)
 
     @property
     def files(self) -> OutputFiles:

@@ -14,8 +14,8 @@ import torch
 from core.bundled import weak_version
 from core.errors import UserError
 from core.io.base_model import later_stage, stored_sha256
-from core.io.files.plan import check_save
 from core.io.files.record import digests
+from core.io.files.saving import save_output
 from core.io.machine import describe_device, package_versions
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
@@ -81,10 +81,10 @@ class Object3D:
         Raises UserError for another ending, an unwritable folder, and what may not be replaced.
         """
         job = ObjectJob(self.record.prompt, self.record.seed, Path(path))
-        check_save(job.files, overwrite)
-        files = self.write_files(job)
-        write_record(job.files.record, self.record.model_copy(update={"files": digests(files)}))
-        return [*files, job.files.record]
+        with save_output(job.files, overwrite) as drafts:
+            files = self.write_files(job._replace(mesh=drafts.output))
+            write_record(drafts.record, self.record.model_copy(update={"files": digests(files)}))
+        return job.files.lasting
 
     def write_files(self, job: ObjectJob) -> list[Path]:
         """Writes all files of a job but its record; returns the paths."""

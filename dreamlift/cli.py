@@ -5,6 +5,7 @@ from core.command_line.run import run_app
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
+from dreamlift.commands.folders import writes
 from dreamlift.commands.image import image
 from dreamlift.commands.studio import studio
 from dreamlift.commands.toybox import toybox
@@ -39,20 +40,20 @@ app.command()(studio)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)
-train.app.command("export")(export_command)
-train.app.command("judge")(train_judge_command)
-train.app.command("eyes")(train_eyes_command)
-train.app.command("autoencoder")(train_autoencoder_command)
-train.app.command("super-resolution")(train_super_resolution_command)
-train.app.command("superres", hidden=True)(train_super_resolution_command)
-train.app.command("interpolation")(train_interpolation_command)
-train.app.command("interpolate", hidden=True)(train_interpolation_command)
-train.app.command("contrastive")(train_contrastive_command)
-train.app.command("prior")(train_prior_command)
-train.app.command("distill")(train_distill_command)
-train.app.command("features")(train_features_command)
+train.app.command("export")(writes(model="out")(export_command))
+train.app.command("judge")(writes(model="out")(train_judge_command))
+train.app.command("eyes")(writes(model="out")(train_eyes_command))
+train.app.command("autoencoder")(writes("run", model="out")(train_autoencoder_command))
+train.app.command("super-resolution")(writes("run", model="out")(train_super_resolution_command))
+train.app.command("superres", hidden=True)(writes("run", model="out")(train_super_resolution_command))
+train.app.command("interpolation")(writes("run", model="out")(train_interpolation_command))
+train.app.command("interpolate", hidden=True)(writes("run", model="out")(train_interpolation_command))
+train.app.command("contrastive")(writes("run", model="out")(train_contrastive_command))
+train.app.command("prior")(writes("run", model="out")(train_prior_command))
+train.app.command("distill")(writes("run", model="out")(train_distill_command))
+train.app.command("features")(writes("run", model="out")(train_features_command))
 train.app.command("encode")(encode_command)
-train.app.command("swap-decoder")(swap_decoder_command)
+train.app.command("swap-decoder")(writes(model="out")(swap_decoder_command))
 
 
 def main() -> None:

@@ -16,10 +16,9 @@ from PIL import Image
 
 from core.bundled import BUNDLED_NAME, bundled_model
 from core.errors import UserError
-from core.io.atomic import atomic_write
 from core.io.base_model import later_stage
-from core.io.files.plan import check_save
 from core.io.files.record import digests
+from core.io.files.saving import save_output
 from core.io.machine import pick_device
 from core.io.pictures import PICTURE
 from core.models.image_model import ImageModel
@@ -55,12 +54,10 @@ class Picture:
         files = PICTURE.files(Path(path))
         if files.output.suffix.lower() not in PICTURE.extensions:
             raise UserError(f"Cannot write the image as {files.output.name}: its name must end in .png.")
-        check_save(files, overwrite)
-        with atomic_write(files.output) as draft:
-            self.image.save(draft, format="PNG")
-        with atomic_write(files.record) as draft:
-            record = self.record | {"files": digests([files.output])}
-            draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        with save_output(files, overwrite) as drafts:
+            self.image.save(drafts.output, format="PNG")
+            record = self.record | {"files": digests([drafts.output])}
+            drafts.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         return files.lasting
 
     def _repr_png_(self) -> bytes:

@@ -327,6 +327,7 @@ def gen_video(
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or (process_count() > 1 and not context_parallel),
+        resume=resume,
         inputs=tuple(filter(None, [prompts, script, *pictures])),
     )
     jobs = plan_clips(requested, num, seed, out, replacing)
@@ -354,6 +355,7 @@ def gen_video(
         force=force,
         start=START,
         complete=complete is not False,
+        overwrite=overwrite,
         skip_existing=skip_existing,
         gallery=prompts is not None,
         batch=batch,

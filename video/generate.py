@@ -18,6 +18,8 @@ from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.printing import make_console
 from core.command_line.progress import PreviewTimer, make_progress
 from core.errors import UserError
+from core.io.atomic import WriteError
+from core.io.files.output_set import draft_output
 from core.io.files.plan import PlannedOutput
 from core.io.files.record import digests, sha256_of
 from core.io.machine import explain_out_of_memory, is_out_of_memory, pick_device, synchronized_time
@@ -83,7 +85,7 @@ class SamplingMonitor:
             self.counter.__enter__()
         if self.latents and state.step == state.steps:
             for cache, x in zip(self.latents, state.x.split(1), strict=True):
-                cache.save(x)
+                self._save(cache, x)
 
     def _write_previews(self, decode: Callable[[Tensor], Tensor], x0: Tensor) -> None:
         with self.preview_timer:
@@ -94,8 +96,19 @@ class SamplingMonitor:
                     raise
                 self.decode = None  # sampling goes on without previews
                 return
-            for job, clip in zip(self.jobs, clips, strict=True):
-                write_sheet(job.files.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
+            try:
+                for job, clip in zip(self.jobs, clips, strict=True):
+                    write_sheet(job.files.preview, to_frames(clip.float().cpu().numpy()), job.prompt)
+            except WriteError as error:
+                self.decode = None
+                self.progress.console.print(f"{error} There are no more previews.")
+
+    def _save(self, cache: LatentCache, x: Tensor) -> None:
+        """Stores latents; the clip can do without them."""
+        try:
+            cache.save(x)
+        except WriteError as error:
+            self.progress.console.print(f"{error} If decoding fails, the clip must be sampled again.")
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ class Run:
     preview: bool
     resume: bool
     complete: bool
+    overwrite: bool
     start: float
     load: float  # s
     console: Console
@@ -155,12 +169,21 @@ class Run:
         if not self.model.keeps_latents:
             return []
         each = zip(jobs, requests, strict=True)
-        return [LatentCache(job.latents, request, DECODING_OPTIONS) for job, request in each]
+        return [LatentCache(job.latents, request, job.made, DECODING_OPTIONS) for job, request in each]
 
     def _write(
         self, job: ClipJob, options: ClipOptions, clip: Clip, request: dict[str, Any], gflop: float | None
     ) -> None:
         """Writes a clip, its sheet and its record."""
+        may_replace = job.files.lasting if self.overwrite else []
+        with draft_output(job.files, may_replace) as drafts:
+            record = self._write_drafts(job._replace(clip=drafts.output), clip, request, gflop)
+        self._print(job, options, record, len(clip.frames))
+
+    def _write_drafts(
+        self, job: ClipJob, clip: Clip, request: dict[str, Any], gflop: float | None
+    ) -> RunRecord:
+        """Writes the files of a job into its draft folder, the record last; returns that."""
         sampled = time.perf_counter()
         files = clip.write_files(job)
         written = time.perf_counter()
@@ -183,7 +206,7 @@ class Run:
             }
         )
         write_record(job.files.record, record)
-        self._print(job, options, record, len(clip.frames))
+        return record
 
     def group(self, job: ClipJob, options: ClipOptions) -> str | None:
         """As in `BatchJob`. Stored latents are decoded one by one."""
@@ -221,6 +244,7 @@ def generate(
     force: bool,
     start: float,
     complete: bool = False,
+    overwrite: bool = False,
     skip_existing: bool = False,
     gallery: bool = False,
     batch: int = 1,
@@ -232,6 +256,7 @@ def generate(
     force: load the model even if the estimate exceeds the free memory.
     start: `time.perf_counter()` when the process began.
     complete: as in `sample_clip`.
+    overwrite: replace files of others that have the names of the clips.
     skip_existing: leave out clips whose records say that they would be the same.
     gallery: write a page and a summary of the folder of the clips.
     batch: clips that are sampled together at most, where their options allow it; see `ClipModel.group`.
@@ -253,7 +278,7 @@ def generate(
         cost = model.record.expected
         console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
     with make_progress(console) as progress:
-        run = Run(model, chosen, preset, preview, resume, complete, start, load, console, progress)
+        run = Run(model, chosen, preset, preview, resume, complete, overwrite, start, load, console, progress)
         work = [
             BatchJob(
                 job.files,

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.finite import is_finite
 from core.io.atomic import atomic_write
+from core.io.files.record import MadeBy, checkpoint_metadata
 
 NAME, REQUEST, SHAPE = "latents", "request", "shape"
 
@@ -19,16 +20,22 @@ NAME, REQUEST, SHAPE = "latents", "request", "shape"
 class LatentCache:
     """The latents of one clip in a file, with the request that they belong to: only those are returned."""
 
-    def __init__(self, path: Path, request: dict[str, Any], may_differ: Collection[str] = ()) -> None:
-        """request: what the clip depends on, as JSON values. may_differ: names of what latents do not."""
-        self.path = path
+    def __init__(
+        self, path: Path, request: dict[str, Any], made: MadeBy, may_differ: Collection[str] = ()
+    ) -> None:
+        """request: what the clip depends on, as JSON values. may_differ: names of what latents do not.
+
+        made: prompt and seed as they were given.
+        """
+        self.path, self.made = path, made
         self.request, self.may_differ = request, may_differ
         self.held = False  # whether the file belongs to this request
 
     def save(self, latents: Tensor) -> None:
-        """Writes the latents. Raises UserError in an unwritable folder."""
+        """Writes the latents. Raises WriteError where they cannot be written."""
+        metadata = {REQUEST: json.dumps(self.request), SHAPE: json.dumps([*latents.shape])}
+        metadata |= checkpoint_metadata(self.made)
         with atomic_write(self.path) as draft:
-            metadata = {REQUEST: json.dumps(self.request), SHAPE: json.dumps([*latents.shape])}
             save_file({NAME: latents.cpu().contiguous()}, draft, metadata)
         self.held = True
 

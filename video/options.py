@@ -12,6 +12,7 @@ from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.plan import NOTHING, Replacing
+from core.io.files.record import MadeBy
 from core.io.paths import read_path
 from core.io.values import shortened
 from core.notice import notice
@@ -309,6 +310,11 @@ class ClipJob(NamedTuple):
         completed = [scene._replace(prompt=complete(scene.prompt)) for scene in scenes]
         text = format_script(completed) if scenes else complete(self.text)
         return self._replace(reading=replace(self.reading, text=text))
+
+    @property
+    def made(self) -> MadeBy:
+        """The prompt and the seed, as they were given."""
+        return MadeBy(self.prompt, self.seed)
 
     @property
     def files(self) -> OutputFiles:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.files.plan import check_save
 from core.io.files.record import digests
+from core.io.files.saving import save_output
 from core.io.machine import describe_device, package_versions
 from core.io.pictures import Frames, to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
@@ -44,10 +44,10 @@ class Clip:
         Raises UserError for another ending, an unwritable folder, and what may not be replaced.
         """
         job = ClipJob(self.record.prompt, self.record.seed, Path(path))
-        check_save(job.files, overwrite)
-        files = self.write_files(job)
-        write_record(job.files.record, self.record.model_copy(update={"files": digests(files)}))
-        return [*files, job.files.record]
+        with save_output(job.files, overwrite) as drafts:
+            files = self.write_files(job._replace(clip=drafts.output))
+            write_record(drafts.record, self.record.model_copy(update={"files": digests(files)}))
+        return job.files.lasting
 
     def write_files(self, job: ClipJob) -> list[Path]:
         """Writes the clip and its contact sheet under the names of a job; returns the paths."""

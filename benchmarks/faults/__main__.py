@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from benchmarks.faults import inputs
+from benchmarks.faults import disks, inputs, kills, pairs
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
 kinds = parser.add_subparsers(required=True)
-inputs.add_arguments(kinds.add_parser("inputs", help=inputs.__doc__))
+for module in (inputs, kills, disks, pairs):
+    module.add_arguments(kinds.add_parser(module.__name__.rsplit(".", 1)[-1], help=module.__doc__))
 
 if __name__ == "__main__":
     arguments = parser.parse_args()

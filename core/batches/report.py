@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from core.batches.gallery import FILE, write_gallery
-from core.batches.run import BatchJob, Outcome, claim
+from core.batches.run import BatchJob, Outcome
 from core.command_line.printing import print_table
 from core.io.atomic import atomic_write, find_drafts
+from core.io.files.locks import lock
 from core.io.files.plan import PlannedOutput
 
 COLUMNS = ("file", "prompt", "seed", "state", "seconds", "error")
@@ -30,7 +31,7 @@ def write_report(
     """
     folder = planned[0].file.parent
     table = folder / f"summary.{jobs[0].files.kind.command}.csv"
-    with claim(folder / FILE, wait=True):
+    with lock(folder / f".{FILE}.lock", wait=True):
         for draft, file in find_drafts(folder):  # of processes that were killed here
             if file.name in (FILE, table.name):
                 draft.unlink(missing_ok=True)

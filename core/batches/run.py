@@ -9,17 +9,17 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from core.errors import UserError
-from core.io.atomic import find_drafts
+from core.io.atomic import WriteError, atomic_write
 from core.io.files.names import OutputFiles
+from core.io.files.output_set import busy, claim, recover_all
+from core.io.files.record import failure_text
 
 
 class BatchJob(NamedTuple):
@@ -87,38 +87,26 @@ def run_batch(
     """
     skip = skip_existing or (processes or process_count()) > 1
     run = _Run(jobs, skip, size if make_together else 1, make_together)
-    remove_leftovers(jobs)
+    _clear(jobs)
     for group in _grouped(jobs):
         while group:
             run.make_some(group)
     for job in run.left:
-        with claim(job.file, wait=True):
+        with claim(job.files, wait=True):
             if job.failure.exists():
                 run.outcome.failed.append((job.file, "in another process"))
             elif job.is_made():
                 run.outcome.there.append(job.file)
             else:
                 run.make_alone(job)
-    remove_leftovers(jobs)
+    _clear(jobs)
     return run.outcome
 
 
-def remove_leftovers(jobs: Sequence[BatchJob]) -> None:
-    """Deletes the drafts and the files of locks that killed processes have left, of jobs not under way."""
-    of_stem = {(job.file.parent, job.file.stem): job for job in jobs}
-    drafts: dict[Path, list[Path]] = {}
-    for folder in {job.file.parent for job in jobs}:
-        for draft, file in find_drafts(folder):
-            names = file.name.split(".")
-            stems = (".".join(names[:count]) for count in range(len(names) - 1, 0, -1))  # the longest first
-            job = next((of_stem[folder, stem] for stem in stems if (folder, stem) in of_stem), None)
-            if job:
-                drafts.setdefault(job.file, []).append(draft)
-    locked = {job.file for job in jobs if _lock_file(job.file).exists()}
-    for file in drafts.keys() | locked:
-        with claim(file, wait=False) as mine:
-            for draft in drafts.get(file, ()) if mine else ():
-                draft.unlink(missing_ok=True)
+def _clear(jobs: Sequence[BatchJob]) -> None:
+    """Clears away, or completes, what killed processes have left in the folders of jobs."""
+    for folder, kind in {(job.file.parent, job.files.kind.command): job.files.kind for job in jobs}.items():
+        recover_all(folder[0], kind)
 
 
 def _grouped(jobs: Sequence[BatchJob]) -> list[deque[int]]:
@@ -163,9 +151,7 @@ class _Run:
                 raise
             sentence = _sentence(error)
             details = sentence if isinstance(error, UserError) else traceback.format_exc()
-            job.failure.write_text(f"{details}\n", encoding="utf-8")
-            print(f"{job.file}: {sentence}", file=sys.stderr)
-            self.outcome.failed.append((job.file, sentence))
+            self._fail(job, sentence, details)
             return False
         self._add([job], began)
         return True
@@ -173,8 +159,13 @@ class _Run:
     def _take(self, job: BatchJob, locks: ExitStack) -> bool:
         """Whether the job is to be made by this process, which then holds its lock."""
         with ExitStack() as lock:
-            if not lock.enter_context(claim(job.file, wait=False)):
-                self.left.append(job)
+            if not lock.enter_context(claim(job.files, wait=False)):
+                if self.skip:
+                    self.left.append(job)
+                elif len(self.jobs) == 1:
+                    raise busy(job.files)
+                else:
+                    self._fail(job, str(busy(job.files)))
                 return False
             job.failure.unlink(missing_ok=True)
             if self.skip and job.is_made():
@@ -197,6 +188,17 @@ class _Run:
         if all(alone):  # the number was at fault: memory, for example
             self.size = max(1, len(jobs) // 2)
 
+    def _fail(self, job: BatchJob, sentence: str, details: str | None = None) -> None:
+        """Notes and prints why a job was not made. details: for the file; none is written without."""
+        print(f"{job.file}: {sentence}", file=sys.stderr)
+        self.outcome.failed.append((job.file, sentence))
+        if details:
+            try:
+                with atomic_write(job.failure) as draft:
+                    draft.write_text(failure_text(job.files, details), encoding="utf-8")
+            except WriteError as error:
+                print(error, file=sys.stderr)
+
     def _add(self, jobs: Sequence[BatchJob], began: float) -> None:
         self.outcome.made.extend(job.file for job in jobs)
         self.outcome.seconds += time.perf_counter() - began
@@ -204,25 +206,3 @@ class _Run:
 
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def _lock_file(file: Path) -> Path:
-    return file.with_name(f".{file.name}.lock")
-
-
-@contextmanager
-def claim(file: Path, wait: bool) -> Generator[bool, None, None]:
-    """Locks a file that is to be made, if possible; yields whether it is locked. wait: until it is."""
-    path = _lock_file(file)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        with suppress(OSError):  # Windows keeps a file that is open; the next run removes it
-            path.unlink()
-        lock.release()

@@ -1,5 +1,7 @@
 """Reading images, and writing sequences of frames as mp4, gif or webp, atomically."""
 
+import errno
+import os
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from core.errors import UserError
-from core.io.atomic import atomic_write
+from core.io.atomic import WriteError, atomic_write
 from core.io.files.names import OutputKind
 from core.io.media import UNDECODABLE, WHITE, Color, UnreadableError, is_animated, read_still
 
@@ -82,12 +84,17 @@ def write_clip(path: Path, frames: Frames, fps: float) -> None:
         try:
             write(draft, frames, fps)
         except _EncoderError as error:
-            reason = str(error).replace(str(draft.absolute()), path.name)
-            raise UserError(f"ffmpeg could not write {path}: {reason}.") from error
+            raise WriteError(path, error.reason.replace(str(draft.absolute()), path.name)) from error
 
 
 class _EncoderError(Exception):
-    """ffmpeg's own message."""
+    """ffmpeg's own message; `reason` is that of the system where one is in it, or its first line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT))
+        first = message.strip().partition("\n")[0].rstrip(".")
+        self.reason = next((reason for reason in known if reason in message), f"ffmpeg says: {first}")
 
 
 def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
@@ -111,7 +118,7 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
     # fmt: on
     result = subprocess.run(command, input=even.tobytes(), capture_output=True)
     if result.returncode:
-        raise _EncoderError(result.stderr.decode(errors="replace").strip().rstrip("."))
+        raise _EncoderError(result.stderr.decode(errors="replace"))
 
 
 def _write_gif(path: Path, frames: Frames, fps: float) -> None:

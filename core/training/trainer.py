@@ -6,6 +6,7 @@ in the same way by any number of processes, and by any number of parts of a batc
 """
 
 import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
@@ -23,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.command_line.interruption import Interruption, catch_interrupts
 from core.errors import UserError
-from core.io.atomic import writable_folder
+from core.io.atomic import WriteError, writable_folder
 from core.io.machine import fast_bfloat16
 from core.io.text import too_few
 from core.nn.unet import UNet
@@ -139,7 +140,8 @@ class Trainer:
                         show_progress(spent, losses[-1])
                         losses, norms = [], []
                     if time.monotonic() - saved >= 60 * self.config.checkpoint_minutes:
-                        self.save()
+                        with self._without_stopping():
+                            self.save()
                         saved = time.monotonic()
                 self.seconds, spent = seconds, done
                 if done >= 1 or stop:
@@ -160,8 +162,17 @@ class Trainer:
         """Calls the monitors after a step; returns their values for the log."""
         values: dict[str, float] = {}
         for monitor in self.monitors:
-            values |= monitor(self.step, self.ema.network, last)
+            with self._without_stopping():
+                values |= monitor(self.step, self.ema.network, last)
         return values
+
+    @contextmanager
+    def _without_stopping(self) -> Generator[None, None, None]:
+        """Context of a write that a run can do without: a failure is printed, and the run goes on."""
+        try:
+            yield
+        except WriteError as error:
+            print(f"{error} The run goes on and tries again.", file=sys.stderr)
 
     def learning_rate(self, step: int, done: float) -> float:
         """Learning rate of step 0, 1, ...: linear warm-up, constant, then a linear decay to 0.
@@ -272,7 +283,8 @@ class Trainer:
                 "loss": loss,
                 "gradient": torch.stack(norms).mean().item(),
             } | values
-            run_log.append(self.folder, line)
+            with self._without_stopping():
+                run_log.append(self.folder, line)
             self.accelerator.log(line, step=self.step)  # to trackers, if there are any
 
     @contextmanager

@@ -8,15 +8,17 @@ from safetensors.torch import save_file
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
+from core.io.files.record import MadeBy, checkpoint_metadata
 from dream3d.optimization.optimize import Optimization
 
 AFRESH = "delete it, or start again without --resume"
 
 
-def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None:
+def save(path: Path, optimization: Optimization, run: dict[str, object], made: MadeBy) -> None:
     """Writes everything that the next iteration depends on.
 
-    run: identity of the run for `check`, JSON-serializable: prompt, seed, options.
+    run: identity of the run for `check`, JSON-serializable: prompt, seed, options. made: prompt and seed as
+        they were given.
 
     Raises UserError for a field that is not finite, and leaves the last checkpoint as it is.
     """
@@ -25,7 +27,7 @@ def save(path: Path, optimization: Optimization, run: dict[str, object]) -> None
         save_file(
             {name: value.contiguous() for name, value in optimization.state_dict().items()},
             draft,
-            {"run": json.dumps(run, sort_keys=True)},
+            {"run": json.dumps(run, sort_keys=True)} | checkpoint_metadata(made),
         )
 
 

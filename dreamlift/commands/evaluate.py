@@ -13,6 +13,7 @@ from core.command_line.arguments import CommandLine
 from core.errors import UserError
 from core.io.atomic import writable_folder
 from core.io.base_model import CONFIG
+from core.io.files.locks import lock_folder
 from core.io.presets import validate
 from core.io.values import check_processes, check_seed
 from core.sampling_options import SamplerName
@@ -98,7 +99,8 @@ def image(
     options = _validated("image", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_images
 
-    evaluate_images(options)
+    with lock_folder(options.out):
+        evaluate_images(options)
 
 
 @app.command()
@@ -129,7 +131,8 @@ def video(
     options = _validated("video", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_clips
 
-    evaluate_clips(options)
+    with lock_folder(options.out):
+        evaluate_clips(options)
 
 
 @app.command("object")
@@ -182,7 +185,8 @@ def object_(
     from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 
     plan = ObjectEvaluationPlan(model, judge, folder, options, count, seeds, seed, device, true_views)
-    evaluate_objects(plan, processes)
+    with lock_folder(folder):
+        evaluate_objects(plan, processes)
 
 
 def _validated(kind: str, *, out: Path | None, **arguments: Any) -> EvaluationOptions:

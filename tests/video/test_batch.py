@@ -199,7 +199,8 @@ def test_prompts_and_names_with_brackets_are_no_markup(
     assert printed == [str(tmp_path / "a[c]" / name) for name in ("take[b].mp4", "[_].mp4")]
     assert str(tmp_path / "a[c]" / "index.html") in "".join(lines)
     assert (
-        RunRecord.model_validate_json((tmp_path / "a[c]" / "take[b].json").read_text()).prompt == long.strip()
+        RunRecord.model_validate_json((tmp_path / "a[c]" / "take[b].gen-video.json").read_text()).prompt
+        == long.strip()
     )
 
 
@@ -225,4 +226,4 @@ def test_a_signal_keeps_the_clips_that_are_finished(
         main()
     assert stop.value.code == code
     assert capsys.readouterr().err.endswith("\ngen-video: stopped.\n")
-    assert sorted(os.listdir(tmp_path)) == ["a-fox.json", "a-fox.mp4", "a-fox.png"]
+    assert sorted(os.listdir(tmp_path)) == ["a-fox.gen-video.json", "a-fox.mp4", "a-fox.sheet.png"]

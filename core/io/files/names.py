@@ -73,6 +73,11 @@ class OutputFiles:
         return self.beside(f".{self.kind.command}.json")
 
     @property
+    def lock(self) -> Path:
+        """The file by which a process locks the output while it makes it."""
+        return self.output.with_name(f".{self.record.stem}.lock")
+
+    @property
     def failure(self) -> Path:
         """Why an output of a batch was not made; there until it is."""
         return self.beside(f".{self.kind.command}.failed.txt")

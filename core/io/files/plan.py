@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import NamedTuple
 from core.errors import UserError
 from core.io.atomic import DRAFT_LETTERS, writable_folder
 from core.io.files.names import OutputFiles, OutputKind, slug
-from core.io.files.record import MadeBy, foreign, made_by
+from core.io.files.output_set import busy, recover_all
+from core.io.files.record import MadeBy, checkpoint_of, foreign, foreign_passing, made_by
 from core.io.paths import is_reserved, read_path
 
 MOST = 100_000  # outputs of one run
@@ -45,11 +47,13 @@ class Replacing:
     """What a run may replace.
 
     overwrite: whatever has the name of an output. again: outputs of the same prompts and seeds keep their
-    names, so that the run finds what an earlier one has made. inputs: files that the run reads.
+    names, so that the run finds what an earlier one has made. resume: so do those with a checkpoint, before
+    others. inputs: files that the run reads.
     """
 
     overwrite: bool = False
     again: bool = False
+    resume: bool = False
     inputs: tuple[Path, ...] = ()
 
 
@@ -86,7 +90,8 @@ def plan_outputs(
     in_folder = os.path.isdir(path) or (out or "").endswith(("/", os.sep))
     folder = path if in_folder else path.parent
     whole = Path(kind.extensions[0]) if in_folder else path
-    names = _Names()
+    recover_all(folder, kind)
+    names, read = _Names(), _identities(replacing.inputs)
     planned: list[PlannedOutput] = []
     for row, request in enumerate(requests):
         stem, extension = _split(request, whole, in_folder, kind)
@@ -94,12 +99,13 @@ def plan_outputs(
         for number in range(first[row], first[row] + num):
             made = MadeBy(request.prompt, number)
             possible = (kind.files(folder / f"{name}{extension}") for name in names.of(stem))
-            files = next(each for each in possible if not automatic or _is_free(each, made, replacing))
+            files = _choose(possible, made, replacing) if automatic else next(possible)
+            names.take(files.output.stem)
             planned.append(PlannedOutput(*made, files.output))
-            _check_names(files)
+            check_names(files)
+            _check_inputs(files, read)
             if not automatic:
-                _check_replaced(files, replacing)
-    _check_inputs([kind.files(output.file) for output in planned], replacing.inputs)
+                _check_replaced(files, made, replacing)
     writable_folder(folder)
     return planned
 
@@ -108,28 +114,21 @@ class _Names:
     """Names of a plan, each once: a stem, then stem-2, stem-3, ... File systems may not tell cases apart."""
 
     def __init__(self) -> None:
-        self.used: set[str] = set()
-        self.next: dict[str, int] = {}  # number to try, by stem
+        self.taken: set[str] = set()
+        self.first: dict[str, int] = {}  # number of the first name of a stem that is not taken
 
     def of(self, stem: str) -> Iterator[str]:
-        """Names of the stem that have not occurred yet."""
-        for number in count(self.next.get(stem, 1)):
-            self.next[stem] = number + 1
+        """Names of the stem that are not taken."""
+        for number in count(self.first.get(stem, 1)):
             name = stem if number == 1 else f"{stem}-{number}"
-            if name.casefold() not in self.used:
-                self.used.add(name.casefold())
+            if name.casefold() not in self.taken:
                 yield name
+            elif number == self.first.get(stem, 1):
+                self.first[stem] = number + 1
 
-
-def check_save(files: OutputFiles, overwrite: bool) -> None:
-    """Raises UserError where saving an output would replace what is not known to belong to an earlier one.
-
-    The main file is named by the caller and may be replaced.
-    """
-    _check_names(files)
-    others = [path for path in foreign(files) if path != files.output]
-    if others and not overwrite:
-        raise UserError(f"{_not_ours(others[0], files)}: choose another name, or give overwrite=True.")
+    def take(self, name: str) -> None:
+        """Takes a name."""
+        self.taken.add(name.casefold())
 
 
 def _split(request: OutputRequest, path: Path, in_folder: bool, kind: OutputKind) -> tuple[str, str]:
@@ -146,27 +145,52 @@ def _split(request: OutputRequest, path: Path, in_folder: bool, kind: OutputKind
     return stem, extension
 
 
+def _choose(possible: Iterator[OutputFiles], made: MadeBy, replacing: Replacing) -> OutputFiles:
+    """The first of the automatic names that can be taken; to resume, one with a checkpoint of that output."""
+    free: OutputFiles | None = None
+    for files in possible:
+        there = any(map(os.path.lexists, [*files.lasting, *files.passing]))
+        if replacing.resume and files.kind.checkpoint and checkpoint_of(files) == made:
+            return files
+        if free is None and _is_free(files, made, replacing):
+            free = files
+        if free and not (replacing.resume and there):
+            return free
+    raise AssertionError("there are always more names")
+
+
 def _is_free(files: OutputFiles, made: MadeBy, replacing: Replacing) -> bool:
     """Whether an automatic name can be taken."""
-    return not any(map(os.path.lexists, files.lasting)) or (replacing.again and made_by(files) == made)
+    if replacing.again and (made_by(files) == made or files.lock.exists()):
+        return True
+    there = any(map(os.path.lexists, [*files.lasting, files.lock]))
+    return not there and not foreign_passing(files, made)
 
 
-def _check_replaced(files: OutputFiles, replacing: Replacing) -> None:
-    """Raises UserError where a given name would replace what it may not."""
+def _check_replaced(files: OutputFiles, made: MadeBy, replacing: Replacing) -> None:
+    """Raises UserError where a given name would replace what it may not, or another process makes it."""
+    if files.lock.exists() and not replacing.again:  # what killed runs have left is cleared away by now
+        raise busy(files)
     for path in files.lasting:
         if os.path.isdir(path):
             raise UserError(f"{path} is a folder, and a file is to go there: choose another --out.")
     if not replacing.overwrite and (others := foreign(files)):
         raise UserError(
-            f"{_not_ours(others[0], files)}: choose another --out, or replace it with --overwrite."
+            f"{not_ours(others[0], files)}: choose another --out, or replace it with --overwrite."
+        )
+    if not replacing.overwrite and not replacing.resume and (others := foreign_passing(files, made)):
+        raise UserError(
+            f"{others[0]} exists, and is not of an earlier run of this prompt and seed: choose another "
+            "--out, or replace it with --overwrite."
         )
 
 
-def _not_ours(path: Path, files: OutputFiles) -> str:
+def not_ours(path: Path, files: OutputFiles) -> str:
+    """Part of a sentence: why a file is not replaced."""
     return f"{path} exists, and {files.record.name} does not list it as made by this command"
 
 
-def _check_names(files: OutputFiles) -> None:
+def check_names(files: OutputFiles) -> None:
     """Raises UserError for names that are too long for the file system or have control characters."""
     try:
         most = os.pathconf(files.output.parent, "PC_NAME_MAX")
@@ -182,19 +206,20 @@ def _check_names(files: OutputFiles) -> None:
             raise UserError(f"The name {path.name} is too long: shorten --out by {excess} letters.")
 
 
-def _check_inputs(outputs: Iterable[OutputFiles], inputs: Sequence[Path]) -> None:
+def _check_inputs(files: OutputFiles, read: Mapping[tuple[int, int], Path]) -> None:
     """Raises UserError where a file of an output is one that the run reads, by whatever name or link."""
-    read = {(status.st_dev, status.st_ino): path for path in inputs if (status := _status(path))}
-    for files in outputs if read else ():
-        for path in [*files.lasting, *files.passing]:
-            status = _status(path)
-            if status and (given := read.get((status.st_dev, status.st_ino))):
-                raise UserError(f"{given} is read by this run, which would replace it: choose another --out.")
+    for each in _identities([*files.lasting, *files.passing]) if read else ():
+        if each in read:
+            raise UserError(
+                f"{read[each]} is read by this run, which would replace it: choose another --out."
+            )
 
 
-def _status(path: Path) -> os.stat_result | None:
-    """The file's status, through links; None where there is none."""
-    try:
-        return path.stat()
-    except (OSError, ValueError):
-        return None
+def _identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    """The files that are there, by what is the same under all names and links of a file."""
+    found: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        with suppress(OSError, ValueError):
+            status = path.stat()
+            found[status.st_dev, status.st_ino] = path
+    return found

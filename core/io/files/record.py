@@ -19,6 +19,11 @@ class MadeBy(NamedTuple):
     seed: int
 
 
+OUTPUT = "output"  # key of safetensors metadata: prompt and seed of the run, as JSON
+LONGEST_HEADER = 100_000_000  # bytes, as in safetensors
+NOT_MADE = " was not made:"
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's contents."""
     digest = hashlib.sha256()
@@ -35,8 +40,11 @@ def digests(files: Iterable[Path]) -> dict[str, str]:
 
 def made_by(files: OutputFiles) -> MadeBy | None:
     """Prompt and seed of the run that made an output, by its record; None without one."""
-    record = _read(files)
-    return MadeBy(str(record.get("prompt")), int(record.get("seed", -1))) if record else None
+    if not _recorded(files):
+        return None
+    record = _read(files.record) or {}
+    prompt, seed = record.get("prompt"), record.get("seed")
+    return MadeBy(prompt, seed) if isinstance(prompt, str) and isinstance(seed, int) else None
 
 
 def foreign(files: OutputFiles) -> list[Path]:
@@ -44,7 +52,7 @@ def foreign(files: OutputFiles) -> list[Path]:
 
     None where all that are there are as the record lists them.
     """
-    recorded = (_read(files) or {}).get("files", {})
+    recorded = _recorded(files)
     known = [files.record] if recorded else []
     return [
         path
@@ -55,10 +63,61 @@ def foreign(files: OutputFiles) -> list[Path]:
     ]
 
 
-def _read(files: OutputFiles) -> dict[str, Any] | None:
-    """The record of an output; None where there is none, or that of another main file."""
+def _recorded(files: OutputFiles) -> dict[str, str]:
+    """Names and sha256 in the record of an output; none where it is that of another main file."""
+    recorded = recorded_files(files.record)
+    return recorded if next(iter(recorded), None) == files.output.name else {}
+
+
+def recorded_files(record: Path) -> dict[str, str]:
+    """Names and sha256 of the files in a record, the main one first; none where it is no record."""
+    files: Any = (_read(record) or {}).get("files")
+    return {str(name): str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
+
+
+def failure_text(files: OutputFiles, details: str) -> str:
+    """The text of the file that says why an output was not made."""
+    return f"{files.output.name}{NOT_MADE}\n{details}\n"
+
+
+def checkpoint_metadata(made: MadeBy) -> dict[str, str]:
+    """Metadata of a safetensors file, by which the checkpoint of an output is known."""
+    return {OUTPUT: json.dumps(made._asdict())}
+
+
+def checkpoint_of(files: OutputFiles) -> MadeBy | None:
+    """Prompt and seed of the interrupted run whose checkpoint is there; None for other files, or none."""
     try:
-        record: Any = json.loads(files.record.read_text(encoding="utf-8"))
-        return record if next(iter(record["files"].keys())) == files.output.name else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        with files.checkpoint.open("rb") as file:  # as safetensors defines it, without importing torch
+            size = int.from_bytes(file.read(8), "little")
+            header: Any = json.loads(file.read(size)) if size <= LONGEST_HEADER else {}
+        return MadeBy(**json.loads(header["__metadata__"][OUTPUT]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def foreign_passing(files: OutputFiles, made: MadeBy) -> list[Path]:
+    """Files under the passing names of an output that are not of an earlier run of this prompt and seed.
+
+    What killed runs have left is known to be cleared away.
+    """
+    found = [files.preview] if files.kind.preview and os.path.lexists(files.preview) else []
+    if files.kind.checkpoint and os.path.lexists(files.checkpoint) and checkpoint_of(files) != made:
+        found.append(files.checkpoint)
+    if files.kind.batched and os.path.lexists(files.failure):
+        try:
+            with files.failure.open(encoding="utf-8") as file:
+                known = file.readline().rstrip("\n").endswith(NOT_MADE)
+        except (OSError, ValueError):
+            known = False
+        found += [] if known else [files.failure]
+    return found
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    """A JSON object in a file; None where there is none."""
+    try:
+        value: Any = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,18 +1,27 @@
 """The log of a run, `log.jsonl` in its folder: one line of JSON for the steps since the line before."""
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import UserError
-from core.io.atomic import atomic_write
+from core.io.atomic import WriteError, atomic_write
 
 LOG = "log.jsonl"
 
 
 def append(run: Path, line: dict[str, float]) -> None:
-    """Appends a line, whose "step" is the last one that it is about."""
-    with (run / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    """Appends a line, about steps up to its "step". Raises WriteError, and leaves no part of it."""
+    path = run / LOG
+    size = path.stat().st_size if path.is_file() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        with suppress(OSError):  # the part of the line that was written
+            os.truncate(path, size)
+        raise WriteError.of(path, error) from error
 
 
 def read(run: Path) -> list[dict[str, float]]:

@@ -35,6 +35,9 @@ def export_command(
     prior: Annotated[
         Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its prior.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of a model that is not of this project.")
+    ] = False,
 ) -> None:
     """Writes the averaged (EMA) weights of a run as a model, LoRA or motion adapter, in float16."""
     base = base and run_folder.start_folder(base, "image")

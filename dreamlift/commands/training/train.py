@@ -18,6 +18,7 @@ from dreamlift.commands.data import (
     options_of,
     training_folder,
 )
+from dreamlift.commands.folders import writes
 from dreamlift.commands.training import run_data, run_folder, watching
 from dreamlift.commands.training.train_checkpoint import (
     is_checkpoint,
@@ -58,6 +59,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run, or sta
 
 
 @app.command()
+@writes("run")
 def image(
     data: OwnData,
     run: Run,
@@ -185,6 +187,7 @@ def image(
 
 
 @app.command()
+@writes("run")
 def video(
     data: OwnData,
     run: Run,

@@ -17,9 +17,8 @@ from rich.console import Console
 from core.batches.gallery import write_gallery
 from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.batches.report import write_report, write_summary
-from core.batches.run import BatchJob, MakeTogether, remove_leftovers, run_batch
+from core.batches.run import BatchJob, MakeTogether, run_batch
 from core.errors import UserError
-from core.io.atomic import atomic_write
 from core.io.files.names import OutputKind
 from core.io.files.plan import OutputRequest, PlannedOutput, plan_outputs
 
@@ -98,7 +97,7 @@ def test_a_failure_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     outcome = run_batch(jobs_in(tmp_path, 4, broken=1), skip_existing=False)
     assert [file.name for file in outcome.made] == ["0.mp4", "2.mp4", "3.mp4"]
     assert outcome.failed == [(tmp_path / "1.mp4", "it does not work")]
-    assert (tmp_path / "1.draw.failed.txt").read_text() == "it does not work\n"
+    assert (tmp_path / "1.draw.failed.txt").read_text() == "1.mp4 was not made:\nit does not work\n"
     assert str(outcome) == "3 made, 1 failed" and not list(tmp_path.glob(".*.lock"))
 
     again = run_batch(jobs_in(tmp_path, 4), skip_existing=True)
@@ -167,7 +166,7 @@ def together(folder: Path, count: int, groups: str, broken: int = -1) -> tuple[l
     jobs = [job._replace(group=None if name == "-" else name) for job, name in zip(jobs, groups, strict=True)]
 
     def make(indices: Sequence[int]) -> None:
-        assert all((folder / f".{i}.mp4.lock").exists() for i in indices)
+        assert all((folder / f".{i}.draw.lock").exists() for i in indices)
         (folder / "calls").open("a").write(f"{[*indices]}\n")
         for index in indices:
             jobs[index].make()
@@ -214,40 +213,11 @@ def test_a_number_that_fails_though_each_succeeds_is_halved(tmp_path: Path) -> N
     assert sizes == [4, 2, 2, 2, 2]
 
 
-def _write_slowly(folder: Path) -> None:
-    def make() -> None:
-        with atomic_write(folder / "0.preview.png") as draft:
-            draft.write_text("half")
-            (folder / "half").touch()
-            time.sleep(60)
-
-    run_batch([BatchJob(KIND.files(folder / "0.mp4"), make, lambda: False)], skip_existing=False)
-
-
-def test_what_killed_processes_leave_is_swept_by_the_next_run(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_write_slowly, args=(tmp_path,))
-    process.start()
-    while not (tmp_path / "half").exists():
-        time.sleep(0.01)
-    mine = tmp_path / f".0.preview-{process.pid}.png"
-    others = [tmp_path / name for name in (".0-x.png", ".00-12.png", ".hidden")]
-    for path in others:
-        path.touch()
-    jobs = jobs_in(tmp_path, 1)
-    remove_leftovers(jobs)
-    assert mine.exists()  # its process is alive and holds the lock
-    process.kill()
-    process.join()
-    assert mine.exists() and (tmp_path / ".0.mp4.lock").exists()
-    run_batch(jobs, skip_existing=False)
-    assert sorted(tmp_path.glob(".*")) == sorted(others)
-
-
 def test_the_summary_has_a_row_for_each_job(tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path, 3, broken=1)
     outcome = run_batch(jobs, skip_existing=False)
     written(tmp_path / "0.draw.json", json.dumps({"seconds": {"load": 9, "sample": 1.5, "write": 0.25}}))
-    written(tmp_path / ".index-99.html", "half")
+    written(tmp_path / ".index.0123abcd.draft.html", "half")
     planned = [PlannedOutput('a "fox", waving', 7, job.file) for job in jobs]
     stream = StringIO()
     write_report(planned, jobs, outcome, Console(file=stream, width=80))

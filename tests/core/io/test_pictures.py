@@ -112,7 +112,7 @@ def test_failed_writes_raise_user_error_and_leave_no_file(tmp_path: Path) -> Non
         write_clip(tmp_path / "clip.avi", color_patches(), 8)
     with pytest.raises(UserError, match="Cannot write into the folder"):
         write_clip(tmp_path / "missing" / "clip.gif", color_patches(), 8)
-    with pytest.raises(UserError, match=f"ffmpeg could not write {tmp_path}/clip.mp4: ") as error:
+    with pytest.raises(UserError, match=f"Cannot write {tmp_path}/clip.mp4: ffmpeg says: ") as error:
         write_clip(tmp_path / "clip.mp4", color_patches()[:, :, :0], 8)
     assert "/." not in str(error.value)  # the name of the draft
     assert not list(tmp_path.iterdir())

@@ -9,8 +9,9 @@ import pytest
 
 from core.errors import UserError
 from core.io.files.names import OutputFiles, OutputKind
-from core.io.files.plan import NOTHING, OutputRequest, Replacing, check_save, plan_outputs
+from core.io.files.plan import NOTHING, OutputRequest, Replacing, plan_outputs
 from core.io.files.record import digests
+from core.io.files.saving import save_output
 from core.io.pictures import PICTURE
 from dream3d.options import OBJECT
 from video.options import CLIP
@@ -67,7 +68,7 @@ def test_automatic_names_are_numbered_past_earlier_outputs_unless_a_run_is_repea
     assert plan(tmp_path, kind=OBJECT) == "a-fox.obj"
     planned = plan_outputs([OutputRequest("a fox"), OutputRequest("a fox")], 2, 0, str(tmp_path), CLIP, AGAIN)
     assert [output.file.name for output in planned] == [
-        "a-fox-3.mp4", "a-fox-4.mp4", "a-fox-5.mp4", "a-fox-6.mp4",
+        "a-fox-3.mp4", "a-fox-2.mp4", "a-fox-4.mp4", "a-fox-5.mp4",
     ]  # fmt: skip
 
 
@@ -134,19 +135,27 @@ def test_names_that_file_systems_refuse(tmp_path: Path) -> None:
     assert not os.listdir(tmp_path)
 
 
+def save(files: OutputFiles, overwrite: bool = False) -> None:
+    with save_output(files, overwrite) as drafts:
+        make(drafts)
+
+
 def test_saving_replaces_what_the_caller_names_and_nothing_else(tmp_path: Path) -> None:
-    files = CLIP.files(tmp_path / "fox.mp4")
+    files, sheet = CLIP.files(tmp_path / "fox.mp4"), tmp_path / "fox.sheet.png"
     files.output.write_text("mine")
-    check_save(files, overwrite=False)
-    files.beside(".sheet.png").write_text("mine")
-    with pytest.raises(UserError, match=r"fox\.sheet\.png exists"):
-        check_save(files, overwrite=False)
-    make(files)
-    check_save(files, overwrite=False)
-    files.beside(".sheet.png").write_text("mine")
+    sheet.write_text("mine")
     with pytest.raises(UserError, match=r"fox\.sheet\.png exists.*overwrite=True"):
-        check_save(files, overwrite=False)
-    check_save(files, overwrite=True)
+        save(files)
+    assert files.output.read_text() == sheet.read_text() == "mine"
+    sheet.unlink()
+    save(files)
+    assert digests(files.lasting[:-1]) == json.loads(files.record.read_text())["files"]
+    save(files)
+    sheet.write_text("mine")
+    with pytest.raises(UserError, match=r"fox\.sheet\.png exists"):
+        save(files)
+    save(files, overwrite=True)
+    assert sheet.read_text() != "mine" and len(os.listdir(tmp_path)) == 3
 
 
 def test_the_documentation_lists_every_name() -> None:
