@@ -76,6 +76,8 @@ def test_the_latents_can_be_decoded_in_another_dtype(
     record = RunRecord.model_validate_json((tmp_path / "fox.gen-video.json").read_text())
     assert getattr(record.model, "dtype", None) == "bfloat16, decoded in float32"
     assert not (tmp_path / "fox.latents.safetensors").exists()
+    code, printed = gen_video(*request, "--resume")
+    assert code == 2 and "There is nothing to resume: no fox.latents.safetensors." in printed
 
 
 def test_an_image_checkpoint_with_nan_in_its_decoder_is_refused(sd_eps: Path, tmp_path: Path) -> None:
