@@ -12,11 +12,11 @@ from dream3d.cli import main as dream3d
 from video.cli import main as gen_video
 
 CASES = [
-    (gen_video, ["gen-video", "a panda on a swing"], "a-panda-on-a-swing.json", 60),
+    (gen_video, ["gen-video", "a panda on a swing"], "a-panda-on-a-swing.gen-video.json", 60),
     (
         dream3d,
         ["dream3d", "a fox holding a controller", "--preset", "draft"],
-        "a-fox-holding-a-controller.json",
+        "a-fox-holding-a-controller.dream3d.json",
         180,
     ),
 ]

@@ -115,7 +115,7 @@ def test_a_command_writes_a_mesh(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
-    record = json.loads((tmp_path / "a-fox.json").read_text())
+    record = json.loads((tmp_path / "a-fox.dream3d.json").read_text())
     assert record["device"].startswith("Pretended GPU") and (tmp_path / "a-fox.glb").stat().st_size > 0
     assert cuda.synchronized > 0  # before the clock was read
 

@@ -42,7 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: object) -> di
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
-    return json.loads((folder / "a-fox.json").read_text())
+    return json.loads((folder / "a-fox.gen-video.json").read_text())
 
 
 @pytest.fixture
