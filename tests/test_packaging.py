@@ -25,7 +25,7 @@ def test_the_wheel_holds_all_that_the_commands_need(tmp_path: Path) -> None:
     assert "core/configs/gen-video/standard.yaml" in presets <= names
     bundled = {path.relative_to(ROOT).as_posix() for path in (ROOT / "core" / "bundled").rglob("*.*")}
     assert bundled <= names
-    assert "dream3d/meshing/viewer.html" in names
+    assert {"dream3d/meshing/viewer.html", "dreamlift/studio/page/studio.css"} <= names
     for command, package in (("gen-video", "video"), ("dream3d", "dream3d"), ("dreamlift", "dreamlift")):
         assert f"{command} = {package}.cli:main" in commands
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from pathlib import Path
 
@@ -50,10 +52,17 @@ def run_studio(folder: Path, host: str, port: int, login: Login | None) -> None:
     config = uvicorn.Config(
         make_app(studio, login, local), log_level="warning", timeout_graceful_shutdown=2, server_header=False
     )
+    logging.getLogger("uvicorn.error").addFilter(_leave_out_ended_connections)
     try:
         uvicorn.Server(config).run([listener])
     finally:
         studio.close()
+
+
+def _leave_out_ended_connections(entry: logging.LogRecord) -> bool:
+    """Filter of uvicorn's log: pages and events that are open when the studio ends are no errors."""
+    cancelled = entry.exc_info is not None and isinstance(entry.exc_info[1], asyncio.CancelledError)
+    return not cancelled and "graceful shutdown" not in entry.getMessage()
 
 
 def _listen(host: str, port: int) -> socket.socket:
