@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.errors import UserError
 from examples.planning.cloning import clone
 from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, follow_controller, follow_plans
 from examples.planning.model import TrajectoryModel
-from examples.planning.planner import Planner
+from examples.planning.planner import Planner, make_generators
 from examples.planning.trajectories import longest_span, make_trajectories
 
 LENGTHS = {"u": 40, "medium": 64, "large": 96}  # of plans, in steps
@@ -40,6 +41,16 @@ def compare(planner: Planner, cloned: Controller, pairs: Pairs, length: int, see
     }
 
 
+def planning_time(planner: Planner, pairs: Pairs, length: int, seed: int) -> dict[str, float]:
+    """Milliseconds of processor time a plan, from noise and by a warm start from that plan."""
+    generators, former, times = make_generators(len(pairs.states), seed), None, {}
+    for name in ("from noise", "warm start"):
+        started = time.process_time()
+        former = planner.plan(pairs.states, pairs.goals, length, generators, former)
+        times[name] = 1000 * (time.process_time() - started) / len(pairs.states)
+    return times
+
+
 def evaluate(
     planner: Planner, count: int, trajectories: int, cloning_steps: int, seed: int
 ) -> dict[str, Any]:
@@ -56,6 +67,8 @@ def evaluate(
         if any(cells > farther_than for row in table.values() for cells in row.values()):
             pairs = draw_pairs(model.maze, count, seed + 1, farther_than)
             report[kind] = compare(planner, cloned, pairs, length, seed + 2)
+    pairs = draw_pairs(model.maze, count, seed + 1)
+    report["milliseconds a plan"] = planning_time(planner, pairs, length, seed + 3)
     return report
 
 

@@ -301,6 +301,7 @@ def test_training_resumes_and_its_model_is_measured(tmp_path, monkeypatch, capsy
         "behavior cloning", "one plan", "receding horizon", "receding horizon, warm starts",
     ]  # fmt: skip
     assert 3 <= report["longest trajectory in cells"] <= 6
+    assert min(report["milliseconds a plan"].values()) > 0
     monkeypatch.setattr(sys, "argv", ["evaluate", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit) as stopped:
         evaluate.main()
