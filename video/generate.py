@@ -29,11 +29,11 @@ from core.io.text import count_of
 from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from video.clip_model import ClipModel
-from video.latent_cache import LatentCache
 from video.model_reference import ModelReference
 from video.options import ClipJob, ClipOptions
 from video.pipelines.context_parallel import ParallelModel
 from video.record import CheckpointRecord, RunRecord, Seconds, read_record, write_record
+from video.sampling.latent_cache import LatentCache
 from video.text_to_video import Clip, sample_clips
 
 PREVIEW_EVERY = 1.5  # s

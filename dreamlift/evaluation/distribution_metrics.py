@@ -1,4 +1,4 @@
-"""Metrics of samples against real data in the feature space of a classifier. Pure functions in float64."""
+"""Metrics of samples in a feature space: against real data, and against their texts. Pure functions."""
 
 from typing import NamedTuple
 
@@ -44,6 +44,20 @@ def _share_among(points: Tensor, others: Tensor, k: int) -> float:
     radius = torch.cdist(others, others, compute_mode="donot_use_mm_for_euclid_dist").kthvalue(k + 1).values
     distances = torch.cdist(points.double(), others, compute_mode="donot_use_mm_for_euclid_dist")
     return (distances <= radius).any(1).double().mean().item()
+
+
+def r_precision(images: Tensor, texts: Tensor) -> Tensor:
+    """Whether no text is nearer to an image than its own, (N,) bool.
+
+    R-Precision with R = 1 (Park et al. 2021, "Benchmark for Compositional Text-to-Image Synthesis"), the
+    measure of DreamFusion's table 1.
+
+    images, texts: unit embeddings (N,D), row i of both of one pair. Equal texts do not compete.
+    """
+    cosines = images @ texts.T
+    own = cosines.diagonal()[:, None]
+    same = (texts[:, None] == texts[None]).all(-1)
+    return ~((cosines > own) & ~same).any(1)
 
 
 def _normal(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ from core.models.unclip.contrastive import ContrastiveModel
 from core.models.unclip.unclip_model import UnclipModel, load_native_model
 from core.sampling import StepCallback
 from core.toybox.dataset import FRAMES
-from dreamlift.evaluation.distribution_metrics import frechet_distance
+from dreamlift.evaluation.distribution_metrics import frechet_distance, r_precision
 from dreamlift.evaluation.faces.detector import EyeDetector
 from dreamlift.evaluation.judge import LABELS, Judge
 from dreamlift.evaluation.measuring import (
@@ -42,7 +42,6 @@ from dreamlift.evaluation.measuring import (
 )
 from dreamlift.evaluation.options import EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
-from dreamlift.evaluation.r_precision import embed_prompts, r_precision
 from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
 from video.cascade.distilled import load_student, merged
 from video.video_model import VideoModel
@@ -201,7 +200,7 @@ class Evaluation:
         """R-Precision of samples and renders among the prompts of the set; empty without a model for it."""
         if not self.instruments.contrastive:
             return {}
-        texts = embed_prompts(self.instruments.contrastive, prompt_set.prompts)
+        texts = self.instruments.embed_prompts(prompt_set.prompts)
         samples, renders = (
             _share(r_precision(result.features[EMBEDDING], texts).float()) for result in results
         )

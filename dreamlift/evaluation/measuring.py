@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.models.text_encoder import TextEncoder
 from core.models.unclip.contrastive import ContrastiveModel
 from core.toybox.eyes import Eyes
 from dreamlift.evaluation.faces.detector import EyeDetector, pair_found
@@ -97,6 +98,19 @@ class Instruments:
         return EvaluationResult(
             judge_clips(self.judge, pictures), measures, self.features(pictures), pictures
         )
+
+    @torch.no_grad()
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Unit embeddings (N,D) of prompts in the joint space, on the CPU, each encoded alone.
+
+        Raises ValueError without a contrastive model.
+        """
+        model = self.contrastive
+        if not model:
+            raise ValueError("these instruments have no contrastive model")
+        encoder = TextEncoder(model.log_scale.device)
+        distinct = {prompt: model.embed_texts(*encoder([prompt]))[0].cpu() for prompt in set(prompts)}
+        return torch.stack([distinct[prompt] for prompt in prompts])
 
     @torch.no_grad()
     def features(self, pictures: Tensor) -> dict[str, Tensor]:

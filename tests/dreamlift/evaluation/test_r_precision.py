@@ -8,9 +8,11 @@ import torch.nn.functional as F
 
 from core.bundled import BUNDLED
 from core.models.unclip.contrastive import ContrastiveConfig, ContrastiveModel
+from dreamlift.evaluation.distribution_metrics import r_precision
 from dreamlift.evaluation.evaluate_samples import evaluate_images
+from dreamlift.evaluation.judge import Judge
+from dreamlift.evaluation.measuring import Instruments
 from dreamlift.evaluation.options import EvaluationOptions
-from dreamlift.evaluation.r_precision import embed_prompts, r_precision
 
 
 def test_it_is_the_share_that_ranks_its_own_text_first() -> None:
@@ -31,7 +33,8 @@ def test_equal_prompts_have_equal_embeddings() -> None:
     model = ContrastiveModel(
         ContrastiveConfig(size=16, widths=(32,), blocks=(1,), attention=(True,), embedding=8)
     )
-    texts = embed_prompts(model, ["a fox", "a panda on a swing", "a fox"])
+    instruments = Instruments(Judge.load(BUNDLED / "judge"), contrastive=model)
+    texts = instruments.embed_prompts(["a fox", "a panda on a swing", "a fox"])
     assert torch.equal(texts[0], texts[2])
     assert not torch.equal(texts[0], texts[1])
     torch.testing.assert_close(texts.norm(dim=1), torch.ones(3))

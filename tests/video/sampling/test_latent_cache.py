@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import UserError
-from video.latent_cache import LatentCache
+from video.sampling.latent_cache import LatentCache
 
 REQUEST = {"prompt": "a fox", "dtype": "float16"}
 
