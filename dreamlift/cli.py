@@ -18,9 +18,8 @@ from dreamlift.commands.training.train_autoencoder import (
     train_features_command,
 )
 from dreamlift.commands.training.train_distill import train_distill_command
-from dreamlift.commands.training.train_eyes import train_eyes_command
 from dreamlift.commands.training.train_interpolation import train_interpolation_command
-from dreamlift.commands.training.train_judge import train_judge_command
+from dreamlift.commands.training.train_measures import train_eyes_command, train_judge_command
 from dreamlift.commands.training.train_super_resolution import train_super_resolution_command
 from dreamlift.commands.training.train_unclip import train_contrastive_command, train_prior_command
 from dreamlift.commands.variations import blend_command, edit_command, vary_command

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Body, HTTPException, Request
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 
 from core.errors import UserError
-from dreamlift.studio.job import JobView
 from dreamlift.studio.library import Library
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work.job import JobView
 
 LOOK_EVERY = 0.1  # s, between two looks at a job whose events are sent
 ALIVE_EVERY = 15.0  # s, after which a comment is sent, so that proxies do not close the connection

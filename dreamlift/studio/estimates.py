@@ -14,10 +14,10 @@ from typing import NamedTuple
 from core.io.machine import describe_device, matmul_rate, pick_device
 from dream3d.options import ObjectOptions
 from dream3d.record import ObjectRecord
-from dreamlift.studio.clips import ClipWork
 from dreamlift.studio.history import Entry, model_of
-from dreamlift.studio.objects import ObjectWork
-from dreamlift.studio.submissions import Kind
+from dreamlift.studio.work.clips import ClipWork
+from dreamlift.studio.work.objects import ObjectWork
+from dreamlift.studio.work.submissions import Kind
 from video.options import ClipOptions, frame_doublings
 from video.record import CheckpointRecord, RunRecord
 

@@ -10,9 +10,9 @@ from core.errors import UserError
 from core.io.presets import load_preset
 from dream3d import record as of_objects
 from dream3d.options import OF_A_ROW, ObjectOptions
-from dreamlift.studio.clips import FILES, OPTIONS
 from dreamlift.studio.library import Library
-from dreamlift.studio.submissions import PRESET_FOLDERS, Kind, preset_names
+from dreamlift.studio.work.clips import FILES, OPTIONS
+from dreamlift.studio.work.submissions import PRESET_FOLDERS, Kind, preset_names
 from video import record as of_clips
 from video.options import ClipOptions
 

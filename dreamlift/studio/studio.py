@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dreamlift.studio.clips import ClipWork, plan_clip
 from dreamlift.studio.estimates import Estimate, estimate
 from dreamlift.studio.history import History
-from dreamlift.studio.job import JobView
-from dreamlift.studio.jobs import JobQueue
 from dreamlift.studio.library import Library
 from dreamlift.studio.limits import Limits
 from dreamlift.studio.models import LoadedModels
-from dreamlift.studio.objects import ObjectWork, plan_object
-from dreamlift.studio.submissions import Submission, read_submission
+from dreamlift.studio.work.clips import ClipWork, plan_clip
+from dreamlift.studio.work.job import JobView
+from dreamlift.studio.work.objects import ObjectWork, plan_object
+from dreamlift.studio.work.queue import JobQueue
+from dreamlift.studio.work.submissions import Submission, read_submission
 
 
 class Studio:

@@ -9,8 +9,8 @@ import gradio as gr
 from gradio.events import api
 
 from core.errors import UserError
-from dreamlift.studio.job import JobView
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work.job import JobView
 
 LOOK_EVERY = 0.1  # s
 

@@ -11,7 +11,7 @@ import yaml
 
 from core.bundled import BUNDLED_NAME, OTHERS
 from core.io.presets import CONFIGS
-from dreamlift.studio.submissions import Kind, preset_names
+from dreamlift.studio.work.submissions import Kind, preset_names
 
 LARGEST_DRAWN = 2**31 - 1  # of seeds drawn by chance: short enough to be typed again
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}  # of events of the page

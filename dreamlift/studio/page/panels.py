@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from core.io.media import VIDEOS
 from dreamlift.studio.estimates import Estimate
-from dreamlift.studio.job import JobView
+from dreamlift.studio.work.job import JobView
 
 
 def file_url(name: str) -> str:

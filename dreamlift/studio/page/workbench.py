@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from core.errors import UserError
-from dreamlift.studio.job import JobView
 from dreamlift.studio.page import panels
 from dreamlift.studio.page.fields import QUIET
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work.job import JobView
 
 
 class Workbench:

@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 
 from dreamlift.studio.guard import Login
-from dreamlift.studio.job import Report
 from dreamlift.studio.server import make_app
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work.job import Report
 
 
 @dataclass

@@ -11,8 +11,8 @@ import pytest
 
 from dream3d.meshing import pipeline
 from dream3d.options import ObjectOptions
-from dreamlift.studio import clips, objects
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work import clips, objects
 from tests.dreamlift.studio.conftest import serve
 from tests.dreamlift.studio.test_making import OBJECT
 

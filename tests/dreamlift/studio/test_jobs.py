@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import UserError
-from dreamlift.studio.jobs import JobQueue
+from dreamlift.studio.work.queue import JobQueue
 from tests.dreamlift.studio.conftest import Steps
 
 

@@ -8,8 +8,8 @@ import torch
 from core.errors import UserError
 from dream3d.optimization.optimize import Optimization
 from dreamlift import TextTo3D, TextToVideo, text_to_3d
-from dreamlift.studio import clips, objects
 from dreamlift.studio.studio import Studio
+from dreamlift.studio.work import clips, objects
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"size": 16, "samples": 16, "grid": 16, "guidance": 2.0, "steps": 1}

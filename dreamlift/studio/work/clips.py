@@ -18,10 +18,10 @@ from core.io.presets import load_preset
 from core.io.values import shortened
 from core.samplers import SamplerState
 from core.toybox.prompts import sentences
-from dreamlift.studio.job import Report
 from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
-from dreamlift.studio.submissions import PRESET_FOLDERS, Kind, Submission
+from dreamlift.studio.work.job import Report
+from dreamlift.studio.work.submissions import PRESET_FOLDERS, Kind, Submission
 from video.find_model import find_model
 from video.model_reference import ModelReference, NativeModelReference, settle
 from video.options import EXTENSIONS, OF_THE_MODEL, ClipJob, ClipOptions

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import UserError
-from dreamlift.studio.job import OVER, JobCancelledError, JobView, State, Work
+from dreamlift.studio.work.job import OVER, JobCancelledError, JobView, State, Work
 
 REMEMBERED = 200  # jobs that are over
 RECENT = 12  # steps by which the time left is estimated

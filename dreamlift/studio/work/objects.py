@@ -32,10 +32,10 @@ from dream3d.options import (
 )
 from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import finish_object, load_model, start_optimization
-from dreamlift.studio.job import Report
 from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
-from dreamlift.studio.submissions import Kind, Submission
+from dreamlift.studio.work.job import Report
+from dreamlift.studio.work.submissions import Kind, Submission
 
 PREVIEW_EVERY = 3.0  # s
 TURN, SIZE = 12, 64  # frames of a preview, around the object, and their size in pixels
