@@ -8,6 +8,7 @@ from benchmarks.faults import trials
 from benchmarks.faults.work import WORKS, Expected, Run, Work, names, results
 
 GOOD = ("the same bytes", "ended before the kill")
+TRIES = 5  # moments that are tried until a run is killed
 MOST = 2  # kills of one output
 
 
@@ -18,10 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def kill(work: Work, expected: Expected, folder: Path, inputs: Path, chance: random.Random) -> str:
     """Kills runs of a work, then lets one end."""
-    output, killed = folder.with_suffix(".txt"), 0
-    for _ in range(chance.randint(1, MOST)):
+    output, killed, most = folder.with_suffix(".txt"), 0, chance.randint(1, MOST)
+    for _ in range(TRIES):
         run = Run(work.given(folder, inputs), folder, output)
         killed += run.kill(chance.uniform(0.02, 1.0) * expected.seconds)
+        if killed == most:
+            break
     last = Run(work.given(folder, inputs), folder, output)
     if last.wait() != 0:
         return f"the next run fails: {last.printed[-200:]!r}"

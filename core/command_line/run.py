@@ -59,9 +59,21 @@ def _run(app: typer.Typer, name: str) -> int:
     except (KeyboardInterrupt, typer.Abort) as error:
         _print_sentence(name, "stopped.")
         return exit_code(error)
+    except FileNotFoundError:
+        if _is_somewhere():
+            raise
+        _print_sentence(name, "The folder that the command was started in is gone: start it in another one.")
     else:
         return 0
     return UNUSABLE
+
+
+def _is_somewhere() -> bool:
+    """Whether the current folder exists; relative paths have no meaning without."""
+    try:
+        return os.path.isdir(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _print_sentence(name: str, sentence: str) -> None:

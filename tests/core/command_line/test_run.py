@@ -41,6 +41,23 @@ def test_a_command_that_succeeds_exits_with_0(run: Run) -> None:
     assert run(work, "[/b] :fox: *") == (0, "[/b] :fox: *\n", "")
 
 
+def test_a_folder_that_vanishes_is_one_sentence_and_a_missing_file_of_ours_is_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(prompt: str) -> None:
+        here.rmdir()
+        Path("file").resolve()
+
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    code, _, error = run(work)
+    assert code == 2 and error.count("\n") == 1 and "started in is gone" in error
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        run(lambda prompt: Path("missing").read_text())
+
+
 def test_a_sentence_of_several_lines_is_printed_on_one(run: Run) -> None:
     def work(prompt: str) -> None:
         raise UserError("ffmpeg failed:\n  [b] no space\nis left.")
