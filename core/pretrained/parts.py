@@ -32,7 +32,7 @@ def read_pipeline(
     only: parts to be read; the others but the scheduler are None. All are read unless given.
 
     Raises UserError for parts that are missing, damaged or unknown, and for weights that are missing or have
-    other shapes than the networks; tensors that no network needs are told in a notice.
+    other shapes than the networks; tensors that no network needs are named in a notice.
     """
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
