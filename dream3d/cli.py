@@ -38,7 +38,6 @@ app = CommandLine(add_completion=False)
 
 @app.command()
 def dream3d(
-    context: typer.Context,
     prompt: Annotated[
         str | None, typer.Argument(help='What the object is, such as "a fox holding a controller".')
     ] = None,
@@ -160,6 +159,7 @@ def dream3d(
         typer.Option("--resume", help="Resume from the checkpoint of an interrupted run, next to --out."),
     ] = False,
     preview: Annotated[bool, typer.Option(help="Keep a .views.preview.png up to date.")] = True,
+    context: typer.Context = None,  # pyright: ignore[reportArgumentType]  (typer fills it in)
 ) -> None:
     """Makes a textured mesh from a prompt.
 

@@ -32,7 +32,6 @@ app = CommandLine(add_completion=False)
 
 @app.command()
 def gen_video(
-    context: typer.Context,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -253,6 +252,7 @@ def gen_video(
         bool | None,
         typer.Option(help="Keep a .preview.png up to date.", show_default="except with --offload"),
     ] = None,
+    context: typer.Context = None,  # pyright: ignore[reportArgumentType]  (typer fills it in)
 ) -> None:
     """Makes a short clip from a sentence.
 

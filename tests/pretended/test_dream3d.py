@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from core.io.files.record import MadeBy
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from dream3d.cli import main
@@ -83,7 +84,7 @@ def test_a_resumed_run_continues_with_its_targets(cuda: PretendedDevice, tiny: P
     first = optimization("cuda", tiny, target_buffer=BUFFER)
     for _ in itertools.islice(first, 3):
         pass
-    checkpoint.save(tmp_path / "state", first, {})
+    checkpoint.save(tmp_path / "state", first, {}, MadeBy("a fox", 0))
     second = optimization("cuda", tiny, target_buffer=BUFFER)
     checkpoint.load(tmp_path / "state", second)
     assert losses(second) == whole[3:]
@@ -94,7 +95,7 @@ def test_a_resumed_score_model_continues(cuda: PretendedDevice, tiny: Path, tmp_
     first = optimization("cuda", tiny, loss="vsd")
     for _ in itertools.islice(first, 3):
         pass
-    checkpoint.save(tmp_path / "state", first, {})
+    checkpoint.save(tmp_path / "state", first, {}, MadeBy("a fox", 0))
     second = optimization("cuda", tiny, loss="vsd")
     checkpoint.load(tmp_path / "state", second)
     assert losses(second) == whole[3:]

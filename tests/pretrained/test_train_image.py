@@ -172,7 +172,7 @@ def test_what_an_image_checkpoint_cannot_be_trained_with(
     start("end in to_z: change modules", modules=["to_z"])
     with pytest.raises(UserError, match="another --rank"):
         train.image(pictures, trained / "run", steps=99, resume=True, rank=8)
-    with pytest.raises(UserError, match="first stage of its own"):
+    with pytest.raises(UserError, match="--first-stage is for models of this project"):
         train.image(pictures, tmp_path / "run", sd_eps, steps=1, first_stage=tmp_path)
     monkeypatch.setattr(lora, "find_spec", lambda name: None)
     start("pip install peft")

@@ -230,7 +230,8 @@ def test_the_summary_has_a_row_for_each_job(tmp_path: Path) -> None:
     }  # fmt: skip
     assert rows[1]["error"] == "it does not work" and rows[2]["seconds"] == ""
     shown = stream.getvalue()
-    assert "summary.draw.csv" in shown and "already there" in shown and len(shown.splitlines()) < 10
+    assert "summary.draw.csv" in shown.replace("\n", "")  # the folder's name may fold the line
+    assert "already there" in shown and len(shown.splitlines()) < 12
     assert (tmp_path / "index.html").exists() and not list(tmp_path.glob(".*"))
     written(tmp_path / "summary.draw.csv", "mine\n")
     assert write_summary(tmp_path / "summary.draw.csv", planned, jobs) is None

@@ -12,11 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.files.record import MadeBy
 from dream3d.optimization import checkpoint
 from dream3d.optimization.optimize import Optimization
 from dream3d.options import ObjectOptions, Stage
 
 RUN = {"prompt": "a fox", "seed": 0}
+MADE = MadeBy("a fox", 0)
 Tensors = dict[str, Tensor]
 
 
@@ -32,7 +34,7 @@ def saved(begin: Callable[..., Optimization], tmp_path_factory: pytest.TempPathF
     run, file = begin(options(), 32), tmp_path_factory.mktemp("saved") / "fox.safetensors"
     for _ in itertools.islice(run, 3):
         pass
-    checkpoint.save(file, run, RUN)
+    checkpoint.save(file, run, RUN, MADE)
     with safe_open(file, "pt") as stored:
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.errors import UserError
+from core.io.files.record import MadeBy
 from core.toybox.camera import Camera
 from core.toybox.scenes import Scene, render_scenes
 from dream3d.nerf.cameras import Cameras
@@ -135,10 +136,10 @@ def test_numbers_that_are_not_finite_end_the_run_and_leave_the_checkpoint(
         changed.setattr(run, "view_strategy", diverged)
         with pytest.raises(UserError, match="The loss distillation is not finite at iteration 2 of 8"):
             next(steps)
-    checkpoint.save(file, run, {})  # the step was not taken
+    checkpoint.save(file, run, {}, MadeBy("a fox", 0))  # the step was not taken
     whole = file.read_bytes()
     with torch.no_grad():
         next(run.field.parameters()).flatten()[0] = math.nan
     with pytest.raises(UserError, match="The field's weight .* is not finite after iteration 1 of 8"):
-        checkpoint.save(file, run, {})
+        checkpoint.save(file, run, {}, MadeBy("a fox", 0))
     assert file.read_bytes() == whole

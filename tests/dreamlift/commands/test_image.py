@@ -18,7 +18,7 @@ def test_the_files_are_the_images_of_the_front_door(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[1] for line in lines] == ["64x64, seed 3", "64x64, seed 4"]
     draws = TextToImage.from_pretrained("bundled")
-    for path, seed in zip(sorted(tmp_path.iterdir()), (4, 3), strict=True):
+    for path, seed in zip(sorted(tmp_path.glob("*.png")), (4, 3), strict=True):
         expected = draws("a fox, seen from behind", seed=seed, num_inference_steps=2, super_resolution=0)
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image)), path
 
