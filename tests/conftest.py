@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from tests import forked_command
 
 ROOT = Path(__file__).parents[1]
 MODULES = {"gen-video": "video.cli", "dream3d": "dream3d.cli", "dreamlift": "dreamlift.cli"}
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit an ignored one
 
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
