@@ -174,7 +174,7 @@ def _check_replaced(files: OutputFiles, made: MadeBy, replacing: Replacing) -> N
     for path in files.lasting:
         if os.path.isdir(path):
             raise UserError(f"{path} is a folder, and a file is to go there: choose another --out.")
-    if not replacing.overwrite and (others := foreign(files)):
+    if not replacing.overwrite and (others := _foreign_at_rest(files)):
         raise UserError(
             f"{not_ours(others[0], files)}: choose another --out, or replace it with --overwrite."
         )
@@ -183,6 +183,13 @@ def _check_replaced(files: OutputFiles, made: MadeBy, replacing: Replacing) -> N
             f"{others[0]} exists, and is not of an earlier run of this prompt and seed: choose another "
             "--out, or replace it with --overwrite."
         )
+
+
+def _foreign_at_rest(files: OutputFiles) -> list[Path]:
+    """As `foreign`, but none while another process writes the output, whose record comes last."""
+    if not foreign(files) or files.lock.exists():
+        return []
+    return foreign(files)  # the record may have been written since
 
 
 def not_ours(path: Path, files: OutputFiles) -> str:

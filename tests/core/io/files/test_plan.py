@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
+from core.io.files.locks import lock
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.plan import NOTHING, OutputRequest, Replacing, plan_outputs
 from core.io.files.record import digests
@@ -70,6 +71,19 @@ def test_automatic_names_are_numbered_past_earlier_outputs_unless_a_run_is_repea
     assert [output.file.name for output in planned] == [
         "a-fox-3.mp4", "a-fox-2.mp4", "a-fox-4.mp4", "a-fox-5.mp4",
     ]  # fmt: skip
+
+
+def test_what_another_process_writes_now_is_nobody_elses(tmp_path: Path) -> None:
+    files = CLIP.files(tmp_path / "fox.mp4")
+    files.output.write_text("the record comes last")
+    with pytest.raises(UserError, match="does not list it as made by this command"):
+        plan(tmp_path, "fox.mp4", AGAIN)
+    with lock(files.lock, wait=False):
+        assert plan(tmp_path, "fox.mp4", AGAIN) == "fox.mp4"
+        with pytest.raises(UserError, match="Another process"):
+            plan(tmp_path, "fox.mp4")
+    with pytest.raises(UserError, match="does not list it as made by this command"):
+        plan(tmp_path, "fox.mp4", AGAIN)
 
 
 def test_an_output_is_replaced_where_its_record_lists_it(tmp_path: Path) -> None:
