@@ -52,6 +52,7 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
         preset=record.preset,
         preview=preview,
         resume=False,
+        overwrite=overwrite,
         start=start,
     )
     made = read_record(OBJECT.files(job.mesh).record)

@@ -40,6 +40,7 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
         preset=record.preset,
         preview=preview,
         resume=False,
+        overwrite=overwrite,
         force=True,
         start=start,
     )

@@ -72,7 +72,7 @@ def mean_return(env: Any, policy: Policy, seed: int, episodes: int = EPISODES) -
     return float(np.mean(returns))
 
 
-class Snapshots(BaseCallback):
+class Snapshots(BaseCallback):  # pyright: ignore[reportUntypedBaseClass]
     """Evaluates the policy every `every` steps and keeps its weights."""
 
     def __init__(self, env: Any, every: int) -> None:

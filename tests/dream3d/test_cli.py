@@ -104,6 +104,10 @@ def test_a_prompt_gives_all_files_of_an_object(command: Command, tmp_path: Path,
     assert "controller" in record["completed"] and record["surface"]["faces"] <= 2000
     meshes = [trimesh.load(tmp_path / name, force="mesh") for name in ("fox.obj", "fox.glb")]
     assert len(meshes[0].faces) == len(meshes[1].faces) == record["surface"]["faces"]
+    again = command("dream3d", "--replay", "fox.dream3d.json")
+    assert again.returncode == 0, again.stderr
+    for ending in (".glb", ".texture.png", ".turntable.mp4"):
+        assert (tmp_path / f"fox-replay{ending}").read_bytes() == (tmp_path / f"fox{ending}").read_bytes()
 
 
 def test_resuming_after_kill_9_gives_the_same_bytes(command: Command, tmp_path: Path, tiny: Path) -> None:
