@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -79,7 +79,8 @@ def save(
         )
     with atomic_write(folder / FILE) as draft:
         stored = {name: value.detach().contiguous() for name, value in tensors.items()}
-        save_file(stored, draft, {"progress": json.dumps(progress)})
+        # save_file writes a draft of its own, which a killed process would leave behind.
+        draft.write_bytes(serialize(stored, {"progress": json.dumps(progress)}))
         if (folder / FILE).is_file():
             os.replace(folder / FILE, folder / PREVIOUS)
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
@@ -24,11 +24,10 @@ def save(path: Path, optimization: Optimization, run: dict[str, object], made: M
     """
     optimization.check_field()
     with atomic_write(path) as draft:
-        save_file(
-            {name: value.contiguous() for name, value in optimization.state_dict().items()},
-            draft,
-            {"run": json.dumps(run, sort_keys=True)} | checkpoint_metadata(made),
-        )
+        tensors = {name: value.contiguous() for name, value in optimization.state_dict().items()}
+        metadata = {"run": json.dumps(run, sort_keys=True)} | checkpoint_metadata(made)
+        # save_file writes a draft of its own, which a killed process would leave behind.
+        draft.write_bytes(serialize(tensors, metadata))
 
 
 def check(path: Path, run: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from core.errors import UserError
@@ -36,7 +36,8 @@ class LatentCache:
         metadata = {REQUEST: json.dumps(self.request), SHAPE: json.dumps([*latents.shape])}
         metadata |= checkpoint_metadata(self.made)
         with atomic_write(self.path) as draft:
-            save_file({NAME: latents.cpu().contiguous()}, draft, metadata)
+            # save_file writes a draft of its own, which a killed process would leave behind.
+            draft.write_bytes(serialize({NAME: latents.cpu().contiguous()}, metadata))
         self.held = True
 
     def load(self) -> tuple[Tensor, dict[str, Any]] | None:
