@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +46,7 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
     made = read_record(CLIP.files(job.clip).record)
     assert made  # which `generate` has written
     others = other_files(record.files, made.files)
-    print(report(path, job.clip, others, differences(_facts(record), _facts(made))), file=sys.stderr)
-    return not others
+    return report(path, job.clip, others, differences(_facts(record), _facts(made)))
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Latents of prepared shards, encoded once by a first stage and stored in the same folder for training.
 
-Embeddings of images are stored likewise.
+Embeddings of images (N,D) are stored in the same way, by a contrastive model.
 
 `latents-<fingerprint>-images-00000.safetensors` holds `latents` float16, (N,C,h,w); of clips, (N,F,C,h,w), or
 (N,C,F',h,w) where the encoder takes clips as a whole; and `hashes` int64 (N,) of the pixels.

@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from core.errors import UserError
 from core.io.files.locks import lock_folder
 from core.io.files.record import sha256_of
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 WEIGHTS = "model.safetensors"
 OF_MODELS = (
     "config.json",
@@ -25,7 +26,9 @@ OF_MODELS = (
 )
 
 
-def writes(*folders: str, model: str | None = None) -> Callable[[Command], Command]:
+def writes(
+    *folders: str, model: str | None = None
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorator of a command that alone writes into the folders that these parameters name.
 
     A second process that would write there is refused, and drafts of killed ones are deleted. The processes
@@ -36,11 +39,11 @@ def writes(*folders: str, model: str | None = None) -> Callable[[Command], Comma
     """
     names = (*folders, *([model] if model else []))
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         signature = inspect.signature(command)
 
         @functools.wraps(command)
-        def locked(*args: Any, **kwargs: Any) -> Any:
+        def locked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
             given = signature.bind(*args, **kwargs).arguments
             with ExitStack() as locks:
                 if os.environ.get("RANK", "0") == "0":
@@ -50,7 +53,7 @@ def writes(*folders: str, model: str | None = None) -> Callable[[Command], Comma
                         locks.enter_context(lock_folder(folder))
                 return command(*args, **kwargs)
 
-        return locked  # type: ignore[return-value]
+        return locked
 
     return decorate
 

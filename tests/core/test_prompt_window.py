@@ -1,4 +1,4 @@
-"""Prompts that are longer than the window of a text encoder: cut between words, and told."""
+"""Prompts that are longer than the window of a text encoder: cut between words, with a notice."""
 
 import warnings
 from pathlib import Path
@@ -27,8 +27,12 @@ def test_as_many_whole_words_as_fit_are_read(words: list[str], window: int) -> N
 
 def test_a_word_too_long_by_itself_is_cut_within(recwarn: pytest.WarningsRecorder) -> None:
     assert read_part("abcdefgh", 5, len) == "abcde"
-    (told,) = recwarn.list
-    assert told.category is Notice and "takes 5 tokens" in str(told.message) and '"fgh"' in str(told.message)
+    (notice,) = recwarn.list
+    assert (
+        notice.category is Notice
+        and "takes 5 tokens" in str(notice.message)
+        and '"fgh"' in str(notice.message)
+    )
 
 
 def test_the_encoder_reads_what_its_tokenizer_keeps() -> None:

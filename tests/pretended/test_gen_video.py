@@ -12,9 +12,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch.nn import functional as F
 
-from core.models.image_model import ImageModelConfig
 from core.nn import attention
-from core.nn.unet import UNetConfig
 from tests.pretended.device import PretendedDevice
 from tests.pretrained.checkpoints import sdxl, stable_diffusion
 from tests.pretrained.motion_checkpoints import motion_adapter
@@ -22,7 +20,6 @@ from tests.pretrained.pipeline_checkpoints import VIDEO
 from video.cli import main
 from video.options import ClipOptions, ClipRequest
 from video.pipelines.checkpoint_reference import checkpoint_reference
-from video.video_folder import VideoModelConfig
 from video.video_model import VideoModel
 
 # checkpoint, width, frames, dtype, offload
@@ -52,20 +49,6 @@ def picture(tmp_path: Path) -> Path:
     return tmp_path / "picture.png"
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a video model with random weights, for clips of 16x16 pixels."""
-    network = UNetConfig(widths=(32,), blocks=(1,), attention=(True,))
-    config = VideoModelConfig(image=ImageModelConfig(size=16, network=network))
-    torch.manual_seed(0)
-    denoiser = config.denoiser()
-    for parameter in denoiser.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    folder = tmp_path_factory.mktemp("video")
-    VideoModel(config, denoiser).save(folder)
-    return folder
-
-
 def test_all_stages_of_the_bundled_models(
     cuda: PretendedDevice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,11 +66,11 @@ def test_every_sampler(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    tiny: Path,
+    tiny_model: Path,
 ) -> None:
     request.getfixturevalue(kind)
     more = ["--eta", 0.5, "--guidance-rescale", 0.5] if sampler == "ddim" else ["--guidance-interval", 0.1, 9]
-    common = ["--device", kind, "--model", tiny, "--sampler", sampler, "--steps", 2, "--frames", 2]
+    common = ["--device", kind, "--model", tiny_model, "--sampler", sampler, "--steps", 2, "--frames", 2]
     assert run(monkeypatch, tmp_path, *common, *more)["options"]["sampler"] == sampler
 
 
@@ -105,11 +88,11 @@ def test_known_frames_and_windows(
     cuda: PretendedDevice,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    tiny: Path,
+    tiny_model: Path,
     picture: Path,
     arguments: tuple[object, ...],
 ) -> None:
-    run(monkeypatch, tmp_path, "--device", "cuda", "--model", tiny, "--steps", 2, *arguments)
+    run(monkeypatch, tmp_path, "--device", "cuda", "--model", tiny_model, "--steps", 2, *arguments)
 
 
 @pytest.mark.parametrize(("name", "width", "frames", "dtype", "offload"), CASES)
@@ -182,7 +165,7 @@ def test_too_little_memory_is_one_sentence(
     cuda: PretendedDevice,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    tiny: Path,
+    tiny_model: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -190,7 +173,7 @@ def test_too_little_memory_is_one_sentence(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(VideoModel, "sample", fail)
-    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--model", str(tiny), "--device", "cuda"])
+    monkeypatch.setattr(sys, "argv", ["gen-video", "a fox", "--model", str(tiny_model), "--device", "cuda"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2

@@ -77,9 +77,9 @@ def test_a_missing_tensor_of_a_video_model_is_refused_by_name(
 
 def test_extra_tensors_are_named_once(copy: Path) -> None:
     changed_weights(copy, "unet", lambda tensors: tensors.update(first=torch.zeros(1), second=torch.zeros(1)))
-    with pytest.warns(Notice, match="tensors that its network does not use: first and 1 more.") as told:
+    with pytest.warns(Notice, match="tensors that its network does not use: first and 1 more.") as notices:
         load_image_model(copy)
-    assert len(told) == 1
+    assert len(notices) == 1
 
 
 @pytest.mark.parametrize(

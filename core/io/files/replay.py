@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -43,9 +44,14 @@ def differences(before: Mapping[str, object], after: Mapping[str, object]) -> st
     return ", ".join(f"{name} {before.get(name, '-')} then, {after.get(name, '-')} now" for name in names)
 
 
-def report(path: Path, output: Path, others: list[str], differing: str) -> str:
-    """The sentence about a replay. others: see `other_files`; differing: see `differences`."""
-    if not others:
-        return f"{output}: the same bytes as the files of {path}."
+def report(path: Path, output: Path, others: list[str], differing: str) -> bool:
+    """Prints the sentence about a replay to stderr; returns whether the bytes are the same.
+
+    others: see `other_files`; differing: see `differences`.
+    """
     why = f": {differing}" if differing else ": nothing that the record knows of has changed"
-    return f"{output}: other bytes than the files of {path}{why}."
+    sentence = (
+        f"other bytes than the files of {path}{why}" if others else f"the same bytes as the files of {path}"
+    )
+    print(f"{output}: {sentence}.", file=sys.stderr)
+    return not others
