@@ -16,15 +16,8 @@ from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.files.plan import Replacing
-from dream3d.options import (
-    OBJECT,
-    OF_A_ROW,
-    ImageModelReference,
-    ObjectJob,
-    ObjectOptions,
-    check_model_reference,
-    read_prompts,
-)
+from dream3d.job import OBJECT, ObjectJob, read_prompts
+from dream3d.options import OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import STANDARD, load_named_preset, load_object_preset
 
 START = time.perf_counter()

@@ -24,10 +24,11 @@ from core.io.machine import explain_out_of_memory, is_out_of_memory, pick_device
 from core.io.pictures import Frames
 from core.io.sheet import write_sheet
 from core.io.text import count_of
+from dream3d.job import ObjectJob
 from dream3d.optimization import checkpoint, diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.optimization.view_strategies import resize_images
-from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
+from dream3d.options import ImageModelReference, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, read_record, write_record
 from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
 

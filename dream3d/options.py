@@ -1,4 +1,4 @@
-"""Options and jobs of dream3d, validated before torch is imported."""
+"""Options of dream3d, validated before torch is imported."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.batches.prompt_file import PromptRow, read_prompt_file
 from core.errors import UserError
 from core.io.base_model import CONFIG, reads_attributes
-from core.io.files.names import OutputFiles, OutputKind
-from core.io.files.record import MadeBy
 from core.io.values import shortened
-from core.notice import notice
 
 if TYPE_CHECKING:
-    from core.toybox.prompts import PromptReading
+    pass
 
 Loss = Literal["x0", "sds", "sjc", "csd", "vsd", "ism"]
 FieldKind = Literal["voxel", "hash"]
@@ -27,17 +23,6 @@ CameraInput = Literal["input", "words", "none"]
 """Camera conditioning: numeric input, view-dependent texts, or none."""
 
 DTYPES = ("float32", "bfloat16", "float16")
-MATERIAL, TEXTURE = ".mtl", ".texture.png"  # endings of the files of an .obj, which name each other
-OBJECT = OutputKind(
-    "dream3d",
-    "mesh",
-    (".obj", ".glb", ".ply"),
-    (".turntable.mp4", ".views.png", ".html"),
-    by_extension={".obj": (MATERIAL, TEXTURE, ".glb"), ".ply": (".glb",)},
-    named_inside=frozenset((MATERIAL, TEXTURE)),
-    preview=".views.preview.png",
-    checkpoint=".checkpoint.safetensors",
-)
 
 
 class Stage(BaseModel):
@@ -267,92 +252,3 @@ def check_model_reference(
 
 
 OF_A_ROW = ObjectOptions.model_fields.keys() | {"guidance"}  # options that rows of a file of prompts may have
-
-
-def read_prompts(prompt: str | None, file: Path | None) -> list[PromptRow]:
-    """The one prompt, or those of the file. Raises UserError when there is none."""
-    if (prompt is None) == (file is None):
-        raise UserError(
-            'Give either a prompt, as in dream3d "a fox holding a controller", or --prompts FILE.'
-        )
-    if file:
-        return read_prompt_file(file)
-    check_prompt(prompt or "")
-    return [PromptRow(prompt or "")]
-
-
-def check_prompt(prompt: str) -> None:
-    """Raises UserError for an empty prompt."""
-    if not prompt.strip():
-        raise UserError("The prompt is empty.")
-
-
-class ObjectJob(NamedTuple):
-    """One object to make, and the paths of its files, which are named after the mesh."""
-
-    prompt: str
-    seed: int
-    mesh: Path
-    reading: PromptReading | None = None  # what the prompt was read as, for the bundled model
-
-    @property
-    def text(self) -> str:
-        """The text for the model, without the background: that of the reading, or the prompt."""
-        return self.reading.text if self.reading else self.prompt
-
-    @property
-    def completed(self) -> str | None:
-        """The text for the model where it differs from the prompt."""
-        return None if self.text == self.prompt else self.text
-
-    def with_reading(self) -> ObjectJob:
-        """The job with its prompt read, and the color that the prompt leaves open filled in by its seed."""
-        from core.models.nearest_wording import nearest_wording
-        from core.toybox.prompts import read_prompt
-
-        reading = read_prompt(self.prompt, self.seed, place=False, nearest=nearest_wording)
-        return self._replace(reading=reading)
-
-    def adjusted(self, options: ObjectOptions) -> ObjectOptions:
-        """The options with the negations that the prompt names."""
-        if not self.reading:
-            return options
-        if self.reading.negative and not options.reads_negative:
-            notice(f"Without guidance nothing can be excluded: {self.reading.negative} is left out.")
-            return options
-        return options.with_changes(negative=self.reading.negative_with(options.negative))
-
-    @property
-    def made(self) -> MadeBy:
-        """The prompt and the seed, as they were given."""
-        return MadeBy(self.prompt, self.seed)
-
-    @property
-    def files(self) -> OutputFiles:
-        """The files of the object."""
-        return OBJECT.files(self.mesh)
-
-    @property
-    def glb(self) -> Path:
-        """The mesh as GLB."""
-        return self.files.beside(".glb")
-
-    @property
-    def turntable(self) -> Path:
-        """The turntable video."""
-        return self.files.beside(".turntable.mp4")
-
-    @property
-    def sheet(self) -> Path:
-        """The sheet of eight views."""
-        return self.files.beside(".views.png")
-
-    @property
-    def viewer(self) -> Path:
-        """The HTML viewer."""
-        return self.files.beside(".html")
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint during optimization."""
-        return self.files.checkpoint

@@ -11,7 +11,8 @@ from core.errors import UserError
 from core.io.files.plan import Replacing
 from core.io.files.replay import differences, other_files, read_record_of, replay_name, report
 from core.toybox.prompts import PromptReading
-from dream3d.options import OBJECT, ImageModelReference, ObjectJob
+from dream3d.job import OBJECT, ObjectJob
+from dream3d.options import ImageModelReference
 from dream3d.record import ObjectRecord, read_record
 
 

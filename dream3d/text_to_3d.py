@@ -23,6 +23,7 @@ from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, wei
 from core.pretrained.image_model import load_image_model
 from core.toybox.backdrops import BACKDROPS
 from dream3d.distill import make_model_space
+from dream3d.job import ObjectJob
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.pipeline import mesh_field, write_object_files
 from dream3d.meshing.viewer import viewer
@@ -36,7 +37,7 @@ from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.refine_texture import refine_texture
 from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
-from dream3d.options import ImageModelReference, ObjectJob, ObjectOptions
+from dream3d.options import ImageModelReference, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
 VIEW_ENDINGS = [f", {words}" for words in VIEW_WORDS]

@@ -10,14 +10,9 @@ import torch
 
 from core.bundled import BUNDLED_NAME, bundled_model
 from core.io.machine import pick_device
+from dream3d.job import ObjectJob, check_prompt
 from dream3d.optimization.optimize import OptimizationState
-from dream3d.options import (
-    ImageModelReference,
-    ObjectJob,
-    ObjectOptions,
-    check_model_reference,
-    check_prompt,
-)
+from dream3d.options import ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import LoadedModel, Object3D, finish_object, load_model, start_optimization
 from dreamlift.front_door import resolve_seed, warn_of

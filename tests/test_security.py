@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import UserError
 from core.pretrained.hub import is_hub_name, resolve_checkpoint
+from dream3d.job import OBJECT
 from dream3d.meshing.viewer import TEMPLATE
-from dream3d.options import OBJECT
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("core", "video", "dream3d", "dreamlift")

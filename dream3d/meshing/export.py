@@ -13,8 +13,8 @@ from trimesh.visual.material import PBRMaterial
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
+from dream3d.job import MATERIAL, OBJECT, TEXTURE
 from dream3d.meshing.mesh import Mesh
-from dream3d.options import MATERIAL, OBJECT, TEXTURE
 
 SURFACE = "surface"  # the name of the material
 

@@ -9,6 +9,7 @@ import torch
 
 from core.io.pictures import write_clip
 from core.io.sheet import write_sheet
+from dream3d.job import ObjectJob
 from dream3d.meshing.export import write_mesh
 from dream3d.meshing.extract import MeshOptions, extract_mesh
 from dream3d.meshing.fidelity import Fidelity, SurfaceReport, describe_surface, measure_fidelity
@@ -19,7 +20,7 @@ from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField
 from dream3d.nerf.volume_rendering import RenderedViews, render
-from dream3d.options import ObjectJob, ObjectOptions
+from dream3d.options import ObjectOptions
 
 VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
 COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent

@@ -24,6 +24,7 @@ from core.models.image_model import ImageModel
 from core.toybox.captions import articles
 from core.toybox.scene_views import SceneView, render_scene_views
 from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
+from dream3d.job import ObjectJob
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.pipeline import SIZE, mesh_field
@@ -31,7 +32,7 @@ from dream3d.meshing.preview import render_eight_views
 from dream3d.nerf.cameras import ELEVATION, orbit_cameras
 from dream3d.nerf.scene_field import SceneField
 from dream3d.optimization.oracle import fit_true_views
-from dream3d.options import ObjectJob, ObjectOptions
+from dream3d.options import ObjectOptions
 from dream3d.text_to_3d import PHASE, start_optimization
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from core.errors import UserError
 from core.io.presets import load_preset
-from dream3d.options import ObjectJob, ObjectOptions, Stage, check_prompt
+from dream3d.job import ObjectJob, check_prompt
+from dream3d.options import ObjectOptions, Stage
 
 STAGE = Stage(share=1, size=32, samples=16, grid=16, guidance=5)
 GOOD = ObjectOptions(iterations=10, learning_rate=0.1, stages=(STAGE,))

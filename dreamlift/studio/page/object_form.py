@@ -7,7 +7,8 @@ from typing import Any, get_args
 import gradio as gr
 
 from core.bundled import BUNDLED_NAME
-from dream3d.options import OBJECT, Loss, ObjectOptions, TargetSampler
+from dream3d.job import OBJECT
+from dream3d.options import Loss, ObjectOptions, TargetSampler
 from dream3d.presets import load_named_preset
 from dreamlift.studio.library import Library
 from dreamlift.studio.page.fields import (

@@ -17,19 +17,12 @@ from core.io.machine import pick_device
 from core.io.pictures import write_clip
 from core.io.values import shortened
 from core.toybox.prompts import sentences
+from dream3d.job import OBJECT, ObjectJob, check_prompt
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
-from dream3d.options import (
-    OBJECT,
-    OF_A_ROW,
-    ImageModelReference,
-    ObjectJob,
-    ObjectOptions,
-    check_model_reference,
-    check_prompt,
-)
+from dream3d.options import OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import load_object_preset
 from dream3d.text_to_3d import finish_object, load_model, start_optimization
 from dreamlift.studio.library import Library

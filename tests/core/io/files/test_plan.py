@@ -14,7 +14,7 @@ from core.io.files.plan import NOTHING, OutputRequest, Replacing, plan_outputs
 from core.io.files.record import digests
 from core.io.files.saving import save_output
 from core.io.pictures import PICTURE
-from dream3d.options import OBJECT
+from dream3d.job import OBJECT
 from video.options import CLIP
 
 ROOT = Path(__file__).parents[4]
