@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.io.files.record import digests
 from core.io.files.saving import save_output
 from core.io.machine import describe_device, package_versions
-from core.io.pictures import Frames, to_frames, upscale, write_clip
+from core.io.pictures import Frames, UpscaledFrames, to_frames, upscale, write_clip
 from core.io.sheet import write_sheet
 from core.sampling import StepCallback
 from video.clip_model import ClipModel, NativeClipModel
@@ -51,7 +51,8 @@ class Clip:
 
     def write_files(self, job: ClipJob) -> list[Path]:
         """Writes the clip and its contact sheet under the names of a job; returns the paths."""
-        write_clip(job.clip, self.enlarged, self.record.options.fps)
+        options = self.record.options
+        write_clip(job.clip, UpscaledFrames(self.frames, options.scale, options.resampling), options.fps)
         write_sheet(job.sheet, self.frames, self.record.prompt)
         return [job.clip, job.sheet]
 

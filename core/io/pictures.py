@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +25,10 @@ RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.N
 
 def to_frames(clip: np.ndarray) -> Frames:
     """8-bit frames (F,H,W,3) of a clip (3,F,H,W) in [-1, 1]; values outside are clipped."""
-    return ((clip.transpose(1, 2, 3, 0).clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+    frames = np.empty((*clip.shape[1:], len(clip)), np.uint8)
+    for index in range(len(frames)):  # one by one: all at once would take three times the clip's memory
+        frames[index] = ((clip[:, index].transpose(1, 2, 0).clip(-1, 1) + 1) * 127.5).round()
+    return frames
 
 
 def read_image(path: Path, background: Color = WHITE) -> Image.Image:
@@ -60,15 +64,31 @@ def parse_color(text: str) -> Color:
         raise UserError(f"There is no color {text!r}: give a name such as white, or #rrggbb.") from error
 
 
+class UpscaledFrames:
+    """Frames (F,H,W,3) that are upscaled one by one when they are read: large ones need not all be in memory.
+
+    resampling: "lanczos" or "nearest".
+    """
+
+    def __init__(self, frames: Frames, scale: int, resampling: str = "lanczos") -> None:
+        self.frames, self.scale, self.resampling = frames, scale, RESAMPLING[resampling]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Frames:
+        """One frame (scale*H,scale*W,3)."""
+        frame = self.frames[index]
+        size = frame.shape[1] * self.scale, frame.shape[0] * self.scale
+        return frame if self.scale == 1 else np.asarray(Image.fromarray(frame).resize(size, self.resampling))
+
+
 def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
-    """Upscaled frames (F,H,W,3) -> (F,scale*H,scale*W,3); resampling: "lanczos" or "nearest"."""
-    if scale == 1:
-        return frames
-    size = (frames.shape[2] * scale, frames.shape[1] * scale)
-    return np.stack([np.asarray(Image.fromarray(f).resize(size, RESAMPLING[resampling])) for f in frames])
+    """Upscaled frames (F,H,W,3) -> (F,scale*H,scale*W,3), see `UpscaledFrames`."""
+    return frames if scale == 1 else np.stack([*UpscaledFrames(frames, scale, resampling)])
 
 
-def write_clip(path: Path, frames: Frames, fps: float) -> None:
+def write_clip(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     """Writes frames (F,H,W,3) at `fps` frames/s, in the format given by the suffix of `path`.
 
     mp4 is H.264, 4:2:0, crf 16, BT.709. 4:2:0 requires an even width and height: an odd one repeats its last
@@ -97,13 +117,13 @@ class _EncoderError(Exception):
         self.reason = next((reason for reason in known if reason in message), f"ffmpeg says: {first}")
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
-    """Writes frames (F,H,W,3) as mp4 with ffmpeg."""
+def _write_mp4(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
+    """Writes frames (F,H,W,3) as mp4 with ffmpeg, one by one."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    _, height, width, _ = frames.shape
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    size = f"{even.shape[2]}x{even.shape[1]}"
+    height, width, _ = frames[0].shape
+    odd = (0, height % 2), (0, width % 2), (0, 0)
+    size = f"{width + width % 2}x{height + height % 2}"
     # fmt: off
     command = [
         get_ffmpeg_exe(), "-y", "-v", "error",
@@ -116,21 +136,26 @@ def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
         f"file:{path.absolute()}",  # "12:30.mp4" is no protocol, and "-y/fox.mp4" no option
     ]
     # fmt: on
-    result = subprocess.run(command, input=even.tobytes(), capture_output=True)
-    if result.returncode:
-        raise _EncoderError(result.stderr.decode(errors="replace"))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
+        assert ffmpeg.stdin
+        with suppress(BrokenPipeError):  # ffmpeg has ended, and says why
+            for frame in frames:
+                ffmpeg.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
+        _, message = ffmpeg.communicate()
+    if ffmpeg.returncode:
+        raise _EncoderError(message.decode(errors="replace"))
 
 
-def _write_gif(path: Path, frames: Frames, fps: float) -> None:
+def _write_gif(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     """Writes frames (F,H,W,3) as gif."""
     # One palette for all frames, without dithering: with one palette per frame static areas would flicker.
-    palette = Image.fromarray(np.concatenate(frames)).quantize(256, Image.Quantize.MEDIANCUT)
+    palette = Image.fromarray(np.concatenate([*frames])).quantize(256, Image.Quantize.MEDIANCUT)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     durations = [10 * delay for delay in _delays(len(frames), 100 / fps)]
     images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
 
 
-def _write_webp(path: Path, frames: Frames, fps: float) -> None:
+def _write_webp(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     """Writes frames (F,H,W,3) as webp."""
     images = [Image.fromarray(f) for f in frames]
     durations = _delays(len(frames), 1000 / fps)

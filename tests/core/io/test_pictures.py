@@ -1,6 +1,7 @@
 """Written clips, decoded by ffmpeg and Pillow; upscaling and frame conversion."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import UserError
-from core.io.pictures import Frames, _delays, to_frames, upscale, write_clip
+from core.io.pictures import Frames, UpscaledFrames, _delays, to_frames, upscale, write_clip
 
 COLORS = np.array(
     [[200, 30, 30], [30, 180, 60], [40, 60, 200], [230, 220, 60], [250, 250, 250], [10, 10, 10]], np.uint8
@@ -126,6 +127,27 @@ def test_names_of_files_are_neither_options_nor_protocols_of_ffmpeg(
     Path(name).parent.mkdir(exist_ok=True)
     write_clip(Path(name), color_patches(2), 8)
     assert iio.imread(tmp_path / name).shape == (2, 32, 48, 3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_frames_upscaled_one_by_one_are_the_same_clip(tmp_path: Path, suffix: str) -> None:
+    frames = color_patches(3, 9, 13)
+    written: list[bytes] = []
+    for name, each in (("whole", upscale(frames, 3)), ("lazy", UpscaledFrames(frames, 3))):
+        write_clip(tmp_path / f"{name}{suffix}", each, 8)
+        written.append((tmp_path / f"{name}{suffix}").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_an_mp4_is_written_with_the_memory_of_a_few_frames(tmp_path: Path) -> None:
+    frames = color_patches(40, 32, 48)
+    tracemalloc.start()
+    try:
+        write_clip(tmp_path / "large.mp4", UpscaledFrames(frames, 8, "nearest"), 8)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 3 * (8 * 32) * (8 * 48)
 
 
 def test_nearest_upscaling_repeats_pixels() -> None:
