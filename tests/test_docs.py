@@ -1,8 +1,9 @@
-"""docs/methods.md names existing code and tests; the site has every page and every public module."""
+"""docs/methods.md names existing code and tests; the site has every page and module, and needs no network."""
 
 import ast
 import json
 import re
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ ROWS = [
     for line in METHODS.splitlines()
     if line.startswith("|") and not line.startswith(("|---", "| method |"))
 ]
+ROOT_PAGES = {path.name for path in ROOT.glob("*.md")} | {"core/bundled/README.md"}
 PAGES = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
 LINK = re.compile(r"\[(.+?)\]\(\.\./(.+?)\)")
 
@@ -64,14 +66,35 @@ def test_the_navigation_lists_every_page() -> None:
     assert sorted(re.findall(r": (\S+\.md)$", navigation, re.M)) == sorted(PAGES)
 
 
-def test_every_link_of_a_page_leads_to_a_file() -> None:
-    missing = []
-    for page in PAGES:
-        path = ROOT / "docs" / page
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-            if not target.startswith("https://") and not (path.parent / target).exists():
-                missing.append(f"{page}: {target}")
-    assert missing == []
+@pytest.mark.parametrize("page", [*sorted(f"docs/{page}" for page in PAGES), *sorted(ROOT_PAGES)])
+def test_every_link_of_a_page_leads_to_a_file(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    assert [
+        target
+        for target in targets
+        if not target.startswith("https://") and not (path.parent / target).exists()
+    ] == []
+
+
+def test_a_site_that_loads_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    on_post_build = runpy.run_path(str(ROOT / "docs/hooks/offline.py"))["on_post_build"]
+    page = tmp_path / "index.html"
+    page.write_text('<script src="assets/a.js"></script><a href="https://example.org/x">x</a>')
+    on_post_build({"site_dir": str(tmp_path)})
+    assert (tmp_path / "external-links.txt").read_text() == "https://example.org/x\n"
+    for loading in (
+        '<script async src="https://unpkg.com/mermaid.js"></script>',
+        "<link rel=preconnect href=//fonts.gstatic.com>",
+        '<img alt="" src=http://example.org/a.png>',
+    ):
+        page.write_text(loading)
+        with pytest.raises(RuntimeError, match=r"index\.html: (https?:)?//"):
+            on_post_build({"site_dir": str(tmp_path)})
+    page.unlink()
+    (tmp_path / "a.css").write_text("@font-face { src: url(https://fonts.gstatic.com/a.woff2) }")
+    with pytest.raises(RuntimeError, match=r"a\.css"):
+        on_post_build({"site_dir": str(tmp_path)})
 
 
 @pytest.mark.parametrize("package", ["core", "video", "dream3d", "dreamlift"])

@@ -47,7 +47,8 @@ def run_studio(folder: Path, host: str, port: int, login: Login | None) -> None:
     studio = Studio(folder)
     shown = f"[{host}]" if ":" in host else host
     print(
-        f"Dreamlift studio: http://{shown}:{listener.getsockname()[1]}  (files in {folder}; Ctrl-C ends it)"
+        f"Dreamlift studio: http://{shown}:{listener.getsockname()[1]}  (files in {folder}; Ctrl-C ends it)",
+        flush=True,
     )
     config = uvicorn.Config(
         make_app(studio, login, local), log_level="warning", timeout_graceful_shutdown=2, server_header=False
