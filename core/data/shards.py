@@ -7,14 +7,13 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.data.decode import PrepareOptions, decoded, reason_of
 from core.data.folder import Example
-from core.io.atomic import atomic_write
 from core.io.media import UNDECODABLE
-from core.training.data import Shards
+from core.io.weights import write_tensors
+from core.training.data import CAPTIONS, Shards
 
 PER_SHARD = {"images": 512, "clips": 64}  # examples, or fewer where they are large
 LARGEST = 2**28  # bytes of pixels in a shard, unless a single clip has more
@@ -46,6 +45,15 @@ class _Stored:
     path: Path
     rows: slice
     reason: str = ""
+
+
+def foreign_file(folder: Path) -> Path | None:
+    """The first file in a folder that a preparation there would replace or delete, and none has written."""
+    tensors = sorted(path for kind in PER_SHARD for path in folder.glob(f"*{kind}-*.safetensors"))
+    if not tensors and os.path.lexists(folder / CAPTIONS):  # which a preparation writes last
+        return folder / CAPTIONS
+    shards = [path for path in tensors if path.name.startswith(tuple(PER_SHARD))]
+    return next((path for path in shards if not _stored_notes(path)), None)
 
 
 class ShardWriter:
@@ -135,8 +143,7 @@ class ShardWriter:
                 aside = aside.with_name(EARLIER + aside.name)
             os.replace(path, aside)
             self.moved[path] = aside
-        with atomic_write(path) as draft:
-            save_file(tensors, draft, {"notes": notes.model_dump_json()})
+        write_tensors(path, tensors, {"notes": notes.model_dump_json()})
 
     def _read(self, part: _Stored | Tensor) -> Tensor:
         """Rows of pixels in memory."""

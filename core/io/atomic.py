@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from safetensors import SafetensorError
 
 from core.errors import UserError
+from core.io.paths import is_reserved
 
 DRAFT_LETTERS = 20  # at most, that a temporary file's name is longer than the file's
 LITTLE = 2**16  # bytes: a disk with less is full
@@ -91,6 +92,11 @@ def sweep(folder: Path) -> None:
 
 def writable_folder(folder: Path) -> Path:
     """The folder, created if it is missing. Raises UserError unless a file can be written in it."""
+    device = next(filter(is_reserved, folder.parts), None)
+    if device and not folder.is_dir():
+        raise UserError(
+            f"Cannot create the folder {folder}: {device} is the name of a device on Windows, give another."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):

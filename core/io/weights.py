@@ -1,4 +1,7 @@
-"""Model folders: `config.json` and `model.safetensors`, float16 or int8 on disk, validated when loaded."""
+"""Model folders: `config.json` and `model.safetensors`, float16 or int8 on disk, validated when loaded.
+
+Other files of tensors are written by `write_tensors`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,16 @@ from core.io.base_model import CONFIG
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"  # after the name of an int8 matrix: its rows' scales
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Writes a file of safetensors, which is complete or absent. Raises UserError in an unwritable folder."""
+    with atomic_write(path) as draft:
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # `save_file` writes a draft of its own, which a killed process would leave behind.
+        draft.write_bytes(save(stored, dict(metadata) if metadata else None))
 
 
 class ModelFolder(NamedTuple):

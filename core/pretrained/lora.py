@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.io.atomic import atomic_write, writable_folder
+from core.io.atomic import writable_folder
+from core.io.weights import write_tensors
 from core.pretrained.hub import first_line, resolve_checkpoint
 from core.pretrained.quiet import quiet
 
@@ -169,10 +170,14 @@ def save_lora(folder: Path, pipeline: str, weights: Mapping[str, Tensor]) -> Non
         part, _, layer = name.partition(".")
         parts.setdefault(part, {})[layer.replace(".default.", ".")] = weight
     writable_folder(folder)
-    with atomic_write(folder / LORA_WEIGHTS) as draft:
-        layers = {f"{part}_lora_layers": of_part for part, of_part in parts.items()}
-        with quiet():
-            getattr(diffusers, pipeline).save_lora_weights(draft.parent, weight_name=draft.name, **layers)
+    layers = {f"{part}_lora_layers": of_part for part, of_part in parts.items()}
+
+    def save(tensors: Mapping[str, Tensor], path: str) -> None:
+        write_tensors(Path(path), tensors, {"format": "pt"})
+
+    with quiet():
+        save_lora_weights = getattr(diffusers, pipeline).save_lora_weights
+        save_lora_weights(folder, weight_name=LORA_WEIGHTS, save_function=save, **layers)
 
 
 def weights_file(name: str) -> Path:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.machine import single_thread
+from core.io.weights import write_tensors
 from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.captions import caption
@@ -165,8 +165,7 @@ def render_shard(plan: DatasetPlan, kind: str, shard: int, device: str = "cpu") 
 def _write_shard(job: tuple[DatasetPlan, str, int, str]) -> None:
     plan, kind, shard, device = job
     tensors = render_shard(plan, kind, shard, device)
-    with atomic_write(plan.path(kind, shard)) as draft:
-        save_file(tensors, draft)
+    write_tensors(plan.path(kind, shard), tensors)
 
 
 def _write_captions(plan: DatasetPlan) -> None:

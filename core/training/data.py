@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.attributes import CAMERA, PHASE, SHADOW, WIDTH, encode_attributes
 from core.condition import Condition
 from core.errors import UserError
-from core.io.atomic import atomic_write
+from core.io.weights import write_tensors
 from core.models.text_encoder import TextEncoder
 
 CAPTIONS = "captions.txt"
@@ -128,9 +128,8 @@ def read_captions(
 
     known |= zip(new, encoder.states([*new.values()], count) if new else [], strict=True)
     captions = Captions.from_states([known[each].to(encoder.device) for each in hashes], encoder.device)
-    with atomic_write(cache) as draft:
-        stored = {"tokens": captions.tokens.cpu(), "offsets": captions.offsets.cpu()}
-        save_file(stored | {"hashes": torch.tensor(hashes)}, draft, {"captions": digest})
+    stored = {"tokens": captions.tokens, "offsets": captions.offsets, "hashes": torch.tensor(hashes)}
+    write_tensors(cache, stored, {"captions": digest})
     return captions
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.atomic import atomic_write
+from core.io.weights import write_tensors
 from core.models.autoencoder import Autoencoder
 from core.models.unclip.contrastive import ContrastiveModel
 from core.training.data import content_hash, latents_path, read_shard, shard_paths, to_float_images
@@ -99,8 +98,7 @@ def store_latents(
             encoded = encode(pixels[new]).half().cpu() if new else ()
             rows = known | dict(zip((hashes[row] for row in new), encoded, strict=True))
             latents = torch.stack([rows[each] for each in hashes])
-            with atomic_write(out) as draft:
-                save_file({"latents": latents, "hashes": torch.tensor(hashes)}, draft, source)
+            write_tensors(out, {"latents": latents, "hashes": torch.tensor(hashes)}, source)
         if on_done:
             on_done(done, len(paths))
 

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 
 from core.errors import UserError
-from core.io.atomic import atomic_write
 from core.io.files.record import MadeBy, checkpoint_metadata
+from core.io.weights import write_tensors
 from dream3d.optimization.optimize import Optimization
 
 AFRESH = "delete it, or start again without --resume"
@@ -23,11 +22,8 @@ def save(path: Path, optimization: Optimization, run: dict[str, object], made: M
     Raises UserError for a field that is not finite, and leaves the last checkpoint as it is.
     """
     optimization.check_field()
-    with atomic_write(path) as draft:
-        tensors = {name: value.contiguous() for name, value in optimization.state_dict().items()}
-        metadata = {"run": json.dumps(run, sort_keys=True)} | checkpoint_metadata(made)
-        # save_file writes a draft of its own, which a killed process would leave behind.
-        draft.write_bytes(serialize(tensors, metadata))
+    metadata = {"run": json.dumps(run, sort_keys=True)} | checkpoint_metadata(made)
+    write_tensors(path, optimization.state_dict(), metadata)
 
 
 def check(path: Path, run: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from core.errors import UserError
 from core.io.atomic import writable_folder
+from core.io.files.listed import own_files, write_listed
 from core.io.text import count_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def data(
     sheet: Annotated[Path, typer.Option(help="Contact sheet (.png) of what was prepared.")] = Path(
         "data.png"
     ),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the sheet, whoever has made it.")
+    ] = False,
 ) -> None:
     """Says what a folder of pictures and clips holds, and shows how a model will see it. Trains nothing."""
     from rich.table import Table
@@ -56,13 +60,11 @@ def data(
     if sheet.suffix.lower() != ".png":
         raise UserError(f"Cannot write the sheet as {sheet.name}: its name must end in .png.")
     options = options_of(size, frames, fit, background, fps)
-    for written in (sheet.parent, cache):
-        if written:
-            writable_folder(written)
-    if sheet.is_dir():
-        raise UserError(f"{sheet} is a folder, and the sheet is to go there: choose another --sheet.")
-    found = overview(collect(folder))
-    out, result = prepared(folder, options, cache)
+    _check_cache(cache)
+    with own_files(sheet.parent, [sheet.name], overwrite):
+        found = overview(collect(folder))
+        out, result = prepared(folder, options, cache)
+        _write_sheet(sheet, out, folder)
     table = Table(title=str(folder), show_header=False)
     table.add_row("images", str(result.images))
     table.add_row(
@@ -77,7 +79,6 @@ def data(
     table.add_row("words", _counts(found.words))
     table.add_row("prepared", f"{out}: {size}x{size} pixels, {_fitted(options)}, {fps:g} frames a second")
     print_table(make_console(), table)
-    _write_sheet(sheet, out, folder)
     print(f"{sheet}: how a model will see them")
 
 
@@ -143,9 +144,18 @@ def check_source(folder: Path, fit: str, background: str, fps: float | None, cac
     """
     shards = holds_shards(folder)
     options_of(64, 1, fit, background, 1 if fps is None else fps)
-    if cache:
-        writable_folder(cache)
+    _check_cache(cache)
     return shards
+
+
+def _check_cache(cache: Path | None) -> None:
+    """Raises UserError for a folder that is not writable, or has files that are not of a preparation."""
+    from core.data.shards import foreign_file
+
+    if cache and (found := foreign_file(writable_folder(cache))):
+        raise UserError(
+            f"{found} is not of an earlier preparation, and would be replaced: choose another --cache."
+        )
 
 
 def training_folder(
@@ -201,4 +211,5 @@ def _write_sheet(path: Path, shards: Path, folder: Path) -> None:
         index = torch.linspace(0, len(table) - 1, min(SHOWN // 2, len(table))).round().long()
         middle = torch.full((len(index), 1), table.frames // 2)
         pictures.append(table.pixels(index, middle)[:, :, 0] if table.frames else table.pixels(index))
-    write_sheet(path, to_frames(torch.cat(pictures).transpose(0, 1).numpy()), str(folder))
+    with write_listed(path) as draft:
+        write_sheet(draft, to_frames(torch.cat(pictures).transpose(0, 1).numpy()), str(folder))

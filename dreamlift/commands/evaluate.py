@@ -13,11 +13,11 @@ from core.command_line.arguments import CommandLine
 from core.errors import UserError
 from core.io.atomic import writable_folder
 from core.io.base_model import CONFIG
-from core.io.files.locks import lock_folder
+from core.io.files.listed import own_files
 from core.io.presets import validate
 from core.io.values import check_processes, check_seed
 from core.sampling_options import SamplerName
-from dreamlift.evaluation.options import EvaluationOptions
+from dreamlift.evaluation.options import CLIP_FILES, IMAGE_FILES, REPORT, SHEET, EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
 THE_BUNDLED = "the bundled one"
@@ -53,6 +53,10 @@ Size = Annotated[
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the report and sheets.", show_default="./evaluation-KIND")
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files of the report's names, whoever has made them."),
+]
 Count = Annotated[int, typer.Option(help="Number of prompts.")]
 HeldOut = Annotated[
     bool, typer.Option("--held-out", help="Use pairs of subject and action that were never trained on.")
@@ -84,6 +88,7 @@ def image(
     ] = None,
     super_resolution: Enlarger = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
@@ -99,7 +104,7 @@ def image(
     options = _validated("image", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_images
 
-    with lock_folder(options.out):
+    with own_files(options.out, IMAGE_FILES, options.overwrite):
         evaluate_images(options)
 
 
@@ -110,6 +115,7 @@ def video(
     eyes: EyesFolder = None,
     super_resolution: Enlarger = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     size: Size = None,
     count: Count = 200,
     held_out: HeldOut = False,
@@ -131,7 +137,7 @@ def video(
     options = _validated("video", **locals())
     from dreamlift.evaluation.evaluate_samples import evaluate_clips
 
-    with lock_folder(options.out):
+    with own_files(options.out, CLIP_FILES, options.overwrite):
         evaluate_clips(options)
 
 
@@ -140,6 +146,7 @@ def object_(
     model: Model = BUNDLED / "image",
     judge: JudgeFolder = BUNDLED / "judge",
     out: Out = None,
+    overwrite: Overwrite = False,
     count: Annotated[int, typer.Option(help="Number of prompts.", min=1, max=100_000)] = 24,
     seeds: Annotated[int, typer.Option(help="Number of objects per prompt.", min=1, max=1000)] = 2,
     seed: Seed = 0,
@@ -185,7 +192,8 @@ def object_(
     from dreamlift.evaluation.evaluate_objects import ObjectEvaluationPlan, evaluate_objects
 
     plan = ObjectEvaluationPlan(model, judge, folder, options, count, seeds, seed, device, true_views)
-    with lock_folder(folder):
+    sheets = (SHEET.format(number) for number in range(count * seeds))
+    with own_files(folder, (REPORT, *sheets), overwrite):
         evaluate_objects(plan, processes)
 
 

@@ -31,8 +31,8 @@ USED = {
     SHARDS: {"images", "clips", "textureless", "objects", "large", "seed", "held_out", "all_pairs"}
     | {"size", "processes", "device"},
     SCENE: {"subject", "action", "color", "backdrop", "group", "azimuth", "elevation", "phase", "shadow"}
-    | {"size", "alpha", "depth", "device"},
-    SHEETS: {"sheet"},
+    | {"size", "alpha", "depth", "device", "overwrite"},
+    SHEETS: {"overwrite", "sheet"},
 }
 
 
@@ -79,6 +79,9 @@ def toybox(
             rich_help_panel=SHEETS,
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace sheets or a scene's files, whoever has made them.")
+    ] = False,
 ) -> None:
     """Renders the toybox: training shards (--images, ...), one scene (--subject), or contact sheets.
 
@@ -126,15 +129,18 @@ def toybox(
         check_range(phase, 0, 1, "--phase")
         from core.toybox.scene_views import SceneView
 
-        _write_scene(out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth)
+        _write_scene(
+            out, SceneView(scene, phase, azimuth, elevation, shadow), size, device, alpha, depth, overwrite
+        )
     else:
-        _draw_sheets(out, sheet)
+        _draw_sheets(out, sheet, overwrite)
 
 
 def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> None:
     """Renders the shards of a plan that do not exist yet. Raises UserError for invalid counts."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from core.io.files.locks import lock_folder
     from core.io.machine import pick_device
     from core.toybox.dataset import write_dataset
 
@@ -150,7 +156,7 @@ def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> No
     workers = processes or os.cpu_count() or 1
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
-        with Progress(*columns) as progress:
+        with lock_folder(plan.out), Progress(*columns) as progress:
             task = progress.add_task("captions", total=None)
             for done, shards in write_dataset(plan, workers, str(pick_device(device))):
                 if progress.tasks[task].total is None:  # existing shards must not count in the speed
@@ -162,19 +168,19 @@ def _write_shards(plan: "DatasetPlan", processes: int | None, device: str) -> No
     print(f"{plan.out}: {count_of(len(plan.jobs()), 'shard')}")
 
 
-def _draw_sheets(out: Path, name: str | None) -> None:
+def _draw_sheets(out: Path, name: str | None, overwrite: bool) -> None:
     """Writes the named contact sheet, or all of them. Raises UserError for an unknown name."""
-    from core.io.atomic import atomic_write, writable_folder
+    from core.io.files.listed import own_files, write_listed
     from core.toybox import sheets
 
     if name is not None and name not in sheets.SHEETS:
         raise UserError(f"There is no sheet {name!r}; there are: {', '.join(sheets.SHEETS)}.")
-    writable_folder(out)
-    for each in [name] if name else sheets.SHEETS:
-        path = out / f"{each}.png"
-        with atomic_write(path) as draft:
-            sheets.SHEETS[each]().draw().save(draft, optimize=True)
-        print(path)
+    files = {f"{each}.png": sheets.SHEETS[each] for each in ([name] if name else sheets.SHEETS)}
+    with own_files(out, files, overwrite):
+        for file, sheet in files.items():
+            with write_listed(out / file) as draft:
+                sheet().draw().save(draft, optimize=True)
+            print(out / file)
 
 
 def _named_scene(
@@ -202,43 +208,45 @@ def _named_scene(
     return scene
 
 
-def _write_scene(out: Path, view: "SceneView", size: int, device: str, alpha: bool, depth: bool) -> None:
+def _write_scene(
+    out: Path, view: "SceneView", size: int, device: str, alpha: bool, depth: bool, overwrite: bool
+) -> None:
     """Renders one loop and writes its first frame, its animations and, on request, masks and depths."""
     import numpy as np
     from PIL import Image
 
-    from core.io.atomic import atomic_write, writable_folder
+    from core.io.files.listed import own_files, write_listed
     from core.io.files.names import slug
     from core.io.machine import pick_device
     from core.io.pictures import write_clip
     from core.toybox.scene_views import render_clip
     from core.toybox.scenes import contents
 
-    writable_folder(out)
-    loop = render_clip(view, size, device=pick_device(device))
-    name = slug(contents(view.scene))
-    written: list[Path] = []
+    device = str(pick_device(device))
+    maps = [*(["-alpha"] if alpha else []), *(["-depth"] if depth else [])]
+    endings = [".png", ".gif", ".mp4", *(each + ending for each in maps for ending in (".png", ".npy"))]
+    paths = {ending: out / f"{slug(contents(view.scene))}{ending}" for ending in endings}
 
-    def image(suffix: str, pixels: "np.ndarray") -> None:
-        written.append(out / f"{name}{suffix}.png")
-        with atomic_write(written[-1]) as draft:
+    def image(ending: str, pixels: "np.ndarray") -> None:
+        with write_listed(paths[ending]) as draft:
             Image.fromarray(pixels).save(draft)
 
-    def array(suffix: str, values: "np.ndarray") -> None:
-        written.append(out / f"{name}{suffix}.npy")
-        with atomic_write(written[-1]) as draft:
+    def array(ending: str, values: "np.ndarray") -> None:
+        with write_listed(paths[ending]) as draft:
             np.save(draft, values)
 
-    image("", loop.pixels[0])
-    for extension in (".gif", ".mp4"):
-        written.append(out / f"{name}{extension}")
-        write_clip(written[-1], loop.pixels, FPS)
-    if alpha:
-        image("-alpha", (loop.alpha[0] * 255).round().astype(np.uint8))
-        array("-alpha", loop.alpha)
-    if depth:
-        millis = np.where(np.isfinite(loop.depth[0]), loop.depth[0] * MILLI, 0)
-        image("-depth", millis.round().astype(np.uint16))
-        array("-depth", loop.depth)
-    for path in written:
+    with own_files(out, [path.name for path in paths.values()], overwrite):
+        loop = render_clip(view, size, device=device)
+        image(".png", loop.pixels[0])
+        for ending in (".gif", ".mp4"):
+            with write_listed(paths[ending]) as draft:
+                write_clip(draft, loop.pixels, FPS)
+        if alpha:
+            image("-alpha.png", (loop.alpha[0] * 255).round().astype(np.uint8))
+            array("-alpha.npy", loop.alpha)
+        if depth:
+            millis = np.where(np.isfinite(loop.depth[0]), loop.depth[0] * MILLI, 0)
+            image("-depth.png", millis.round().astype(np.uint16))
+            array("-depth.npy", loop.depth)
+    for path in paths.values():
         print(path)

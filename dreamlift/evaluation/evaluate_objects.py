@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from core.command_line.printing import make_console, print_table
-from core.io.atomic import atomic_write
+from core.io.files.listed import write_listed
 from core.io.machine import describe_device, pick_device, single_thread
 from core.io.sheet import write_sheet
 from core.io.text import count_of
@@ -24,7 +24,6 @@ from core.models.image_model import ImageModel
 from core.toybox.captions import articles
 from core.toybox.scene_views import SceneView, render_scene_views
 from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
-from dream3d.job import ObjectJob
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.pipeline import SIZE, mesh_field
@@ -36,6 +35,7 @@ from dream3d.options import ObjectOptions
 from dream3d.text_to_3d import PHASE, start_optimization
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge
+from dreamlift.evaluation.options import REPORT, SHEET
 
 HELD = 3  # every third prompt is of a pair that was never trained on
 
@@ -153,29 +153,26 @@ class ObjectEvaluator:
 
         Also writes a sheet with eight views of the object above those of the true one.
         """
-        plan, (index, seed) = self.plan, divmod(number, self.plan.seeds)
+        plan, (index, more) = self.plan, divmod(number, self.plan.seeds)
+        seed = plan.seed + more
         scene, prompt = prompts(plan.count, plan.seed)[index]
         truth = true_mesh(scene)
         start = time.perf_counter()
-        job = ObjectJob(prompt, plan.seed + seed, plan.out / f"{number:03d}.glb")
         if plan.true_views:
             size = self.model.config.size
-            optimization = fit_true_views(scene, self.options, image_size=size, seed=job.seed, phase=PHASE)
+            optimization = fit_true_views(scene, self.options, image_size=size, seed=seed, phase=PHASE)
         else:
-            optimization = start_optimization(self.model, prompt, self.options, seed=job.seed, bundled=True)
+            optimization = start_optimization(self.model, prompt, self.options, seed=seed, bundled=True)
         for _ in optimization:
             pass
         mesh, _, surface = mesh_field(optimization.field, self.options)
         seconds = time.perf_counter() - start
-        write_sheet(
-            job.sheet,
-            np.concatenate([render_eight_views(mesh), render_eight_views(truth)]),
-            prompt,
-            columns=8,
-        )
+        rows = np.concatenate([render_eight_views(mesh), render_eight_views(truth)])
+        with write_listed(plan.out / SHEET.format(number)) as draft:
+            write_sheet(draft, rows, prompt, columns=8)
         return ObjectResult(
             prompt=prompt,
-            seed=job.seed,
+            seed=seed,
             held_out=scene.held_out,
             measures=measure(mesh, truth),
             watertight=surface.watertight,
@@ -207,7 +204,7 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
     )
     for result in _results(plan, processes):
         report.items.append(result)
-        with atomic_write(plan.out / "report.json") as draft:
+        with write_listed(plan.out / REPORT) as draft:
             draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         figures = f"silhouette IoU {result.measures.silhouette_iou:.2f}, {result.seconds:.0f} s"
         console.print(f"{result.prompt}: {figures}")

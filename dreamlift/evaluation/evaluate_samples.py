@@ -16,6 +16,7 @@ from core.bundled import BUNDLED, model_beside
 from core.command_line.printing import make_console, print_table
 from core.errors import UserError
 from core.io.base_model import later_stage
+from core.io.files.listed import write_listed
 from core.io.machine import describe_device, pick_device
 from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
@@ -40,7 +41,7 @@ from dreamlift.evaluation.measuring import (
     compare,
     reference_features,
 )
-from dreamlift.evaluation.options import EvaluationOptions
+from dreamlift.evaluation.options import REPORT, EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
 from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
 from video.cascade.distilled import load_student, merged
@@ -347,14 +348,15 @@ def _write_sheet(options: EvaluationOptions, name: str, pictures: Tensor) -> Non
     """Writes a contact sheet of pictures (3,N,H,W) in [-1, 1]."""
     pairs = "held-out" if options.held_out else "trained"
     title = f"{options.model.name} model, {pairs} pairs: {name}"
-    write_sheet(options.out / f"{name}.png", to_frames(pictures.numpy()), title)
+    with write_listed(options.out / f"{name}.png") as draft:
+        write_sheet(draft, to_frames(pictures.numpy()), title)
 
 
 def _publish(report: Report, options: EvaluationOptions) -> Report:
     """Writes report.json, prints the table and returns the report."""
-    report.write(options.out / "report.json")
+    report.write(options.out / REPORT)
     print_table(make_console(), report.table())
-    print(f"{options.out}: report.json and sheets of samples and renders")
+    print(f"{options.out}: {REPORT} and sheets of samples and renders")
     return report
 
 

@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.io.values import SEEDS
 from core.sampling_options import SamplerName
 
+REPORT = "report.json"
+IMAGE_FILES = (REPORT, "samples.png", "renders.png")  # what an evaluation writes into its folder
+CLIP_FILES = (*IMAGE_FILES, "swings-samples.png", "swings-renders.png")
+SHEET = "{:03d}.views.png"  # by the number of an object
+
 
 class EvaluationOptions(BaseModel):
     """Options of `dreamlift evaluate image` and `video`; the field names are those of the command line."""
@@ -21,6 +26,7 @@ class EvaluationOptions(BaseModel):
     super_resolution: Path | None = None  # enlarges the samples; by default the model's own stage
     size: Literal[64, 256] | None = None  # pixels at which samples and renders are compared; as drawn
     out: Path
+    overwrite: bool = False  # replace files of the report's names, whoever has made them
     count: int = Field(ge=1, le=100_000)
     held_out: bool
     steps: int = Field(ge=1, le=1000)

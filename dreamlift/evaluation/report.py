@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, computed_field
 from rich.table import Table
 from torch import Tensor
 
-from core.io.atomic import atomic_write
+from core.io.files.listed import write_listed
 from core.io.text import count_of
 from dreamlift.evaluation.video_metrics import wilson
 
@@ -112,8 +112,8 @@ class Report(BaseModel):
         return table
 
     def write(self, path: Path) -> None:
-        """Writes the report as JSON. Raises UserError in an unwritable folder."""
-        with atomic_write(path) as draft:
+        """Writes the report as JSON, by `write_listed`. Raises UserError in an unwritable folder."""
+        with write_listed(path) as draft:
             draft.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.presets import validate
+from core.io.weights import write_tensors
 from core.pretrained.hub import resolve_checkpoint
 
 CONFIG = "config.json"
@@ -98,8 +99,7 @@ def write_motion(folder: Path, motion: MotionFile) -> None:
     Raises UserError when the folder cannot be written.
     """
     writable_folder(folder)
-    with atomic_write(folder / WEIGHTS) as draft:
-        _save(motion.tensors, draft)
+    write_tensors(folder / WEIGHTS, motion.tensors)
     with atomic_write(folder / CONFIG) as draft:
         settings = {"_class_name": "MotionAdapter", **motion.config.model_dump(mode="json")}
         draft.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -108,8 +108,8 @@ def write_motion(folder: Path, motion: MotionFile) -> None:
 def write_original(path: Path, motion: MotionFile) -> None:
     """Writes the tensors under AnimateDiff's own names, unconverted, to one .safetensors file."""
     writable_folder(path.parent)
-    with atomic_write(path) as draft:
-        _save(to_original(motion.tensors), draft)
+    # Two of its names are of one tensor, which a file of safetensors cannot say.
+    write_tensors(path, {name: tensor.clone() for name, tensor in to_original(motion.tensors).items()})
 
 
 # AnimateDiff's name of a part of a transformer block -> diffusers'
@@ -213,8 +213,3 @@ def _config_of(tensors: Mapping[str, Tensor], path: Path) -> MotionConfig:
         motion_max_seq_length=positions.shape[1],
         use_motion_mid_block=any(name.startswith("mid_block.") for name in tensors),
     )
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes detached CPU copies of the tensors as safetensors."""
-    save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, path)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from core.errors import UserError
 from core.finite import is_finite
-from core.io.atomic import atomic_write
 from core.io.files.record import MadeBy, checkpoint_metadata
+from core.io.weights import write_tensors
 
 NAME, REQUEST, SHAPE = "latents", "request", "shape"
 
@@ -35,9 +34,7 @@ class LatentCache:
         """Writes the latents. Raises WriteError where they cannot be written."""
         metadata = {REQUEST: json.dumps(self.request), SHAPE: json.dumps([*latents.shape])}
         metadata |= checkpoint_metadata(self.made)
-        with atomic_write(self.path) as draft:
-            # save_file writes a draft of its own, which a killed process would leave behind.
-            draft.write_bytes(serialize({NAME: latents.cpu().contiguous()}, metadata))
+        write_tensors(self.path, {NAME: latents}, metadata)
         self.held = True
 
     def load(self) -> tuple[Tensor, dict[str, Any]] | None:

@@ -6,6 +6,7 @@ the next run gives its files their names, if the process was killed before it co
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -18,7 +19,9 @@ from core.errors import UserError
 from core.io.atomic import WRITING, WriteError, find_drafts
 from core.io.files.locks import lock
 from core.io.files.names import OutputFiles, OutputKind
-from core.io.files.record import foreign, recorded_files, sha256_of
+from core.io.files.record import digests, foreign, read_object, recorded_files, sha256_of
+
+REPLACED = ".replaced"  # in a draft folder: names and sha256 of files of others that may be replaced
 
 
 @contextmanager
@@ -85,24 +88,28 @@ def busy(files: OutputFiles) -> UserError:
 
 
 def _check(drafts: Path, files: OutputFiles, may_replace: Collection[Path]) -> None:
-    """Raises UserError where names are those of others' files by now."""
-    others = [path for path in foreign(files) if path not in may_replace]
-    if others:
+    """Raises UserError where names are those of others' files by now; notes those that may be replaced."""
+    found = foreign(files)
+    if others := [path for path in found if path not in may_replace]:
         raise UserError(
             f"{others[0]} has appeared, or was changed, while {files.output} was made, which is kept in "
             f"{_keep(drafts, files)}."
         )
+    if found:
+        (drafts / REPLACED).write_text(json.dumps(digests(filter(Path.is_file, found))), encoding="utf-8")
 
 
 def _publish(drafts: Path, files: OutputFiles) -> None:
     """Gives the files of a draft folder their names: companions, the main file, the record."""
     folder = files.output.parent
     last = {files.output.name: 1, files.record.name: 2}
-    for draft in sorted(drafts.iterdir(), key=lambda path: (last.get(path.name, 0), path.name)):
+    named = [path for path in drafts.iterdir() if path.name != REPLACED]
+    for draft in sorted(named, key=lambda path: (last.get(path.name, 0), path.name)):
         path = folder / draft.name
         with suppress(OSError):
             os.chmod(draft, path.stat().st_mode & 0o7777)
         draft.replace(path)
+    (drafts / REPLACED).unlink(missing_ok=True)
 
 
 def _keep(drafts: Path, files: OutputFiles) -> Path:
@@ -133,8 +140,9 @@ def _complete(drafts: Path, files: OutputFiles) -> None:
     """Gives the files of a complete draft folder their names, unless others have them; deletes the folder."""
     if listed := recorded_files(drafts / files.record.name):
         output = files.kind.files(files.output.with_name(next(iter(listed))))
-        named = [path for path in foreign(output) if listed.get(path.name) != sha256_of(path)]
-        if not named:
+        replaced = read_object(drafts / REPLACED) or {}
+        may_be = {path: (listed.get(path.name), replaced.get(path.name)) for path in foreign(output)}
+        if all(path.is_file() and sha256_of(path) in possible for path, possible in may_be.items()):
             with suppress(OSError):
                 _publish(drafts, output)
     shutil.rmtree(drafts, ignore_errors=True)

@@ -42,7 +42,7 @@ def made_by(files: OutputFiles) -> MadeBy | None:
     """Prompt and seed of the run that made an output, by its record; None without one."""
     if not _recorded(files):
         return None
-    record = _read(files.record) or {}
+    record = read_object(files.record) or {}
     prompt, seed = record.get("prompt"), record.get("seed")
     return MadeBy(prompt, seed) if isinstance(prompt, str) and isinstance(seed, int) else None
 
@@ -71,7 +71,7 @@ def _recorded(files: OutputFiles) -> dict[str, str]:
 
 def recorded_files(record: Path) -> dict[str, str]:
     """Names and sha256 of the files in a record, the main one first; none where it is no record."""
-    files: Any = (_read(record) or {}).get("files")
+    files: Any = (read_object(record) or {}).get("files")
     return {str(name): str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
 
 
@@ -114,10 +114,10 @@ def foreign_passing(files: OutputFiles, made: MadeBy) -> list[Path]:
     return found
 
 
-def _read(record: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object in a file; None where there is none."""
     try:
-        value: Any = json.loads(record.read_text(encoding="utf-8"))
+        value: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

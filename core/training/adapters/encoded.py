@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.attributes import encode_attributes
 from core.condition import Condition
 from core.errors import UserError
-from core.io.atomic import atomic_write
+from core.io.weights import write_tensors
 from core.training.data import CAPTIONS, Shards
 
 TEXTS_AT_ONCE = 8
@@ -73,8 +73,7 @@ def read_text_states(
         tensors["lines"] = torch.tensor([place[caption] for caption in lines])
         if states.pooled is not None:
             tensors["pooled"] = states.pooled
-        with atomic_write(cache) as draft:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, draft, {"text": digest})
+        write_tensors(cache, tensors, {"text": digest})
     return TextStates(load_file(cache))
 
 

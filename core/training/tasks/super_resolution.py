@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.attributes import encode_attributes
 from core.condition import no_condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.io.atomic import atomic_write
 from core.io.text import too_few
+from core.io.weights import write_tensors
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolutionConfig, augment, with_low_resolution
 from core.samplers import noise_like
@@ -112,8 +111,7 @@ def prepare_inputs(
                 _inputs(model, shard, index, texts, size)
                 for index in torch.arange(len(shard["pixels"])).split(BATCH)
             ]
-            with atomic_write(out) as draft:
-                save_file({"inputs": torch.cat(rows)}, draft, source)
+            write_tensors(out, {"inputs": torch.cat(rows)}, source)
         if on_done:
             on_done(done, len(paths))
     return label

@@ -1,6 +1,7 @@
 """Folders of training runs: the preset, the models that a run depends on, and the data that it reads."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -57,7 +58,7 @@ def load_training_preset(
     begun = has_begun(run)
     group.wait_for_everyone()
     if not begun:
-        writable_folder(run)
+        _check_new(writable_folder(run))
         return named
     if not resume and group.is_main_process:
         raise UserError(f"{run} already holds a run: add --resume to continue it, or choose another folder.")
@@ -70,6 +71,18 @@ def load_training_preset(
             f"The run in {run} was started with another preset than {preset}: leave out --preset."
         )
     return settings
+
+
+def _check_new(run: Path) -> None:
+    """Raises UserError where a new run would replace files that no run has left in its folder."""
+    from core.training import checkpoint
+    from core.training.monitoring import curves, run_log
+
+    for name in (checkpoint.FILE, checkpoint.PREVIOUS, run_log.LOG, curves.FILE):
+        if os.path.lexists(run / name):
+            raise UserError(
+                f"{run / name} exists, and there is no {PRESET} of its run: choose another folder."
+            )
 
 
 def has_begun(run: Path) -> bool:

@@ -117,7 +117,7 @@ def test_a_preparation_that_was_interrupted_goes_on(
     folder: Path, tmp_path: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted while the second of three shards is written, after a file before all others was added."""
-    out, real, calls = tmp_path / "out", writing.save_file, []
+    out, real, calls = tmp_path / "out", writing.write_tensors, []
     prepare(collect(folder), out, SMALL)
     before = pixels_of(out)
     noise(50).save(folder / "0 first of all.png")
@@ -128,7 +128,7 @@ def test_a_preparation_that_was_interrupted_goes_on(
             raise KeyboardInterrupt
         real(*arguments)  # pyright: ignore
 
-    monkeypatch.setattr(writing, "save_file", interrupt)
+    monkeypatch.setattr(writing, "write_tensors", interrupt)
     for _ in range(2):
         calls.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -136,7 +136,7 @@ def test_a_preparation_that_was_interrupted_goes_on(
         decoded.clear()
         add_clip(folder, "0 clip", 400)
         noise(51).save(folder / "00 even before.png")
-    monkeypatch.setattr(writing, "save_file", real)
+    monkeypatch.setattr(writing, "write_tensors", real)
     prepare(collect(folder), out, SMALL)
     assert set(decoded) <= {"0 clip.webp", "00 even before.png"}
     after = pixels_of(out)

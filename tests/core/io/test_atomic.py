@@ -38,6 +38,14 @@ def test_an_interruption_leaves_the_old_file_unchanged(
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
+def test_a_folder_is_not_named_after_a_device(tmp_path: Path) -> None:
+    for name in ("aux", "con.txt/clips", "Lpt1"):
+        with pytest.raises(UserError, match="is the name of a device on Windows"):
+            writable_folder(tmp_path / name)
+    (tmp_path / "nul").mkdir()
+    assert writable_folder(tmp_path / "nul") and writable_folder(tmp_path / "auxiliary")
+
+
 def test_modes_follow_the_umask_or_the_file_that_is_replaced(tmp_path: Path) -> None:
     path, before = tmp_path / "weights.safetensors", os.umask(0o027)
     try:

@@ -166,6 +166,9 @@ def test_evaluation_command_writes_report_and_sheets(
     sheets = ["samples.png", "renders.png"] + (["swings-samples.png"] if kind == "video" else [])
     for sheet in sheets:
         assert min(Image.open(tmp_path / "results" / sheet).size) >= 192
+    (tmp_path / "results" / "renders.png").write_text("mine")
+    refused = command("dreamlift", "evaluate", kind, *arguments, "--count", 3)
+    assert refused.returncode == 2 and "renders.png exists, and is not as an earlier run" in refused.stderr
     if kind == "video":
         assert "action, by motion alone" in report["accuracy"] and report["swings"] == 1
         assert {"Frechet distance, detail", "Frechet distance, motion"} <= report["levels"].keys()

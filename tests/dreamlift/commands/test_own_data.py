@@ -100,6 +100,38 @@ def test_a_look_at_a_folder(folder: Path, tmp_path: Path, capsys: pytest.Capture
         look(folder, sheet=tmp_path / "sheet.jpg")
 
 
+def test_files_that_no_preparation_has_written_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    sheet, cache = tmp_path / "sheet.png", tmp_path / "prepared"
+    sheet.write_text("mine")
+    with pytest.raises(UserError, match=r"sheet\.png exists, and is not as an earlier run"):
+        look(folder, size=16, frames=4, sheet=sheet, cache=cache)
+    assert not list(cache.iterdir())
+    look(folder, size=16, frames=4, sheet=sheet, cache=cache, overwrite=True)
+    look(folder, size=16, frames=4, sheet=sheet, cache=cache)
+
+    (cache / "images-00007.safetensors").write_text("mine")
+    with pytest.raises(UserError, match=r"images-00007\.safetensors is not of an earlier preparation"):
+        look(folder, size=16, frames=4, sheet=sheet, cache=cache)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "captions.txt").write_text("mine")
+    for command in (partial(look, sheet=sheet), partial(train.image, run=tmp_path / "run", steps=1)):
+        with pytest.raises(UserError, match=r"captions\.txt is not of an earlier preparation"):
+            command(folder, cache=other)
+    assert (other / "captions.txt").read_text() == "mine" and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "log.jsonl", "curves.png"])
+def test_a_new_run_does_not_replace_files_of_others(folder: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_text("mine")
+    images = preset(tmp_path / "image.yaml", training=TRAINING)
+    with pytest.raises(UserError, match=rf"{name} exists, and there is no preset\.json of its run"):
+        train.image(folder, run, preset=images, steps=1)
+    assert [path.name for path in run.iterdir()] == [name] and (run / name).read_text() == "mine"
+
+
 def test_processes_and_parts_of_a_batch_give_the_same_losses(folder: Path, tmp_path: Path) -> None:
     """One process, one that takes its batches in four parts, and two that take theirs in two."""
     model = {"size": 8, "network": NETWORK}

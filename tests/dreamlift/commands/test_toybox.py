@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from core.errors import UserError
+from core.io.files.listed import LIST
 from core.toybox import dataset
 from dreamlift.commands.toybox import toybox
 
@@ -38,7 +39,7 @@ def test_scene_files_and_their_contents(call: Callable[..., str], tmp_path: Path
     name = "fox-holding-a-game-controller"
     ends = (".png", ".gif", ".mp4", "-alpha.png", "-alpha.npy", "-depth.png", "-depth.npy")
     files = [tmp_path / f"{name}{end}" for end in ends]
-    assert sorted(tmp_path.iterdir()) == sorted(files)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / LIST, *files])
     assert printed.splitlines() == [str(file) for file in files]
 
     still, loop = Image.open(files[0]), Image.open(files[1])
@@ -150,6 +151,22 @@ def test_unwritable_folder_raises_a_user_error(call: Callable[..., str], tmp_pat
     for options in (["--subject", "fox"], ["--sheet", "views"], ["--images", "9"]):
         with pytest.raises(UserError, match="Cannot write into the folder"):
             call("--out", tmp_path / "file" / "inside", *options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("backdrops.png", ["--sheet", "backdrops"]), ("fox-standing.gif", ["--subject", "fox"])],
+)
+def test_a_picture_of_others_is_not_replaced(
+    call: Callable[..., str], tmp_path: Path, name: str, options: list[str]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"{name} exists, and is not as an earlier run"):
+        call(*options)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    call(*options, "--overwrite")
+    call(*options)
+    assert Image.open(tmp_path / name).size[0] >= 64
 
 
 def test_invalid_input_exits_with_code_2(command: Command) -> None:

@@ -67,15 +67,18 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("named", range(4))
-@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("replaced", ["nothing", "older", "others"])
 def test_a_kill_between_two_names_is_completed_by_the_next_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, replaced: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, replaced: str
 ) -> None:
-    """named: files that have their names when the process is killed. replaced: an older output is there."""
+    """named: files that have their names when the process is killed. replaced: what is there before."""
     files, kept = KIND.files(tmp_path / "fox.mp4"), tmp_path / "kept"
     kept.mkdir()
-    if replaced:
+    if replaced == "older":
         write(files, "old")
+    elif replaced == "others":  # which --overwrite replaces
+        for name in NAMES:
+            (tmp_path / name).write_text(name)
     original, count = Path.replace, 0
 
     def replace(self: Path, target: Path) -> Path:
@@ -88,7 +91,7 @@ def test_a_kill_between_two_names_is_completed_by_the_next_run(
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Path, "replace", replace)
-        with draft_output(files) as drafts:
+        with draft_output(files, files.lasting if replaced == "others" else []) as drafts:
             write(drafts, "new")
             if named == 3:
                 raise Killed
@@ -96,10 +99,36 @@ def test_a_kill_between_two_names_is_completed_by_the_next_run(
     recover_all(tmp_path, KIND)
     found = contents(tmp_path)
     if named == 3:  # before anything was complete
-        assert sorted(found) == (NAMES if replaced else []) and "new: fox.mp4" not in found.values()
+        assert (
+            sorted(found) == ([] if replaced == "nothing" else NAMES) and "new: fox.mp4" not in found.values()
+        )
     else:
         assert sorted(found) == NAMES and found["fox.mp4"] == "new: fox.mp4"
         assert json.loads(found["fox.draw.json"])["prompt"] == "new"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_changed_after_a_kill_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """--overwrite was for what was there then."""
+    files = KIND.files(tmp_path / "fox.mp4")
+    for each in NAMES:
+        (tmp_path / each).write_text("others")
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.parent == tmp_path:
+            raise Killed
+        return original(self, target)
+
+    original = Path.replace
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", killed)
+        with draft_output(files, files.lasting) as drafts:
+            write(drafts, "new")
+    (tmp_path / name).write_text("mine")
+    recover_all(tmp_path, KIND)
+    assert contents(tmp_path) == dict.fromkeys(NAMES, "others") | {name: "mine"}
 
 
 def hold(folder: Path, started: Callable[[], None]) -> None:
