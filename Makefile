@@ -2,6 +2,8 @@
 # make test     adds the test tools to the environment, then runs every check
 # make gpu      runs what only a CUDA GPU can show, in about ten minutes
 # make docs     builds the documentation with its API pages in site/
+# make release  builds wheel and sdist in dist/, with licenses, a bill of materials and known vulnerabilities
+# make matrix   installs both with pip and uv in each Python that is here, and writes the tables of docs/install.md
 # make coverage runs the tests and reports the lines that none of them reaches, also in htmlcov/
 # make models   trains the bundled models from scratch; resumes an interrupted run
 # make emoji    trains the bundled emoji model from bundled/image likewise; fetches the pictures with npm
@@ -38,7 +40,7 @@ else
 CUDA := [cuda]
 endif
 
-.PHONY: demo test gpu docs coverage models emoji clean
+.PHONY: demo test gpu docs release matrix coverage models emoji clean
 
 demo: .venv/installed
 	$(BIN)/gen-video "a panda on a swing"
@@ -60,6 +62,25 @@ coverage: .venv/installed-test
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --clean
 
+# What is listed is the environment of somebody who installs the wheel with all its extras for use.
+# hadolint reads the containers; GPL in a dependency's license is an error; so is one that pip-audit knows to be vulnerable.
+RELEASE := .venv-release/bin/python
+release: .venv/installed-release
+	rm -rf dist .venv-release
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*.whl dist/*.tar.gz
+	$(BIN)/hadolint installation/*.Dockerfile
+	$(PYTHON) -m venv .venv-release
+	$(RELEASE) -m pip install $(PIP_ARGS) --retries 1 $(CONSTRAINT) --extra-index-url $(TORCH_INDEX) "dreamlift[lora,studio] @ file://$$(ls $(CURDIR)/dist/*.whl)"
+	$(BIN)/pip-licenses --python $(RELEASE) --format csv --with-urls --partial-match --fail-on GPL --output-file dist/licenses.csv
+	$(BIN)/cyclonedx-py environment $(RELEASE) --pyproject pyproject.toml --output-file dist/sbom.cdx.json
+	$(RELEASE) -m pip freeze --exclude dreamlift | sed 's/+cpu$$//' > dist/requirements.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement dist/requirements.txt
+
+# The environments are made in the folder for temporary files: several GB each, one at a time.
+matrix: .venv/installed-release
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m installation.matrix
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Dreamlift needs Python 3.10 or newer." if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv .venv
@@ -77,6 +98,10 @@ endif
 
 .venv/installed-docs: .venv/installed
 	$(PIP) $(CONSTRAINT) --editable .[docs]
+	touch $@
+
+.venv/installed-release: .venv/installed
+	$(PIP) $(CONSTRAINT) --editable .[release]
 	touch $@
 
 # Rendering, training and exporting resume; completed parts are skipped.
@@ -106,5 +131,5 @@ emoji: .venv/installed
 	$(BIN)/dreamlift train export --run runs/emoji --int8 --out core/bundled/emoji
 
 clean:
-	rm -rf .venv site htmlcov .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*
+	rm -rf .venv .venv-release dist site htmlcov .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache a-panda-on-a-swing.*
 	find core video dream3d dreamlift tests -name __pycache__ -prune -exec rm -rf {} +
