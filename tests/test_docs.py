@@ -77,6 +77,12 @@ def test_every_link_of_a_page_leads_to_a_file(page: str) -> None:
     ] == []
 
 
+def test_pictures_are_small_and_shown() -> None:
+    pages = "".join((ROOT / page).read_text("utf-8") for page in [*ROOT_PAGES, *(f"docs/{p}" for p in PAGES)])
+    for picture in (ROOT / "docs/pictures").iterdir():
+        assert picture.stat().st_size < 300_000 and f"pictures/{picture.name}" in pages, picture
+
+
 def test_a_site_that_loads_from_elsewhere_is_refused(tmp_path: Path) -> None:
     on_post_build = runpy.run_path(str(ROOT / "docs/hooks/offline.py"))["on_post_build"]
     page = tmp_path / "index.html"
