@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -237,7 +238,8 @@ def check_model_reference(
     if source.dtype not in (None, *DTYPES):
         raise UserError(f"--dtype cannot be {source.dtype!r}: it must be one of {', '.join(DTYPES)}.")
     folder = Path(source.name)
-    native = source.bundled or ((folder / CONFIG).is_file() and not (folder / "model_index.json").is_file())
+    own, pipeline = (os.path.isfile(folder / name) for name in (CONFIG, "model_index.json"))
+    native = source.bundled or (own and not pipeline)
     if native and (source.lora or source.offload or source.dtype not in (None, "float32")):
         raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
     if source.offload and options.loss == "vsd":

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
@@ -13,7 +14,11 @@ from PIL import Image
 
 from benchmarks.faults.commands import Option
 from core.io.presets import CONFIGS
+from core.io.weights import save_folder
+from core.toybox import dataset
+from core.toybox.dataset import DatasetPlan, write_dataset
 
+TOYS = 16  # pictures of a shard
 PRESETS = {
     "gen-video": "gen-video/standard",
     "dream3d": "dream3d/standard",
@@ -23,6 +28,10 @@ PRESETS = {
     "dreamlift train autoencoder": "autoencoder-64",
     "dreamlift train super-resolution": "super-resolution",
     "dreamlift train interpolation": "interpolation",
+    "dreamlift train features": "features-64",
+    "dreamlift train contrastive": "contrastive",
+    "dreamlift train prior": "prior",
+    "dreamlift train distill": "distilled",
 }
 NO_YAML = [
     b"steps: 2024-13-45\n",
@@ -138,7 +147,11 @@ NO_SCRIPTS = [
 
 
 def write_given(folder: Path) -> Path:
-    """Good files that cases may name: pictures/, picture.png, plain (a file) and loop (a link to itself)."""
+    """Good files that cases may name.
+
+    pictures/, picture.png, plain (a file), loop (a link to itself), toys/ (shards), a-run/ (its preset) and
+    a-model/ (a folder of a model; whoever reads the weights has begun its work).
+    """
     (folder / "pictures").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(4):
@@ -147,6 +160,16 @@ def write_given(folder: Path) -> Path:
     Image.new("RGB", (16, 16), "red").save(folder / "picture.png")
     (folder / "plain").write_text("a file\n", encoding="utf-8")
     (folder / "loop").symlink_to("loop")
+    save_folder(folder / "a-model", {}, {})
+    (folder / "a-run").mkdir()
+    preset = yaml.safe_load((CONFIGS / "bundled-image.yaml").read_text(encoding="utf-8"))
+    (folder / "a-run" / "preset.json").write_text(
+        json.dumps({"kind": "image", "preset": preset}), encoding="utf-8"
+    )
+    with patch.object(dataset, "SHARD", TOYS):
+        plan = DatasetPlan(folder / "toys", TOYS, 1, textureless=TOYS, objects=TOYS)
+        for _ in write_dataset(plan):
+            pass
     return folder
 
 

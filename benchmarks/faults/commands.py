@@ -14,6 +14,7 @@ MAINS = {"gen-video": video.cli.main, "dream3d": dream3d.cli.main, "dreamlift": 
 APPS = {"gen-video": video.cli.app, "dream3d": dream3d.cli.app, "dreamlift": dreamlift.cli.app}
 
 PICTURES = ["--data", "pictures"]
+TOYS = ["--data", "toys"]
 RUN = ["--run", "run"]
 SHORT = ["--steps", "1"]
 OUT = ["--out", "out"]
@@ -32,12 +33,21 @@ LEGAL: dict[str, list[str]] = {
     "dreamlift evaluate image": [],
     "dreamlift evaluate video": [],
     "dreamlift evaluate object": [],
+    "dreamlift studio": ["--port", "0"],
     "dreamlift train image": [*PICTURES, *RUN, *SHORT, "--init", "bundled"],
     "dreamlift train video": [*PICTURES, *RUN, *SHORT, "--init", "bundled"],
     "dreamlift train autoencoder": [*PICTURES, *RUN, *SHORT, *OUT],
     "dreamlift train super-resolution": [*PICTURES, *RUN, *SHORT, *OUT],
     "dreamlift train interpolation": [*PICTURES, *RUN, *SHORT, *OUT],
     "dreamlift train eyes": [*OUT, *SHORT],
+    "dreamlift train judge": [*TOYS, *OUT, *SHORT],
+    "dreamlift train features": [*TOYS, *RUN, *SHORT, *OUT],
+    "dreamlift train contrastive": [*TOYS, *RUN, *SHORT, *OUT],
+    "dreamlift train prior": [*TOYS, *RUN, *SHORT, *OUT, "--contrastive", "a-model"],
+    "dreamlift train distill": [*TOYS, *RUN, *SHORT, *OUT, "--model", "a-model"],
+    "dreamlift train encode": [*TOYS, "--first-stage", "a-model"],
+    "dreamlift train swap-decoder": [*OUT, "--model", "a-model", "--first-stage", "a-model"],
+    "dreamlift train export": ["--run", "a-run", *OUT],
 }
 
 

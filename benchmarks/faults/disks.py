@@ -58,7 +58,7 @@ def judge(work: Work, expected: Expected, folder: Path, run: Run) -> str:
     ]
     if broken:
         return f"half-written: {broken}"
-    if hidden := [name for name in there if "/." in f"/{name}"]:
+    if hidden := [name for name in there - expected.names if "/." in f"/{name}"]:
         return f"left behind: {hidden}"
     if code == 0:
         return "it was enough"

@@ -45,6 +45,8 @@ def begin(*_: Any, **__: Any) -> NoReturn:
 
 def stub_the_work() -> None:
     """Imports what the commands import, and ends every command where its work begins."""
+    import uvicorn
+
     import core.data.prepare
     import core.io.machine
     import core.io.weights
@@ -52,8 +54,11 @@ def stub_the_work() -> None:
     import core.toybox.dataset
     import core.toybox.scene_views
     import core.toybox.sheets
+    import core.training.checkpoint
     import core.training.trainer
     import dreamlift.evaluation.faces.training
+    import dreamlift.evaluation.judge_training
+    import dreamlift.studio.server
 
     for module in HEAVY:
         importlib.import_module(module)
@@ -65,6 +70,9 @@ def stub_the_work() -> None:
     core.toybox.scene_views.render_clip = begin
     core.toybox.sheets.SHEETS.update(dict.fromkeys(core.toybox.sheets.SHEETS, begin))
     core.training.trainer.Trainer.run = begin
+    core.training.checkpoint.read_ema = begin
+    dreamlift.evaluation.judge_training.train_judge = begin
+    uvicorn.Server.run = begin
     dreamlift.evaluation.faces.training.render_faces = begin
 
 

@@ -49,7 +49,7 @@ def writes(
                 if os.environ.get("RANK", "0") == "0":
                     if model and not given.get("overwrite"):
                         _check_model(Path(given[model]), "overwrite" in signature.parameters)
-                    for folder in {Path(given[name]).resolve() for name in names}:
+                    for folder in {Path(os.path.realpath(given[name])) for name in names}:
                         locks.enter_context(lock_folder(folder))
                 return command(*args, **kwargs)
 

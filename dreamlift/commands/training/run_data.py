@@ -25,6 +25,14 @@ def kinds_in(data: Path, kinds: Sequence[str]) -> list[str]:
     return [kind for kind in kinds if any(data.glob(f"{kind}-*.safetensors"))] or [kinds[0]]
 
 
+def check_shards(data: Path, kinds: Sequence[str]) -> None:
+    """Raises UserError, before weights are read, where a folder lacks the shards of a kind."""
+    from core.training.data import shard_paths
+
+    for kind in kinds:
+        shard_paths(data, kind)
+
+
 def shards(
     data: Path, kinds: Sequence[str], accelerator: "Accelerator", first_stage: "Autoencoder | None" = None
 ) -> "list[Shards]":

@@ -171,8 +171,9 @@ def encode_command(
     from core.models.autoencoder import Autoencoder
     from core.training.processes import make_accelerator
 
-    autoencoder = Autoencoder.load(first_stage)
     kinds = ["images", "clips"] if clips else ["images"]
+    run_data.check_shards(data, kinds)
+    autoencoder = Autoencoder.load(first_stage)
     latents = run_data.shards(data, kinds, make_accelerator(), autoencoder)
     print(f"{data}: latents of {', '.join(str(len(part)) for part in latents)} ({autoencoder.fingerprint})")
 
@@ -191,6 +192,7 @@ def swap_decoder_command(
     """Writes a copy of a model with a decoder that was trained further with --decoder-only."""
     from core.models.image_model import ImageModel
 
+    run_folder.check_folders(model, first_stage, base)
     swapped, autoencoder = run_folder.video_start(model), run_folder.first_stage(first_stage)
     if not swapped.first_stage or swapped.first_stage.fingerprint != autoencoder.fingerprint:
         raise UserError(f"The autoencoder in {first_stage} makes other latents than the model in {model}.")

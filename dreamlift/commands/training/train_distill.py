@@ -48,6 +48,8 @@ def train_distill_command(
 
     budget = Budget(steps, minutes)
     writable_folder(out)
+    run_data.check_shards(data, ["clips"])
+    run_folder.check_folders(model, teacher)
     settings = run_folder.load_training_preset(
         run, "distilled", preset, DistillationPreset, resume, default="distilled"
     )

@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from dreamlift.commands.training import run_data
+
+KINDS = ("images", "textureless", "clips")  # of shards that the judge learns from
+
 
 def train_judge_command(
     data: Annotated[
@@ -51,13 +55,12 @@ def train_judge_command(
     if size is not None and size not in CONFIGS:
         raise UserError(f"--size cannot be {size}: give {' or '.join(map(str, CONFIGS))}.")
     chosen = pick_device(device)
+    run_data.check_shards(data, KINDS)
     known = Judge.load(init, chosen) if init else None
     if known and size not in (None, known.config.size):
         raise UserError(f"--size cannot be {size}: the judge of --init has {known.config.size} pixels.")
     writable_folder(out)
-    images, textureless, clips = (
-        JudgeShards(data, kind, chosen) for kind in ("images", "textureless", "clips")
-    )
+    images, textureless, clips = (JudgeShards(data, kind, chosen) for kind in KINDS)
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         bars = {

@@ -83,15 +83,17 @@ def train_prior_command(
     from core.training.trainer import Trainer
 
     budget = Budget(steps, minutes)
+    settings = run_folder.load_training_preset(run, "prior", preset, PriorPreset, resume, "prior")
+    kinds = run_data.kinds_in(data, KINDS)
+    run_data.check_shards(data, kinds)
     accelerator = make_accelerator()
     texts = ContrastiveModel.load(contrastive, accelerator.device)
-    settings = run_folder.load_training_preset(run, "prior", preset, PriorPreset, resume, "prior")
     if settings.model.embedding != texts.config.embedding:
         raise UserError(
             f"The preset's prior samples embeddings of width {settings.model.embedding}, but those of the "
             f"model in {contrastive} have {texts.config.embedding}."
         )
-    embeddings = run_data.embeddings(data, run_data.kinds_in(data, KINDS), run, texts, accelerator)
+    embeddings = run_data.embeddings(data, kinds, run, texts, accelerator)
     task = PriorTask(ImageData(embeddings, run_data.captions(data, accelerator), settings.dropout), texts)
     torch.manual_seed(settings.training.seed)
     trainer = Trainer(settings.model.denoiser(), task, settings.training, run, accelerator)
