@@ -18,6 +18,7 @@ HEAVY = (
     "dream3d.generate",
     "dreamlift.evaluation.evaluate_objects",
     "dreamlift.evaluation.evaluate_samples",
+    "dreamlift.studio.server",
     "dreamlift.text_to_image",
     "video.generate",
 )
@@ -58,7 +59,6 @@ def stub_the_work() -> None:
     import core.training.trainer
     import dreamlift.evaluation.faces.training
     import dreamlift.evaluation.judge_training
-    import dreamlift.studio.server
 
     for module in HEAVY:
         importlib.import_module(module)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from core.io.files.plan import PlannedOutput
     from dreamlift.image_variations import ImageVariations
     from dreamlift.text_to_image import Picture
@@ -21,6 +23,7 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same images.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files of these names that no record lists as made here.")
 ]
+Background = Annotated[str, typer.Option(help="Color under the transparent parts of a picture.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
 
 
@@ -31,12 +34,11 @@ def vary_command(
     out: Out = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
+    background: Background = "white",
     device: Device = "auto",
 ) -> None:
     """Draws variations of a picture."""
-    from core.io.pictures import read_image
-
-    image, name = read_image(picture), f"{picture.stem} varied"
+    (image,), name = _read(background, picture), f"{picture.stem} varied"
     planned = _planned(name, num, seed, out, overwrite, picture)
     _write(planned, overwrite, model, device, lambda draws: draws.vary(image, num, seed=seed))
 
@@ -49,15 +51,14 @@ def blend_command(
     out: Out = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
+    background: Background = "white",
     device: Device = "auto",
 ) -> None:
     """Draws the way from one picture to another."""
-    from core.io.pictures import read_image
-
-    images = read_image(first), read_image(second)
+    one, other = _read(background, first, second)
     name = f"{first.stem} to {second.stem}"
     planned = _planned(name, num, seed, out, overwrite, first, second)
-    _write(planned, overwrite, model, device, lambda draws: draws.interpolate(*images, num, seed=seed))
+    _write(planned, overwrite, model, device, lambda draws: draws.interpolate(one, other, num, seed=seed))
 
 
 def edit_command(
@@ -69,14 +70,21 @@ def edit_command(
     out: Out = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
+    background: Background = "white",
     device: Device = "auto",
 ) -> None:
     """Changes a picture step by step, as one text differs from another."""
-    from core.io.pictures import read_image
-
-    image, name = read_image(picture), f"{picture.stem} {after}"
+    (image,), name = _read(background, picture), f"{picture.stem} {after}"
     planned = _planned(name, num, seed, out, overwrite, picture)
     _write(planned, overwrite, model, device, lambda draws: draws.edit(image, before, after, num, seed=seed))
+
+
+def _read(background: str, *given: Path) -> "list[Image]":
+    """The given pictures. Raises UserError for files that are none, and for an unknown color."""
+    from core.io.pictures import parse_color, read_image
+
+    color = parse_color(background)
+    return [read_image(path, color) for path in given]
 
 
 def _planned(

@@ -102,6 +102,10 @@ def test_commands_draw_with_it(model: Path, tmp_path: Path) -> None:
     edit_command(tmp_path / "red.png", model, "a red square", "a blue square", 2, f"{tmp_path}/edit/")
     counts = {name: len([*(tmp_path / name).glob("*.png")]) for name in ("vary", "blend", "edit")}
     assert counts == {"vary": 2, "blend": 3, "edit": 2}
+    Image.new("RGBA", (40, 30), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    for name, more in (("blue", {}), ("clear", {"background": "blue"})):
+        vary_command(tmp_path / f"{name}.png", model, 1, f"{tmp_path}/{name}-varied.png", **more)
+    assert (tmp_path / "clear-varied.png").read_bytes() == (tmp_path / "blue-varied.png").read_bytes()
     with pytest.raises(UserError, match="The two texts are equal"):
         edit_command(tmp_path / "red.png", model, "a fox", "a fox ", 2, f"{tmp_path}/edit/")
     with pytest.raises(UserError, match="holds no unCLIP model"):
