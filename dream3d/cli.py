@@ -19,6 +19,7 @@ from core.io.files.plan import Replacing
 from dream3d.job import OBJECT, ObjectJob, read_prompts
 from dream3d.options import OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import STANDARD, load_named_preset, load_object_preset
+from dream3d.requirements import check_objects
 
 START = time.perf_counter()
 
@@ -151,6 +152,9 @@ def dream3d(
         bool,
         typer.Option("--resume", help="Resume from the checkpoint of an interrupted run, next to --out."),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory or disk.")
+    ] = False,
     preview: Annotated[bool, typer.Option(help="Keep a .views.preview.png up to date.")] = True,
     context: typer.Context = None,  # pyright: ignore[reportArgumentType]  (typer fills it in)
 ) -> None:
@@ -184,13 +188,15 @@ def dream3d(
         raise UserError("--complete is for the bundled model: give it without --model.")
     # Wrong options are reported before the model is looked for.
     given = {name for name, value in changes.items() if value is not None}
-    _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference, given)
+    first = _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference, given)
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or process_count() > 1,
         resume=resume,
         inputs=(prompts,) if prompts else (),
     )
+    if not force:
+        check_objects(first, num, out, again=replacing.again)
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
     preset, defaults = load_object_preset(preset, reference)
     settled = _settled(defaults.with_changes(**changes), rows, reference, given)

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.io.files.plan import Replacing
 from core.io.presets import load_preset
 from core.io.values import check_range
+from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.model_reference import settle
 from video.options import OF_A_ROW, ClipJob, ClipOptions, plan_clips, read_prompts
@@ -238,7 +239,7 @@ def gen_video(
         bool, typer.Option("--resume", help="Decode the latents of a failed run, where there are any.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory.")
+        bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory or disk.")
     ] = False,
     complete: Annotated[
         bool | None,
@@ -313,7 +314,7 @@ def gen_video(
     given = {name for name, value in changes.items() if value is not None}
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
-    reference.check_run(resume=resume, force=force)
+    reference.check_run(resume=resume)
     settled = [
         settle(
             reference,
@@ -330,6 +331,10 @@ def gen_video(
         resume=resume,
         inputs=tuple(filter(None, [prompts, script, *pictures])),
     )
+    if not force:
+        check_clips(
+            reference, [*zip(requested, settled, strict=True)], num, out, batch=batch, again=replacing.again
+        )
     jobs = plan_clips(requested, num, seed, out, replacing)
     each = [index // num for index in range(len(jobs))]  # the row of every job
     if reference.bundled:

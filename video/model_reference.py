@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
-from core.io.base_model import later_stage, read_config, reads_attributes
+from core.io.base_model import image_size, later_stage, read_config, reads_attributes
 from video.options import ClipOptions, frame_doublings, refuse_negative, refuse_options
 from video.script import parse_script
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from video.clip_model import ClipModel
 
+DECODING = 400  # bytes for a pixel: activations of the first stage's decoder, as measured
 WINDOW = 16  # frames that models in this project's format sample at once
 
 
@@ -26,6 +27,7 @@ class ModelReference(Protocol):
     preset: str  # the name in configs/gen-video that fits the model
     bundled: bool
     follows_scripts: bool  # whether its prompts may change over time
+    decoding_memory: float  # bytes of a sampled frame; 0 where `open` estimates them
 
     def frame_rate(self, options: ClipOptions) -> float:
         """Frames per second that the model samples, before temporal super-resolution."""
@@ -35,6 +37,10 @@ class ModelReference(Protocol):
         """Frames that the model samples for so many seconds of a clip, possibly 0."""
         ...
 
+    def output_shape(self, options: ClipOptions) -> tuple[int, int, int]:
+        """Number, height and width of the frames of a clip, before --scale enlarges them."""
+        ...
+
     def check(self, options: ClipOptions, given: Collection[str] = ()) -> None:
         """Raises UserError for the first option that this model cannot apply.
 
@@ -42,7 +48,7 @@ class ModelReference(Protocol):
         """
         ...
 
-    def check_run(self, *, resume: bool, force: bool) -> None:
+    def check_run(self, *, resume: bool) -> None:
         """Raises UserError for options of a run that the model cannot apply."""
         ...
 
@@ -103,6 +109,7 @@ class NativeModelReference:
         self.folder = folder
         self.bundled = folder == BUNDLED_VIDEO
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
+        self.decoding_memory = DECODING * image_size(folder) ** 2
         self.super_resolution = later_stage(folder, "super_resolution")
         self.interpolation = later_stage(folder, "interpolation")
         self.distilled = self._student(model_beside(folder, "distilled"))
@@ -114,6 +121,16 @@ class NativeModelReference:
     def frames_in(self, seconds: float, options: ClipOptions) -> int:
         """Frames that the model samples for so many seconds, possibly 0."""
         return round(seconds * self.frame_rate(options))
+
+    def output_shape(self, options: ClipOptions) -> tuple[int, int, int]:
+        """Number, height and width of the frames after the later stages of the cascade."""
+        size = image_size(self.folder)
+        if self.super_resolution and options.super_resolution != 0:
+            size = read_config(self.super_resolution).get("super_resolution", {}).get("size", size)
+        frames = options.frames
+        for _ in range(frame_doublings(options.fps) if self.interpolation else 0):
+            frames = 2 * frames - (not options.loop)
+        return frames, size, size
 
     def check(self, options: ClipOptions, given: Collection[str] = ()) -> None:
         """Raises UserError for options that the model cannot apply, see `REFUSED`."""
@@ -132,15 +149,13 @@ class NativeModelReference:
         if not self.super_resolution:
             refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
 
-    def check_run(self, *, resume: bool, force: bool) -> None:
-        """Raises UserError for both: see `ModelReference`."""
+    def check_run(self, *, resume: bool) -> None:
+        """Raises UserError for --resume: see `ModelReference`."""
         if resume:
             raise UserError(
                 f"{self.title} cannot apply --resume: its clips are decoded at once, so that no latents are "
                 "stored. Give --skip-existing to go on with a batch."
             )
-        if force:
-            raise UserError(f"{self.title} cannot apply --force: its memory is not estimated.")
 
     def _student(self, distilled: Path | None) -> Path | None:
         """The folder of a distilled model, if it is of this one."""

@@ -88,10 +88,21 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def reads_attributes(folder: Path) -> bool:
     """Whether the model in a folder of this project was trained with cameras and phases, by its config."""
+    return bool(_image_config(folder).get("reads_attributes", True))
+
+
+def image_size(folder: Path) -> int:
+    """Side of the images of the model in a folder of this project, px; 64 where a damaged config has none."""
+    size = _image_config(folder).get("size")
+    return size if isinstance(size, int) else 64
+
+
+def _image_config(folder: Path) -> dict[str, Any]:
+    """The config of an image model, or of that in a video model."""
     config = read_config(folder)
-    for name in ("model", "image"):  # where that of a video model has its image model's
+    for name in ("model", "image"):
         config = config[name] if isinstance(config.get(name), dict) else config
-    return bool(config.get("reads_attributes", True))
+    return config
 
 
 def later_stage(folder: Path, name: str) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
+from core.io import resources
 
 PACKAGES = ("dreamlift", "torch", "numpy", "safetensors", "tokenizers", "diffusers", "accelerate", "xformers")
 
@@ -107,15 +108,7 @@ def free_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    available = psutil.virtual_memory().available
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return available
-    return min(available, max(0, limit - used))
+    return resources.free_memory()
 
 
 def synchronized_time(device: torch.device) -> float:

@@ -28,6 +28,7 @@ from core.pretrained.network import DiffusersUNet
 from core.pretrained.parts import read_pipeline
 from core.pretrained.sampling import CheckpointSampler
 from core.pretrained.text import checkpoint_text_encoder, full_condition
+from core.pretrained.weights import check_weights_fit
 from core.samplers import noise_like
 from core.sampling import StepCallback, make_generators
 from core.sampling_options import SamplerName, SamplingOptions
@@ -221,7 +222,9 @@ def load_image_model(
         )
     CheckpointSampler.from_config(scheduler_config(folder))  # raises its errors before gigabytes are read
     device = torch.device(device)
-    pipeline = _pipeline(folder, dtype or default_dtype(device))
+    dtype = dtype or default_dtype(device)
+    check_weights_fit(folder, dtype.itemsize)
+    pipeline = _pipeline(folder, dtype)
     for source in lora:
         adapters.add_lora(pipeline, source)
     if slicing:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError
+from core.io.resources import free_memory, gib
 from core.pretrained.hub import UNUSED
 
 VARIANTS = (None, "fp16", "bf16")  # of the same weights, in the order in which they are preferred
@@ -63,6 +64,19 @@ def parameter_count(file: Path) -> int:
         return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     except (OSError, ValueError, KeyError, struct.error) as error:
         raise UserError(f"The weights {file} are damaged: download them again.") from error
+
+
+def check_weights_fit(folder: Path, itemsize: int) -> None:
+    """Raises UserError where the weights of a diffusers folder need more memory than there is.
+
+    They are read into the CPU's memory, whatever device they go to. itemsize: bytes of a parameter.
+    """
+    size = itemsize * sum(parameter_count(file) for files in weight_files(folder).values() for file in files)
+    if size > (free := free_memory()):
+        smaller = "a smaller model" if itemsize < 4 else "--dtype bfloat16, or a smaller model"
+        raise UserError(
+            f"The weights of {folder} need {gib(size)} of memory, and {gib(free)} are free: give {smaller}."
+        )
 
 
 def digests(folder: Path) -> dict[str, str]:

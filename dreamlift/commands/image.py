@@ -62,6 +62,7 @@ def image(
     for label, (value, low, high) in (chosen | {"--elevation": (elevation, -90, 90)}).items():
         if value is not None:
             check_range(value, low, high, label)
+    check_images(num, out)
     planned = plan_outputs([OutputRequest(prompt)], num, seed, out, PICTURE, Replacing(overwrite))
 
     from dreamlift.text_to_image import TextToImage
@@ -83,3 +84,12 @@ def image(
         picture.save(output.file, overwrite=overwrite)
         width, height = picture.image.size
         print(f"{output.file}: {width}x{height}, seed {output.seed}")
+
+
+def check_images(num: int, out: str | None) -> None:
+    """Raises UserError where memory or disk do not suffice for `num` images of the small models."""
+    from core.batches.requirements import Requirements, check_requirements
+    from core.io.resources import GIB
+
+    image = Requirements(memory=0.45 * GIB, disk=60_000)  # measured, see docs/files.md
+    check_requirements([image], num, out, "image", "end other programs", force=False)

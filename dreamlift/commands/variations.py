@@ -93,7 +93,9 @@ def _planned(
     """The pictures to draw from the given ones."""
     from core.io.files.plan import OutputRequest, Replacing, plan_outputs
     from core.io.pictures import PICTURE
+    from dreamlift.commands.image import check_images
 
+    check_images(num, out)
     return plan_outputs([OutputRequest(name)], num, seed, out, PICTURE, Replacing(overwrite, inputs=given))
 
 

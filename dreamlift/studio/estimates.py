@@ -14,18 +14,19 @@ from typing import NamedTuple
 from core.io.machine import describe_device, matmul_rate, pick_device
 from dream3d.options import ObjectOptions
 from dream3d.record import ObjectRecord
+from dream3d.requirements import estimate_object
 from dreamlift.studio.history import Entry, model_of
 from dreamlift.studio.work.clips import ClipWork
 from dreamlift.studio.work.objects import ObjectWork
 from dreamlift.studio.work.submissions import Kind
-from video.options import ClipOptions, frame_doublings
+from video.estimates.requirements import estimate_clip
+from video.options import EXTENSIONS, ClipOptions, frame_doublings
 from video.record import CheckpointRecord, RunRecord
 
 RUNS = 5  # of the latest, whose median counts
 DECODING = 3.5  # denoising steps of a frame that take as long as decoding and enlarging it
 MESHING = 60  # iterations of an object that take as long as extracting and writing its mesh
 GFLOP: dict[Kind, float] = {"clip": 4.3, "object": 22.0}  # of one unit of `_units`, at the full matmul rate
-MEMORY: dict[Kind, float] = {"clip": 0.7 * 2**30, "object": 0.9 * 2**30}  # of the process, bundled models
 
 
 class Estimate(NamedTuple):
@@ -47,10 +48,17 @@ def estimate(work: ClipWork | ObjectWork, entries: Sequence[Entry]) -> Estimate:
     pace = median(map(_pace, records[:RUNS])) if records else None
     if pace is None and bundled:
         pace = GFLOP[kind] / _rate()
-    expected = next((memory for record in records if (memory := _expected_memory(record))), None)
-    return Estimate(
-        None if pace is None else pace * _units(work.options), MEMORY[kind] if bundled else expected
-    )
+    memory = next((memory for record in records if (memory := _expected_memory(record))), None)
+    if bundled:
+        memory = _memory(work)
+    return Estimate(None if pace is None else pace * _units(work.options), memory)
+
+
+def _memory(work: ClipWork | ObjectWork) -> float:
+    """Memory of the process, without the weights of checkpoints."""
+    if isinstance(work, ObjectWork):
+        return estimate_object(work.options).memory
+    return estimate_clip(work.reference, work.options, work.submission.format or EXTENSIONS[0]).memory
 
 
 def _units(options: ClipOptions | ObjectOptions) -> float:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from core.bundled import BUNDLED
 from core.errors import UserError
 from core.models.image_model import ImageModel
-from core.pretrained import first_stage
+from core.pretrained import first_stage, weights
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.image_model import load_image_model
 from core.pretrained.sampling import CheckpointSampler
@@ -293,6 +293,18 @@ def test_a_scheduler_of_another_network_raises(deepfloyd, tmp_path):
     folder = checkpoints.deepfloyd(tmp_path / "fixed", network={"out_channels": 3})
     with pytest.raises(UserError, match="does not match its network"):
         load_image_model(folder)
+
+
+@pytest.mark.parametrize(("dtype", "advice"), [(torch.float32, "--dtype bfloat16, or"), (torch.float16, "a")])
+def test_weights_that_do_not_fit_are_refused_before_they_are_read(sd_eps, monkeypatch, dtype, advice):
+    tensors = [tensor for file in sd_eps.glob("*/*.safetensors") for tensor in load_file(file).values()]
+    size = dtype.itemsize * sum(tensor.numel() for tensor in tensors)
+    monkeypatch.setattr(weights, "free_memory", lambda: size)
+    load_image_model(sd_eps, dtype=dtype)
+    monkeypatch.setattr(weights, "free_memory", lambda: size - 1)
+    monkeypatch.setattr("core.pretrained.image_model.read_pipeline", None)
+    with pytest.raises(UserError, match=f"The weights of .* MiB are free: give {advice}"):
+        load_image_model(sd_eps, dtype=dtype)
 
 
 def test_unsupported_samplers_raise():

@@ -23,6 +23,7 @@ class CheckpointReference:
 
     bundled = False
     follows_scripts = False
+    decoding_memory = 0.0
 
     def __init__(self, name: str, of: Family) -> None:
         """name: local folder or Hugging Face id. of: its model family."""
@@ -45,8 +46,13 @@ class CheckpointReference:
             self._check_motion(options)
         self.family.check(options)
 
-    def check_run(self, *, resume: bool, force: bool) -> None:
-        """Accepts both."""
+    def output_shape(self, options: ClipOptions) -> tuple[int, int, int]:
+        """Number, height and width of the frames."""
+        width, height = self.family.resolution(options)
+        return options.frames, height, width
+
+    def check_run(self, *, resume: bool) -> None:
+        """Accepts it."""
 
     def _check_motion(self, options: ClipOptions) -> None:
         """Raises UserError unless the options name a motion adapter and an offload mode that it allows."""

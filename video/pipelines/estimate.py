@@ -11,6 +11,7 @@ import torch
 
 from core.errors import UserError
 from core.io.machine import free_memory, matmul_rate
+from core.io.resources import gib
 from core.pretrained.weights import parameter_count, weight_files
 from video.animatediff.motion_format import motion_files
 from video.options import ClipOptions, flag
@@ -21,7 +22,6 @@ from video.pipelines.profiled_calls import profile_decoding, profile_denoising
 from video.record import ExpectedCost
 
 EFFICIENCY = 0.5  # share of the matmul rate that networks reach
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,3 @@ def _changes(options: ClipOptions, device: torch.device) -> Iterator[dict[str, A
         for change in (offload, tiling | offload, half | offload, half | tiling | offload):
             if change:
                 yield change
-
-
-def gib(size: float) -> str:
-    """A size in bytes as text, such as "12.3 GiB"."""
-    return f"{size / GIB:.1f} GiB"

@@ -86,10 +86,8 @@ def plan_outputs(
     for number in (seed, *first):
         if not 0 <= number <= 2**63 - num:
             raise UserError(f"--seed cannot be {number}: a seed is a whole number from 0 to 2^63 - 1.")
-    path = Path(".") if out is None else read_path(out, "--out")
-    in_folder = os.path.isdir(path) or (out or "").endswith(("/", os.sep))
-    folder = path if in_folder else path.parent
-    whole = Path(kind.extensions[0]) if in_folder else path
+    folder, given = output_place(out)
+    in_folder, whole = given is None, given or Path(kind.extensions[0])
     recover_all(folder, kind)
     names, read = _Names(), _identities(replacing.inputs)
     planned: list[PlannedOutput] = []
@@ -108,6 +106,14 @@ def plan_outputs(
                 _check_replaced(files, made, replacing)
     writable_folder(folder)
     return planned
+
+
+def output_place(out: str | None) -> tuple[Path, Path | None]:
+    """The folder of the outputs that `plan_outputs` plans, and the file that `out` names, if any."""
+    path = Path(".") if out is None else read_path(out, "--out")
+    if os.path.isdir(path) or (out or "").endswith(("/", os.sep)):
+        return path, None
+    return path.parent, path
 
 
 class _Names:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from core.batches.prompt_file import PromptRow
 from core.command_line.progress import PreviewTimer
 from core.errors import UserError
 from core.io.files.names import slug
@@ -22,6 +23,7 @@ from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
 from dreamlift.studio.work.job import Report
 from dreamlift.studio.work.submissions import PRESET_FOLDERS, Kind, Submission
+from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.model_reference import ModelReference, NativeModelReference, settle
 from video.options import EXTENSIONS, OF_THE_MODEL, ClipJob, ClipOptions
@@ -149,6 +151,8 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
     )
     side = SIDE * options.scale
     library.limits.check_clip(options.frames, (options.width or side), (options.height or side))
+    row = PromptRow(submission.prompt, out=f"clip{submission.format or EXTENSIONS[0]}")
+    check_clips(reference, [(row, options)], 1, f"{library.folder}/", force=False)
     return ClipWork(submission, options, reference, preset, library, models, previews)
 
 

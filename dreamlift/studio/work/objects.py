@@ -24,6 +24,7 @@ from dream3d.optimization import diagnostics
 from dream3d.optimization.optimize import Optimization, OptimizationState
 from dream3d.options import OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import load_object_preset
+from dream3d.requirements import check_objects
 from dream3d.text_to_3d import finish_object, load_model, start_optimization
 from dreamlift.studio.library import Library
 from dreamlift.studio.models import LoadedModels
@@ -151,4 +152,5 @@ def plan_object(submission: Submission, library: Library, models: LoadedModels, 
     options = defaults.with_changes(**changes)
     check_model_reference(reference, options)
     library.limits.check_iterations(options.iterations)
+    check_objects([options], 1, f"{library.folder}/", force=False)
     return ObjectWork(submission, options, reference, preset, library, models, previews)

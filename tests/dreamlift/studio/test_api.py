@@ -10,9 +10,12 @@ from itertools import chain
 from pathlib import Path
 
 import httpx
+import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from core.batches import requirements
+from core.errors import UserError
 from dreamlift.studio.server import make_app
 from dreamlift.studio.studio import Studio
 from tests.dreamlift.studio.conftest import Steps, serve
@@ -215,3 +218,20 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(studio: Studio) -> None:
         assert "\n" not in error
         assert len(error) < 600
     assert studio.queue.all() == []
+
+
+def test_what_does_not_fit_is_refused_with_the_estimate_of_the_page(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, larger = ({"prompt": "a fox", "options": {"scale": scale}} for scale in (1, 4))
+    costs = [studio.estimate(each).memory for each in (clip, larger)]
+    assert costs[0] and costs[1] and costs[0] < costs[1]
+    monkeypatch.setattr(requirements, "used_memory", lambda: 0)
+    monkeypatch.setattr(requirements, "free_memory", lambda: int(sum(filter(None, costs)) / 2))
+    studio.plan(clip)
+    for submission, advice in (
+        (larger, "smaller --scale."),
+        ({"prompt": "a fox", "kind": "object"}, "draft."),
+    ):
+        with pytest.raises(UserError, match=f"would need about .* are free: .*{advice}$"):
+            studio.submit(submission)

@@ -1,0 +1,1 @@
+"""What clips will cost, before weights are read."""
