@@ -109,7 +109,7 @@ class NativeModelReference:
         self.folder = folder
         self.bundled = folder == BUNDLED_VIDEO
         self.title = "The bundled model" if self.bundled else f"The model in {folder}"
-        self.decoding_memory = DECODING * image_size(folder) ** 2
+        self.decoding_memory: float = DECODING * image_size(folder) ** 2
         self.super_resolution = later_stage(folder, "super_resolution")
         self.interpolation = later_stage(folder, "interpolation")
         self.distilled = self._student(model_beside(folder, "distilled"))

@@ -23,7 +23,7 @@ class CheckpointReference:
 
     bundled = False
     follows_scripts = False
-    decoding_memory = 0.0
+    decoding_memory: float = 0.0
 
     def __init__(self, name: str, of: Family) -> None:
         """name: local folder or Hugging Face id. of: its model family."""
