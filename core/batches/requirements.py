@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.errors import UserError
-from core.io.files.plan import output_place
+from core.io.files.plan import check_count, output_place
 from core.io.resources import free_disk, free_memory, gib, used_memory
 
 
@@ -33,8 +33,9 @@ def check_requirements(
     imperative. again: some of the outputs may be there, so that the disk is not checked. force: whether the
     command has this option, by which it runs in spite of the estimate.
 
-    Raises UserError where the machine has less.
+    Raises UserError where the machine has less, and for impossible numbers.
     """
+    check_count(num, len(rows), word)
     needed = Requirements(max(row.memory for row in rows), num * sum(row.disk for row in rows))
     count, (folder, _) = num * len(rows), output_place(out)
     work = f"This {word}" if count == 1 else f"These {count:,} {word}s"

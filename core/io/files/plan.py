@@ -77,11 +77,7 @@ def plan_outputs(
     Raises UserError for counts and seeds out of range, another extension, a folder that is not writable, and
     for files that the outputs would replace.
     """
-    if num < 1:
-        raise UserError(f"--num cannot be {num}: there must be at least one {kind.word}.")
-    if num * len(requests) > MOST:
-        count = "--num" if len(requests) == 1 else f"--num with {len(requests)} prompts"
-        raise UserError(f"{count} cannot be {num}: one run makes at most {MOST:,} {kind.word}s.")
+    check_count(num, len(requests), kind.word)
     first = [seed if request.seed is None else request.seed for request in requests]
     for number in (seed, *first):
         if not 0 <= number <= 2**63 - num:
@@ -106,6 +102,15 @@ def plan_outputs(
                 _check_replaced(files, made, replacing)
     writable_folder(folder)
     return planned
+
+
+def check_count(num: int, requests: int, word: str) -> None:
+    """Raises UserError for a number of outputs of each request that is out of range. word: for an output."""
+    if num < 1:
+        raise UserError(f"--num cannot be {num}: there must be at least one {word}.")
+    if num * requests > MOST:
+        count = "--num" if requests == 1 else f"--num with {requests} prompts"
+        raise UserError(f"{count} cannot be {num}: one run makes at most {MOST:,} {word}s.")
 
 
 def output_place(out: str | None) -> tuple[Path, Path | None]:
