@@ -63,7 +63,7 @@ def tiny(tmp_path: Path) -> Path:
         (["a fox", "--loss", "csd", "--guidance-interval", "0", "5"], "the loss csd needs both branches"),
         (["a fox", "--guidance-interval", "5", "1"], "guidance_interval must be (low, high)"),
         (["a fox", "--guidance-rescale", "2"], "--guidance-rescale cannot be 2.0"),
-        (["a fox", "--num", "0"], "--num cannot be 0: there must be at least one mesh."),
+        (["a fox", "--num", "0"], "--num cannot be 0: there must be at least one object."),
         (["a fox", "--out", "fox.stl"], "fox.stl: its name must end in .obj, .glb or .ply."),
         (["a fox", "--out", "/dev/null/fox.obj"], "Cannot write into the folder /dev/null"),
         (["a fox", "--preset", "best"], "There is no preset 'dream3d/best'"),
