@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.io.pictures import Frames, write_clip
+from core.io.clips.write import write_clip
+from core.io.pictures import Frames
 from core.io.sheet import PAPER, contact_sheet
 from dreamlift import TextToImage, TextToVideo
 

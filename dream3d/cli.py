@@ -45,7 +45,8 @@ def dream3d(
     out: Annotated[
         str | None,
         typer.Option(
-            help="FILE.obj, .glb or .ply, or a FOLDER/.", show_default="named after the prompt, .obj"
+            help="FILE.obj, .glb, .ply, .stl (for printing) or .usdz, or a FOLDER/.",
+            show_default="named after the prompt, .obj",
         ),
     ] = None,
     num: Annotated[int, typer.Option(help="Number of objects, with seeds SEED, SEED+1, ...")] = 1,
@@ -98,6 +99,32 @@ def dream3d(
         float | None,
         typer.Option(
             help="Rescaling of guided predictions, 0 to 1, against saturation.", show_default=PRESETS_OWN
+        ),
+    ] = None,
+    faces: Annotated[
+        int | None,
+        typer.Option(help="Faces of the mesh at most, 100 to 50000.", show_default=PRESETS_OWN),
+    ] = None,
+    texture: Annotated[
+        int | None,
+        typer.Option(help="Side of the texture in pixels, 64 to 4096.", show_default=PRESETS_OWN),
+    ] = None,
+    up: Annotated[
+        str | None,
+        typer.Option(
+            help="Axis of the mesh file that points up: y, or z as in Blender and Unreal.",
+            show_default="z for .stl, y for others",
+        ),
+    ] = None,
+    height: Annotated[
+        float | None, typer.Option(help="Height of an .stl in millimeters.", show_default="100")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help="Color behind the turntable, a name or #rrggbb. Or transparent: .turntable.webp in place of "
+            ".mp4.",
+            show_default="paper",
         ),
     ] = None,
     model: Annotated[
@@ -183,6 +210,11 @@ def dream3d(
         "timesteps": timesteps,
         "guidance_interval": guidance_interval,
         "rescale": guidance_rescale,
+        "faces": faces,
+        "texture": texture,
+        "up": up,
+        "height": height,
+        "background": background,
     }
     if complete and not reference.bundled:
         raise UserError("--complete is for the bundled model: give it without --model.")
@@ -200,6 +232,8 @@ def dream3d(
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
     preset, defaults = load_object_preset(preset, reference)
     settled = _settled(defaults.with_changes(**changes), rows, reference, given)
+    for index, job in enumerate(jobs):
+        job.check_files(settled[index // num])
     if reference.bundled:
         from core.toybox.prompts import sentences
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,18 +11,19 @@ from core.errors import UserError
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.record import MadeBy
 from core.notice import notice
-from dream3d.options import ObjectOptions
+from dream3d.options import Axis, ObjectOptions
 
 if TYPE_CHECKING:
     from core.toybox.prompts import PromptReading
 
 MATERIAL, TEXTURE = ".mtl", ".texture.png"  # endings of the files of an .obj, which name each other
+TURNTABLE, TRANSPARENT_TURNTABLE = ".turntable.mp4", ".turntable.webp"
 OBJECT = OutputKind(
     "dream3d",
     "mesh",
-    (".obj", ".glb", ".ply"),
-    (".turntable.mp4", ".views.png", ".html"),
-    by_extension={".obj": (MATERIAL, TEXTURE, ".glb"), ".ply": (".glb",)},
+    (".obj", ".glb", ".ply", ".stl", ".usdz"),
+    (TURNTABLE, TRANSPARENT_TURNTABLE, ".views.png", ".html"),
+    by_extension={".obj": (MATERIAL, TEXTURE, ".glb"), **dict.fromkeys((".ply", ".stl", ".usdz"), (".glb",))},
     named_inside=frozenset((MATERIAL, TEXTURE)),
     preview=".views.preview.png",
     checkpoint=".checkpoint.safetensors",
@@ -44,6 +46,28 @@ def check_prompt(prompt: str) -> None:
     """Raises UserError for an empty prompt."""
     if not prompt.strip():
         raise UserError("The prompt is empty.")
+
+
+def check_format(mesh: Path, up: Axis | None, height: float | None) -> None:
+    """Raises UserError for a mesh file of another ending, and for what its format cannot have.
+
+    up: axis that points up, or None. height: mm, or None.
+    """
+    ending = mesh.suffix.lower()
+    if ending not in OBJECT.extensions:
+        known = ", ".join(OBJECT.extensions[:-1])
+        raise UserError(
+            f"Cannot write the mesh as {mesh.name}: its name must end in {known} or {OBJECT.extensions[-1]}."
+        )
+    if ending == ".usdz" and find_spec("pxr") is None:
+        raise UserError(f"Cannot write {mesh.name} without usd-core: pip install usd-core, or give a .glb.")
+    if height is not None and ending != ".stl":
+        raise UserError(f"--height is that of an .stl in millimeters, and {mesh.name} is in meters: omit it.")
+    if up == "z" and ending == ".glb":
+        raise UserError(
+            "--up z is not for .glb, whose y axis points up by definition: omit it, for Blender and Unreal "
+            "turn it upright as they read it."
+        )
 
 
 class ObjectJob(NamedTuple):
@@ -72,6 +96,11 @@ class ObjectJob(NamedTuple):
         reading = read_prompt(self.prompt, self.seed, place=False, nearest=nearest_wording)
         return self._replace(reading=reading)
 
+    def check_files(self, options: ObjectOptions) -> None:
+        """Raises UserError for options that the files of the object cannot have."""
+        check_format(self.mesh, options.up, options.height)
+        _ = options.background_color
+
     def adjusted(self, options: ObjectOptions) -> ObjectOptions:
         """The options with the negations that the prompt names."""
         if not self.reading:
@@ -96,10 +125,9 @@ class ObjectJob(NamedTuple):
         """The mesh as GLB."""
         return self.files.beside(".glb")
 
-    @property
-    def turntable(self) -> Path:
-        """The turntable video."""
-        return self.files.beside(".turntable.mp4")
+    def turntable(self, transparent: bool) -> Path:
+        """The turntable video, or the animation without a background."""
+        return self.files.beside(TRANSPARENT_TURNTABLE if transparent else TURNTABLE)
 
     @property
     def sheet(self) -> Path:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.errors import UserError
 from core.io.base_model import CONFIG, reads_attributes
+from core.io.clips.formats import TRANSPARENT
 from core.io.values import shortened
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ TimestepSampling = Literal["annealed", "dreamtime"]
 TargetSampler = Literal["ddim", "dpm-solver++", "unipc", "heun"]
 CameraInput = Literal["input", "words", "none"]
 """Camera conditioning: numeric input, view-dependent texts, or none."""
+
+Axis = Literal["y", "z"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -124,6 +127,9 @@ class ObjectOptions(BaseModel):
         0, ge=0, le=64, description="views through the model's super-resolution, projected onto the texture"
     )
     turn: int = Field(48, ge=2, le=720, description="frames of the turntable")
+    background: str | None = Field(None, description="of the turntable: a color, or transparent; null: paper")
+    up: Axis | None = Field(None, description="axis that points up in the mesh file; null: the format's own")
+    height: float | None = Field(None, ge=1, le=10_000, description="of an .stl, in millimeters")
     faces: int = Field(30000, ge=100, le=50000, description="maximum number of faces of the mesh")
 
     @model_validator(mode="after")
@@ -158,6 +164,18 @@ class ObjectOptions(BaseModel):
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the stages' shares must add up to 1")
         return self
+
+    @property
+    def background_color(self) -> tuple[float, ...] | None:
+        """The turntable's background color in [0,1], where one is given; None for a transparent one.
+
+        Raises UserError for text that is no color.
+        """
+        from core.io.pictures import parse_color
+
+        if self.background in (None, TRANSPARENT):
+            return None
+        return tuple(value / 255 for value in parse_color(self.background))
 
     @property
     def reads_negative(self) -> bool:

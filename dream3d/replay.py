@@ -36,10 +36,11 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
         dtype=None if native else record.dtype,
         lora=tuple(record.lora),
     )
-    name = out or replay_name(record.files, path)
+    name = out or replay_name(record.files, path, OBJECT)
     replacing = Replacing(overwrite=overwrite, inputs=(path,))
     (planned,) = plan_rows([PromptRow(record.prompt)], 1, record.seed, name, OBJECT, replacing)
     job = ObjectJob(*planned)
+    job.check_files(record.options)
     if record.completed is not None:
         job = job._replace(reading=PromptReading(record.prompt, record.completed))
 

@@ -75,21 +75,22 @@ class Object3D:
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Writes the mesh, a GLB, turntable, sheet of eight views, viewer and record; returns the paths.
 
-        path: ends in .obj, .glb or .ply. A file of that name is replaced; others that the mesh's companions
-            would replace are refused, unless `overwrite` is given or they are of an earlier mesh of that
-            name.
+        path: ends in .obj, .glb, .ply, .stl or .usdz. A file of that name is replaced; others that the mesh's
+            companions would replace are refused, unless `overwrite` is given or they are of an earlier mesh
+            of that name.
 
-        Raises UserError for another ending, an unwritable folder, and what may not be replaced.
+        Raises UserError for another ending, for options of the record that it does not allow, for an
+            unwritable folder, and for what may not be replaced.
         """
         job = ObjectJob(self.record.prompt, self.record.seed, Path(path))
         with save_output(job.files, overwrite) as drafts:
             files = self.write_files(job._replace(mesh=drafts.output))
             write_record(drafts.record, self.record.model_copy(update={"files": digests(files)}))
-        return job.files.lasting
+        return job.files.there
 
     def write_files(self, job: ObjectJob) -> list[Path]:
         """Writes all files of a job but its record; returns the paths."""
-        return write_object_files(job, self.mesh, self.record.options.turn)
+        return write_object_files(job, self.mesh, self.record.options)
 
     def _repr_html_(self) -> str:
         """An inline mesh to turn by mouse."""

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from core.bundled import BUNDLED
-from core.io.pictures import to_frames, upscale, write_clip
+from core.io.clips.write import write_clip
+from core.io.pictures import to_frames, upscale
 from core.samplers import SamplerState
 from video.video_model import VideoModel
 

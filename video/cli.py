@@ -13,13 +13,22 @@ from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
 from core.errors import UserError
+from core.io.clips.formats import check_alpha
 from core.io.files.plan import Replacing
 from core.io.presets import load_preset
 from core.io.values import check_range
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
-from video.model_reference import settle
-from video.options import OF_A_ROW, ClipJob, ClipOptions, plan_clips, read_prompts
+from video.model_reference import describe_rate, settle
+from video.options import (
+    CLIP,
+    OF_A_ROW,
+    TRANSPARENT_CLIP,
+    ClipJob,
+    ClipOptions,
+    plan_clips,
+    read_prompts,
+)
 
 START = time.perf_counter()
 
@@ -53,7 +62,8 @@ def gen_video(
     out: Annotated[
         str | None,
         typer.Option(
-            help="FILE.mp4, .gif or .webp, or a FOLDER/.", show_default="named after the prompt, .mp4"
+            help="FILE.mp4, .webm, .gif, .webp, .apng or .png (numbered pictures), or a FOLDER/.",
+            show_default="named after the prompt, .mp4",
         ),
     ] = None,
     num: Annotated[int, typer.Option(help="Clips of each prompt, with seeds SEED, SEED+1, ...")] = 1,
@@ -102,8 +112,8 @@ def gen_video(
     fps: Annotated[
         float | None,
         typer.Option(
-            help="Frames per second. From 16 on, a temporal super-resolution stage, where the model has one, "
-            "draws frames in between.",
+            help="Frames per second of the file. From 16 on, a temporal super-resolution stage, where the "
+            "model has one, draws frames in between; other rates than the model's change the speed.",
             show_default=PRESETS_OWN,
         ),
     ] = None,
@@ -167,7 +177,9 @@ def gen_video(
     background: Annotated[
         str | None,
         typer.Option(
-            help="Color below transparent parts of given pictures: a name or #rrggbb.", show_default="white"
+            help="Color below transparent parts of given pictures: a name or #rrggbb. Or transparent, for "
+            "the bundled model: a clip without its plain backdrop.",
+            show_default="white",
         ),
     ] = None,
     video: Annotated[
@@ -335,7 +347,8 @@ def gen_video(
         check_clips(
             reference, [*zip(requested, settled, strict=True)], num, out, batch=batch, again=replacing.again
         )
-    jobs = plan_clips(requested, num, seed, out, replacing)
+    kind = TRANSPARENT_CLIP if options.transparent else CLIP
+    jobs = plan_clips(requested, num, seed, out, replacing, kind)
     each = [index // num for index in range(len(jobs))]  # the row of every job
     if reference.bundled:
         fills = [not settled[row].has_given_frames for row in each]
@@ -347,6 +360,12 @@ def gen_video(
             for row in each
         ]
         jobs = _read_prompts(jobs, complete is not False, cameras, fills)
+    for job, row in zip(jobs, each, strict=True):
+        if settled[row].transparent:
+            check_alpha(job.clip.name)
+            job.check_backdrop()
+    for sentence in dict.fromkeys(filter(None, (describe_rate(reference, each) for each in settled))):
+        print(sentence, file=sys.stderr)
 
     from video.generate import generate
 

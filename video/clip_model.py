@@ -135,7 +135,8 @@ class NativeClipModel:
             seeds=seeds,
             azimuth=_each([request.options.azimuth for request in requests]),
             elevation=_each([request.options.elevation for request in requests]),
-            shadow=True,  # left open, a shadow comes and goes within a clip
+            # Left open, a shadow comes and goes within a clip; nothing casts one without a ground.
+            shadow=not common.transparent,
             phase=_each([request.options.phase or 0.0 for request in requests]),
             last_phase=common.last_phase,
             **self._given(common),

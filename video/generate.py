@@ -227,7 +227,7 @@ class Run:
         if job.reading and not options.has_given_frames:
             drawn = job.reading.summary
         self.console.print(
-            f"{job.clip}: {count_of(frames, 'frame')}, {options.fps:g} a second, {width}x{height}, "
+            f"{job.files.main}: {count_of(frames, 'frame')}, {options.fps:g} a second, {width}x{height}, "
             f"seed {job.seed}, sampled in {record.seconds.sample:.1f} s"
             + (f", drawn as: {drawn}" if drawn else "")
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
 from core.io.base_model import image_size, later_stage, read_config, reads_attributes
-from video.options import ClipOptions, frame_doublings, refuse_negative, refuse_options
+from video.options import FRAME_RATE, ClipOptions, frame_doublings, refuse_negative, refuse_options
 from video.script import parse_script
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class ModelReference(Protocol):
 
     def frame_rate(self, options: ClipOptions) -> float:
         """Frames per second that the model samples, before temporal super-resolution."""
+        ...
+
+    def drawn_rate(self, options: ClipOptions) -> float:
+        """Frames per second at which what the model samples moves at its own speed."""
         ...
 
     def frames_in(self, seconds: float, options: ClipOptions) -> int:
@@ -78,6 +82,10 @@ def settle(
     options = options.with_length(
         lambda seconds: reference.frames_in(seconds, options), prompts, "frames" in given
     )
+    if options.transparent and not reference.bundled:
+        raise UserError(
+            "--background transparent is for the bundled model, which draws before plain backdrops: omit it."
+        )
     reference.check(options, given)
     if "resampling" in given and options.scale == 1:
         raise UserError("--resampling is of the enlargement by --scale, which is 1: give --scale 2 or more.")
@@ -86,6 +94,18 @@ def settle(
     if options.given_images or options.video:
         _read_given(reference, options)
     return options
+
+
+def describe_rate(reference: ModelReference, options: ClipOptions) -> str:
+    """A sentence about a clip that plays at another speed than it is drawn for; empty for others."""
+    speed = reference.frame_rate(options) / reference.drawn_rate(options)
+    if abs(speed - 1) < 0.01:
+        return ""
+    pace = f"{speed:.3g} times as fast" if speed > 1 else f"at {speed:.2g} of its speed"
+    return (
+        f"The file has {options.fps:g} frames a second. The model draws {reference.drawn_rate(options):g} a "
+        f"second, so everything moves {pace}."
+    )
 
 
 def _read_given(reference: ModelReference, options: ClipOptions) -> None:
@@ -117,6 +137,10 @@ class NativeModelReference:
     def frame_rate(self, options: ClipOptions) -> float:
         """Frames per second that the model samples; temporal super-resolution draws those between."""
         return options.fps / 2 ** (frame_doublings(options.fps) if self.interpolation else 0)
+
+    def drawn_rate(self, options: ClipOptions) -> float:
+        """The frame rate of this project's models."""
+        return FRAME_RATE
 
     def frames_in(self, seconds: float, options: ClipOptions) -> int:
         """Frames that the model samples for so many seconds, possibly 0."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from core.batches.prompt_file import PromptRow, plan_rows, read_prompt_file
 from core.errors import UserError
+from core.io.clips.formats import FORMATS, STILLS, TRANSPARENT
 from core.io.files.names import OutputFiles, OutputKind
 from core.io.files.plan import NOTHING, Replacing
 from core.io.files.record import MadeBy
@@ -19,15 +20,21 @@ from core.notice import notice
 from core.sampling_options import SamplerName, SamplingOptions
 from video.script import format_script, parse_script, read_script
 
-EXTENSIONS = (".mp4", ".gif", ".webp")  # of clips
 FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
 LAST_SCENE = 2.0  # s, of the last scene of a script
 Extension = Literal["guidance", "replacement"]
 GivenFile = Annotated[Path, AfterValidator(lambda path: read_path(path, "the picture or clip"))]
 SHEET = ".sheet.png"
 CLIP = OutputKind(
-    "gen-video", "clip", EXTENSIONS, (SHEET,), preview=".preview.png", checkpoint=".latents.safetensors"
+    "gen-video",
+    "clip",
+    FORMATS,
+    (SHEET,),
+    numbered=frozenset((STILLS,)),
+    preview=".preview.png",
+    checkpoint=".latents.safetensors",
 )
+TRANSPARENT_CLIP = replace(CLIP, extensions=(".webp", *(each for each in FORMATS if each != ".webp")))
 
 if TYPE_CHECKING:
     from core.io.media import Color
@@ -64,7 +71,7 @@ class ClipOptions(BaseModel):
     image: GivenFile | None = None  # the first frame
     interpolate: tuple[GivenFile, GivenFile] | None = None  # the first and the last frame
     video: GivenFile | None = None  # the clip from which sampling starts, noised
-    background: str | None = None  # color below transparent parts of given pictures, white unless given
+    background: str | None = None  # color below transparent parts of given pictures, or "transparent"
     strength: float | None = Field(None, gt=0, le=1)  # how far it is noised; 1: nothing of it is left
     loop: bool = False  # the last frame is followed by the first
     extension: Extension | None = None  # how windows of long clips continue each other; None: the model's way
@@ -114,12 +121,17 @@ class ClipOptions(BaseModel):
                 f"--loop and {flag(sources[0])} exclude each other: a loop has no beginning that could be "
                 "given."
             )
-        if self.background is not None:
+        if self.transparent and sources:
+            raise UserError(
+                f"--background transparent and {flag(sources[0])} exclude each other: given pictures have "
+                "backdrops of their own."
+            )
+        if self.background is not None and not self.transparent:
             _ = self.background_color
             if not sources:
                 raise UserError(
-                    "--background lies below transparent parts of --image, --interpolate or --video: give "
-                    "one of them."
+                    "A color for --background lies below transparent parts of --image, --interpolate or "
+                    "--video: give one of them, or --background transparent."
                 )
         if self.loop and self.extension:
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
@@ -165,6 +177,11 @@ class ClipOptions(BaseModel):
         """The options that models see when they sample, as JSON. same: values in place of some options."""
         unseen = {"scale": 1, "resampling": "lanczos", "seconds": None}
         return self.model_copy(update=unseen | same).model_dump_json()
+
+    @property
+    def transparent(self) -> bool:
+        """Whether the clip has no backdrop."""
+        return self.background == TRANSPARENT
 
     @property
     def background_color(self) -> "Color":
@@ -302,6 +319,17 @@ class ClipJob(NamedTuple):
             negative = options.negative
         return options.with_changes(azimuth=azimuth, elevation=elevation, negative=negative)
 
+    def check_backdrop(self) -> None:
+        """Raises UserError where the text for the model names a place, or leaves open which one is drawn."""
+        from core.toybox.backdrops import BACKDROPS
+        from core.toybox.completion import named_place
+
+        plain = {backdrop.name for backdrop in BACKDROPS if backdrop.plain}
+        for text in [scene.prompt for scene in parse_script(self.text)] or [self.text]:
+            if (place := named_place(text)) not in plain:
+                way = f'leave out "{place}"' if place else 'end the prompt in "on a gray background"'
+                raise UserError(f"--background transparent needs a clip before a plain color: {way}.")
+
     def completed_by(self, complete: Callable[[str], str]) -> "ClipJob":
         """The job with the text of each scene of its reading completed by a function."""
         if not self.reading:
@@ -347,10 +375,16 @@ def read_prompts(prompt: str | None, file: Path | None, script: Path | None = No
 
 
 def plan_clips(
-    rows: Sequence[PromptRow], num: int, seed: int, out: str | None, replacing: Replacing = NOTHING
+    rows: Sequence[PromptRow],
+    num: int,
+    seed: int,
+    out: str | None,
+    replacing: Replacing = NOTHING,
+    kind: OutputKind = CLIP,
 ) -> list[ClipJob]:
     """Jobs for `num` clips of every prompt, with seeds from `seed` on; see `plan_outputs`.
 
-    out: a file (.mp4, .gif, .webp) or a folder, to be filled with mp4; None is the present folder.
+    out: a file of one of `FORMATS` or a folder, to be filled with files of the kind's first extension; None
+        is the present folder.
     """
-    return [ClipJob(*each) for each in plan_rows(rows, num, seed, out, CLIP, replacing)]
+    return [ClipJob(*each) for each in plan_rows(rows, num, seed, out, kind, replacing)]

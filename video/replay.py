@@ -25,7 +25,7 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
     options = record.options
     reference = find_model(options.model)
     replacing = Replacing(overwrite=overwrite, inputs=(path, *options.given_files))
-    name = out or replay_name(record.files, path)
+    name = out or replay_name(record.files, path, CLIP)
     (job,) = plan_clips([PromptRow(record.prompt)], 1, record.seed, name, replacing)
     if record.completed is not None:
         job = job._replace(reading=PromptReading(record.prompt, record.completed))

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.io.clips.write import write_clip
 from core.io.files.record import digests
 from core.io.files.saving import save_output
 from core.io.machine import describe_device, package_versions
-from core.io.pictures import Frames, UpscaledFrames, to_frames, upscale, write_clip
+from core.io.pictures import Frames, UpscaledFrames, to_frames, upscale
 from core.io.sheet import write_sheet
 from core.sampling import StepCallback
 from video.clip_model import ClipModel, NativeClipModel
 from video.options import ClipJob, ClipOptions, ClipRequest
 from video.record import RunRecord, Seconds, write_record
+from video.sampling.keying import remove_backdrop
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +37,11 @@ class Clip:
     record: RunRecord
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Writes the clip, its contact sheet and its record; returns the three paths.
+        """Writes the clip, its contact sheet and its record; returns the paths.
 
-        path: ends in .mp4, .gif or .webp. A file of that name is replaced; others that the sheet or the
-            record would replace are refused, unless `overwrite` is given or they are of an earlier clip of
-            that name.
+        path: ends in .mp4, .webm, .gif, .webp, .apng or .png (numbered pictures). A file of that name is
+            replaced; others that the sheet or the record would replace are refused, unless `overwrite` is
+            given or they are of an earlier clip of that name.
 
         Raises UserError for another ending, an unwritable folder, and what may not be replaced.
         """
@@ -47,20 +49,32 @@ class Clip:
         with save_output(job.files, overwrite) as drafts:
             files = self.write_files(job._replace(clip=drafts.output))
             write_record(drafts.record, self.record.model_copy(update={"files": digests(files)}))
-        return job.files.lasting
+        return job.files.there
 
     def write_files(self, job: ClipJob) -> list[Path]:
         """Writes the clip and its contact sheet under the names of a job; returns the paths."""
         options = self.record.options
-        write_clip(job.clip, UpscaledFrames(self.frames, options.scale, options.resampling), options.fps)
+        shown = UpscaledFrames(self.keyed, options.scale, options.resampling)
+        written = write_clip(job.clip, shown, options.fps)
         write_sheet(job.sheet, self.frames, self.record.prompt)
-        return [job.clip, job.sheet]
+        return [*written, job.sheet]
+
+    @property
+    def keyed(self) -> Frames:
+        """The frames (F,H,W,3), with alpha (F,H,W,4) if the clip is transparent.
+
+        Raises UserError for a transparent clip that was not drawn before a plain backdrop.
+        """
+        try:
+            return remove_backdrop(self.frames) if self.record.options.transparent else self.frames
+        except ValueError as error:
+            raise UserError(f"The clip cannot be made transparent: {error}. Try another --seed.") from error
 
     @property
     def enlarged(self) -> Frames:
-        """The frames as files show them, (F,scale*H,scale*W,3)."""
+        """The frames as files show them, (F,scale*H,scale*W,3), or 4."""
         options = self.record.options
-        return upscale(self.frames, options.scale, options.resampling)
+        return upscale(self.keyed, options.scale, options.resampling)
 
     def _repr_html_(self) -> str:
         """An inline, looping clip."""
@@ -113,6 +127,9 @@ def sample_clips(
     """Samples the clips of jobs of one group (`ClipModel.group`) together; arguments as in `sample_clip`."""
     began = time.perf_counter()
     settled = [(job, job.adjusted(options)) for job, options in jobs]
+    for job, options in settled:
+        if options.transparent:
+            job.check_backdrop()
     if isinstance(model, NativeClipModel) and model.bundled:
         settled = [
             model.recognize(job, options, complete) if options.has_given_frames else (job, options)

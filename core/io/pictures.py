@@ -1,10 +1,5 @@
-"""Reading images, and writing sequences of frames as mp4, gif or webp, atomically."""
+"""Reading images, and frames as arrays."""
 
-import errno
-import os
-import subprocess
-from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +7,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from core.errors import UserError
-from core.io.atomic import WriteError, atomic_write
 from core.io.files.names import OutputKind
 from core.io.media import UNDECODABLE, WHITE, Color, UnreadableError, is_animated, read_still
 
-Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB
+Frames = NDArray[np.uint8]  # (F,H,W,3), sRGB; (F,H,W,4) with alpha, not premultiplied
 
 PICTURE = OutputKind("image", "image", (".png",), batched=False)  # of dreamlift image
-X264_THREADS = "4"  # the bytes depend on it, and ffmpeg's own choice on the processors that it may use
 RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
 
 
@@ -67,7 +60,7 @@ def parse_color(text: str) -> Color:
 class UpscaledFrames:
     """Frames (F,H,W,3) that are upscaled one by one when they are read: large ones need not all be in memory.
 
-    resampling: "lanczos" or "nearest".
+    resampling: "lanczos" or "nearest". Those with alpha, (F,H,W,4), are averaged by their visible shares.
     """
 
     def __init__(self, frames: Frames, scale: int, resampling: str = "lanczos") -> None:
@@ -77,7 +70,7 @@ class UpscaledFrames:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Frames:
-        """One frame (scale*H,scale*W,3)."""
+        """One frame (scale*H,scale*W,3), or 4."""
         frame = self.frames[index]
         size = frame.shape[1] * self.scale, frame.shape[0] * self.scale
         return frame if self.scale == 1 else np.asarray(Image.fromarray(frame).resize(size, self.resampling))
@@ -86,83 +79,3 @@ class UpscaledFrames:
 def upscale(frames: Frames, scale: int, resampling: str = "lanczos") -> Frames:
     """Upscaled frames (F,H,W,3) -> (F,scale*H,scale*W,3), see `UpscaledFrames`."""
     return frames if scale == 1 else np.stack([*UpscaledFrames(frames, scale, resampling)])
-
-
-def write_clip(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
-    """Writes frames (F,H,W,3) at `fps` frames/s, in the format given by the suffix of `path`.
-
-    mp4 is H.264, 4:2:0, crf 16, BT.709. 4:2:0 requires an even width and height: an odd one repeats its last
-    column or row. gif and webp loop forever. The same frames give the same bytes on one machine,
-    however many of its processors may be used.
-
-    Raises UserError for another suffix, an unwritable folder, or when ffmpeg fails.
-    """
-    write = {".mp4": _write_mp4, ".gif": _write_gif, ".webp": _write_webp}.get(path.suffix.lower())
-    if write is None:
-        raise UserError(f"Cannot write the clip as {path.name}: its name must end in .mp4, .gif or .webp.")
-    with atomic_write(path) as draft:
-        try:
-            write(draft, frames, fps)
-        except _EncoderError as error:
-            raise WriteError(path, error.reason.replace(str(draft.absolute()), path.name)) from error
-
-
-class _EncoderError(Exception):
-    """ffmpeg's own message; `reason` is that of the system where one is in it, or its first line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT))
-        first = message.strip().partition("\n")[0].rstrip(".")
-        self.reason = next((reason for reason in known if reason in message), f"ffmpeg says: {first}")
-
-
-def _write_mp4(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
-    """Writes frames (F,H,W,3) as mp4 with ffmpeg, one by one."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
-    height, width, _ = frames[0].shape
-    odd = (0, height % 2), (0, width % 2), (0, 0)
-    size = f"{width + width % 2}x{height + height % 2}"
-    # fmt: off
-    command = [
-        get_ffmpeg_exe(), "-y", "-v", "error",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-",
-        "-c:v", "libx264", "-crf", "16", "-preset", "slow", "-pix_fmt", "yuv420p",
-        "-threads", X264_THREADS,
-        "-vf", "scale=out_color_matrix=bt709:out_range=tv",  # tagged below; untagged, players guess
-        "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
-        "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact",
-        f"file:{path.absolute()}",  # "12:30.mp4" is no protocol, and "-y/fox.mp4" no option
-    ]
-    # fmt: on
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
-        assert ffmpeg.stdin
-        with suppress(BrokenPipeError):  # ffmpeg has ended, and says why
-            for frame in frames:
-                ffmpeg.stdin.write(np.pad(frame, odd, mode="edge").tobytes())
-        _, message = ffmpeg.communicate()
-    if ffmpeg.returncode:
-        raise _EncoderError(message.decode(errors="replace"))
-
-
-def _write_gif(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
-    """Writes frames (F,H,W,3) as gif."""
-    # One palette for all frames, without dithering: with one palette per frame static areas would flicker.
-    palette = Image.fromarray(np.concatenate([*frames])).quantize(256, Image.Quantize.MEDIANCUT)
-    images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
-    durations = [10 * delay for delay in _delays(len(frames), 100 / fps)]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
-
-
-def _write_webp(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
-    """Writes frames (F,H,W,3) as webp."""
-    images = [Image.fromarray(f) for f in frames]
-    durations = _delays(len(frames), 1000 / fps)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, quality=92)
-
-
-def _delays(count: int, delay: float) -> list[int]:
-    """`count` integer delays whose running sum is within half a unit of equal delays of `delay` units."""
-    ends = [round(delay * i) for i in range(count + 1)]
-    return [end - start for start, end in pairwise(ends)]

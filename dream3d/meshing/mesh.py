@@ -1,10 +1,14 @@
 """A textured triangle mesh."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+
+SURFACE = "surface"  # name of the material in files
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,18 @@ class Mesh:
     def surface(self) -> trimesh.Trimesh:
         """The surface without texture and colors."""
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
+
+    def uv_from_below(self) -> NDArray[np.float32]:
+        """`uv` (T,2) with v measured from the bottom of the texture, as in OBJ."""
+        return np.stack([self.uv[:, 0], 1 - self.uv[:, 1]], 1)
+
+    def with_z_up(self) -> Mesh:
+        """The mesh with +z up and its front towards -y, as Blender has it: (x, y, z) becomes (x, -z, y)."""
+
+        def turned(points: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.ascontiguousarray(points[:, [0, 2, 1]] * np.array([1, -1, 1], np.float32))
+
+        return replace(self, vertices=turned(self.vertices), normals=turned(self.normals))
 
     def vertex_of_uv(self) -> NDArray[np.int32]:
         """Index (T,) of the vertex of each row of `uv`."""

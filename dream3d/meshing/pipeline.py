@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from core.io.pictures import write_clip
+from core.io.clips.write import write_clip
 from core.io.sheet import write_sheet
 from dream3d.job import ObjectJob
 from dream3d.meshing.export import write_mesh
 from dream3d.meshing.extract import MeshOptions, extract_mesh
 from dream3d.meshing.fidelity import Fidelity, SurfaceReport, describe_surface, measure_fidelity
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.preview import render_eight_views, render_turntable
+from dream3d.meshing.preview import PAPER, render_eight_views, render_turntable
 from dream3d.meshing.viewer import write_viewer
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
@@ -54,15 +54,14 @@ def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
     return MeshingResult(mesh, measure_fidelity(mesh, cameras, color, covered), describe_surface(mesh))
 
 
-def write_object_files(job: ObjectJob, mesh: Mesh, turn: int) -> list[Path]:
-    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files.
-
-    turn: number of frames of the turntable.
-    """
-    files = write_mesh(job.mesh, mesh)
+def write_object_files(job: ObjectJob, mesh: Mesh, options: ObjectOptions) -> list[Path]:
+    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files."""
+    files = write_mesh(job.mesh, mesh, up=options.up, height=options.height)
     if job.mesh.suffix.lower() != ".glb":
         files += write_mesh(job.glb, mesh)
-    write_clip(job.turntable, render_turntable(mesh, turn), FRAMES_A_SECOND)
+    color = PAPER if options.background is None else options.background_color
+    turntable = job.turntable(transparent=color is None)
+    write_clip(turntable, render_turntable(mesh, options.turn, background=color), FRAMES_A_SECOND)
     write_sheet(job.sheet, render_eight_views(mesh), job.prompt, columns=4)
     write_viewer(job.viewer, mesh, job.prompt)
-    return [*files, job.turntable, job.sheet, job.viewer]
+    return [*files, turntable, job.sheet, job.viewer]

@@ -104,18 +104,36 @@ def framing_cameras(mesh: Mesh, azimuths: int | Sequence[float], elevation: floa
     return orbit_cameras(azimuths, elevation, distance, FIELD_OF_VIEW, (x, y, z))
 
 
-def render_turntable(mesh: Mesh, count: int = 48, size: int = 256, elevation: float = 15.0) -> Frames:
-    """Frames (count,size,size,3) of a looping turn, from the front counter-clockwise seen from above."""
-    return _frames(mesh, count, size, elevation)
+def render_turntable(
+    mesh: Mesh,
+    count: int = 48,
+    size: int = 256,
+    elevation: float = 15.0,
+    background: Sequence[float] | None = PAPER,
+) -> Frames:
+    """Frames (count,size,size,3) of a looping turn, from the front counter-clockwise seen from above.
+
+    background: a color in [0,1]; None for transparent frames (count,size,size,4), not premultiplied.
+    """
+    if background is not None:
+        return _frames(mesh, count, size, elevation, background)
+    renders = _renders(mesh, count, size, elevation, (0.0, 0.0, 0.0))
+    opacity = renders.opacity[..., None]
+    color = np.divide(renders.color, opacity, out=np.zeros_like(renders.color), where=opacity > 0)
+    return (np.concatenate([color, opacity], -1).clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def render_eight_views(mesh: Mesh, size: int = 192, elevation: float = 15.0) -> Frames:
     """Images (8,size,size,3) from azimuths 0, 45, ... 315, for a contact sheet of four columns."""
-    return _frames(mesh, 8, size, elevation)
+    return _frames(mesh, 8, size, elevation, PAPER)
 
 
-def _frames(mesh: Mesh, count: int, size: int, elevation: float) -> Frames:
+def _frames(mesh: Mesh, count: int, size: int, elevation: float, background: Sequence[float]) -> Frames:
+    """`count` lit renders in equal steps around the mesh, as 8-bit frames."""
+    return (_renders(mesh, count, size, elevation, background).color * 255).round().astype(np.uint8)
+
+
+def _renders(mesh: Mesh, count: int, size: int, elevation: float, background: Sequence[float]) -> MeshRenders:
     """`count` lit renders in equal steps around the mesh."""
     cameras = framing_cameras(mesh, count, elevation)
-    renders = render_mesh(mesh, cameras, size, background=PAPER, light=True)
-    return (renders.color * 255).round().astype(np.uint8)
+    return render_mesh(mesh, cameras, size, background=background, light=True)

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 
 from core.io.atomic import atomic_write
-from dream3d.meshing.export import glb
+from dream3d.meshing.formats.glb import glb
 from dream3d.meshing.mesh import Mesh
 
 TEMPLATE = Path(__file__).with_name("viewer.html")

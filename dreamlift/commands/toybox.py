@@ -215,10 +215,10 @@ def _write_scene(
     import numpy as np
     from PIL import Image
 
+    from core.io.clips.write import write_clip
     from core.io.files.listed import own_files, write_listed
     from core.io.files.names import slug
     from core.io.machine import pick_device
-    from core.io.pictures import write_clip
     from core.toybox.scene_views import render_clip
     from core.toybox.scenes import contents
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from statistics import median
 from typing import NamedTuple
 
+from core.io.clips.formats import FORMATS
 from core.io.machine import describe_device, matmul_rate, pick_device
 from dream3d.options import ObjectOptions
 from dream3d.record import ObjectRecord
@@ -20,7 +21,7 @@ from dreamlift.studio.work.clips import ClipWork
 from dreamlift.studio.work.objects import ObjectWork
 from dreamlift.studio.work.submissions import Kind
 from video.estimates.requirements import estimate_clip
-from video.options import EXTENSIONS, ClipOptions, frame_doublings
+from video.options import ClipOptions, frame_doublings
 from video.record import CheckpointRecord, RunRecord
 
 RUNS = 5  # of the latest, whose median counts
@@ -58,7 +59,7 @@ def _memory(work: ClipWork | ObjectWork) -> float:
     """Memory of the process, without the weights of checkpoints."""
     if isinstance(work, ObjectWork):
         return estimate_object(work.options).memory
-    return estimate_clip(work.reference, work.options, work.submission.format or EXTENSIONS[0]).memory
+    return estimate_clip(work.reference, work.options, work.submission.format or FORMATS[0]).memory
 
 
 def _units(options: ClipOptions | ObjectOptions) -> float:

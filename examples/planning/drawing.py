@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from core.errors import UserError
-from core.io.pictures import Frames, write_clip
+from core.io.clips.write import write_clip
+from core.io.pictures import Frames
 from examples.planning.control import Pairs, draw_pairs
 from examples.planning.evaluate import LENGTHS
 from examples.planning.maze import Array, Maze

@@ -230,6 +230,11 @@ def test_each_cell_of_objects_is_taken_or_refused(family: str) -> None:
         "timesteps": {"timesteps": "dreamtime"},
         "guidance_interval": {"guidance_interval": (0.1, 5.0)},
         "guidance_rescale": {"rescale": 0.5},
+        "faces": {"faces": 500},
+        "texture": {"texture": 256},
+        "up": {"up": "z"},
+        "height": {"height": 80.0},
+        "background": {"background": "transparent"},
     }
     name = {"bundled": "bundled", "own models": str(bundled_model("emoji")), "checkpoints": "someone/model"}
     for option, cells in OBJECTS.items():

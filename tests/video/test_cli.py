@@ -21,8 +21,9 @@ import video.generate
 from core.command_line.progress import PreviewTimer
 from core.condition import Condition
 from core.guidance import ClassifierFreeGuidance
+from core.io.clips.write import write_clip
 from core.io.files.record import digests
-from core.io.pictures import to_frames, write_clip
+from core.io.pictures import to_frames
 from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from core.toybox.captions import SUBJECT_NAMES
@@ -67,7 +68,12 @@ ROOT = Path(__file__).parents[2]
             "of memory, and"),
         (["a fox", "--num", "100000", "--frames", "1024"], "These 100,000 clips would need about"),
         (["a fox", "--resampling", "nearest"], "--resampling is of the enlargement by --scale, which is 1"),
-        (["a fox", "--background", "red"], "--background lies below transparent parts of --image"),
+        (["a fox", "--background", "red"], "A color for --background lies below transparent parts"),
+        (["a fox", "--background", "transparent", "--out", "fox.mp4"], "fox.mp4 cannot be transparent"),
+        (["a fox on a beach", "--background", "transparent"], 'a plain color: leave out "on a beach".'),
+        (["a fox", "--no-complete", "--background", "transparent"], 'end the prompt in "on a gray'),
+        (["a fox", "--model", "emoji", "--background", "transparent"], "is for the bundled model"),
+        (["a fox", "--image", "a.png", "--background", "transparent"], "transparent and --image exclude"),
         (["a fox", "--model", "emoji", "--azimuth", "3", "--elevation", "3"],
             "cannot apply --azimuth: it was trained without cameras and phases"),
         (["a fox", "--model", "emoji", "--tier", "draft"], "cannot apply --tier: no distilled model"),
@@ -94,8 +100,8 @@ ROOT = Path(__file__).parents[2]
         (["a fox", "--out", "a\nb.mp4"], "--out cannot be 'a\\nb.mp4': a path has no control characters."),
         (["a fox", "--num", "0"], "--num cannot be 0"),
         (["a fox", "--seed", "-1"], "--seed cannot be -1"),
-        (["a fox", "--out", "fox.avi"], "fox.avi: its name must end in .mp4, .gif or .webp."),
-        (["a fox", "--out", "fox"], "fox: its name must end in .mp4, .gif or .webp."),
+        (["a fox", "--out", "fox.avi"], "fox.avi: its name must end in .mp4, .webm, .gif, "),
+        (["a fox", "--out", "fox"], "fox: its name must end in .mp4, .webm, .gif, .webp, "),
         (["a fox", "--out", "/dev/null/fox.mp4"], "Cannot write into the folder /dev/null"),
         (["a fox", "--preset", "best"], "There is no preset 'gen-video/best'; there are animatediff, "),
         (["a fox", "--preset", "mine.yaml"], "Cannot read the preset mine.yaml: No such file"),

@@ -10,6 +10,8 @@ from core.batches.prompt_file import PromptRow
 from core.errors import UserError
 from core.io.files.names import slug
 from core.io.presets import load_preset
+from video.find_model import find_model
+from video.model_reference import describe_rate
 from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
 
 
@@ -102,3 +104,18 @@ def test_a_view_and_a_negation_in_words_change_the_options() -> None:
     assert (above.azimuth, above.elevation) == (0, 35)
     plain = ClipJob("a cat dancing", 0, Path("a.mp4")).with_reading(None, None).adjusted(without_camera)
     assert plain == without_camera
+
+
+@pytest.mark.parametrize(
+    ("fps", "sentence"),
+    [
+        (8.0, ""),
+        (16.0, ""),  # temporal super-resolution draws the frames between
+        (12.0, "12 frames a second. The model draws 8 a second, so everything moves 1.5 times as fast."),
+        (4.0, "4 frames a second. The model draws 8 a second, so everything moves at 0.5 of its speed."),
+        (24.0, "24 frames a second. The model draws 8 a second, so everything moves 1.5 times as fast."),
+    ],
+)
+def test_a_rate_that_changes_the_speed_is_described(fps: float, sentence: str) -> None:
+    options = load_preset("standard", ClipOptions, "gen-video").with_changes(fps=fps)
+    assert describe_rate(find_model(None), options).removeprefix("The file has ") == sentence

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from core.errors import UserError
+from core.io.presets import load_preset
 from core.pretrained.hub import checkpoint_kind, resolve_checkpoint
 from core.pretrained.reading import reading
 from video.model_reference import ModelReference
@@ -34,6 +35,11 @@ class CheckpointReference:
     def frame_rate(self, options: ClipOptions) -> float:
         """Frames per second that the model samples."""
         return options.fps
+
+    def drawn_rate(self, options: ClipOptions) -> float:
+        """Frames per second of the family's preset, or those given where the model reads them."""
+        preset = load_preset(self.preset, ClipOptions, "gen-video")
+        return options.fps if self.family.reads_fps else preset.fps
 
     def frames_in(self, seconds: float, options: ClipOptions) -> int:
         """Frames for so many seconds, to the nearest number that the model can sample."""

@@ -39,6 +39,7 @@ class Family:
     least_guidance: float = 1  # smallest guidance scale
     size: tuple[int, int] | None = None  # width and height of its training, px, if its configs give them
     fixed: bool = False  # supports no other size
+    reads_fps: bool = False  # whether the frame rate is an input of the network
     refuses: dict[str, str] = field(default_factory=dict)  # option -> why it cannot be applied
 
     def __post_init__(self) -> None:
@@ -187,6 +188,7 @@ def _ltx(folder: Path) -> Family:
         stride=temporal,
         frame_step=temporal,
         least=32,
+        reads_fps=True,
         refuses=REFUSED | MASKED,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,11 @@ def referenced(output: Path, ending: str) -> Path:
     return output.with_name((re.sub(r"[^\w.+()-]+", "-", output.stem).strip("-") or "nameless") + ending)
 
 
+def numbered(output: Path, number: int) -> Path:
+    """One of the files that an output consists of: fox.png and 3 -> fox.0003.png, in the same folder."""
+    return output.with_name(f"{output.stem}.{number:04}{output.suffix}")
+
+
 @dataclass(frozen=True)
 class OutputKind:
     """What a command writes: its main file, and the endings of the files that belong to one."""
@@ -38,8 +45,9 @@ class OutputKind:
     command: str  # "gen-video"; part of the record's name
     word: str  # for the main file in messages: "clip"
     extensions: tuple[str, ...]  # of the main file; the first is that of automatic names
-    companions: tuple[str, ...] = ()  # written with it
+    companions: tuple[str, ...] = ()  # written with it, some by certain options only
     by_extension: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])  # more
+    numbered: frozenset[str] = frozenset()  # extensions of main files that are several, see `numbered`
     named_inside: frozenset[str] = frozenset()  # endings of those whose names stand inside other files
     preview: str | None = None  # there while the output is made, if any
     checkpoint: str | None = None  # there until the output is made, if any
@@ -49,21 +57,46 @@ class OutputKind:
         """The files of an output."""
         return OutputFiles(self, output)
 
+    def output_of(self, main: str) -> str:
+        """Name of the output whose main file, or first one, has this name: fox.0001.png -> fox.png."""
+        path = Path(main)
+        return re.sub(r"\.\d{4,}$", "", path.stem) + path.suffix if path.suffix in self.numbered else main
+
 
 @dataclass(frozen=True)
 class OutputFiles:
     """The files of one output."""
 
     kind: OutputKind
-    output: Path  # the main file
+    output: Path  # the main file, or the name that its numbered files share
 
     def beside(self, ending: str) -> Path:
         """The file with this ending."""
         return (referenced if ending in self.kind.named_inside else companion)(self.output, ending)
 
     @property
+    def main(self) -> Path:
+        """The main file; the first one where it is several."""
+        return numbered(self.output, 1) if self.is_numbered else self.output
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the main file is several."""
+        return self.output.suffix.lower() in self.kind.numbered
+
+    def further(self) -> list[Path]:
+        """The numbered files after the first that are there, whoever has made them."""
+        if not self.is_numbered:
+            return []
+        form = re.compile(rf"{re.escape(self.output.stem)}\.\d{{4,}}{re.escape(self.output.suffix)}")
+        with suppress(OSError):
+            names = sorted(filter(form.fullmatch, os.listdir(self.output.parent)))
+            return [path for name in names if (path := self.output.with_name(name)) != self.main]
+        return []
+
+    @property
     def companions(self) -> list[Path]:
-        """What is written with the main file, in addition to the record."""
+        """What may be written with the main file, in addition to the record."""
         more = self.kind.by_extension.get(self.output.suffix.lower(), ())
         return [self.beside(ending) for ending in (*more, *self.kind.companions)]
 
@@ -96,8 +129,13 @@ class OutputFiles:
 
     @property
     def lasting(self) -> list[Path]:
-        """All files that the output consists of, the main one first."""
-        return [self.output, *self.companions, self.record]
+        """All files that the output may consist of, the main one first."""
+        return [self.main, *self.further(), *self.companions, self.record]
+
+    @property
+    def there(self) -> list[Path]:
+        """Those of them that are there."""
+        return [path for path in self.lasting if path.is_file()]
 
     @property
     def passing(self) -> list[Path]:

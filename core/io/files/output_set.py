@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.io.atomic import WRITING, WriteError, find_drafts
 from core.io.files.locks import lock
 from core.io.files.names import OutputFiles, OutputKind
-from core.io.files.record import digests, foreign, read_object, recorded_files, sha256_of
+from core.io.files.record import digests, foreign, read_object, recorded_files, sha256_of, unchanged
 
 REPLACED = ".replaced"  # in a draft folder: names and sha256 of files of others that may be replaced
 
@@ -100,9 +100,15 @@ def _check(drafts: Path, files: OutputFiles, may_replace: Collection[Path]) -> N
 
 
 def _publish(drafts: Path, files: OutputFiles) -> None:
-    """Gives the files of a draft folder their names: companions, the main file, the record."""
+    """Gives the files of a draft folder their names: companions, the main file, the record.
+
+    What an earlier run has made under the name, and this one has not, is deleted.
+    """
     folder = files.output.parent
-    last = {files.output.name: 1, files.record.name: 2}
+    for path in unchanged(files):
+        if not (drafts / path.name).exists():
+            path.unlink()
+    last = {files.main.name: 1, files.record.name: 2}
     named = [path for path in drafts.iterdir() if path.name != REPLACED]
     for draft in sorted(named, key=lambda path: (last.get(path.name, 0), path.name)):
         path = folder / draft.name
@@ -139,7 +145,7 @@ def _recover(files: OutputFiles) -> None:
 def _complete(drafts: Path, files: OutputFiles) -> None:
     """Gives the files of a complete draft folder their names, unless others have them; deletes the folder."""
     if listed := recorded_files(drafts / files.record.name):
-        output = files.kind.files(files.output.with_name(next(iter(listed))))
+        output = files.kind.files(files.output.with_name(files.kind.output_of(next(iter(listed)))))
         replaced = read_object(drafts / REPLACED) or {}
         may_be = {path: (listed.get(path.name), replaced.get(path.name)) for path in foreign(output)}
         if all(path.is_file() and sha256_of(path) in possible for path, possible in may_be.items()):

@@ -63,10 +63,16 @@ def foreign(files: OutputFiles) -> list[Path]:
     ]
 
 
+def unchanged(files: OutputFiles) -> list[Path]:
+    """Files that an earlier run has made under the names of an output, and that are as it wrote them."""
+    recorded = _recorded(files)
+    return [path for path in files.there if recorded.get(path.name) == sha256_of(path)]
+
+
 def _recorded(files: OutputFiles) -> dict[str, str]:
     """Names and sha256 in the record of an output; none where it is that of another main file."""
     recorded = recorded_files(files.record)
-    return recorded if next(iter(recorded), None) == files.output.name else {}
+    return recorded if next(iter(recorded), None) == files.main.name else {}
 
 
 def recorded_files(record: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core.errors import UserError
+from core.io.files.names import OutputKind
 
 Record = TypeVar("Record")
 NAMED_INSIDE = (".obj", ".mtl", ".html")  # files in which names of files stand
@@ -21,11 +22,11 @@ def read_record_of(path: Path, read: Callable[[Path], Record | None], command: s
     return record
 
 
-def replay_name(files: Mapping[str, str], path: Path) -> str:
+def replay_name(files: Mapping[str, str], path: Path, kind: OutputKind) -> str:
     """Name of the main file of a replay: fox.mp4 becomes fox-replay.mp4. Raises UserError without a file."""
     if not files:
         raise UserError(f"The record {path} names no files that could be made again.")
-    main = Path(next(iter(files)))
+    main = Path(kind.output_of(next(iter(files))))
     return f"{main.stem}-replay{main.suffix}"
 
 

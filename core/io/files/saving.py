@@ -24,8 +24,8 @@ def save_output(files: OutputFiles, overwrite: bool) -> Generator[OutputFiles, N
     with claim(files, wait=False) as mine:
         if not mine:
             raise busy(files)
-        others = [path for path in foreign(files) if path != files.output]
+        others = [path for path in foreign(files) if path != files.main]
         if others and not overwrite:
             raise UserError(f"{not_ours(others[0], files)}: choose another name, or give overwrite=True.")
-        with draft_output(files, files.lasting if overwrite else [files.output]) as drafts:
+        with draft_output(files, files.lasting if overwrite else [files.main]) as drafts:
             yield drafts

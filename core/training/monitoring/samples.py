@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from core.io.atomic import writable_folder
-from core.io.pictures import to_frames, write_clip
+from core.io.clips.write import write_clip
+from core.io.pictures import to_frames
 from core.io.sheet import write_sheet
 
 FOLDER = "samples"  # in the run folder

@@ -9,6 +9,7 @@ import gradio as gr
 
 from core.bundled import BUNDLED_NAME
 from core.errors import UserError
+from core.io.clips.formats import FORMATS
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
 from dreamlift.studio.library import Library
@@ -26,7 +27,7 @@ from dreamlift.studio.page.fields import (
     seed_of,
 )
 from video.find_model import find_model
-from video.options import EXTENSIONS, ClipOptions
+from video.options import ClipOptions
 
 # fields that presets fill
 OF_PRESETS = ("sampler", "steps", "guidance", "negative", "frames", "fps", "scale")
@@ -146,7 +147,7 @@ def _file_fields(preset: ClipOptions) -> Fields:
         with gr.Row():
             loop = gr.Checkbox(False, label="Loop", info="The end meets the beginning.")
             scale = gr.Slider(1, 8, preset.scale, step=1, label="Enlargement")
-            ending = gr.Dropdown([*EXTENSIONS], value=EXTENSIONS[0], label="File format")
+            ending = gr.Dropdown([*FORMATS], value=FORMATS[0], label="File format")
     return {"frames": frames, "fps": fps, "loop": loop, "scale": scale, "format": ending}
 
 

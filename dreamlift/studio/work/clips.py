@@ -12,9 +12,11 @@ from torch import Tensor
 from core.batches.prompt_file import PromptRow
 from core.command_line.progress import PreviewTimer
 from core.errors import UserError
+from core.io.clips.formats import FORMATS, check_alpha
+from core.io.clips.write import write_clip
 from core.io.files.names import slug
 from core.io.machine import pick_device
-from core.io.pictures import to_frames, write_clip
+from core.io.pictures import to_frames
 from core.io.presets import load_preset
 from core.io.values import shortened
 from core.samplers import SamplerState
@@ -26,7 +28,7 @@ from dreamlift.studio.work.submissions import PRESET_FOLDERS, Kind, Submission
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.model_reference import ModelReference, NativeModelReference, settle
-from video.options import EXTENSIONS, OF_THE_MODEL, ClipJob, ClipOptions
+from video.options import OF_THE_MODEL, ClipJob, ClipOptions
 from video.text_to_video import sample_clip
 
 PREVIEW_EVERY = 1.0  # s
@@ -89,7 +91,7 @@ class ClipWork:
             complete=complete,
         )
         report.begin("writing the files")
-        ending = self.submission.format or EXTENSIONS[0]
+        ending = self.submission.format or FORMATS[0]
         files = clip.save(self.library.free_name(slug(self.prompt), ending))
         return [file.name for file in files]
 
@@ -135,8 +137,8 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
     """The work of a submission. Raises UserError for what cannot be made, before any model is loaded."""
     if not submission.prompt.strip():
         raise UserError("The prompt is empty.")
-    if submission.format not in (None, *EXTENSIONS):
-        raise UserError(f"Clips cannot be written as {submission.format}: give {', '.join(EXTENSIONS)}.")
+    if submission.format not in (None, *FORMATS):
+        raise UserError(f"Clips cannot be written as {submission.format}: give {', '.join(FORMATS)}.")
     changes = _changes(submission.options, library)
     preset = submission.preset or ("distilled" if changes.get("tier") else None)
     options = _preset(preset) if preset else None
@@ -149,9 +151,11 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
         [submission.prompt],
         changes.keys(),
     )
+    if options.transparent:
+        check_alpha(f"the clip{submission.format or FORMATS[0]}")
     side = SIDE * options.scale
     library.limits.check_clip(options.frames, (options.width or side), (options.height or side))
-    row = PromptRow(submission.prompt, out=f"clip{submission.format or EXTENSIONS[0]}")
+    row = PromptRow(submission.prompt, out=f"clip{submission.format or FORMATS[0]}")
     check_clips(reference, [(row, options)], 1, f"{library.folder}/", force=False)
     return ClipWork(submission, options, reference, preset, library, models, previews)
 

@@ -12,9 +12,9 @@ import torch
 from core.bundled import BUNDLED_NAME, bundled_model
 from core.command_line.progress import PreviewTimer
 from core.errors import UserError
+from core.io.clips.write import write_clip
 from core.io.files.names import slug
 from core.io.machine import pick_device
-from core.io.pictures import write_clip
 from core.io.values import shortened
 from core.toybox.prompts import sentences
 from dream3d.job import OBJECT, ObjectJob, check_prompt
@@ -151,6 +151,8 @@ def plan_object(submission: Submission, library: Library, models: LoadedModels, 
     preset, defaults = load_object_preset(submission.preset, reference)
     options = defaults.with_changes(**changes)
     check_model_reference(reference, options)
+    ending = submission.format or OBJECT.extensions[0]
+    ObjectJob(submission.prompt, submission.seed, Path(f"object{ending}")).check_files(options)
     library.limits.check_iterations(options.iterations)
     check_objects([options], 1, f"{library.folder}/", force=False)
     return ObjectWork(submission, options, reference, preset, library, models, previews)

@@ -62,6 +62,16 @@ def test_the_turntable_turns_counter_clockwise_from_the_front(painted_ball) -> N
     assert isinstance(contact_sheet(eight, "a ball", columns=4), Image.Image)
 
 
+def test_a_transparent_turntable_over_a_color_is_the_one_with_that_background(painted_ball) -> None:
+    mesh = painted_ball.extraction.mesh
+    clear = render_turntable(mesh, count=3, size=32, background=None) / 255
+    assert clear.shape == (3, 32, 32, 4) and (clear[:, 0, 0] == 0).all()
+    assert ((clear[..., 3] > 0) & (clear[..., 3] < 1)).any()
+    color = np.array([0.2, 0.6, 1.0])
+    over = clear[..., :3] * clear[..., 3:] + color * (1 - clear[..., 3:])
+    assert over * 255 == pytest.approx(render_turntable(mesh, count=3, size=32, background=color), abs=1.5)
+
+
 def test_the_light_is_above_the_left_shoulder(smooth_ball) -> None:
     mesh = smooth_ball.extraction.mesh
     views = framing_cameras(mesh, [0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from dream3d.meshing.export import glb
+from dream3d.meshing.formats.glb import glb
 from dream3d.meshing.viewer import viewer, write_viewer
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
+from core.io.clips.write import write_clip
 from core.io.media import read_still
-from core.io.pictures import write_clip
 from dreamlift.studio.estimates import estimate
 from dreamlift.studio.page.clip_form import CONTINUE, REDRAW, ClipForm
 from dreamlift.studio.page.object_form import ObjectForm

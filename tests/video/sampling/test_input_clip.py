@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.errors import UserError
-from core.io.pictures import write_clip
+from core.io.clips.write import write_clip
 from video.sampling.input_clip import read_clip
 
 

@@ -12,7 +12,7 @@ import pytest
 from core.errors import UserError
 from core.io.atomic import WriteError, atomic_write
 from core.io.files.locks import FOLDER_LOCK, lock_folder
-from core.io.files.names import OutputFiles, OutputKind
+from core.io.files.names import OutputFiles, OutputKind, numbered
 from core.io.files.output_set import claim, draft_output, recover_all
 from core.io.files.record import digests, foreign
 
@@ -188,3 +188,54 @@ def test_a_checkpoint_older_than_its_output_is_done_with(tmp_path: Path) -> None
     os.utime(files.record, (0, 0))
     recover_all(tmp_path, KIND)
     assert files.checkpoint.exists() and not foreign(files)
+
+
+STILLS = OutputKind("draw", "clip", (".mp4", ".png"), (".sheet.png",), numbered=frozenset((".png",)))
+
+
+def write_frames(files: OutputFiles, count: int, text: str) -> None:
+    """An output of numbered files, as a run writes it."""
+    frames = [numbered(files.output, number) for number in range(1, count + 1)]
+    for path in (*frames, files.beside(".sheet.png")):
+        path.write_text(f"{text}: {path.name}")
+    record = {"prompt": text, "seed": 0, "files": digests([*frames, files.beside(".sheet.png")])}
+    files.record.write_text(json.dumps(record))
+
+
+def test_numbered_files_are_one_output(tmp_path: Path) -> None:
+    files = STILLS.files(tmp_path / "fox.png")
+    for count in (3, 2, 4):  # the frames of a longer run before go with it
+        with draft_output(files) as drafts:
+            write_frames(drafts, count, str(count))
+        expected = [f"fox.{number:04}.png" for number in range(1, count + 1)]
+        assert sorted(os.listdir(tmp_path)) == [*expected, "fox.draw.json", "fox.sheet.png"]
+        assert files.main.read_text() == f"{count}: fox.0001.png" and not foreign(files)
+    (tmp_path / "fox.0009.png").write_text("mine")
+    assert foreign(files) == [tmp_path / "fox.0009.png"]
+    with pytest.raises(UserError, match=r"fox\.0009\.png has appeared"), draft_output(files) as drafts:
+        write_frames(drafts, 2, "2")
+    with draft_output(files, files.lasting) as drafts:
+        write_frames(drafts, 2, "2")
+    assert (tmp_path / "fox.0009.png").read_text() == "mine" and not (tmp_path / "fox.0003.png").exists()
+
+
+def test_numbered_files_of_a_killed_run_are_completed(tmp_path: Path) -> None:
+    draft = tmp_path / ".fox.draw.00c0ffee.draft"
+    draft.mkdir()
+    write_frames(STILLS.files(draft / "fox.png"), 2, "new")
+    recover_all(tmp_path, STILLS)
+    assert sorted(os.listdir(tmp_path)) == ["fox.0001.png", "fox.0002.png", "fox.draw.json", "fox.sheet.png"]
+
+
+def test_what_a_run_no_longer_writes_is_deleted_unless_it_was_changed(tmp_path: Path) -> None:
+    files = KIND.files(tmp_path / "fox.mp4")
+    for changed in (False, True):
+        with draft_output(files) as drafts:
+            write(drafts, "old")
+        if changed:
+            (tmp_path / "fox.sheet.png").write_text("mine")
+        with draft_output(files, files.lasting) as drafts:
+            write(drafts, "new")
+            (drafts.output.parent / "fox.sheet.png").unlink()
+        assert (tmp_path / "fox.sheet.png").exists() == changed
+        assert files.output.read_text() == "new: fox.mp4"

@@ -41,8 +41,8 @@ def test_the_files_of_two_commands_never_meet() -> None:
     names = [path.name for path in clip.lasting]
     assert names == ["fox.gif", "fox.sheet.png", "fox.gen-video.json"]
     assert {path.name for path in mesh.lasting} == {
-        "fox.obj", "fox.mtl", "fox.texture.png", "fox.glb", "fox.turntable.mp4", "fox.views.png", "fox.html",
-        "fox.dream3d.json",
+        "fox.obj", "fox.mtl", "fox.texture.png", "fox.glb", "fox.turntable.mp4", "fox.turntable.webp",
+        "fox.views.png", "fox.html", "fox.dream3d.json",
     }  # fmt: skip
 
 

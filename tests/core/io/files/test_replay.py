@@ -6,6 +6,7 @@ import pytest
 
 from core.errors import UserError
 from core.io.files.replay import differences, other_files, read_record_of, replay_name, report
+from video.options import CLIP
 
 
 def test_files_are_compared_in_their_order_but_for_those_that_quote_names() -> None:
@@ -27,8 +28,9 @@ def test_what_differs_is_named_with_both_values(capsys: pytest.CaptureFixture[st
 
 
 def test_a_name_is_made_of_the_main_file() -> None:
-    assert replay_name({"fox.gif": "1", "fox.sheet.png": "2"}, Path("r.json")) == "fox-replay.gif"
+    assert replay_name({"fox.gif": "1", "fox.sheet.png": "2"}, Path("r.json"), CLIP) == "fox-replay.gif"
+    assert replay_name({"fox.0001.png": "1", "fox.0002.png": "2"}, Path("r.json"), CLIP) == "fox-replay.png"
     with pytest.raises(UserError, match="names no files"):
-        replay_name({}, Path("r.json"))
+        replay_name({}, Path("r.json"), CLIP)
     with pytest.raises(UserError, match="r.json is no record of dream3d: give the .dream3d.json"):
         read_record_of(Path("r.json"), lambda path: None, "dream3d")

@@ -1,0 +1,1 @@
+"""Files of clips: mp4, webm, gif, webp, apng and numbered png, with and without transparency."""

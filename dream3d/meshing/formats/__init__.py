@@ -1,0 +1,1 @@
+"""Mesh files, one format a module. All files are written atomically."""
