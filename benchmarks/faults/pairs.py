@@ -29,6 +29,8 @@ def pair(work: Work, expected: Expected, folder: Path, inputs: Path, chance: ran
         return f"left behind: {sorted(stray)}"
     if codes == [0, 0]:
         return "one after the other" if work.locks else "shared"
+    if codes == [0, 2] and "already holds a run" in second.printed:
+        return "one after the other"
     for run, code in zip((first, second), codes, strict=True):
         if code and not (code == 2 and run.is_one_sentence and "nother process" in run.printed):
             return f"exit code {code}: {run.printed[-300:]!r}"

@@ -189,7 +189,7 @@ def _check_replaced(files: OutputFiles, made: MadeBy, replacing: Replacing) -> N
         raise UserError(
             f"{not_ours(others[0], files)}: choose another --out, or replace it with --overwrite."
         )
-    if not replacing.overwrite and not replacing.resume and (others := foreign_passing(files, made)):
+    if not replacing.overwrite and not replacing.resume and (others := _foreign_passing_at_rest(files, made)):
         raise UserError(
             f"{others[0]} exists, and is not of an earlier run of this prompt and seed: choose another "
             "--out, or replace it with --overwrite."
@@ -201,6 +201,13 @@ def _foreign_at_rest(files: OutputFiles) -> list[Path]:
     if not foreign(files) or files.lock.exists():
         return []
     return foreign(files)  # the record may have been written since
+
+
+def _foreign_passing_at_rest(files: OutputFiles, made: MadeBy) -> list[Path]:
+    """As `foreign_passing`, but none while another process makes the output, whose preview is there."""
+    if not foreign_passing(files, made) or files.lock.exists():
+        return []
+    return foreign_passing(files, made)  # they may have been cleared away since
 
 
 def not_ours(path: Path, files: OutputFiles) -> str:

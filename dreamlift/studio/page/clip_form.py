@@ -132,8 +132,8 @@ def _sampling_fields(preset: ClipOptions) -> Fields:
     with gr.Accordion("Sampling", open=False):
         negative = gr.Textbox(label="Negative prompt", lines=1, placeholder="what not to show")
         samplers = optional(get_args(SamplerName), "the model's own")
+        sampler = gr.Dropdown(samplers, value=preset.sampler, label="Sampler")
         with gr.Row():
-            sampler = gr.Dropdown(samplers, value=preset.sampler, label="Sampler")
             steps = gr.Slider(1, 100, preset.steps, step=1, label="Steps")
             guidance = gr.Slider(0, 20, preset.guidance, step=0.1, label="Guidance scale")
     return {"negative": negative, "sampler": sampler, "steps": steps, "guidance": guidance}
@@ -143,9 +143,9 @@ def _file_fields(preset: ClipOptions) -> Fields:
     with gr.Accordion("Length and file", open=False):
         with gr.Row():
             frames = gr.Slider(1, 256, preset.frames, step=1, label="Frames", info="Sampled; see rate.")
-            fps = gr.Slider(1, 50, preset.fps, step=1, label="Frames per second", info="16: doubled.")
+            fps = gr.Slider(1, 50, preset.fps, step=1, label="Frame rate", info="A second; 16: doubled.")
+        loop = gr.Checkbox(False, label="Loop", info="The end meets the beginning.")
         with gr.Row():
-            loop = gr.Checkbox(False, label="Loop", info="The end meets the beginning.")
             scale = gr.Slider(1, 8, preset.scale, step=1, label="Enlargement")
             ending = gr.Dropdown([*FORMATS], value=FORMATS[0], label="File format")
     return {"frames": frames, "fps": fps, "loop": loop, "scale": scale, "format": ending}

@@ -46,9 +46,10 @@ class ObjectForm:
             with gr.Row():
                 iterations = gr.Slider(10, 2000, preset.iterations, step=10, label="Iterations")
                 guidance = gr.Slider(0, 150, 0, step=0.5, label="Guidance scale", info="0: the preset's.")
-        with gr.Accordion("Mesh and file", open=False), gr.Row():
-            faces = gr.Slider(500, 50_000, preset.faces, step=500, label="Faces at most")
-            texture = gr.Slider(128, 2048, preset.texture, step=128, label="Texture in pixels")
+        with gr.Accordion("Mesh and file", open=False):
+            with gr.Row():
+                faces = gr.Slider(500, 50_000, preset.faces, step=500, label="Faces")
+                texture = gr.Slider(128, 2048, preset.texture, step=128, label="Texture")
             ending = gr.Dropdown(
                 [*OBJECT.extensions],
                 value=OBJECT.extensions[0],

@@ -10,6 +10,7 @@ import pytest
 from core.errors import UserError
 from core.io.files.locks import lock
 from core.io.files.names import OutputFiles, OutputKind
+from core.io.files.output_set import claim
 from core.io.files.plan import NOTHING, OutputRequest, Replacing, plan_outputs
 from core.io.files.record import digests
 from core.io.files.saving import save_output
@@ -147,6 +148,18 @@ def test_names_that_file_systems_refuse(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="control characters"):
             plan(tmp_path, name, kind=OBJECT)
     assert not os.listdir(tmp_path)
+
+
+def test_a_process_that_shares_a_batch_sees_the_preview_of_another(tmp_path: Path) -> None:
+    files = CLIP.files(tmp_path / "fox.mp4")
+    with claim(files, wait=False):
+        files.preview.write_text("so far")
+        assert plan(tmp_path, "fox.mp4", replacing=AGAIN)
+        with pytest.raises(UserError, match="Another process is making"):
+            plan(tmp_path, "fox.mp4")
+    files.preview.write_text("mine")
+    with pytest.raises(UserError, match=r"fox\.preview\.png exists"):
+        plan(tmp_path, "fox.mp4", replacing=AGAIN)
 
 
 def save(files: OutputFiles, overwrite: bool = False) -> None:
