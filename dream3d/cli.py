@@ -1,6 +1,5 @@
 """The `dream3d` command. Torch is imported only after the arguments have been checked."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ PRESETS_OWN = "the preset's"
 app = CommandLine(add_completion=False)
 
 
-@app.command()
+@app.command(makes_files=True)
 def dream3d(
     prompt: Annotated[
         str | None, typer.Argument(help='What the object is, such as "a fox holding a controller".')
@@ -235,11 +234,12 @@ def dream3d(
     for index, job in enumerate(jobs):
         job.check_files(settled[index // num])
     if reference.bundled:
+        from core.command_line.reporting import say
         from core.toybox.prompts import sentences
 
         read = [job.with_reading() for job in jobs]
         for sentence in sentences((job.reading for job in read if job.reading), notes=complete is not False):
-            print(sentence, file=sys.stderr)
+            say(sentence)
         jobs = jobs if complete is False else read
 
     from dream3d.generate import generate

@@ -14,8 +14,8 @@ from rich.progress import Progress
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
 from core.command_line.interruption import catch_interrupts
-from core.command_line.printing import make_console
 from core.command_line.progress import PreviewTimer, make_progress
+from core.command_line.reporting import report_made, status_console
 from core.io.atomic import WriteError
 from core.io.files.output_set import draft_output
 from core.io.files.plan import PlannedOutput
@@ -221,7 +221,7 @@ def generate(
         for job, options in settled:
             checkpoint.check(job.checkpoint, run_identity(job, options, reference))
     load = synchronized_time(chosen) - start
-    console = make_console(stderr=True)
+    console = status_console()
     with make_progress(console) as progress:
         run = Run(loaded, preset, preview, resume, overwrite, start, load, console, progress)
         batch = [
@@ -246,8 +246,12 @@ def _less_memory(job: ObjectJob) -> str:
 def _print_summary(console: Console, job: ObjectJob, record: ObjectRecord, seconds: float) -> None:
     for sentence in record.trouble:
         console.print(f"{job.mesh}: {sentence}")
-    console.print(
-        f"{job.mesh}: {count_of(record.surface.faces, 'face')}, seed {job.seed}, "
+    facts = {"faces": record.surface.faces, "iterations": record.iterations, "seconds": round(seconds, 2)}
+    report_made(
+        job.files.there,
+        f"{count_of(record.surface.faces, 'face')}, seed {job.seed}, "
         f"{count_of(record.iterations, 'iteration')}, made in {seconds:.0f} s"
-        + (f", as: {job.reading.summary}" if job.reading else "")
+        + (f", as: {job.reading.summary}" if job.reading else ""),
+        {**job.made._asdict(), **facts},
+        console,
     )

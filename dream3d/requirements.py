@@ -14,8 +14,8 @@ from dream3d.options import ObjectOptions
 
 LIBRARIES = 0.8 * GIB  # Python, PyTorch, the bundled models, and what every mesh needs
 GRID = 128  # bytes for a vertex of a voxel grid: values, gradients, Adam's moments, copies
-SAMPLE = 60  # bytes for a sample of the rays of an iteration
-TEXEL = 100  # bytes
+SAMPLE = 200  # bytes for a sample of the rays of an iteration
+TEXEL = 200  # bytes
 STORED = 2 * 48  # bytes for a vertex in a checkpoint, of which the next is written while the last is there
 LESS_MEMORY = "give a preset with smaller stages or a smaller texture, such as draft"
 FILES = 250_000, 160, 1.2  # bytes of an object's files: for each, for a face, for a texel

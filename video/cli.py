@@ -1,6 +1,5 @@
 """The `gen-video` command. Torch is imported only once the request has been checked."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ MODELS_OWN = "the preset's, or the model's own"
 app = CommandLine(add_completion=False)
 
 
-@app.command()
+@app.command(makes_files=True)
 def gen_video(
     prompt: Annotated[
         str | None,
@@ -402,13 +401,14 @@ def _read_prompts(
 
     cameras: azimuth and elevation where they are given by hand. fills: as in `ClipJob.with_reading`.
     """
+    from core.command_line.reporting import say
     from core.toybox.prompts import sentences
 
     read = [
         job.with_reading(*camera, fill=fill) for job, camera, fill in zip(jobs, cameras, fills, strict=True)
     ]
     for sentence in sentences((job.reading for job in read if job.reading), notes=complete):
-        print(sentence, file=sys.stderr)
+        say(sentence)
     return read if complete else list(jobs)
 
 

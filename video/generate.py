@@ -15,8 +15,8 @@ from torch import Tensor
 
 from core.batches.report import write_report
 from core.batches.run import BatchJob, Outcome, run_batch
-from core.command_line.printing import make_console
-from core.command_line.progress import PreviewTimer, make_progress
+from core.command_line.progress import PreviewTimer, duration, make_progress
+from core.command_line.reporting import report_made, status_console
 from core.errors import UserError
 from core.io.atomic import WriteError
 from core.io.files.output_set import draft_output
@@ -226,10 +226,15 @@ class Run:
         drawn = record.completed
         if job.reading and not options.has_given_frames:
             drawn = job.reading.summary
-        self.console.print(
-            f"{job.files.main}: {count_of(frames, 'frame')}, {options.fps:g} a second, {width}x{height}, "
+        seconds = round(record.seconds.sample + record.seconds.write, 2)
+        facts = {"frames": frames, "fps": options.fps, "width": width, "height": height, "seconds": seconds}
+        report_made(
+            job.files.there,
+            f"{count_of(frames, 'frame')}, {options.fps:g} a second, {width}x{height}, "
             f"seed {job.seed}, sampled in {record.seconds.sample:.1f} s"
-            + (f", drawn as: {drawn}" if drawn else "")
+            + (f", drawn as: {drawn}" if drawn else ""),
+            {**job.made._asdict(), **facts},
+            self.console,
         )
 
 
@@ -275,10 +280,10 @@ def generate(
         model.follow()
         return Outcome()
     load = synchronized_time(chosen) - start
-    console = make_console(stderr=True)
+    console = status_console()
     if isinstance(model.record, CheckpointRecord) and model.record.expected:
         cost = model.record.expected
-        console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {_duration(cost.seconds)}.")
+        console.print(f"A clip needs about {cost.memory / 2**30:.1f} GiB and {duration(cost.seconds)}.")
     with make_progress(console) as progress:
         run = Run(model, chosen, preset, preview, resume, complete, overwrite, start, load, console, progress)
         work = [
@@ -323,13 +328,6 @@ def digest_of(request: dict[str, Any]) -> str:
 def _of_both(sampled: str, decoded: str) -> str:
     """The dtype of a clip, for its record, whose latents may have been sampled in another one."""
     return sampled if sampled == decoded else f"{sampled}, decoded in {decoded}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds > 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1, seconds):.0f} s"
 
 
 def _held(caches: Sequence[LatentCache]) -> LatentCache | None:

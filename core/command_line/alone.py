@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import typer
 
+from core.command_line.arguments import REPORTS
 from core.errors import UserError
 
 
@@ -15,6 +16,6 @@ def check_alone(context: typer.Context | None, option: str, others: Collection[s
     for name in context.params if context else ():
         source = context.get_parameter_source(name) if context else None
         given = source is not None and source.name == "COMMANDLINE"
-        if given and name not in (option, *others):
+        if given and name not in (option, *others, *REPORTS):
             flag = "PROMPT" if name == "prompt" else f"--{name.replace('_', '-')}"
             raise UserError(f"--{option} takes everything from the record: leave out {flag}.")

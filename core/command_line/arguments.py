@@ -19,6 +19,14 @@ from core.io.values import check_value
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAY_BE_EMPTY = {"negative"}  # options whose empty text says something
+REPORTS: dict[str, Any] = {
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", help="Print errors alone, and the paths of what was made on stdout.")
+    ],
+    "json": Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each file that was made on stdout.")
+    ],
+}
 
 
 class CommandLine(typer.Typer):
@@ -28,15 +36,41 @@ class CommandLine(typer.Typer):
     that is called from Python gets what it is given.
     """
 
-    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
-        """Registers a function as a command, see `typer.Typer.command`."""
+    def command(
+        self, name: str | None = None, *, makes_files: bool = False, **settings: Any
+    ) -> Callable[[Function], Function]:
+        """Registers a function as a command, see `typer.Typer.command`.
+
+        makes_files: the command reports the files that it makes by `core.command_line.reporting`, and gets
+        the options --quiet and --json.
+        """
         register = super().command(name, **settings)
 
         def decorate(function: Function) -> Function:
-            register(_with_checks(function))
+            register(_with_checks(_with_reports(function) if makes_files else function))
             return function
 
         return decorate
+
+
+def _with_reports(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the options --quiet and --json."""
+    signature = inspect.signature(function, eval_str=True)
+
+    @wraps(function)
+    def reporting(*, quiet: bool = False, json: bool = False, **values: Any) -> Any:
+        from core.command_line.reporting import report_as
+
+        with report_as(quiet=quiet, as_json=json):
+            return function(**values)
+
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in REPORTS.items()
+    ]
+    parameters = [*signature.parameters.values(), *added]
+    reporting.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return reporting
 
 
 def _with_checks(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
 """`dreamlift image`: images of a prompt, from the model that clips and objects are built on."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +10,9 @@ from core.bundled import BUNDLED_NAME
 from core.errors import UserError
 from core.io.values import check_range
 from core.sampling_options import SamplerName
+
+if TYPE_CHECKING:
+    from core.io.files.plan import PlannedOutput
 
 
 def image(
@@ -82,8 +87,16 @@ def image(
             complete=complete,
         )
         picture.save(output.file, overwrite=overwrite)
-        width, height = picture.image.size
-        print(f"{output.file}: {width}x{height}, seed {output.seed}")
+        report_picture(output, *picture.image.size)
+
+
+def report_picture(output: PlannedOutput, width: int, height: int) -> None:
+    """Reports an image that was made."""
+    from core.command_line.reporting import report_made
+    from core.io.pictures import PICTURE
+
+    facts = {"prompt": output.prompt, "seed": output.seed, "width": width, "height": height}
+    report_made(PICTURE.files(output.file).lasting, f"{width}x{height}, seed {output.seed}", facts)
 
 
 def check_images(num: int, out: str | None) -> None:

@@ -107,9 +107,10 @@ def _write(
     draw: "Callable[[ImageVariations], list[Picture]]",
 ) -> None:
     """Draws with the model of a folder, and writes the pictures."""
+    from dreamlift.commands.image import report_picture
     from dreamlift.image_variations import ImageVariations
 
     pictures = draw(ImageVariations.from_pretrained(model, device=device))
     for output, picture in zip(planned, pictures, strict=True):
         picture.save(output.file, overwrite=overwrite)
-        print(f"{output.file}: {picture.image.width}x{picture.image.height}, seed {picture.record['seed']}")
+        report_picture(output._replace(seed=picture.record["seed"]), *picture.image.size)

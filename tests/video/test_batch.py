@@ -16,6 +16,7 @@ import pytest
 import typer
 from PIL import Image
 
+from core.command_line.reporting import report_as
 from core.errors import UserError
 from core.samplers import SamplerState
 from video.cli import gen_video, main
@@ -64,6 +65,28 @@ def test_rows_have_seeds_names_and_options_of_their_own(drawn: Callable[..., Non
     assert records["a-dog"].size == (32, 32) and records["a-fox"].size == (16, 16)
     page = (tmp_path / "a" / "index.html").read_text()
     assert page.count("<video") == 4
+
+
+def test_scripts_get_paths_or_an_object_for_each_clip_on_stdout(
+    drawn: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with report_as(quiet=True, as_json=False):
+        drawn(ROWS[:2], "a")
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"{tmp_path}/a/a-fox.mp4", f"{tmp_path}/a/five.mp4"]
+    assert printed.err == ""
+    with report_as(quiet=False, as_json=True):
+        drawn(ROWS[:2], "b")
+    printed = capsys.readouterr()
+    objects = [json.loads(line) for line in printed.out.splitlines()]
+    for made, (name, seed) in zip(objects, (("a-fox", 0), ("five", 5)), strict=True):
+        record = json.loads((tmp_path / f"b/{name}.gen-video.json").read_text())
+        assert (made["prompt"], made["seed"], made["frames"], made["fps"]) == ("a fox", seed, 3, 8)
+        assert [made["width"], made["height"]] == record["size"]
+        assert made["file"] == made["files"][0] == f"{tmp_path}/b/{name}.mp4"
+        assert [Path(file).name for file in made["files"]] == [*record["files"], f"{name}.gen-video.json"]
+        assert 0 < made["seconds"] < 60
+    assert "made" in printed.err  # the table of the batch
 
 
 def test_clips_that_are_there_are_left_out_by_their_options(

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+import core.command_line.progress
 from core.command_line.printing import make_console, print_table
-from core.command_line.progress import make_progress
+from core.command_line.progress import ProgressLines, make_progress
 from core.io.text import count_of, too_few
 
 PROMPT = "a [b]fox[/b] [/i] :fox: [link=x] \\[ 'take[b].mp4' " + "and so on " * 40
@@ -64,3 +65,31 @@ def test_one_is_singular() -> None:
     assert [count_of(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
     assert count_of(2, "process", "processes") == "2 processes"
     assert [too_few(n, "clip") for n in (1, 2)] == ["1 clip is too few", "2 clips are too few"]
+
+
+def test_a_log_tells_how_long_the_work_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(core.command_line.progress.time, "perf_counter", lambda: now[0])
+    log = io.StringIO()
+    progress = ProgressLines(Console(file=log, width=20, soft_wrap=True))
+    progress.get_time = lambda: now[0]
+    task = progress.add_task("a-fox-dancing-in-the-rain.mp4", total=100)
+    for _ in range(6):
+        now[0] += 20
+        progress.advance(task, 10)
+    now[0] += 40
+    progress.update(task, completed=80)
+    # 10 steps take 20 s, and those that are left at that rate:
+    assert log.getvalue().splitlines() == [
+        "a-fox-dancing-in-the-rain.mp4: 20 of 100, 3 min left",
+        "a-fox-dancing-in-the-rain.mp4: 40 of 100, 120 s left",
+        "a-fox-dancing-in-the-rain.mp4: 60 of 100, 80 s left",
+        "a-fox-dancing-in-the-rain.mp4: 80 of 100, 40 s left",
+    ]
+
+
+def test_a_dumb_terminal_gets_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, lines in (("dumb", True), ("xterm", False)):
+        monkeypatch.setenv("TERM", name)
+        progress = make_progress(Console(file=io.StringIO(), force_terminal=True))
+        assert isinstance(progress, ProgressLines) == lines

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from core.command_line.interruption import Interruption, catch_interrupts
-from core.command_line.run import run_app
+from core.command_line.interruption import Interruption, Terminated, catch_interrupts, exit_code
+from core.command_line.run import CLOSED_PIPE, UNUSABLE, run_app
 from core.errors import UserError
 
 Result = tuple[int, str, str]
@@ -142,3 +142,11 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_the_table_of_exit_codes_has_each_of_them() -> None:
+    page = (Path(__file__).parents[3] / "docs/terminal.md").read_text(encoding="utf-8")
+    rows = [line for line in page.partition("## Exit codes")[2].splitlines() if line.startswith("| ")][1:]
+    listed = sorted(int(code) for row in rows for code in row.split("|")[1].split(","))
+    interrupted = [exit_code(error) for error in (KeyboardInterrupt(), Terminated())]
+    assert listed == [0, 1, UNUSABLE, interrupted[0], CLOSED_PIPE, interrupted[1]]

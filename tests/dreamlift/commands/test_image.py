@@ -1,13 +1,16 @@
 """`dreamlift image`: the front door's images, as files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from core.command_line.reporting import report_as
 from core.errors import UserError
-from dreamlift.commands.image import image
+from core.io.files.plan import PlannedOutput
+from dreamlift.commands.image import image, report_picture
 from dreamlift.text_to_image import TextToImage
 
 
@@ -48,3 +51,10 @@ def test_numbers_out_of_range_are_refused_before_a_model_is_loaded(
 def test_bad_input_is_refused_before_a_model_is_loaded(prompt: str, out: str | None, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         image(prompt, out, model="/nowhere")
+
+
+def test_an_image_is_reported_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+    with report_as(quiet=False, as_json=True):
+        report_picture(PlannedOutput("a fox", 3, Path("a/fox.png")), 64, 32)
+    made = {"file": "a/fox.png", "prompt": "a fox", "seed": 3, "width": 64, "height": 32}
+    assert json.loads(capsys.readouterr().out) == made | {"files": ["a/fox.png", "a/fox.image.json"]}
