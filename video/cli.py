@@ -363,8 +363,10 @@ def gen_video(
         if settled[row].transparent:
             check_alpha(job.clip.name)
             job.check_backdrop()
+    from core.command_line.reporting import say
+
     for sentence in dict.fromkeys(filter(None, (describe_rate(reference, each) for each in settled))):
-        print(sentence, file=sys.stderr)
+        say(sentence)
 
     from video.generate import generate
 
