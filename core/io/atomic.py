@@ -63,6 +63,10 @@ def atomic_write(path: Path) -> Generator[Path, None, None]:
         yield draft
         os.chmod(draft, mode & 0o7777)  # safetensors replaces the file by one that only the owner can read
         draft.replace(path)
+    except WriteError as error:  # of a writer that writes the draft in this way, too
+        if error.path == draft:
+            raise WriteError(path, error.reason) from error
+        raise
     except WRITING as error:
         raise WriteError.of(path, error) from error
     finally:

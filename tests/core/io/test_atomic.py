@@ -38,6 +38,16 @@ def test_an_interruption_leaves_the_old_file_unchanged(
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
+def test_an_error_inside_names_the_file_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    full = pytest.raises(WriteError, match=r"^Cannot write .*/sheet\.png: No space left on device\.$")
+    with full, atomic_write(path) as draft, atomic_write(draft):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(WriteError, match=r"^Cannot write other\.png: full\.$"), atomic_write(path):
+        raise WriteError(Path("other.png"), "full")
+    assert not os.listdir(tmp_path)
+
+
 def test_a_folder_is_not_named_after_a_device(tmp_path: Path) -> None:
     for name in ("aux", "con.txt/clips", "Lpt1"):
         with pytest.raises(UserError, match="is the name of a device on Windows"):
