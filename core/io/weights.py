@@ -22,7 +22,7 @@ from core.io.base_model import CONFIG
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
-SCALE = ".scale"  # after the name of an int8 matrix: its rows' scales
+SCALE = ".scale"  # after the name of an int8 tensor: the scales of its outputs
 
 
 def write_tensors(
@@ -51,8 +51,8 @@ def save_folder(
     Floating-point tensors are stored as float16. Other files in the folder are not changed.
 
     config: JSON values; "format" and "sha256" are added.
-    int8: store matrices as int8, in half the bytes. Each row has a scale of its own: no value is off by more
-        than 1/250 of the row's largest, if that is above 0.01.
+    int8: store matrices and convolutions as int8, in half the bytes. Each output has a scale of its own: no
+        value is off by more than 1/250 of the largest of its output, if that is above 0.01.
 
     Raises UserError when the folder is not writable, or when a weight is not finite in float16.
     """
@@ -63,7 +63,7 @@ def save_folder(
         half = half.half() if half.is_floating_point() else half
         if half.is_floating_point() and not half.isfinite().all():
             raise UserError(f"The weight {name} is not finite in float16, so the model cannot be saved.")
-        halves.update(_quantized(name, half) if int8 and half.ndim == 2 else {name: half})
+        halves.update(_quantized(name, half) if int8 and half.ndim > 1 else {name: half})
     data = save(halves)
     digest = hashlib.sha256(data).hexdigest()
     with atomic_write(folder / WEIGHTS) as draft:
@@ -103,11 +103,12 @@ def load_folder(folder: Path) -> ModelFolder:
     return ModelFolder(config, _dequantized(tensors), digest)
 
 
-def _quantized(name: str, matrix: Tensor) -> dict[str, Tensor]:
-    """A float16 matrix as int8 and its rows' scales."""
-    scale = (matrix.abs().amax(1, keepdim=True) / 127).clamp(min=2**-24)
+def _quantized(name: str, weight: Tensor) -> dict[str, Tensor]:
+    """A float16 tensor (outputs,...) as int8, and the scales of its outputs, which broadcast to it."""
+    scale = (weight.abs().flatten(1).amax(1) / 127).clamp(min=2**-24)
+    scale = scale.view(-1, *[1] * (weight.ndim - 1))
     return {
-        name: (matrix.float() / scale.float()).round().clamp(-127, 127).to(torch.int8),
+        name: (weight.float() / scale.float()).round().clamp(-127, 127).to(torch.int8),
         name + SCALE: scale,
     }
 

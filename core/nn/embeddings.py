@@ -32,6 +32,13 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean (B,D) of the token states (B,L,D) where the mask (B,L) is true; at least one in every row."""
+    weights = mask.to(tokens.dtype)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    return (tokens * weights[..., None]).sum(dim=1)
+
+
 class ConditionEmbedding(nn.Module):
     """Embedding of timestep, pooled text and attributes as one vector, for the adaptive norms.
 
@@ -60,10 +67,7 @@ class ConditionEmbedding(nn.Module):
 
         t: (B,); tokens: (B,L,D); mask: (B,L) bool; attributes: (B,V), or (B,n,V) with n rows per condition.
         """
-        weights = mask.to(tokens.dtype)
-        weights = weights / weights.sum(dim=1, keepdim=True)
-        pooled = (tokens * weights[..., None]).sum(dim=1)
-        pooled = self.text_norm(pooled)
+        pooled = self.text_norm(masked_mean(tokens, mask))
         time = timestep_embedding(t, self.time_width).to(tokens.dtype)
         embedding, gate = self.time(time) + self.text(pooled), self.gate(pooled)
         if attributes.ndim == 3:

@@ -19,6 +19,8 @@ from core.nn.backbone import BackboneConfig, apply_resampling
 from core.nn.blocks import SpatialBlock, TransformerBlock, group_norm, zero_init
 from core.nn.embeddings import ConditionEmbedding, ImageConditioning
 
+IMAGE_CONDITIONING = "image"  # name of the module that reads image embeddings
+
 BlockHook = Callable[[int, Tensor, Tensor], Tensor]
 """(index of the spatial block, its output (B,C,H,W), embedding (B,E)) -> replacement of that output."""
 
@@ -192,5 +194,9 @@ def with_image_conditioning(network: nn.Module, weights: Mapping[str, Tensor]) -
 
     Without an embedding the output is then that of the former network.
     """
-    own = {name: value for name, value in network.state_dict().items() if name.startswith("image.")}
+    own = {
+        name: value
+        for name, value in network.state_dict().items()
+        if name.startswith(f"{IMAGE_CONDITIONING}.")
+    }
     return {**own, **weights}

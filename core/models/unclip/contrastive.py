@@ -72,10 +72,13 @@ class ContrastiveModel(nn.Module):
             digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
-    def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
+    def save(self, folder: Path, notes: Mapping[str, Any] | None = None, int8: bool = False) -> None:
+        """Writes config.json and model.safetensors (float16, or int8 as in `save_folder`).
+
+        notes: JSON values stored under "training".
+        """
         config = {"contrastive": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.state_dict())
+        save_folder(folder, config, self.state_dict(), int8)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> ContrastiveModel:

@@ -156,10 +156,13 @@ class DiffusionPrior:
         best = (embeddings * texts).sum(-1).argmax(0)
         return embeddings[best, torch.arange(len(texts), device=texts.device)]
 
-    def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
+    def save(self, folder: Path, notes: Mapping[str, Any] | None = None, int8: bool = False) -> None:
+        """Writes config.json and model.safetensors (float16, or int8 as in `save_folder`).
+
+        notes: JSON values stored under "training".
+        """
         config = {"prior": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.denoiser.network.state_dict())
+        save_folder(folder, config, self.denoiser.network.state_dict(), int8)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> DiffusionPrior:

@@ -86,8 +86,12 @@ class UnclipModel(ImageModel):
     def save(self, folder: Path, base: Path | None = None) -> None:
         """Writes the decoder as `ImageModel.save`, and the two others into folders of their own in it."""
         super().save(folder, base)
-        self.contrastive.save(folder / CONTRASTIVE)
-        self.prior.save(folder / PRIOR)
+        self.save_parts(folder)
+
+    def save_parts(self, folder: Path, int8: bool = False) -> None:
+        """Writes contrastive model and prior into the folder of the decoder. int8: as in `save_folder`."""
+        self.contrastive.save(folder / CONTRASTIVE, int8=int8)
+        self.prior.save(folder / PRIOR, int8=int8)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> UnclipModel:

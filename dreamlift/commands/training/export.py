@@ -27,7 +27,9 @@ def export_command(
     ] = False,
     int8: Annotated[
         bool,
-        typer.Option("--int8", help="Of low-rank changes of an image model: store 8 bits each."),
+        typer.Option(
+            "--int8", help="Of low-rank changes of an image model, and of unCLIP: store 8 bits each."
+        ),
     ] = False,
     contrastive: Annotated[
         Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its contrastive model.")
@@ -81,7 +83,7 @@ def _write_image_model(run: Path, out: Path, base: Path | None, int8: bool) -> N
         return
     if base:
         raise UserError("Low-rank changes are stored with the model that they are of: leave out --base.")
-    changed = run_folder.changed_network(run, settings.rank)
+    changed = run_folder.changed_network(run, settings.model, settings.rank)
     config = settings.model.model_dump(mode="json")
     save_low_rank(out, config, changed, run_folder.base_reference(run).path(run), int8)
 
@@ -99,10 +101,10 @@ def _write_unclip(
 
     if not (contrastive and prior):
         raise UserError("An unCLIP model has three parts: give both --contrastive and --prior.")
-    if base or int8:
-        raise UserError("An unCLIP model is stored whole: leave out --base and --int8.")
     parts = ContrastiveModel.load(contrastive), DiffusionPrior.load(prior)
-    UnclipModel.combine(run_folder.image_model(run), *parts).save(out)
+    model = UnclipModel.combine(run_folder.image_model(run), *parts)
+    _write_image_model(run, out, base, int8)
+    model.save_parts(out, int8)
 
 
 def _write_video_model(run: Path, out: Path, base: Path | None) -> None:

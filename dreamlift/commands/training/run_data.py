@@ -9,11 +9,13 @@ from dreamlift.commands.training import run_folder
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import nn
 
     from core.models.autoencoder import Autoencoder
     from core.models.unclip.contrastive import ContrastiveModel
-    from core.training.data import Captions, Shards
+    from core.training.data import Captions, ImageData, Shards
 
+FITTED = 4096  # images from which a decoder's reading of embeddings is initialized
 EMBEDDINGS = "embeddings.json"  # in the folder of a run that reads some: the contrastive model's fingerprint
 
 
@@ -93,3 +95,19 @@ def embeddings(
     if run_folder.read(run / EMBEDDINGS) != note:
         raise UserError(f"The run in {run} was started with another contrastive model: give that one.")
     return [Shards(data, kind, accelerator.device, model.fingerprint) for kind in kinds]
+
+
+def read_as_texts(network: "nn.Module", data: "ImageData") -> None:
+    """Initializes how a network reads embeddings, from some of the data; see `core.training.tasks.unclip`."""
+    import torch
+
+    from core.condition import Condition
+    from core.nn.unet import UNet
+    from core.training.tasks.unclip import read_as_texts
+
+    assert isinstance(network, UNet)
+    count = min(FITTED, len(data))
+    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:count]
+    _, images = data.batch(index)
+    tokens, mask = data.captions(torch.tensor([len(data.captions) - 1]))
+    read_as_texts(network, images, Condition(tokens, mask, images.attributes[:1]))

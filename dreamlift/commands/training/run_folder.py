@@ -148,7 +148,7 @@ def image_model(folder: Path) -> "ImageModel":
         settings = validate(content, ImagePreset, folder / PRESET)
         config = settings.model
         if settings.rank:
-            weights = changed_network(folder, settings.rank).weights()
+            weights = changed_network(folder, config, settings.rank).weights()
     else:
         config = validate(read(folder / MODEL), VideoModelConfig, folder / MODEL).image
         prefix = "image."
@@ -183,14 +183,26 @@ def base_model(run: Path) -> "ImageModel | None":
     return ImageModel.load(base.path(run))
 
 
-def low_rank(model: "ImageModel", rank: int, device: "torch.device | str" = "cpu") -> "LoRANetwork":
-    """The network of a model with changes of this rank, which change nothing yet."""
+def start_from(network: "torch.nn.Module", start: "ImageModel", folder: Path) -> None:
+    """Gives a network the weights of the model of a folder. Layers that the model has not keep their values.
+
+    Raises UserError where they do not fit.
+    """
+    from core.io.weights import load_weights
+    from core.nn.unet import with_image_conditioning
+
+    load_weights(network, with_image_conditioning(network, start.denoiser.network.state_dict()), folder)
+
+
+def low_rank(network: "torch.nn.Module", rank: int, device: "torch.device | str" = "cpu") -> "LoRANetwork":
+    """A network with changes of this rank, which change nothing yet. What reads image embeddings is new."""
     import torch
 
     from core.nn.lora import LoRANetwork
+    from core.nn.unet import IMAGE_CONDITIONING
 
-    network = model.denoiser.network.to(device).requires_grad_(False)
-    return LoRANetwork(network, rank, torch.Generator().manual_seed(0))
+    network = network.to(device).requires_grad_(False)
+    return LoRANetwork(network, rank, torch.Generator().manual_seed(0), IMAGE_CONDITIONING)
 
 
 def extent(settings: "ImagePreset") -> str:
@@ -205,15 +217,17 @@ def base_reference(run: Path) -> "Base":
     return validate(read(run / BASE), Base, run / BASE)
 
 
-def changed_network(run: Path, rank: int) -> "LoRANetwork":
-    """The network of a run of low-rank changes, with their averages."""
+def changed_network(run: Path, model: "ImageModelConfig", rank: int) -> "LoRANetwork":
+    """The network of a run of low-rank changes, with their averages. model, rank: of the run's preset."""
     from core.io.weights import load_weights
     from core.training import checkpoint
 
-    model = base_model(run)
-    if not model:
+    base = base_model(run)
+    if not base:
         raise UserError(f"The run in {run} is damaged: {BASE} is missing.")
-    changed = low_rank(model, rank)
+    network = model.denoiser().network
+    start_from(network, base, base_reference(run).path(run))
+    changed = low_rank(network, rank)
     load_weights(changed, checkpoint.read_ema(run), run)
     return changed
 

@@ -96,15 +96,13 @@ def image(
     """Trains an image model on pictures, and on the frames of clips."""
     import torch
 
-    from core.io.weights import load_weights
     from core.models.autoencoder import Autoencoder
     from core.models.image_model import ImageModel
     from core.models.unclip.contrastive import ContrastiveModel
-    from core.nn.unet import with_image_conditioning
     from core.toybox.dataset import FRAMES
     from core.training import checkpoint
     from core.training.config import Budget
-    from core.training.data import ImageData
+    from core.training.data import NO_DROPOUT, ImageData
     from core.training.monitoring.validation import hold_back, split
     from core.training.processes import make_accelerator
     from core.training.tasks.images import ImagePreset, ImageTask
@@ -112,8 +110,6 @@ def image(
 
     budget = Budget(steps, minutes)
     watching.check(sample, track)
-    if contrastive and rank:
-        raise UserError("Low-rank changes add no input to a network: leave out --rank or --contrastive.")
     if is_checkpoint(init, run):
         if first_stage or contrastive:
             option = "--first-stage" if first_stage else "--contrastive"
@@ -165,11 +161,13 @@ def image(
     task = ImageTask(ImageData(trained, captions, settings.dropout, embedded), settings)
     torch.manual_seed(settings.training.seed)
     denoiser = settings.model.denoiser()
-    if settings.rank and start:
-        denoiser = denoiser.with_network(run_folder.low_rank(start, settings.rank, accelerator.device))
-    elif init and start:
-        weights = start.denoiser.network.state_dict()
-        load_weights(denoiser.network, with_image_conditioning(denoiser.network, weights), init)
+    if start:
+        run_folder.start_from(denoiser.network, start, init or run)
+        if embedded and begins and not start.config.network.image_width:
+            run_data.read_as_texts(denoiser.network, ImageData(trained, captions, NO_DROPOUT, embedded))
+    if settings.rank:
+        changed = run_folder.low_rank(denoiser.network, settings.rank, accelerator.device)
+        denoiser = denoiser.with_network(changed)
     monitors = watching.monitors(
         run,
         settings,

@@ -31,14 +31,15 @@ def test_weights_are_restored_in_half_precision(tmp_path: Path) -> None:
     assert tensors["count"].tolist() == [2**40]
 
 
-def test_int8_matrices_differ_by_half_a_step_of_their_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(5, 40), (5, 4, 5, 2)])
+def test_int8_weights_differ_by_half_a_step_of_their_output(tmp_path: Path, shape: tuple[int, ...]) -> None:
     noise = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
-    matrix = noise * torch.tensor([0.01, 0.1, 1.0, 100.0, 0.0])[:, None]
+    matrix = (noise * torch.tensor([0.01, 0.1, 1.0, 100.0, 0.0])[:, None]).view(shape)
     save_folder(tmp_path, {}, {"m": matrix, "bias": torch.ones(3), "m.scale.x": torch.ones(1)}, int8=True)
     tensors = load_folder(tmp_path).tensors
     assert sorted(tensors) == ["bias", "m", "m.scale.x"]
-    step = matrix.abs().amax(1, keepdim=True) / 127
-    assert ((tensors["m"] - matrix).abs() <= 0.51 * step).all()
+    step = matrix.flatten(1).abs().amax(1, keepdim=True) / 127
+    assert ((tensors["m"] - matrix).flatten(1).abs() <= 0.51 * step).all()
     assert load_file(tmp_path / WEIGHTS)["m"].dtype == torch.int8
 
 

@@ -23,6 +23,7 @@ from core.models.unclip.unclip_model import UnclipModel, slerp, text_difference
 from core.nn.unet import UNet, UNetConfig, with_image_conditioning
 from core.sampling import make_generators
 from core.sampling_options import SamplingOptions
+from core.training.tasks.unclip import read_as_texts
 
 D = 8
 NETWORK = UNetConfig(widths=(32,), blocks=(1,), attention=(True,), image_width=D, image_tokens=2)
@@ -174,3 +175,29 @@ def test_a_folder_holds_all_three(text: TextEncoder, tmp_path: Path) -> None:
     other = DiffusionPrior(narrow, narrow.denoiser())
     with pytest.raises(UserError, match="the decoder 8, the contrastive model 8, the prior 4"):
         UnclipModel.combine(loaded, loaded.contrastive, other)
+
+
+def test_embeddings_are_read_as_the_texts_that_they_determine() -> None:
+    torch.manual_seed(0)
+    network = UNet(NETWORK)
+    randomized(network)
+    parts = torch.randn(2, 384, D)  # one linear map for each token of a text
+    images = F.normalize(torch.randn(200, D), dim=1)
+    tokens = torch.einsum("kcd,nd->nkc", parts, images)
+    pairs = tokens.repeat_interleave(2, dim=1)  # texts of four tokens: each half is one token twice
+    mask = torch.ones(200, 4, dtype=torch.bool)
+    texts = Condition(
+        F.pad(pairs, (0, 0, 0, 1), value=9.0), F.pad(mask, (0, 1)), encode_attributes(200), image=images
+    )
+    empty = Condition(torch.zeros(1, 1, 384), torch.ones(1, 1, dtype=torch.bool), encode_attributes(1))
+    read_as_texts(network, texts, empty, ridge=1e-7)
+    assert network.image
+    added, read, given = network.image(images)
+    torch.testing.assert_close(read, network.context_norm(tokens), atol=1e-3, rtol=1e-3)
+    assert given.all()
+    embedding = network.embedding
+    pooled = [embedding.text(embedding.text_norm(each.mean(1))) for each in (pairs, empty.tokens)]
+    wanted = pooled[0] - pooled[1]
+    assert (added - wanted).norm() < 0.5 * wanted.norm()  # the norm of the pooled text is not linear
+    with pytest.raises(ValueError, match="must have image embeddings"):
+        read_as_texts(network, empty, empty)

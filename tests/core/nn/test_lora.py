@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,8 +7,8 @@ from torch import nn
 
 from core.attributes import WIDTH
 from core.condition import Condition
-from core.nn.lora import LoRANetwork
-from core.nn.unet import UNet, UNetConfig
+from core.nn.lora import LoRANetwork, add_changes
+from core.nn.unet import IMAGE_CONDITIONING, UNet, UNetConfig, with_image_conditioning
 
 
 @pytest.fixture
@@ -85,3 +86,21 @@ def test_invalid_ranks_and_networks_are_refused(network):
         adapted(network, rank=0)
     with pytest.raises(ValueError, match="no Linear"):
         LoRANetwork(nn.GroupNorm(1, 8), 2, torch.Generator())
+
+
+def test_a_new_module_is_trained_itself_and_added_to_the_changes(network, inputs):
+    config = network.config.model_copy(update={"image_width": 4})
+    wider = UNet(config)
+    wider.load_state_dict(with_image_conditioning(wider, network.state_dict()))
+    lora = LoRANetwork(wider, 2, torch.Generator().manual_seed(2), IMAGE_CONDITIONING)
+    own = {name for name, _ in wider.named_parameters() if name.startswith("image.")}
+    assert own == set(lora.new) and not own & set(lora.adapted)
+    x, t, condition = inputs
+    condition = replace(condition, image=torch.ones(2, 4))
+    for parameter in [*lora.up, *lora.added]:
+        nn.init.normal_(parameter, std=0.1)
+    lora(x, t, condition).square().mean().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in [*lora.down, *lora.up, *lora.added])
+    merged = UNet(config)
+    merged.load_state_dict(add_changes(network.state_dict(), lora.changes()))
+    torch.testing.assert_close(merged(x, t, condition), lora(x, t, condition))

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from core.errors import UserError
+from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.models.unclip.contrastive import ContrastiveModel
 from core.models.unclip.unclip_model import UnclipModel
@@ -124,26 +125,47 @@ def test_what_does_not_fit_is_refused(trained: Path, data: Path, tmp_path: Path)
         train_prior_command(
             data, trained / "p-run", tmp_path / "out", tmp_path / "other", steps=3, resume=True
         )
-    with pytest.raises(UserError, match="leave out --rank or --contrastive"):
-        train.image(data, tmp_path / "r", rank=2, steps=1, contrastive=trained / "contrastive")
 
 
-def test_a_decoder_starts_as_the_image_model(trained: Path, data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plain(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image model that reads no embeddings, of the decoder's shape."""
     torch.manual_seed(0)
     start = image_model(trained / "run")
-    plain = start.config.model_copy(
-        update={"network": start.config.network.model_copy(update={"image_width": None})}
-    )
-    ImageModel(plain, plain.denoiser(), start.text).save(tmp_path / "plain")
-    still = preset(tmp_path, training=TRAINING | {"learning_rate": 1e-12})
+    network = start.config.network.model_copy(update={"image_width": None})
+    config = start.config.model_copy(update={"network": network})
+    folder = tmp_path_factory.mktemp("plain")
+    ImageModel(config, config.denoiser(), start.text).save(folder)
+    return folder
+
+
+def test_a_decoder_may_be_low_rank_changes(trained: Path, plain: Path, data: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "model"
+    start = {"init": plain, "rank": 2, "contrastive": trained / "contrastive"}
+    train.image(data, run, preset=preset(tmp_path), steps=4, **start)
+    parts = {"contrastive": trained / "contrastive", "prior": trained / "prior"}
+    export_command(run, out, int8=True, **parts)
+    stored = load_folder(out)
+    assert stored.tensors["image.tokens.weight"].abs().max() > 0
+    assert all(name.startswith("image.") or name.endswith((".down", ".up")) for name in stored.tensors)
+    loaded, trained_weights = UnclipModel.load(out), image_model(run).denoiser.network.state_dict()
+    for name, value in loaded.denoiser.network.state_dict().items():
+        expected = trained_weights[name]
+        assert (value - expected).abs().max() < 0.01 * max(1.0, expected.abs().max().item()), name
+    embedded = loaded.contrastive.embed_images(torch.ones(1, 3, SIZE, SIZE))
+    whole = ContrastiveModel.load(trained / "contrastive").embed_images(torch.ones(1, 3, SIZE, SIZE))
+    assert embedded @ whole.T > 0.999
+
+
+def test_a_decoder_starts_as_the_image_model(trained: Path, plain: Path, data: Path, tmp_path: Path) -> None:
     train.image(
         data,
         tmp_path / "run",
-        init=tmp_path / "plain",
-        preset=preset(tmp_path, **yaml.safe_load(Path(still).read_text()), model=DECODER),
+        init=plain,
+        preset=preset(tmp_path, training=TRAINING | {"learning_rate": 1e-12}, model=DECODER),
         steps=1,
         contrastive=trained / "contrastive",
     )
-    begun, before = image_model(tmp_path / "run"), ImageModel.load(tmp_path / "plain")
+    begun, before = image_model(tmp_path / "run"), ImageModel.load(plain)
     for name, value in before.denoiser.network.state_dict().items():
         torch.testing.assert_close(begun.denoiser.network.state_dict()[name], value, atol=1e-6, rtol=0)
