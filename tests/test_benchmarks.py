@@ -16,6 +16,7 @@ from benchmarks import (
     latent,
     orderings,
     real_size,
+    unclip,
     video_orderings,
     video_world,
 )
@@ -23,8 +24,10 @@ from benchmarks.claims import table
 from benchmarks.digits import LEVELS, Digits, class_condition
 from benchmarks.orderings import ORDERINGS, Lab, traded
 from benchmarks.sampling_overhead import cases, measure
+from core.bundled import BUNDLED
 from core.toybox.scene_views import SceneView, render_clip
 from dreamlift.evaluation.distribution_metrics import PrecisionRecall
+from dreamlift.evaluation.judge import Judge
 
 
 def test_guidance_claims_need_monotonic_curves():
@@ -210,3 +213,25 @@ def test_every_network_of_the_ablation_trains_and_the_compared_ones_cost_the_sam
     found = lab.thresholded(trained)
     assert np.isfinite([distance for each in found.values() for distance in each.values()]).all()
     assert found["static"][4.0] != found["dynamic"][4.0]
+
+
+class Copies:
+    """Stands in for an unCLIP model: an embedding is a picture's place among those that were embedded."""
+
+    def embed_images(self, images):
+        self.pictures = images
+        return torch.eye(len(images))
+
+    def sample_embeddings(self, embeddings, options, seeds):
+        shares = (embeddings / embeddings.sum(1, keepdim=True)).clamp(0, 1)
+        return torch.einsum("nk,kchw->nchw", shares, self.pictures)
+
+
+def test_variations_and_interpolations_of_copies_are_known():
+    judge = Judge.load(BUNDLED / "judge")
+    found = unclip.variations(Copies(), judge, 6)
+    assert found["keep subject"] == found["keep view"] == 1 and found["change something else"] == 0
+    assert found["PSNR"] > 45  # 256 levels
+    way = unclip.interpolations(Copies(), judge, 4)
+    assert way["pairs"] == 4 and way["begins at the first"] == way["ends at the second"] == 1
+    assert way["q at 0/6"] < 0.1 < 0.9 < way["q at 6/6"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.base_model import CONFIG
+from core.io.presets import validate
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -33,6 +35,10 @@ def write_tensors(
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         # `save_file` writes a draft of its own, which a killed process would leave behind.
         draft.write_bytes(save(stored, dict(metadata) if metadata else None))
+
+
+Config = TypeVar("Config", bound=BaseModel)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class ModelFolder(NamedTuple):
@@ -146,3 +152,36 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path)
     with torch.no_grad():
         for name, target in state.items():
             target.copy_(tensors[name])
+
+
+def save_model(
+    folder: Path,
+    kind: str,
+    config: BaseModel,
+    network: nn.Module,
+    notes: Mapping[str, Any] | None = None,
+    int8: bool = False,
+) -> None:
+    """Writes the folder of a model with one network; its config stands under the name of its kind.
+
+    notes: JSON values stored under "training". int8, errors: as in `save_folder`.
+    """
+    content = {kind: config.model_dump(mode="json"), "training": dict(notes or {})}
+    save_folder(folder, content, network.state_dict(), int8)
+
+
+def load_model(
+    folder: Path, kind: str, schema: type[Config], build: Callable[[Config], Module], part: str = ""
+) -> tuple[Config, Module]:
+    """Config and model of a folder that `save_model` has written, float32, on the CPU.
+
+    build: makes the model of a config. part: name of the model's module whose weights are stored; the model
+        itself unless given.
+
+    Raises UserError when it is missing, damaged, or its weights do not fit its config.
+    """
+    stored = load_folder(folder)
+    config = validate(stored.config.get(kind), schema, folder / CONFIG)
+    model = build(config)
+    load_weights(model.get_submodule(part), stored.tensors, folder)
+    return config, model

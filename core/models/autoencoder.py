@@ -20,8 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.models.bottleneck import Gaussian, NormalBottleneck, Quantized, VectorQuantizer
 from core.nn.blocks import Downsample, Upsample, zero_init
 
@@ -178,8 +177,7 @@ class Autoencoder(nn.Module):
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        config = {"autoencoder": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.state_dict())
+        save_model(folder, "autoencoder", self.config, self, notes)
 
     @staticmethod
     def exists_at(folder: Path) -> bool:
@@ -195,11 +193,8 @@ class Autoencoder(nn.Module):
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        config = validate(stored.config.get("autoencoder"), AutoencoderConfig, folder / CONFIG)
-        autoencoder = cls(config)
-        load_weights(autoencoder, stored.tensors, folder)
-        return autoencoder.to(device).eval().requires_grad_(False)
+        _, model = load_model(folder, "autoencoder", AutoencoderConfig, cls)
+        return model.to(device).eval().requires_grad_(False)
 
 
 class ResidualConvolutions(nn.Module):

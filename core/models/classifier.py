@@ -15,9 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.diffusion.schedule import NoiseSchedule
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.nn.blocks import zero_init
 from core.nn.image_encoder import ImageEncoder, ImageEncoderConfig
 
@@ -51,8 +49,7 @@ class NoisyClassifier(ImageEncoder):
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        config = {"classifier": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.state_dict())
+        save_model(folder, "classifier", self.config, self, notes)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> NoisyClassifier:
@@ -60,7 +57,5 @@ class NoisyClassifier(ImageEncoder):
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        classifier = cls(validate(stored.config.get("classifier"), ClassifierConfig, folder / CONFIG))
-        load_weights(classifier, stored.tensors, folder)
-        return classifier.to(device).eval().requires_grad_(False)
+        _, model = load_model(folder, "classifier", ClassifierConfig, cls)
+        return model.to(device).eval().requires_grad_(False)

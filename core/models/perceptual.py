@@ -15,9 +15,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.nn.blocks import Downsample, check_group_widths, group_norm
 
 
@@ -87,8 +85,7 @@ class FeatureExtractor(nn.Module):
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        config = {"trunk": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.state_dict())
+        save_model(folder, "trunk", self.config, self, notes)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
@@ -96,7 +93,5 @@ class FeatureExtractor(nn.Module):
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        extractor = cls(validate(stored.config.get("trunk"), FeatureExtractorConfig, folder / CONFIG))
-        load_weights(extractor, stored.tensors, folder)
-        return extractor.to(device).eval().requires_grad_(False)
+        _, model = load_model(folder, "trunk", FeatureExtractorConfig, cls)
+        return model.to(device).eval().requires_grad_(False)

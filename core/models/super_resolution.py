@@ -21,9 +21,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.nn.convolutional_unet import ConvolutionalUNet
 from core.samplers import ddim, noise_like
 
@@ -191,8 +189,7 @@ class SuperResolution:
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        config = {"super_resolution": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.denoiser.network.state_dict())
+        save_model(folder, "super_resolution", self.config, self.denoiser.network, notes)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> SuperResolution:
@@ -200,10 +197,9 @@ class SuperResolution:
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        config = validate(stored.config.get("super_resolution"), SuperResolutionConfig, folder / CONFIG)
-        denoiser = config.denoiser()
-        load_weights(denoiser.network, stored.tensors, folder)
+        config, denoiser = load_model(
+            folder, "super_resolution", SuperResolutionConfig, SuperResolutionConfig.denoiser, "network"
+        )
         denoiser = denoiser.to(device).requires_grad_(False)
         denoiser.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return cls(config, denoiser)

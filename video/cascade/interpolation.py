@@ -19,9 +19,7 @@ from core.condition import Condition, no_condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.nn.convolutional_unet import ConvolutionalUNet
 from core.samplers import dpm_solver, noise_like
 
@@ -95,8 +93,7 @@ class FrameInterpolation:
 
     def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
         """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        config = {"interpolation": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.denoiser.network.state_dict())
+        save_model(folder, "interpolation", self.config, self.denoiser.network, notes)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> FrameInterpolation:
@@ -104,8 +101,7 @@ class FrameInterpolation:
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        config = validate(stored.config.get("interpolation"), InterpolationConfig, folder / CONFIG)
-        denoiser = config.denoiser()
-        load_weights(denoiser.network, stored.tensors, folder)
+        config, denoiser = load_model(
+            folder, "interpolation", InterpolationConfig, InterpolationConfig.denoiser, "network"
+        )
         return cls(config, denoiser.to(device).requires_grad_(False))

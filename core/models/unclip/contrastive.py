@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.nn.image_encoder import ImageEncoder, ImageEncoderConfig
 
 LARGEST_SCALE = 100.0  # of the cosines, as in CLIP
@@ -77,8 +75,7 @@ class ContrastiveModel(nn.Module):
 
         notes: JSON values stored under "training".
         """
-        config = {"contrastive": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.state_dict(), int8)
+        save_model(folder, "contrastive", self.config, self, notes, int8)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> ContrastiveModel:
@@ -86,7 +83,5 @@ class ContrastiveModel(nn.Module):
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        model = cls(validate(stored.config.get("contrastive"), ContrastiveConfig, folder / CONFIG))
-        load_weights(model, stored.tensors, folder)
+        _, model = load_model(folder, "contrastive", ContrastiveConfig, cls)
         return model.to(device).eval().requires_grad_(False)

@@ -19,9 +19,7 @@ from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.io.base_model import CONFIG
-from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import load_model, save_model
 from core.models.unclip.contrastive import ContrastiveModel
 from core.nn.attention import MultiHeadAttention
 from core.nn.blocks import FeedForward
@@ -161,8 +159,7 @@ class DiffusionPrior:
 
         notes: JSON values stored under "training".
         """
-        config = {"prior": self.config.model_dump(mode="json"), "training": dict(notes or {})}
-        save_folder(folder, config, self.denoiser.network.state_dict(), int8)
+        save_model(folder, "prior", self.config, self.denoiser.network, notes, int8)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> DiffusionPrior:
@@ -170,10 +167,7 @@ class DiffusionPrior:
 
         Raises UserError when it is missing, damaged, or its weights do not fit its config.
         """
-        stored = load_folder(folder)
-        config = validate(stored.config.get("prior"), PriorConfig, folder / CONFIG)
-        denoiser = config.denoiser()
-        load_weights(denoiser.network, stored.tensors, folder)
+        config, denoiser = load_model(folder, "prior", PriorConfig, PriorConfig.denoiser, "network")
         return cls(config, denoiser.to(device).requires_grad_(False))
 
 
