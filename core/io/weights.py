@@ -27,6 +27,10 @@ WEIGHTS = "model.safetensors"
 SCALE = ".scale"  # after the name of an int8 tensor: the scales of its outputs
 
 
+Config = TypeVar("Config", bound=BaseModel)
+Module = TypeVar("Module", bound=nn.Module)
+
+
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -35,10 +39,6 @@ def write_tensors(
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         # `save_file` writes a draft of its own, which a killed process would leave behind.
         draft.write_bytes(save(stored, dict(metadata) if metadata else None))
-
-
-Config = TypeVar("Config", bound=BaseModel)
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class ModelFolder(NamedTuple):

@@ -16,6 +16,7 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.io.presets import load_preset
+from core.io.weights import write_tensors
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_model import ImageModel, ImageModelConfig, decode_latents
 from core.models.text_encoder import TextEncoder
@@ -210,11 +211,11 @@ def test_shards_are_encoded_again_only_if_they_or_the_encoder_change(
 ) -> None:
     written: list[str] = []
 
-    def save(tensors: dict, path: Path, metadata: dict) -> None:
+    def write(path: Path, tensors: dict, metadata: dict) -> None:
         written.append(path.name.split("-")[3][:5])
-        save_file(tensors, path, metadata)
+        write_tensors(path, tensors, metadata)
 
-    monkeypatch.setattr(latents_module, "save_file", save)
+    monkeypatch.setattr(latents_module, "write_tensors", write)
     progress: list[tuple[int, int]] = []
     name = encode_shards(folder, "images", stage, lambda done, count: progress.append((done, count)))
     assert written == ["00000", "00001"] and progress == [(1, 2), (2, 2)]
