@@ -12,11 +12,13 @@ from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
 from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
+from core.command_line.completion import choices_of, preset_names
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.files.plan import Replacing
+from core.pretrained.known_models import model_names, print_models
 from dream3d.job import OBJECT, ObjectJob, read_prompts
-from dream3d.options import OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
+from dream3d.options import DTYPES, OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import STANDARD, load_named_preset, load_object_preset
 from dream3d.requirements import check_objects
 
@@ -26,10 +28,19 @@ MODEL = BUNDLED / "image"
 REPLAYED_WITH = {"out", "device", "overwrite", "preview"}  # options of a run that --replay takes
 PRESETS_OWN = "the preset's"
 
-app = CommandLine(add_completion=False)
+app = CommandLine()
 
 
-@app.command(makes_files=True)
+@app.command(
+    makes_files=True,
+    values={
+        **choices_of(ObjectOptions),
+        "preset": preset_names("dream3d"),
+        "model": model_names,
+        "dtype": lambda: DTYPES,
+    },
+    list_models=print_models,
+)
 def dream3d(
     prompt: Annotated[
         str | None, typer.Argument(help='What the object is, such as "a fox holding a controller".')

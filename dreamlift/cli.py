@@ -2,6 +2,7 @@
 
 from core.command_line.arguments import CommandLine
 from core.command_line.run import run_app
+from core.pretrained.known_models import model_names, print_models
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
@@ -25,13 +26,12 @@ from dreamlift.commands.training.train_unclip import train_contrastive_command, 
 from dreamlift.commands.variations import blend_command, edit_command, vary_command
 
 app = CommandLine(
-    add_completion=False,
     no_args_is_help=True,
     help="Draws images; makes, measures and inspects the models that all commands draw with.",
 )
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
-app.command(makes_files=True)(image)
+app.command(makes_files=True, values={"model": model_names}, list_models=print_models)(image)
 app.command("vary", makes_files=True)(vary_command)
 app.command("blend", makes_files=True)(blend_command)
 app.command("edit", makes_files=True)(edit_command)

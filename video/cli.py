@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,14 @@ import typer
 from core.batches.run import process_count
 from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
+from core.command_line.completion import choices_of, preset_names
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.clips.formats import check_alpha
 from core.io.files.plan import Replacing
 from core.io.presets import load_preset
 from core.io.values import check_range
+from core.pretrained.known_models import model_names, print_models
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.model_reference import describe_rate, settle
@@ -36,10 +39,18 @@ PRESETS_OWN = "the preset's"
 REPLAYED_WITH = {"out", "device", "overwrite", "preview"}  # options of a run that --replay takes
 MODELS_OWN = "the preset's, or the model's own"
 
-app = CommandLine(add_completion=False)
+app = CommandLine()
 
 
-@app.command(makes_files=True)
+@app.command(
+    makes_files=True,
+    values={
+        **choices_of(ClipOptions),
+        "preset": preset_names(PRESETS),
+        "model": partial(model_names, PRESETS),
+    },
+    list_models=partial(print_models, PRESETS),
+)
 def gen_video(
     prompt: Annotated[
         str | None,

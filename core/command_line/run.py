@@ -46,6 +46,8 @@ def _run(app: typer.Typer, name: str) -> int:
             print_notices()
             _check_encoding(sys.argv[1:])
             command = typer.main.get_command(app)
+            if f"_{name}_COMPLETE".replace("-", "_").upper() in os.environ:  # a key was pressed in a shell
+                command.main(prog_name=name)
             # Not `app()`, which turns Ctrl-C into a silent exit, and on Windows expands * and ? in prompts.
             with command.make_context(name, sys.argv[1:]) as context:
                 command.invoke(context)

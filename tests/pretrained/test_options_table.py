@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 # What every family of gen-video takes: the run's options, and those of writing.
 EVERYWHERE = {"prompt", "prompts", "out", "num", "batch", "seed", "preset", "model", "device"}
 EVERYWHERE |= {"skip_existing", "overwrite", "preview", "replay", "force"}
-EVERYWHERE |= {"quiet", "json"}
+EVERYWHERE |= {"quiet", "json", "list_models"}
 # Options that are looked at before the model samples, or after.
 AROUND = {"frames", "seconds", "fps", "scale", "resampling", "motion", "offload", "context_parallel", "tier"}
 FRAMES = {
@@ -61,14 +61,14 @@ CLIPS, OBJECTS = table("gen-video"), table("dream3d")
 
 
 def parameters(app: typer.Typer) -> set[str]:
-    command = typer.main.get_command(app)
-    return {parameter.name or "" for parameter in command.params} - {"help"}
+    names = {parameter.name or "" for parameter in typer.main.get_command(app).params}
+    return names - {"help", "install_completion", "show_completion"}
 
 
 def test_the_tables_have_every_option_once() -> None:
     assert CLIPS.keys() | EVERYWHERE == parameters(video.cli.app) and not CLIPS.keys() & EVERYWHERE
     everywhere = {"prompt", "prompts", "out", "num", "seed", "preset", "model", "device", "preview"}
-    everywhere |= {"skip_existing", "overwrite", "resume", "replay", "force", "quiet", "json"}
+    everywhere |= {"skip_existing", "overwrite", "resume", "replay", "force", "quiet", "json", "list_models"}
     assert OBJECTS.keys() | everywhere == parameters(dream3d.cli.app) and not OBJECTS.keys() & everywhere
     assert {cell for row in (*CLIPS.values(), *OBJECTS.values()) for cell in row.values()} == {"yes", "no"}
     named = set(re.findall(r"`--([a-z-]+)`", PAGE.partition("## gen-video")[0]))
