@@ -13,10 +13,10 @@ from core.bundled import BUNDLED, bundled_model
 from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
 from core.command_line.completion import choices_of, preset_names
+from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.files.plan import Replacing
-from core.pretrained.known_models import model_names, print_models
 from dream3d.job import OBJECT, ObjectJob, read_prompts
 from dream3d.options import DTYPES, OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
 from dream3d.presets import STANDARD, load_named_preset, load_object_preset

@@ -1,8 +1,8 @@
 """The `dreamlift` command. Each subcommand imports what it needs when it runs."""
 
 from core.command_line.arguments import CommandLine
+from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
-from core.pretrained.known_models import model_names, print_models
 from dreamlift.commands import evaluate
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor

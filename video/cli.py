@@ -12,13 +12,13 @@ from core.batches.run import process_count
 from core.command_line.alone import check_alone
 from core.command_line.arguments import CommandLine
 from core.command_line.completion import choices_of, preset_names
+from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
 from core.errors import UserError
 from core.io.clips.formats import check_alpha
 from core.io.files.plan import Replacing
 from core.io.presets import load_preset
 from core.io.values import check_range
-from core.pretrained.known_models import model_names, print_models
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.model_reference import describe_rate, settle

@@ -13,6 +13,7 @@ from core.bundled import BUNDLED_NAME, OTHERS
 from core.io.presets import CONFIGS, load_preset, read_yaml
 from core.pretrained.hub import INDEX, HubNames
 
+INDEX = "model_index.json"  # of diffusers' pipelines
 SHIPS, CACHED, ONLINE = (
     "ships with dreamlift",
     "in the local cache",

@@ -9,8 +9,8 @@ import pytest
 import dreamlift.cli
 import video.cli
 from core.bundled import bundled_model
+from core.command_line.known_models import CACHED, ONLINE, SHIPS, known_models
 from core.pretrained.hub import is_hub_name
-from core.pretrained.known_models import CACHED, ONLINE, SHIPS, known_models
 
 
 def test_every_model_is_one_that_ships_or_a_name_of_the_hub() -> None:
