@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.bundled import BUNDLED_NAME, OTHERS
-from core.io.presets import CONFIGS, load_preset, read_yaml
-from core.pretrained.hub import INDEX, HubNames
 
 INDEX = "model_index.json"  # of diffusers' pipelines
-SHIPS, CACHED, ONLINE = (
-    "ships with dreamlift",
-    "in the local cache",
-    "on the hub, fetched when it is first used",
-)
+SHIPS, CACHED, ONLINE = "ships with dreamlift", "in the cache", "on the hub, fetched when it is first used"
 
 
 class KnownModel(NamedTuple):
@@ -31,7 +25,10 @@ class KnownModel(NamedTuple):
 
 def known_models(presets: str | None = None) -> list[KnownModel]:
     """All models that are known, each once. presets: folder of the presets whose models are among them."""
-    names = load_preset("hub", HubNames).names
+    from core.io.presets import CONFIGS, read_yaml
+
+    hub: Any = read_yaml(CONFIGS / "hub.yaml", "the names of models")
+    names: dict[str, str] = hub["names"]
     listed = [KnownModel(name, SHIPS) for name in (BUNDLED_NAME, *OTHERS)]
     listed += [KnownModel(name, _state(model), model) for name, model in names.items()]
     seen = {*names.values()}
@@ -73,6 +70,8 @@ def _state(model: str) -> str:
 
 def _of_presets(folder: str) -> Iterator[tuple[str, str]]:
     """Names of presets, and the models that they name."""
+    from core.io.presets import CONFIGS, read_yaml
+
     for path in sorted((CONFIGS / folder).glob("*.yaml")):
         values = read_yaml(path, "the preset")
         if isinstance(values, dict) and isinstance(model := values.get("model"), str):
