@@ -17,6 +17,7 @@ from core.io.base_model import later_stage, stored_sha256
 from core.io.files.record import digests
 from core.io.files.saving import save_output
 from core.io.machine import describe_device, package_versions
+from core.io.pictures import Frames
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
@@ -71,6 +72,7 @@ class Object3D:
     mesh: Mesh
     field: RadianceField
     record: ObjectRecord
+    views: Frames | None = None  # of the field, see `MeshingResult`
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
         """Writes the mesh, a GLB, turntable, sheet of eight views, viewer and record; returns the paths.
@@ -90,11 +92,11 @@ class Object3D:
 
     def write_files(self, job: ObjectJob) -> list[Path]:
         """Writes all files of a job but its record; returns the paths."""
-        return write_object_files(job, self.mesh, self.record.options)
+        return write_object_files(job, self.mesh, self.record.options, self.views)
 
     def _repr_html_(self) -> str:
         """An inline mesh to turn by mouse."""
-        page = escape(viewer(self.mesh, self.record.prompt))
+        page = escape(viewer(self.mesh, self.record.prompt, views=self.views))
         return f'<iframe srcdoc="{page}" width="480" height="480" style="border:0"></iframe>'
 
 
@@ -169,7 +171,7 @@ def finish_object(
         seconds=ObjectSeconds(load=0.0, distill=0.0, mesh=time.perf_counter() - began, since_start=0.0),
         files={},
     )
-    return Object3D(mesh, optimization.field, record)
+    return Object3D(mesh, optimization.field, record, meshed.views)
 
 
 def read_text(model: ImageModelLike, prompt: str, bundled: bool) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from core.io.clips.write import write_clip
+from core.io.pictures import Frames
 from core.io.sheet import write_sheet
 from dream3d.job import ObjectJob
 from dream3d.meshing.export import write_mesh
@@ -28,11 +31,15 @@ FRAMES_A_SECOND = 16.0  # of the turntable
 
 
 class MeshingResult(NamedTuple):
-    """A mesh with its reports."""
+    """A mesh with its reports, and the renders of the field that it was compared with.
+
+    views: (VIEWS,SIZE,SIZE,4), with alpha, by `orbit_cameras(VIEWS)`.
+    """
 
     mesh: Mesh
     fidelity: Fidelity
     surface: SurfaceReport
+    views: Frames
 
 
 @torch.no_grad()
@@ -50,12 +57,24 @@ def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
     renders = render_field(field, cameras, SIZE)
     covered = (renders.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
     mesh, _ = extract_mesh(field, cameras, covered, MeshOptions(faces=options.faces, texture=options.texture))
-    color = renders.color.permute(0, 2, 3, 1).cpu().numpy()
-    return MeshingResult(mesh, measure_fidelity(mesh, cameras, color, covered), describe_surface(mesh))
+    color, opacity = (each.permute(0, 2, 3, 1).cpu().numpy() for each in (renders.color, renders.opacity))
+    fidelity = measure_fidelity(mesh, cameras, color, covered)
+    return MeshingResult(mesh, fidelity, describe_surface(mesh), _without_white(color, opacity))
 
 
-def write_object_files(job: ObjectJob, mesh: Mesh, options: ObjectOptions) -> list[Path]:
-    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files."""
+def _without_white(color: NDArray[np.float32], opacity: NDArray[np.float32]) -> Frames:
+    """Frames (N,S,S,4), not premultiplied, of renders (N,S,S,3) over white with opacity (N,S,S,1)."""
+    own = np.divide(color - (1 - opacity), opacity, out=np.zeros_like(color), where=opacity > 0)
+    return (np.concatenate([own, opacity], -1).clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def write_object_files(
+    job: ObjectJob, mesh: Mesh, options: ObjectOptions, views: Frames | None = None
+) -> list[Path]:
+    """Writes the mesh, a GLB, the turntable, the sheet of eight views and the viewer; returns the files.
+
+    views: of the field, for the viewer.
+    """
     files = write_mesh(job.mesh, mesh, up=options.up, height=options.height)
     if job.mesh.suffix.lower() != ".glb":
         files += write_mesh(job.glb, mesh)
@@ -63,5 +82,5 @@ def write_object_files(job: ObjectJob, mesh: Mesh, options: ObjectOptions) -> li
     turntable = job.turntable(transparent=color is None)
     write_clip(turntable, render_turntable(mesh, options.turn, background=color), FRAMES_A_SECOND)
     write_sheet(job.sheet, render_eight_views(mesh), job.prompt, columns=4)
-    write_viewer(job.viewer, mesh, job.prompt)
+    write_viewer(job.viewer, mesh, job.prompt, views)
     return [*files, turntable, job.sheet, job.viewer]

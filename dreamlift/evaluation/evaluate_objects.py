@@ -165,7 +165,8 @@ class ObjectEvaluator:
             optimization = start_optimization(self.model, prompt, self.options, seed=seed, bundled=True)
         for _ in optimization:
             pass
-        mesh, _, surface = mesh_field(optimization.field, self.options)
+        meshed = mesh_field(optimization.field, self.options)
+        mesh, surface = meshed.mesh, meshed.surface
         seconds = time.perf_counter() - start
         rows = np.concatenate([render_eight_views(mesh), render_eight_views(truth)])
         with write_listed(plan.out / SHEET.format(number)) as draft:

@@ -55,7 +55,7 @@ def _indexed(frame: NDArray[np.uint8], nearest: Any, colors: NDArray[np.uint8]) 
     indices = found.astype(np.uint8)[index].reshape(packed.shape)
     if frame.shape[-1] == 4:
         indices = np.where(frame[..., 3] < VISIBLE, np.uint8(CLEAR), indices)
-    image = Image.fromarray(indices, "P")
+    image = Image.frombytes("P", indices.shape[::-1], indices.tobytes())
     image.putpalette(colors.tobytes())
     return image
 

@@ -1,7 +1,6 @@
 """The page in a real browser: Chromium, where it is installed (`apt-get install chromium`)."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,32 +12,18 @@ from dream3d.meshing import pipeline
 from dream3d.options import ObjectOptions
 from dreamlift.studio.studio import Studio
 from dreamlift.studio.work import clips, objects
+from tests.chromium import open_browser, require_chromium
 from tests.dreamlift.studio.conftest import serve
 from tests.dreamlift.studio.test_making import OBJECT
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api")
-
-# fmt: off
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-    "--use-angle=swiftshader", "--enable-unsafe-swiftshader",  # WebGL without a GPU
-]
-# fmt: on
+sync_api = require_chromium()
 SCRIPT = "<script>document.title = 'it ran'</script>"
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, args=FLAGS
-        )
+    with open_browser(tmp_path) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
@@ -113,7 +98,7 @@ def test_a_person_makes_clips_and_objects_on_the_page(studio: Studio, browser: A
         page.locator("#object-prompt textarea").fill(f"a fox {SCRIPT}")
         page.get_by_role("button", name="Make the object").click()
         expect(page.locator("#object-stage img.unfinished")).to_be_visible()
-        canvas = page.frame_locator("#object-stage iframe").locator("canvas")
+        canvas = page.frame_locator("#object-stage iframe").locator("#view")
         expect(canvas).to_be_visible()
         canvas.press(" ")  # stands still
         time.sleep(0.5)
@@ -149,8 +134,8 @@ def test_a_person_makes_clips_and_objects_on_the_page(studio: Studio, browser: A
     page.goto(viewer.as_uri())
     expect(page.get_by_role("heading")).to_have_text(f"a fox {SCRIPT}")
     assert page.title() == f"a fox {SCRIPT}"
-    before = page.locator("canvas").screenshot()
-    page.locator("canvas").press("ArrowRight")
+    before = page.locator("#view").screenshot()
+    page.locator("#view").press("ArrowRight")
     time.sleep(0.3)
-    assert page.locator("canvas").screenshot() != before
+    assert page.locator("#view").screenshot() != before
     assert [url for url in from_disk if not url.startswith(("file:", "blob:", "data:"))] == []
