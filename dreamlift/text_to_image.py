@@ -24,7 +24,13 @@ from core.io.pictures import PICTURE
 from core.models.image_model import ImageModel
 from core.models.nearest_wording import nearest_wording
 from core.models.super_resolution import SuperResolution
+from core.pretrained.hub import resolve_checkpoint
 from core.pretrained.image_model import PretrainedImageModel, load_image_model
+from core.pretrained.unclip.unclip_checkpoint import (
+    UnclipCheckpoint,
+    is_unclip_checkpoint,
+    load_unclip_checkpoint,
+)
 from core.sampling_options import SamplerName
 from core.toybox.prompts import PromptReading, read_prompt
 from dreamlift.front_door import EndOfStep, resolve_seed, step_callback, warn_of
@@ -71,7 +77,7 @@ class TextToImage:
 
     def __init__(
         self,
-        model: ImageModel | PretrainedImageModel,
+        model: ImageModel | PretrainedImageModel | UnclipCheckpoint,
         name: str,
         super_resolution: SuperResolution | None = None,
     ) -> None:
@@ -94,6 +100,10 @@ class TextToImage:
         folder = bundled_model(name) or name
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
+        if is_unclip_checkpoint(resolve_checkpoint(folder, weights=False)):
+            if lora or offload:
+                raise UserError(f"{name} takes no LoRA weights and no offload: leave them out.")
+            return cls(load_unclip_checkpoint(folder, chosen, dtype), str(name))
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
         enlarger = later_stage(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
         return cls(model, str(name), SuperResolution.load(enlarger, chosen) if enlarger else None)
@@ -142,7 +152,8 @@ class TextToImage:
             raise UserError(
                 f"{self.name} cannot apply azimuth and elevation: it was trained without cameras."
             )
-        guidance = guidance_scale if guidance_scale is not None else (GUIDANCE if native else 7.5)
+        usual_steps, usual_guidance = usual_options(self.model)
+        guidance = guidance_scale if guidance_scale is not None else usual_guidance
         if negative_prompt and guidance == 1:
             raise UserError("A negative prompt has no effect at guidance scale 1: give a scale above 1.")
         text = self.model.read(reading.text)
@@ -154,7 +165,7 @@ class TextToImage:
             sample = partial(self.model.sample, azimuth=around, elevation=above)
         if native and sampler is None:
             sampler = SAMPLER
-        steps = num_inference_steps or (STEPS if native else 30)
+        steps = num_inference_steps or usual_steps
         images = sample(
             [text],
             steps=steps,
@@ -182,6 +193,13 @@ class TextToImage:
         record |= {"azimuth": around, "elevation": above} if native else {}
         record |= {"super_resolution": enlarging} if self.super_resolution else {}
         return Picture(picture, record)
+
+
+def usual_options(model: ImageModel | PretrainedImageModel | UnclipCheckpoint) -> tuple[int, float]:
+    """Steps and guidance scale of a model, unless others are given."""
+    if isinstance(model, ImageModel):
+        return STEPS, GUIDANCE
+    return (25, 4.0) if isinstance(model, UnclipCheckpoint) else (30, 7.5)
 
 
 def to_pictures(images: torch.Tensor) -> list[Image.Image]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from torch import nn
 
 from core.errors import UserError
 from core.notice import notice
-from core.pretrained.hub import INDEX, UNUSED, component_classes
+from core.pretrained.hub import INDEX, UNUSED, checkpoint_kind, component_classes
 from core.pretrained.quiet import quiet
 from core.pretrained.reading import AGAIN, misfit, reading
 from core.pretrained.weights import part_files, variant_of
 
 LIBRARIES = ("diffusers", "transformers")
+NOT_EXPORTED = {"UnCLIPTextProjModel": "UnCLIPPipeline"}  # by diffusers: its pipeline's module has it
 SCHEDULER = "scheduler"
 
 Dtypes = torch.dtype | Mapping[str, torch.dtype]
@@ -42,7 +44,7 @@ def read_pipeline(
     for part in wanted:
         if not (folder / part).is_dir() or not any((folder / part).iterdir()):
             raise UserError(f"{folder} lacks the part {part}, which its {INDEX} lists. {AGAIN}")
-    found = {part: _class(folder / part, *named) for part, named in wanted.items()}
+    found: dict[str, Any] = {part: _class(folder / part, *named) for part, named in wanted.items()}
     networks = {
         part: read_network(folder / part, of_part, _dtype(part, dtypes))
         for part, of_part in found.items()
@@ -50,6 +52,10 @@ def read_pipeline(
     }
     pipeline: Any = _class(folder, "diffusers", kind) if kind else DiffusionPipeline
     with reading(folder), quiet():
+        if any(name in NOT_EXPORTED for _, name in wanted.values()):  # which diffusers does not load either
+            others = {part: found[part] for part in found.keys() - networks.keys()}
+            read = {part: each.from_pretrained(folder / part) for part, each in others.items()}
+            return _class(folder, "diffusers", kind or checkpoint_kind(folder))(**networks, **read)
         return pipeline.from_pretrained(
             folder, torch_dtype=dtypes, local_files_only=True, **networks, **dict.fromkeys(unread)
         )
@@ -86,6 +92,8 @@ def _class(part: Path, library: str, name: str) -> type:
     import transformers
 
     found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+    if name in NOT_EXPORTED:
+        found = getattr(import_module(getattr(diffusers, NOT_EXPORTED[name]).__module__), name, None)
     if not isinstance(found, type):
         known = ", ".join(f"{module.__name__} {module.__version__}" for module in (diffusers, transformers))
         raise UserError(f"{part} is of the class {name} of {library}, which is not known to {known}.")
