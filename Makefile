@@ -71,7 +71,7 @@ release: .venv/installed-release
 	$(BIN)/python -m twine check --strict dist/*.whl dist/*.tar.gz
 	$(BIN)/hadolint installation/*.Dockerfile
 	$(PYTHON) -m venv .venv-release
-	$(RELEASE) -m pip install $(PIP_ARGS) --retries 1 $(CONSTRAINT) --extra-index-url $(TORCH_INDEX) "dreamlift[lora,studio] @ file://$$(ls $(CURDIR)/dist/*.whl)"
+	$(RELEASE) -m pip install $(PIP_ARGS) --retries 1 $(CONSTRAINT) --extra-index-url $(TORCH_INDEX) "dreamlift[lora,studio,usd] @ file://$$(ls $(CURDIR)/dist/*.whl)"
 	$(BIN)/pip-licenses --python $(RELEASE) --format csv --with-urls --partial-match --fail-on GPL --output-file dist/licenses.csv
 	$(BIN)/cyclonedx-py environment $(RELEASE) --pyproject pyproject.toml --output-file dist/sbom.cdx.json
 	$(RELEASE) -m pip freeze --exclude dreamlift | sed 's/+cpu$$//' > dist/requirements.txt

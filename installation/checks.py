@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NOBODY = 65534
+PATIENCE = 3600  # seconds that a command may take
 NO_HOME = "/dev/null/home"  # cannot be created, by root neither
 CLIP = ("a panda on a swing", "--tier", "draft", "--frames", "4")
 SMALL_OBJECT = """
@@ -75,7 +76,11 @@ class Installed:
     def run(self, command: str, *arguments: str) -> str:
         """What a command prints. Raises CheckFailedError where it fails or warns."""
         process = self.start(command, *arguments)
-        printed, _ = process.communicate(timeout=900)
+        try:
+            printed, _ = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise CheckFailedError(f"{command} {arguments}: not done after {PATIENCE} s") from error
         if process.returncode or "Traceback" in printed or "Warning" in printed:
             raise CheckFailedError(
                 f"{command} {' '.join(arguments)}: exit code {process.returncode}\n{printed}"
@@ -130,15 +135,15 @@ def studio(installed: Installed) -> None:
             request(f"http://127.0.0.1:{port}{path}", process)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)
 
 
-def request(address: str, process: "subprocess.Popen[str]", patience: float = 180) -> bytes:
+def request(address: str, process: "subprocess.Popen[str]") -> bytes:
     """What a server answers as soon as it listens. Raises CheckFailedError where it does not."""
     began = time.monotonic()
-    while process.poll() is None and time.monotonic() - began < patience:
+    while process.poll() is None and time.monotonic() - began < PATIENCE:
         try:
-            with urllib.request.urlopen(address, timeout=60) as answer:
+            with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             raise CheckFailedError(f"{address}: status {error.code}") from error

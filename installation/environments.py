@@ -40,18 +40,17 @@ def build(folder: Path) -> dict[str, Path]:
 def install(cell: Cell, interpreter: str, file: Path, folder: Path) -> Path:
     """Creates an environment with the file and the extra of the studio, and returns its folder.
 
-    Raises subprocess.CalledProcessError where the installer fails.
+    PyTorch is put there first, as docs/install.md says, and by uv, which links to what pip copies.
+    Raises subprocess.CalledProcessError where an installer fails.
     """
     environment = folder / "environment"
+    python = environment / "bin/python"
     constraints = constraint_arguments(cell.resolution, interpreter, folder)
-    requirement = f"dreamlift[{EXTRA}] @ {file.as_uri()}"
-    if cell.installer == "pip":
-        run([interpreter, "-m", "venv", environment])
-        run([environment / "bin/python", "-m", "pip", "install", "--quiet", *constraints, requirement])
-    else:
-        run(["uv", "venv", "--quiet", "--python", interpreter, environment])
-        python = environment / "bin/python"
-        run(["uv", "pip", "install", "--quiet", "--python", python, *constraints, requirement])
+    run(["uv", "venv", "--quiet", "--seed", "--python", interpreter, environment])
+    by_uv = ["uv", "pip", "install", "--quiet", "--python", python, *constraints]
+    by_pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", *constraints]
+    run([*by_uv, "torch"])
+    run([*(by_pip if cell.installer == "pip" else by_uv), f"dreamlift[{EXTRA}] @ {file.as_uri()}"])
     return environment
 
 

@@ -1,10 +1,12 @@
-"""What the matrix of installations runs, and how."""
+"""What the matrix of installations runs, and what it writes."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from installation import matrix, tables
 from installation.checks import CheckFailedError, Installed
 from installation.tables import version_key
 
@@ -44,3 +46,46 @@ def test_commands_that_fail_or_warn_do_not_pass(installed: Installed, command: s
 def test_files_that_are_not_written_do_not_pass(installed: Installed) -> None:
     with pytest.raises(CheckFailedError, match=r"clip\.mp4"):
         installed.expect("clip.mp4")
+
+
+@pytest.fixture
+def stubbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page in a folder of its own; the matrix installs nothing and has one check, which 3.11 fails."""
+
+    def check(installed: Installed) -> None:
+        if "3.11" in str(installed.folder):
+            raise CheckFailedError("no clip")
+
+    monkeypatch.setattr(matrix, "build", lambda folder: {"wheel": folder / "x.whl", "sdist": folder / "x.gz"})
+    monkeypatch.setattr(matrix, "install", lambda cell, python, file, folder: folder)
+    monkeypatch.setattr(matrix, "versions", lambda installed: {"torch": f"2.6.0+{installed.folder.name}"})
+    monkeypatch.setattr(matrix, "CHECKS", {"clip": check})
+    for module in (matrix, tables):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(tables, "PAGE", tmp_path / "install.md")
+    tables_of_before = (f"<!-- {name} -->\nold\n<!-- end of {name} -->\n" for name in ("matrix", "versions"))
+    (tmp_path / "install.md").write_text("".join(tables_of_before))
+    return tmp_path
+
+
+def run_matrix(folder: Path, monkeypatch: pytest.MonkeyPatch, *pythons: str) -> int:
+    given = ["--python", *(f"{python}=/bin/python" for python in pythons), "--resolution", "lowest"]
+    monkeypatch.setattr(sys, "argv", ["matrix", *given, "--work", str(folder)])
+    return matrix.main()
+
+
+def test_cells_that_are_run_join_those_of_before_in_the_page(
+    stubbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_matrix(stubbed, monkeypatch, "3.10") == 0
+    assert run_matrix(stubbed, monkeypatch, "3.9", "3.11") == 1
+    lines = (stubbed / "install.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in lines if line.startswith("| 3.")]
+    assert [row[:4] for row in rows] == [
+        [python, installer, package, "lowest"]
+        for python in ("3.9", "3.10", "3.11")
+        for installer, package in (("pip", "wheel"), ("uv", "sdist"))
+    ]
+    assert [row[7] for row in rows] == ["passed"] * 4 + ["failed: clip"] * 2
+    assert "| torch | 2.6.0+versions | 2.6.0+versions |" in lines and "old" not in lines
+    assert {path.name for path in stubbed.iterdir()} == {"install.md", "results.json"}
