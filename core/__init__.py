@@ -65,7 +65,9 @@ __getattr__, __dir__ = lazy_exports(
         "dpm_solver": "core.samplers",
         "euler": "core.samplers",
         "heun": "core.samplers",
+        "lcm": "core.samplers",
         "load_image_model": "core.pretrained.image_model",
+        "tcd": "core.samplers",
         "unipc": "core.samplers",
     },
 )

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
+from core.diffusion.process import Process
 from core.errors import UserError
 from core.finite import require_finite
 from core.guidance import ClassifierFreeGuidance, DynamicThresholding, GuidableDenoiser, GuidanceInterval
-from core.samplers import SamplerState, ddim, ddpm, dpm_solver, euler, heun, unipc
+from core.samplers import SamplerState, ddim, ddpm, dpm_solver, euler, heun, lcm, tcd, unipc
 from core.samplers.ddpm import Variance
+from core.samplers.noise_levels import noise_levels
 from core.sampling_options import SamplingOptions
 
 StepCallback = Callable[[SamplerState], None]
@@ -122,8 +124,15 @@ def start_sampler(
             return unipc(guided, noise, condition, timesteps=timesteps, end=end)
         case "heun":
             return heun(guided, noise, condition, timesteps=timesteps, end=end)
-        case "euler":
+        case "euler" if guided.schedule.process is Process.RECTIFIED_FLOW:
             return euler(guided, noise, condition, timesteps=timesteps, end=end)
+        case "euler":  # in sigma / alpha, from noise of exactly the first level
+            (first,) = noise_levels(guided.schedule, timesteps[:1])
+            return ddim(guided, first.sigma * noise, condition, timesteps=timesteps)
+        case "lcm":
+            return lcm(guided, noise, condition, timesteps=timesteps, generators=generators)
+        case "tcd":
+            return tcd(guided, noise, condition, timesteps=timesteps, eta=options.eta, generators=generators)
         case _:
             return ddim(
                 guided, noise, condition, timesteps=timesteps, end=end, eta=options.eta, generators=generators

@@ -21,7 +21,7 @@ from core.io.pictures import Frames
 from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
-from core.pretrained.image_model import load_image_model
+from core.pretrained.image_model import PretrainedImageModel, check_unguided, load_image_model
 from core.toybox.backdrops import BACKDROPS
 from dream3d.distill import make_model_space
 from dream3d.job import ObjectJob
@@ -111,6 +111,8 @@ def load_model(reference: ImageModelReference, device: torch.device) -> LoadedMo
     model = load_image_model(
         folder, device=device, dtype=dtype, lora=reference.lora, offload=reference.offload
     )
+    if isinstance(model, PretrainedImageModel):
+        check_unguided(model.pipeline.unet.config)
     kind = checkpoint_kind(folder)
     enlarger = later_stage(Path(folder), "super_resolution") if kind == NATIVE else None
     larger = SuperResolution.load(enlarger, device) if enlarger else None

@@ -199,7 +199,9 @@ def usual_options(model: ImageModel | PretrainedImageModel | UnclipCheckpoint) -
     """Steps and guidance scale of a model, unless others are given."""
     if isinstance(model, ImageModel):
         return STEPS, GUIDANCE
-    return (25, 4.0) if isinstance(model, UnclipCheckpoint) else (30, 7.5)
+    if isinstance(model, UnclipCheckpoint):
+        return 25, 4.0
+    return model.default_steps, model.default_guidance
 
 
 def to_pictures(images: torch.Tensor) -> list[Image.Image]:

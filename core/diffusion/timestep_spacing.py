@@ -60,6 +60,20 @@ def quadratic(timesteps: int, steps: int) -> list[int]:
     return ascending[::-1]
 
 
+def distilled(timesteps: int, steps: int, teacher_steps: int = 50) -> list[int]:
+    """Evenly chosen from a teacher's steps: those at which a consistency model was distilled.
+
+    Luo et al. 2023, "Latent Consistency Models", section 4.3. The teacher's K' steps are at T // K' times 1,
+    2, ..., K', less 1.
+
+    Raises UserError for more steps than the teacher's.
+    """
+    if steps > teacher_steps:
+        raise UserError(f"A distilled model takes at most its teacher's {teacher_steps} steps, not {steps}.")
+    stride = timesteps // teacher_steps
+    return [stride * (teacher_steps - i * teacher_steps // steps) - 1 for i in range(steps)]
+
+
 def karras_sigmas(low: float, high: float, steps: int, rho: float = 7.0) -> Tensor:
     """Noise-to-signal ratios from high down to low, evenly spaced in sigma^(1/rho): (K,) float64.
 

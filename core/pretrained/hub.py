@@ -51,6 +51,8 @@ def is_hub_name(name: str) -> bool:
 def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path:
     """Local path of a checkpoint: an existing folder or file itself, or the snapshot of a Hugging Face id.
 
+    OWNER/NAME/FILE.safetensors is one file of a repository that has several, such as LoRA weights.
+
     An id is downloaded to the hub's cache: for a pipeline the parts that its index lists, safetensors only.
     With HF_HUB_OFFLINE=1, or without a network, it must be in the cache already. `HubNames` lists short names
     and replaced ids.
@@ -63,14 +65,20 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
     if os.path.exists(path):
         return path
     name = load_preset("hub", HubNames).resolve(str(name_or_folder))
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+    owner, _, rest = name.partition("/")
+    repository, _, file = rest.partition("/")
+    one = not file or (file.endswith(".safetensors") and ".." not in file.split("/"))
+    if path.is_absolute() or name.startswith((".", "~")) or not (repository and one):
         raise UserError(
             f"There is no folder {name}: give an existing folder, or a model on the hub as owner/model."
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
+    name = f"{owner}/{repository}"
     try:
+        if file:
+            return _one_file(Path(snapshot_download(name, allow_patterns=[file])), file, name)
         # The index comes first, because it lists the parts to download. Only pipelines have one.
         index = _index(Path(snapshot_download(name, allow_patterns=[INDEX, CONFIG])))
         parts = [part for part in _parts(index) if part not in UNUSED]
@@ -96,6 +104,15 @@ def resolve_checkpoint(name_or_folder: str | Path, weights: bool = True) -> Path
         raise UserError(
             f"{name} is not in the local cache, and {why}: run once online, or give a local folder."
         ) from error
+
+
+def _one_file(folder: Path, file: str, name: str) -> Path:
+    """A file of a downloaded repository. Raises UserError where it is not there."""
+    if not (folder / file).is_file():
+        raise UserError(
+            f"{name} has no file {file} on the hub or in the local cache: check the name, or run once online."
+        )
+    return folder / file
 
 
 def checkpoint_kind(folder: Path) -> str:

@@ -34,6 +34,7 @@ from core.sampling import StepCallback, make_generators
 from core.sampling_options import SamplerName, SamplingOptions
 
 STABLE_DIFFUSION, SDXL, DEEPFLOYD = "StableDiffusionPipeline", "StableDiffusionXLPipeline", "IFPipeline"
+LATENT_CONSISTENCY = "LatentConsistencyModelPipeline"  # the parts of Stable Diffusion, and LCM's scheduler
 
 
 class PretrainedImageModel:
@@ -47,7 +48,7 @@ class PretrainedImageModel:
     weak: Denoiser | None = None
 
     def __init__(self, pipeline: Any, device: torch.device, offload: bool = False) -> None:
-        """pipeline: a diffusers pipeline of one of the three classes above, on the CPU.
+        """pipeline: a diffusers pipeline of one of the classes above, on the CPU.
 
         offload: keep the weights of text encoders and network in CPU memory; each is on the device only while
             it runs.
@@ -74,6 +75,7 @@ class PretrainedImageModel:
         side = unet.config.sample_size
         self.shape = (channels, side, side)
         self.size = side * downscale
+        self.reads_guidance = unet.config.time_cond_proj_dim is not None
         self.text = checkpoint_text_encoder(pipeline, device)
         self._offloaded = self._place(offload)
 
@@ -103,8 +105,26 @@ class PretrainedImageModel:
             _, hook = cpu_offload_with_hook(module, self.device, prev_module_hook=hook)
         return hook
 
+    @property
+    def default_steps(self) -> int:
+        """Sampling steps: few of a distilled checkpoint."""
+        return 4 if self.sampling.distilled else 30
+
+    @property
+    def default_guidance(self) -> float:
+        """Guidance scale: none of a distilled checkpoint, unless its network reads it."""
+        return 1.0 if self.sampling.distilled and not self.reads_guidance else 7.5
+
     def check_guidance(self, scale: float, negative: str) -> None:
-        """Accepts every scale: these models were all trained with text dropout."""
+        """Raises UserError for a negative prompt where the network itself applies the scale.
+
+        All other models were trained with text dropout, and take every scale.
+        """
+        if negative and self.reads_guidance:
+            raise UserError(
+                "This checkpoint's network reads the guidance scale, so that there is nothing to guide away "
+                "from: leave out the negative prompt."
+            )
 
     def read(self, prompt: str, suffix: str = "") -> str:
         """The part of a prompt that the text encoder takes, if a suffix is to follow it."""
@@ -133,15 +153,27 @@ class PretrainedImageModel:
     ) -> Tensor:
         """Images (B,3,size,size) in [-1, 1] of B prompts, at the timesteps of the checkpoint's scheduler.
 
-        guidance: guidance scale; 1 disables guidance, as turbo models require.
+        guidance: guidance scale; 1 disables guidance, as turbo models require. Latent consistency models
+            read it.
         sampler: by default the checkpoint's own. The rest is as in `ImageModel.sample`.
         """
         options = SamplingOptions(steps, guidance, sampler, eta, guidance_interval, guidance_rescale)
+        denoiser = self.denoiser
+        if self.reads_guidance:
+            self.check_guidance(guidance, negative)
+            if guidance_interval or guidance_rescale:
+                raise UserError(
+                    "A guidance interval or rescale cannot be applied to a network that reads the scale."
+                )
+            options = replace(options, guidance_scale=1.0)
+            network = denoiser.network
+            assert isinstance(network, DiffusersUNet)
+            denoiser = denoiser.with_network(network.with_guidance(guidance))
         generators = make_generators(prompts, seeds)
         noise = noise_like((len(prompts), *self.shape), generators).to(self.device)
         condition, unconditional = self.encode(prompts), self.encode([negative])
         x = self.sampling.sample(
-            self.denoiser, noise, condition, unconditional, options, generators, on_step=on_step
+            denoiser, noise, condition, unconditional, options, generators, on_step=on_step
         )
         return self.decode(x)
 
@@ -156,8 +188,17 @@ class PretrainedImageModel:
         self.pipeline.save_pretrained(folder, safe_serialization=True)
 
 
+def check_unguided(config: Mapping[str, Any]) -> None:
+    """Raises UserError for a network, by its config, that reads its guidance scale: it can only draw."""
+    if config.get("time_cond_proj_dim") is not None:
+        raise UserError(
+            "The checkpoint was distilled with its guidance scale as an input, so that it can only draw "
+            "images: give the checkpoint that it was made from."
+        )
+
+
 def check_network(config: Mapping[str, Any], channels: int, sampling: CheckpointSampler) -> None:
-    """Raises UserError unless a U-Net is conditioned on text, timestep and sizes only.
+    """Raises UserError unless a U-Net is conditioned on text, timestep, sizes and guidance scale only.
 
     config: of the U-Net. channels: of the latents, or of pixels. sampling: of the checkpoint's scheduler.
     """
@@ -167,10 +208,10 @@ def check_network(config: Mapping[str, Any], channels: int, sampling: Checkpoint
             f"The checkpoint's network takes {inputs} channels, not {channels}, so it is not "
             "a text-to-image model (perhaps inpainting or upscaling): give a text-to-image checkpoint."
         )
-    if config.get("time_cond_proj_dim") is not None or config.get("class_embed_type") is not None:
+    if config.get("class_embed_type") is not None:
         raise UserError(
-            "The checkpoint's network is conditioned on more than text (it is distilled or has classes): "
-            "give the checkpoint that it was made from."
+            "The checkpoint's network is conditioned on more than text (it has classes): give one that is "
+            "conditioned on text."
         )
     learned = outputs == 2 * channels
     if outputs != channels and not learned:
@@ -215,10 +256,10 @@ def load_image_model(
                 "omit these options."
             )
         return load_native_model(folder, device)
-    if kind not in (STABLE_DIFFUSION, SDXL, DEEPFLOYD):
+    if kind not in (STABLE_DIFFUSION, SDXL, LATENT_CONSISTENCY, DEEPFLOYD):
         raise UserError(
             f"{name_or_folder} has the class {kind}, which is not supported: give an image model of class "
-            f"{STABLE_DIFFUSION}, {SDXL} or {DEEPFLOYD}."
+            f"{STABLE_DIFFUSION}, {SDXL}, {LATENT_CONSISTENCY} or {DEEPFLOYD}."
         )
     CheckpointSampler.from_config(scheduler_config(folder))  # raises its errors before gigabytes are read
     device = torch.device(device)

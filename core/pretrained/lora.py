@@ -194,7 +194,8 @@ def weights_file(name: str) -> Path:
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
         raise UserError(
-            f"{name} must contain one safetensors file, and it contains {names}: give the path of a file."
+            f"{name} must contain one safetensors file, and it contains {names}: give the path of a file, or "
+            "OWNER/NAME/FILE.safetensors on the hub."
         )
     return files[0]
 

@@ -12,13 +12,15 @@ from torch import Tensor
 from core.condition import Condition
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.diffusion.timestep_spacing import Spacing
+from core.diffusion.timestep_spacing import Spacing, distilled
 from core.errors import UserError
 from core.guidance import GuidableDenoiser
 from core.pretrained.reading import first_line
 from core.samplers.ddpm import Variance
 from core.sampling import Constraint, StepCallback, sample_latents
-from core.sampling_options import SamplingOptions
+from core.sampling_options import SamplerName, SamplingOptions
+
+DISTILLED: dict[str, SamplerName] = {"LCMScheduler": "lcm", "TCDScheduler": "tcd"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,9 @@ class CheckpointSampler:
     spacing, offset: of the timesteps, see `core.diffusion.timestep_spacing`; the offset applies to "leading"
         spacing only.
     end: timestep at which sampling ends, -1 for clean data (0: diffusers' set_alpha_to_one=False).
-    variance: of ancestral sampling, which pixel models use; None selects DDIM.
+    sampler: the checkpoint's own.
+    variance: of ancestral sampling, which pixel models use.
+    teacher_steps: of the model that a checkpoint was distilled from.
     thresholding: percentile and largest limit of `DynamicThresholding`; None disables it.
     """
 
@@ -37,7 +41,9 @@ class CheckpointSampler:
     spacing: Spacing = "leading"
     offset: int = 0
     end: int = -1
+    sampler: SamplerName = "ddim"
     variance: Variance | None = None
+    teacher_steps: int = 50
     thresholding: tuple[float, float] | None = None
 
     @classmethod
@@ -63,11 +69,6 @@ class CheckpointSampler:
     @classmethod
     def _from_config(cls, config: Mapping[str, Any], ancestral: bool) -> CheckpointSampler:
         name = config.get("_class_name", "the scheduler")
-        if "original_inference_steps" in config:  # LCM, TCD
-            raise UserError(
-                f"This checkpoint is distilled for {name}, which is not supported: give the checkpoint that "
-                "it was made from."
-            )
         spacing = config.get("timestep_spacing", "leading")
         if spacing not in ("leading", "trailing", "linspace"):
             raise UserError(
@@ -81,12 +82,27 @@ class CheckpointSampler:
             spacing,
             int(config.get("steps_offset", 0)),
             -1 if config.get("set_alpha_to_one", True) else 0,
+            "ddpm" if ancestral else DISTILLED.get(name, "ddim"),
             _variance(config, name) if ancestral else None,
+            int(config.get("original_inference_steps", 50)),
             thresholding if config.get("thresholding") else None,
         )
 
-    def timesteps(self, steps: int) -> list[float]:
-        """Descending timesteps for a number of steps. Raises UserError when they exceed the schedule."""
+    @property
+    def distilled(self) -> bool:
+        """Whether the checkpoint was distilled to few steps, by its scheduler."""
+        return self.sampler in DISTILLED.values()
+
+    def timesteps(self, steps: int, sampler: SamplerName | None = None) -> list[float]:
+        """Descending timesteps for a number of steps of a sampler, by default the checkpoint's own.
+
+        Raises UserError when they exceed the schedule.
+        """
+        sampler = sampler or self.sampler
+        if sampler in DISTILLED.values():
+            return [*distilled(self.schedule.timesteps, steps, self.teacher_steps)]
+        if sampler == "euler":
+            return self.schedule.sampling_timesteps(steps, "trailing")
         timesteps = self.schedule.sampling_timesteps(steps, self.spacing)
         if self.spacing == "leading" and self.offset:
             timesteps = [t + self.offset for t in timesteps]
@@ -113,8 +129,7 @@ class CheckpointSampler:
 
         options: if they name no sampler, the checkpoint's own is used. The rest is as in `sample_latents`.
         """
-        if self.variance and options.sampler is None:
-            options = replace(options, sampler="ddpm")
+        options = replace(options, sampler=options.sampler or self.sampler)
         return sample_latents(
             denoiser,
             noise,
@@ -124,7 +139,7 @@ class CheckpointSampler:
             generators,
             on_step=on_step,
             constrain=constrain,
-            timesteps=self.timesteps(options.steps),
+            timesteps=self.timesteps(options.steps, options.sampler),
             # An end before clean data would leave noise in known frames.
             end=-1 if constrain else self.end,
             variance=self.variance or "fixed_small",

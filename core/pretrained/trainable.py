@@ -14,7 +14,7 @@ from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import component_config, scheduler_config
-from core.pretrained.image_model import check_network
+from core.pretrained.image_model import check_network, check_unguided
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.parts import read_pipeline
 from core.pretrained.sampling import CheckpointSampler
@@ -77,6 +77,7 @@ class TrainableImageModel:
         self.folder, self.recompute = folder, recompute
         self.sampling = CheckpointSampler.from_config(scheduler_config(folder))
         network, autoencoder = component_config(folder, "unet"), component_config(folder, "vae")
+        check_unguided(network)
         check_network(network, autoencoder.get("latent_channels", 4), self.sampling)
         self.downscale = 2 ** (len(autoencoder.get("block_out_channels", range(4))) - 1)
         self.side = network.get("sample_size", 64) * self.downscale  # px, of its own training

@@ -9,9 +9,11 @@ generator per sample, so that a sample never depends on its batch.
     dpm_solver       DPM-Solver++(2M): second order with one network call a step
     unipc            predictor and corrector of order 2 or 3 with one network call a step
     heun             second order with two network calls a step, optionally stochastic
+    lcm, tcd         for models distilled to few steps: consistency models, trajectory consistency
 """
 
 from core.samplers.common import SamplerState, noise_like
+from core.samplers.consistency import lcm, tcd
 from core.samplers.ddim import ddim, ddim_inversion
 from core.samplers.ddpm import ddpm
 from core.samplers.dpm_solver import dpm_solver
@@ -27,6 +29,8 @@ __all__ = [
     "dpm_solver",
     "euler",
     "heun",
+    "lcm",
     "noise_like",
+    "tcd",
     "unipc",
 ]

@@ -10,10 +10,11 @@ from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierGuidance
-from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
+from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, lcm, noise_like, tcd, unipc
 
 SHAPE = (3, 8, 8)
 COSINE = NoiseSchedule.cosine()
+NOISY = (ddim, ddpm, heun, lcm, tcd)  # samplers that may add noise
 
 
 class TanhNetwork(nn.Module):
@@ -60,7 +61,7 @@ def sample(sampler, seeds, rows=None, model=None, **settings):
     x = noise_like((len(seeds), *SHAPE), generators)
     rows = list(range(len(seeds))) if rows is None else rows
     condition = conditions(8)[torch.tensor(rows)]
-    if sampler in (ddim, ddpm, heun):
+    if sampler in NOISY:
         settings["generators"] = generators
     *_, state = sampler(model or denoiser(), x, condition, **settings)
     return state.x
@@ -80,10 +81,13 @@ SAMPLERS = pytest.mark.parametrize(
         (heun, {"steps": 12}),
         (heun, {"steps": 12, "s_churn": 3.0}),
         (euler, {"steps": 12, "model": denoiser(*FLOW)}),
+        (lcm, {"steps": 12}),
+        (tcd, {"steps": 12}),
+        (tcd, {"steps": 12, "eta": 0.0}),
     ],
     ids=[
         *("ddim", "ddim eta 1", "ddpm small", "ddpm large", "ddpm learned", "ddim inversion"),
-        *("dpm solver", "unipc", "heun", "heun with churn", "euler"),
+        *("dpm solver", "unipc", "heun", "heun with churn", "euler", "lcm", "tcd", "tcd eta 0"),
     ],
 )
 
@@ -128,15 +132,15 @@ def test_states_report_progress_and_the_last_x_is_the_predicted_x0():
 def test_every_sampler_reports_progress(sampler, settings):
     settings = dict(settings)
     model = settings.pop("model", denoiser())
-    if sampler in (ddim, ddpm, heun):
+    if sampler in NOISY:
         settings["generators"] = [torch.Generator(), torch.Generator()]
     states = list(sampler(model, torch.zeros(2, *SHAPE), conditions(2), **settings))
     assert [(state.step, state.steps) for state in states] == [(i + 1, 12) for i in range(12)]
-    assert sampler is ddim_inversion or torch.equal(states[-1].x, states[-1].x0)
+    assert sampler in (ddim_inversion, tcd) or torch.equal(states[-1].x, states[-1].x0)
     assert all(state.x.dtype == state.x0.dtype == torch.float32 for state in states)
 
 
-@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
+@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun, lcm, tcd])
 @pytest.mark.parametrize("model", [FLOW, ZERO_SNR], ids=["flow", "zero snr"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
 def test_sampling_starts_from_a_timestep_without_signal(sampler, model, steps):
@@ -188,6 +192,8 @@ def test_number_of_network_calls():
         (unipc, {}, 5),
         (heun, {}, 8),  # one call in the first step, from high noise, and in the last, to clean data
         (ddim_inversion, {"iterations": 3}, 15),
+        (lcm, {"generators": [torch.Generator()]}, 5),
+        (tcd, {"generators": [torch.Generator()]}, 5),
     ):
         model = denoiser()
         list(sampler(model, x, condition, steps=5, **settings))
@@ -213,10 +219,10 @@ class NonFiniteNetwork(nn.Module):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun])
+@pytest.mark.parametrize("sampler", [ddim, ddpm, dpm_solver, unipc, heun, lcm, tcd])
 def test_an_output_that_is_not_finite_raises_an_error_that_names_the_step(sampler, value):
     model = Denoiser(NonFiniteNetwork(value, below=500), NoiseSchedule.cosine(), Parameterization.V)
-    settings = {"generators": [torch.Generator()] * 2} if sampler is ddpm else {}
+    settings = {"generators": [torch.Generator()] * 2} if sampler in (ddpm, lcm, tcd) else {}
     done = 0
     with pytest.raises(UserError, match=r"not finite at step \d of 10 \(timestep [45]99\)"):
         for state in sampler(model, torch.zeros(2, *SHAPE), conditions(2), steps=10, **settings):

@@ -20,6 +20,8 @@ FUNCTIONS = {
     "unipc": "unipc",
     "heun": "heun",
     "euler": "euler",
+    "lcm": "lcm",
+    "tcd": "tcd",
 }
 
 
@@ -116,7 +118,8 @@ def test_a_given_path_is_followed() -> None:
         ({"sampler": "magic"}, "There is no sampler 'magic': give one of ddim, ddpm, dpm-solver"),
         ({"guidance_scale": -1.0}, "The guidance scale must be from 0 to 100"),
         ({"guidance_scale": float("nan")}, "The guidance scale must be from 0 to 100"),
-        ({"sampler": "heun", "eta": 0.5}, "eta is an option of the sampler ddim"),
+        ({"sampler": "heun", "eta": 0.5}, "eta is an option of ddim and tcd"),
+        ({"sampler": "tcd", "eta": 1.5}, "The eta of tcd must be from 0 to 1, not 1.5"),
         ({"guidance_interval": (2.0, 1.0)}, "A guidance interval needs 0 <= low < high, not 2 and 1"),
         ({"guidance_scale": 1.0, "guidance_interval": (0.0, 1.0)}, "needs guidance"),
         ({"guidance_rescale": 1.5}, "The guidance rescale must be from 0 to 1"),
@@ -125,15 +128,6 @@ def test_a_given_path_is_followed() -> None:
 def test_what_is_refused(options, sentence) -> None:
     with pytest.raises(UserError, match=sentence.replace("+", r"\+")):
         SamplingOptions(**({"steps": 4, "guidance_scale": 3.0} | options))
-
-
-def test_euler_is_refused_off_a_flow() -> None:
-    none = empty_condition(0.0, 1)
-    with pytest.raises(UserError, match="needs a flow schedule, not 'cosine'"):
-        sample_latents(
-            Mixture(NoiseSchedule.cosine()).denoiser(), torch.zeros(1, 1), none, none,
-            SamplingOptions(4, 1.0, sampler="euler"), [],
-        )  # fmt: skip
 
 
 def test_a_sample_that_is_not_finite_is_refused_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,11 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 from torch import nn
@@ -16,7 +19,10 @@ from torch import nn
 from core.diffusion.denoiser import Denoiser, Prediction
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
-from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, noise_like, unipc
+from core.diffusion.timestep_spacing import distilled
+from core.samplers import ddim, ddim_inversion, ddpm, dpm_solver, euler, heun, lcm, noise_like, tcd, unipc
+from core.sampling import sample_latents
+from core.sampling_options import SamplingOptions
 from tests.oracles.known import empty_condition
 
 BATCH, SHAPE = 3, (3, 4, 4)
@@ -50,7 +56,8 @@ def last(states):
 
 def theirs(scheduler, x, network, **step):
     for t in scheduler.timesteps:
-        scaled = scheduler.scale_model_input(x, t) if isinstance(scheduler, HeunDiscreteScheduler) else x
+        in_sigma = isinstance(scheduler, (HeunDiscreteScheduler, EulerDiscreteScheduler))
+        scaled = scheduler.scale_model_input(x, t) if in_sigma else x
         output = network(scaled, t.expand(len(x)))
         x = scheduler.step(output, t, x, **step).prev_sample
     return x
@@ -309,3 +316,48 @@ def test_published_sums(scheduler, settings, sampler, ends, mean, total):
     for x in (expected, ours):
         assert x.abs().mean().item() == pytest.approx(mean, abs=1e-4)
         assert total is None or x.abs().sum().item() == pytest.approx(total, abs=1e-2)
+
+
+@pytest.mark.parametrize("parameterization", [EPS, V, X0])
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_lcm(parameterization, steps):
+    scheduler = LCMScheduler(**STABLE_DIFFUSION, prediction_type=PREDICTION[parameterization])
+    scheduler.set_timesteps(steps)
+    denoiser = Denoiser(Network(), NoiseSchedule.scaled_linear(), parameterization)
+    run = {"timesteps": distilled(1000, steps), "generators": generators()}
+    x = start().float()  # diffusers draws its noise in the dtype of the model's output
+    assert_same(
+        last(lcm(denoiser, x, CONDITION, **run)), theirs(scheduler, x, Network(), generator=generators())
+    )
+
+
+@pytest.mark.parametrize("parameterization", [EPS, V, X0])
+@pytest.mark.parametrize("steps", [1, 4, 8])
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_tcd(parameterization, steps, eta):
+    scheduler = TCDScheduler(**STABLE_DIFFUSION, prediction_type=PREDICTION[parameterization])
+    scheduler.set_timesteps(steps)
+    denoiser = Denoiser(Network(), NoiseSchedule.scaled_linear(), parameterization)
+    run = {"timesteps": distilled(1000, steps), "generators": generators(), "eta": eta}
+    x, step = start().float(), {"generator": generators(), "eta": eta}
+    assert_same(last(tcd(denoiser, x, CONDITION, **run)), theirs(scheduler, x, Network(), **step))
+
+
+@pytest.mark.parametrize("scheduler", [LCMScheduler, TCDScheduler])
+@pytest.mark.parametrize("teacher_steps", [50, 40, 25])
+def test_timesteps_of_distilled_models(scheduler, teacher_steps):
+    scheduler = scheduler(original_inference_steps=teacher_steps)
+    for steps in range(1, teacher_steps + 1):
+        scheduler.set_timesteps(steps)
+        assert distilled(1000, steps, teacher_steps) == scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8, 25])
+def test_euler_off_a_flow(steps):
+    """As SDXL-Lightning and AnimateDiff-Lightning are sampled: Euler with trailing timesteps."""
+    scheduler = EulerDiscreteScheduler(**STABLE_DIFFUSION, timestep_spacing="trailing")
+    scheduler.set_timesteps(steps)
+    denoiser = Denoiser(Network(), NoiseSchedule.scaled_linear(), EPS)
+    options = SamplingOptions(steps, 1.0, sampler="euler")
+    ours = sample_latents(denoiser, start(), CONDITION, CONDITION, options, generators())
+    assert_same(ours, theirs(scheduler, start() * scheduler.init_noise_sigma, Network()))

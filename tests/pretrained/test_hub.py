@@ -118,6 +118,12 @@ def test_an_id_is_downloaded_once_and_only_the_needed_files(hub, tmp_path):
     )  # nothing listens on this port
 
 
+def test_one_file_of_a_repository_is_fetched(hub, tmp_path):
+    path = Path(resolve_in_subprocess(f"{MODEL}/everything.safetensors", tmp_path, hub))
+    assert path.read_text() == "a second copy" and path.name == "everything.safetensors"
+    assert [file.name for file in path.parent.rglob("*.*")] == ["everything.safetensors"]
+
+
 def test_half_precision_is_fetched_where_there_is_no_other(hub, tmp_path):
     folder = Path(resolve_in_subprocess(HALF, tmp_path, hub))
     weights = {path.name for path in folder.rglob("*.safetensors")}
@@ -141,6 +147,8 @@ def test_half_precision_is_fetched_where_there_is_no_other(hub, tmp_path):
         ),
         ("./tiny", {}, "There is no folder ./tiny"),
         ("a/b/c", {}, "There is no folder a/b/c"),
+        ("a/b/../../c.safetensors", {}, "There is no folder a/b/../../c.safetensors"),
+        (f"{MODEL}/none.safetensors", {}, f"{MODEL} has no file none.safetensors on the hub"),
         ("bad name/x", {}, "There is no folder bad name/x and no public model"),
     ],
 )

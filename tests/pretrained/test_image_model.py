@@ -5,13 +5,16 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
     EDMEulerScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LatentConsistencyModelPipeline,
     LCMScheduler,
     PNDMScheduler,
     TCDScheduler,
@@ -25,7 +28,12 @@ from core.pretrained import first_stage, weights
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.image_model import load_image_model
 from core.pretrained.sampling import CheckpointSampler
+from core.pretrained.trainable import TrainableImageModel
+from dream3d.options import ImageModelReference
+from dream3d.text_to_3d import load_model
+from dreamlift import TextToImage
 from tests.pretrained import checkpoints
+from video.animatediff.motion_model import load_motion_model
 
 PROMPTS = ["a fox on a swing", "two pandas, 1 guitar"]
 SEEDS = [3, 4]
@@ -102,6 +110,87 @@ def test_samples_use_the_schedule_of_the_checkpoint(settings, tmp_path):
     folder = checkpoints.stable_diffusion(tmp_path, **settings)
     (theirs, ours), _ = theirs_and_ours(folder, steps=5, guidance=2.0)
     assert relative(ours, theirs) < 1e-4
+
+
+def distilled_checkpoint(folder: Path, scheduler: type, **network) -> tuple[Path, DiffusionPipeline]:
+    """A checkpoint whose own scheduler is one of distilled models, and diffusers' pipeline of it."""
+    path = checkpoints.stable_diffusion(folder, network=network)
+    pipeline = DiffusionPipeline.from_pretrained(path)
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pipeline.save_pretrained(path)
+    pipeline.set_progress_bar_config(disable=True)
+    return path, pipeline
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "network", "guidance"),
+    [
+        (LCMScheduler, {"time_cond_proj_dim": 32}, 8.0),  # the network reads the scale
+        (LCMScheduler, {}, 1.0),
+        (LCMScheduler, {}, 1.8),  # as LoRA weights of LCM take it
+        (TCDScheduler, {}, 1.0),
+    ],
+)
+def test_distilled_checkpoints_equal_diffusers(scheduler, network, guidance, tmp_path):
+    folder, pipeline = distilled_checkpoint(tmp_path, scheduler, **network)
+    theirs = pipeline(
+        PROMPTS,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        output_type="latent",
+    ).images
+    model, states = load_image_model(folder), []
+    model.sample(PROMPTS, steps=4, guidance=guidance, seeds=SEEDS, on_step=states.append)
+    assert relative(states[-1].x, theirs) < 1e-4
+    assert model.default_steps == 4 and model.default_guidance == (7.5 if network else 1.0)
+
+
+def test_latent_consistency_pipelines_equal_diffusers(tmp_path):
+    """The class of the published latent consistency models, and the front door's defaults for it."""
+    _, parts = distilled_checkpoint(tmp_path / "parts", LCMScheduler, time_cond_proj_dim=32)
+    pipeline = LatentConsistencyModelPipeline(**parts.components, requires_safety_checker=False)
+    pipeline.save_pretrained(tmp_path / "lcm")
+    generator = torch.Generator().manual_seed(3)
+    theirs = pipeline(PROMPTS[0], generator=generator, guidance_scale=7.5, output_type="np").images[0]
+    ours = TextToImage.from_pretrained(tmp_path / "lcm")(PROMPTS[0], seed=3)
+    assert ours.record["steps"] == 4 and ours.record["guidance"] == 7.5
+    assert np.abs(np.asarray(ours.image) - 255 * theirs).max() <= 0.51
+
+
+def test_what_a_network_that_reads_its_guidance_refuses(tmp_path):
+    folder, _ = distilled_checkpoint(tmp_path, LCMScheduler, time_cond_proj_dim=32)
+    model = load_image_model(folder)
+    with pytest.raises(UserError, match="leave out the negative prompt"):
+        model.sample(["a fox"], steps=1, negative="a cat")
+    with pytest.raises(UserError, match="a network that reads the scale"):
+        model.sample(["a fox"], steps=1, guidance_rescale=0.5)
+    with pytest.raises(UserError, match="can only draw images"):
+        load_model(ImageModelReference(str(folder), False), torch.device("cpu"))
+    with pytest.raises(UserError, match="can only draw images"):
+        load_motion_model(folder, "none")
+    with pytest.raises(UserError, match="can only draw images"):
+        TrainableImageModel(folder)
+
+
+def test_lightning_equals_diffusers(sd_eps):
+    """Few-step weights of SDXL-Lightning and the like name no scheduler: Euler with trailing timesteps."""
+    pipeline = diffusers_pipeline(sd_eps)
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(
+        pipeline.scheduler.config, timestep_spacing="trailing"
+    )
+    theirs = pipeline(
+        PROMPTS,
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        output_type="latent",
+    ).images
+    states = []
+    load_image_model(sd_eps).sample(
+        PROMPTS, steps=4, guidance=1.0, seeds=SEEDS, sampler="euler", on_step=states.append
+    )
+    assert relative(states[-1].x, theirs) < 1e-4
 
 
 def test_linspace_timesteps_equal_diffusers():
@@ -283,9 +372,9 @@ def test_networks_of_other_tasks_raise(tmp_path):
     inpainting = checkpoints.stable_diffusion(tmp_path / "inpainting", network={"in_channels": 9})
     with pytest.raises(UserError, match="takes 9 channels, not 4"):
         load_image_model(inpainting)
-    distilled = checkpoints.stable_diffusion(tmp_path / "distilled", network={"time_cond_proj_dim": 8})
+    classes = checkpoints.stable_diffusion(tmp_path / "classes", network={"class_embed_type": "timestep"})
     with pytest.raises(UserError, match="conditioned on more than text"):
-        load_image_model(distilled)
+        load_image_model(classes)
 
 
 def test_a_scheduler_of_another_network_raises(deepfloyd, tmp_path):
@@ -308,9 +397,6 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(sd_eps, monkey
 
 
 def test_unsupported_samplers_raise():
-    for scheduler in (LCMScheduler(), TCDScheduler()):
-        with pytest.raises(UserError, match="is distilled for"):
-            CheckpointSampler.from_config(scheduler.config)
     for scheduler in (FlowMatchEulerDiscreteScheduler(), EDMEulerScheduler()):
         with pytest.raises(UserError, match="another process"):
             CheckpointSampler.from_config(scheduler.config)

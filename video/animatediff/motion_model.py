@@ -13,7 +13,13 @@ from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
 from core.pretrained.first_stage import KLFirstStage
 from core.pretrained.hub import resolve_checkpoint
-from core.pretrained.image_model import SDXL, STABLE_DIFFUSION, PretrainedImageModel, load_image_model
+from core.pretrained.image_model import (
+    SDXL,
+    STABLE_DIFFUSION,
+    PretrainedImageModel,
+    check_unguided,
+    load_image_model,
+)
 from core.pretrained.network import DiffusersUNet
 from core.pretrained.sampling import CheckpointSampler
 from core.samplers import noise_like
@@ -190,6 +196,7 @@ def load_motion_model(
             "checkpoint of one of them."
         )
     unet = image.pipeline.unet
+    check_unguided(unet.config)
     new = str(motion) == NONE
     layers = MotionLayers(fresh_config(unet)) if new else load_motion_layers(unet, motion)
     scheduler = image.pipeline.scheduler
