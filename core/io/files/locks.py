@@ -25,18 +25,18 @@ def lock(path: Path, wait: bool) -> Generator[bool, None, None]:
     """
     held = FileLock(path)
     try:
-        held.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise WriteError.of(path, error) from error
-    try:
-        yield True
+        try:
+            held.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            pass
+        except OSError as error:
+            raise WriteError.of(path, error) from error
+        yield held.is_locked
     finally:
-        with suppress(OSError):  # Windows keeps a file that is open; the next run removes it
-            path.unlink()
-        held.release()
+        if held.is_locked:
+            with suppress(OSError):  # Windows keeps a file that is open; the next run removes it
+                path.unlink()
+            held.release()
 
 
 @contextmanager
