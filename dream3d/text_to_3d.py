@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.refine_texture import refine_texture
 from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
-from dream3d.options import ImageModelReference, ObjectOptions
+from dream3d.options import Axis, ImageModelReference, ObjectOptions
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
 VIEW_ENDINGS = [f", {words}" for words in VIEW_WORDS]
@@ -74,20 +74,31 @@ class Object3D:
     record: ObjectRecord
     views: Frames | None = None  # of the field, see `MeshingResult`
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        up: Axis | None = None,
+        height: float | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
         """Writes the mesh, a GLB, turntable, sheet of eight views, viewer and record; returns the paths.
 
         path: ends in .obj, .glb, .ply, .stl or .usdz. A file of that name is replaced; others that the mesh's
             companions would replace are refused, unless `overwrite` is given or they are of an earlier mesh
             of that name.
+        up, height: as in `dream3d.meshing.export.write_mesh`, those of the record unless given.
 
-        Raises UserError for another ending, for options of the record that it does not allow, for an
-            unwritable folder, and for what may not be replaced.
+        Raises UserError for another ending, for what its format cannot have, for an unwritable folder, and
+            for what may not be replaced.
         """
         job = ObjectJob(self.record.prompt, self.record.seed, Path(path))
+        options = self.record.options.with_changes(up=up, height=height)
+        job.check_files(options)
+        changed = replace(self, record=self.record.model_copy(update={"options": options}))
         with save_output(job.files, overwrite) as drafts:
-            files = self.write_files(job._replace(mesh=drafts.output))
-            write_record(drafts.record, self.record.model_copy(update={"files": digests(files)}))
+            files = changed.write_files(job._replace(mesh=drafts.output))
+            write_record(drafts.record, changed.record.model_copy(update={"files": digests(files)}))
         return job.files.there
 
     def write_files(self, job: ObjectJob) -> list[Path]:

@@ -112,7 +112,8 @@ class TextToVideo:
         num_seconds: length of the clip, in place of num_frames.
         image: path of a picture that becomes the first frame. last_image: with `image`, of the last frame.
         video, strength: path of a clip to start from, noised to so much of the way, in (0, 1].
-        background: color below transparent parts of given pictures, white unless given.
+        background: color below transparent parts of given pictures, white unless given; or "transparent",
+            for clips of the bundled model without their plain backdrop.
         loop: the last frame is followed by the first.
         extension: "guidance" or "replacement", of one window of a long clip by the next.
         azimuth, elevation: of the camera, in degrees.

@@ -57,7 +57,7 @@ def write_summary(path: Path, planned: Sequence[PlannedOutput], jobs: Sequence[B
             error = _failure(job)
             seconds = None if error else _seconds(job.files.record)
             state = "failed" if error else "made"
-            rows.writerow([output.file.name, output.prompt, output.seed, state, seconds, error])
+            rows.writerow([job.file.name, output.prompt, output.seed, state, seconds, error])
     return path
 
 

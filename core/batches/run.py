@@ -37,7 +37,7 @@ class BatchJob(NamedTuple):
     @property
     def file(self) -> Path:
         """The main file."""
-        return self.files.output
+        return self.files.main
 
     @property
     def failure(self) -> Path:
