@@ -50,6 +50,9 @@ class TextToVideo:
         motion_adapter: str | None = None,
         lora: tuple[str, ...] = (),
         offload: str | None = None,
+        storage: str | None = None,
+        cache: str | None = None,
+        attention: str | None = None,
         force: bool = False,
     ) -> TextToVideo:
         """Loads a model.
@@ -59,7 +62,7 @@ class TextToVideo:
             model unless given.
         torch_dtype: "float32", "bfloat16" or "float16", for checkpoints.
         motion_adapter: AnimateDiff adapter for an image checkpoint, or "none".
-        lora: LoRA weights, NAME or NAME@SCALE. offload: "model" or "layers", see `gen-video --help`.
+        lora: LoRA weights, NAME or NAME@SCALE. offload, storage, cache, attention: see `gen-video --help`.
         force: load even if the estimate of memory exceeds what is free.
 
         Raises UserError for models and options that cannot be used.
@@ -68,7 +71,14 @@ class TextToVideo:
         reference = find_model(given)
         preset = preset or reference.preset
         options = load_preset(preset, ClipOptions, "gen-video").with_changes(
-            model=given, motion=motion_adapter, lora=lora or None, dtype=torch_dtype, offload=offload
+            model=given,
+            motion=motion_adapter,
+            lora=lora or None,
+            dtype=torch_dtype,
+            offload=offload,
+            storage=storage,
+            cache=cache,
+            attention=attention,
         )
         reference.check(options)
         chosen = pick_device(device)

@@ -230,7 +230,22 @@ def gen_video(
     offload: Annotated[
         str | None,
         typer.Option(
-            help="Keep weights in CPU memory until they are needed: model (part by part) or layers."
+            help="Keep weights in CPU memory until they are needed: model (part by part), group (block by "
+            "block) or layers."
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="float8: half the memory of bfloat16's weights, which are cast to compute."),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Reuse what changes little between steps: first-block, pyramid or taylorseer."),
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention backend of diffusers: native, flash, sage, xformers, ...", show_default="native"
         ),
     ] = None,
     tiling: Annotated[
@@ -310,6 +325,9 @@ def gen_video(
         lora=lora or None,
         dtype=dtype,
         offload=offload,
+        storage=storage,
+        cache=cache,
+        attention=attention,
         tiling=tiling,
         context_parallel=context_parallel,
         tier=tier,

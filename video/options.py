@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 ELEVATION = 13.0  # degrees, of a view in words where neither prompt nor options give one
 
 
+Cache = Literal["first-block", "pyramid", "taylorseer"]
+
+
 class ClipOptions(BaseModel):
     """Options of a clip: the keys of a gen-video preset, each also an option of the command.
 
@@ -56,7 +59,10 @@ class ClipOptions(BaseModel):
     motion: str | None = None  # motion adapter of an image model: folder, file, id, or "none"
     lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
-    offload: Literal["model", "layers"] | None = None  # what stays in CPU memory until the GPU needs it
+    offload: Literal["model", "group", "layers"] | None = None  # what waits in CPU memory for the GPU
+    storage: Literal["float8"] | None = None  # of weights, which are cast for each layer's computation
+    cache: Cache | None = None  # of what changes little from step to step
+    attention: str | None = None  # diffusers' backend
     context_parallel: int | None = Field(None, ge=2, le=64)  # processes, each with a GPU, that share a clip
     tier: Literal["draft"] | None = None  # draft: the distilled model, which needs few steps
     tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
@@ -137,6 +143,8 @@ class ClipOptions(BaseModel):
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
         if self.context_parallel and self.offload:
             raise UserError("--context-parallel and --offload exclude each other: weights stay on every GPU.")
+        if self.context_parallel and self.cache:
+            raise UserError("--context-parallel and --cache exclude each other: leave one out.")
         if self.strength is not None and self.video is None:
             raise UserError("--strength says how far the clip of --video is noised: give both.")
         if self.last_phase is not None and not self.interpolate:
@@ -219,7 +227,11 @@ class ClipOptions(BaseModel):
 
 
 # Options that the rows of a file of prompts may have; the others say which model draws all of them.
-OF_THE_MODEL = {"model", "motion", "lora", "dtype", "offload", "context_parallel", "tier", "tiling"}
+OF_THE_MODEL = {"model", "motion", "lora", "dtype", "offload", "context_parallel", "tier", "tiling"} | {
+    "storage",
+    "cache",
+    "attention",
+}
 OF_A_ROW = ClipOptions.model_fields.keys() - OF_THE_MODEL
 
 

@@ -27,6 +27,7 @@ CASES = [
     ("wan", 32, 5, "bfloat16", None),
     ("wan-image", 32, 5, "float32", "layers"),
     ("ltx", 64, 9, "bfloat16", "model"),
+    ("ltx", 64, 9, "float32", "group"),
     ("cogvideox", 48, 9, "float32", "model"),
     ("modelscope", 32, 3, "float16", None),
 ]

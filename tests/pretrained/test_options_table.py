@@ -121,6 +121,9 @@ def values(option: str, family: str, given: dict[str, Path]) -> dict[str, Any]:
         "dtype": {"dtype": "bfloat16"},
         "offload": {"offload": "model"},
         "tiling": {"tiling": True},
+        "storage": {"storage": "float8"},
+        "cache": {"cache": "first-block"},
+        "attention": {"attention": "native"},
         "context_parallel": {"context_parallel": 2},
         "tier": {"tier": "draft"},
     }[option]

@@ -67,8 +67,10 @@ class CheckpointReference:
                 f"{self.name} is an image model: give an AnimateDiff adapter with --motion, or --motion none "
                 "for independent frames."
             )
-        if options.offload == "layers":
-            raise UserError(f"{self.family.title} cannot apply --offload layers: give --offload model.")
+        if options.offload in ("layers", "group"):
+            raise UserError(
+                f"{self.family.title} cannot apply --offload {options.offload}: give --offload model."
+            )
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """Loads the model. force: even if the estimate exceeds the free memory.

@@ -15,6 +15,7 @@ from core.io.resources import gib
 from core.pretrained.weights import parameter_count, weight_files
 from video.animatediff.motion_format import motion_files
 from video.options import ClipOptions, flag
+from video.pipelines.acceleration import NETWORKS
 from video.pipelines.cost import Cost
 from video.pipelines.families import Family
 from video.pipelines.load import exact_parts, precision
@@ -33,13 +34,15 @@ class Estimate:
     decoding: Cost
 
     def device_memory(self, offload: str | None) -> int:
-        """Peak memory on the device, bytes, for an offload mode (None, "model" or "layers")."""
+        """Peak memory on the device, bytes, for an offload mode (None, "model", "group" or "layers")."""
         weights, working = self.weights, max(self.sampling.memory, self.decoding.memory)
         match offload:
             case "model":  # one part at a time
                 decoder = weights.get("vae", 0)
                 others = max(size for part, size in weights.items() if part != "vae")
                 return max(others + self.sampling.memory, decoder + self.decoding.memory)
+            case "group":  # but the autoencoder
+                return weights.get("vae", 0) + working
             case "layers":
                 return working
             case _:
@@ -57,8 +60,9 @@ def estimate_cost(folder: Path, family: Family, options: ClipOptions, device: to
     files = weight_files(folder)
     if options.motion:
         files["motion"] = motion_files(options.motion)
+    stored = exact | (dict.fromkeys(NETWORKS, torch.float8_e4m3fn) if options.storage else {})
     weights = {
-        part: sum(parameter_count(file) for file in paths) * exact.get(part, dtype).itemsize
+        part: sum(parameter_count(file) for file in paths) * stored.get(part, dtype).itemsize
         for part, paths in files.items()
     }
     return Estimate(

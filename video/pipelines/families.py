@@ -17,6 +17,11 @@ OWN_SIZE = "it draws at its own size, see --width"
 NATIVE_ONLY = "that is built for models in this project's format"
 OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
 NO_TIER = "no distilled model of it is known"
+UNET = {
+    "storage": "diffusers has it for its video transformers",
+    "cache": "diffusers has none for its U-Net",
+    "attention": "its U-Net has no backends to choose from",
+}
 NO_PLAN = {"context_parallel": "diffusers has no plan of how its tokens are spread"}
 MASKED = {"context_parallel": "diffusers cannot spread the mask of its text over processes"}
 OWN_SCHEDULER = "its pipeline samples with the checkpoint's own scheduler and guidance"
@@ -211,7 +216,7 @@ def _cogvideox(folder: Path, kind: str) -> Family:
         frame_step=2 * stride,  # it decodes pairs of latent frames
         size=(network.get("sample_width", 90) * spatial, network.get("sample_height", 60) * spatial),
         fixed=network.get("use_learned_positional_embeddings", False),
-        refuses=REFUSED | NO_PLAN,
+        refuses=REFUSED | NO_PLAN | {"attention": "its transformer has no backends to choose from"},
     )
 
 
@@ -230,7 +235,7 @@ def _modelscope(folder: Path) -> Family:
         stride=1,
         frame_step=1,
         size=(side, side),
-        refuses=REFUSED | NO_PLAN,
+        refuses=REFUSED | NO_PLAN | UNET,
     )
 
 
@@ -251,6 +256,7 @@ def _animatediff(folder: Path, kind: str) -> Family:
         size=(side, side),
         least_guidance=0,
         refuses=NO_PLAN
+        | UNET
         | {
             "azimuth": NO_CAMERA,
             "elevation": NO_CAMERA,

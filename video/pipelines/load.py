@@ -12,6 +12,7 @@ from core.pretrained.parts import read_pipeline
 from core.pretrained.quiet import quieten
 from core.pretrained.weights import digests, sha256
 from video.options import ClipOptions
+from video.pipelines.acceleration import accelerate
 from video.pipelines.families import Family
 from video.pipelines.pipelines import LTX, CogVideoX, ModelScope, PipelineModel, Wan
 from video.record import CheckpointRecord
@@ -34,6 +35,7 @@ def load_pipeline(folder: Path, family: Family, options: ClipOptions, device: to
     pipeline.vae.enable_slicing()
     if options.tiling:
         pipeline.vae.enable_tiling()
+    accelerate(pipeline, options, dtype)
     _place(pipeline, options, device)
     record = CheckpointRecord(
         folder=str(folder),
@@ -64,6 +66,11 @@ def _place(pipeline: Any, options: ClipOptions, device: torch.device) -> None:
     match options.offload:
         case "model":
             pipeline.enable_model_cpu_offload(device=device)
+        case "group":
+            # The autoencoder is small, and its decoder is called past the hooks.
+            pipeline.enable_group_offload(
+                device, offload_type="block_level", num_blocks_per_group=1, exclude_modules=["vae"]
+            )
         case "layers":
             pipeline.enable_sequential_cpu_offload(device=device)
         case None:

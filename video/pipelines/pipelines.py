@@ -39,8 +39,11 @@ class PipelineModel(ABC):
         self.record = record
 
     def group(self, prompt: str, options: ClipOptions) -> str | None:
-        """The options; None with a given image, which pipelines take for all clips of a call."""
-        return None if options.image else options.of_sampling()
+        """The options; None with a given image, which pipelines take for all clips of a call.
+
+        None with a cache, too, which decides by all clips of a call what it computes.
+        """
+        return None if options.image or options.cache else options.of_sampling()
 
     def read(self, prompt: str) -> str:
         """The part of a prompt that the text encoder takes; see `ClipModel`."""
