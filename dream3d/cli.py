@@ -11,7 +11,7 @@ from core.batches.prompt_file import PromptRow, plan_rows
 from core.batches.run import process_count
 from core.bundled import BUNDLED, bundled_model
 from core.command_line.alone import check_alone
-from core.command_line.arguments import CommandLine
+from core.command_line.arguments import CommandLine, DryRun
 from core.command_line.completion import choices_of, preset_names
 from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
@@ -192,6 +192,7 @@ def dream3d(
     force: Annotated[
         bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory or disk.")
     ] = False,
+    dry_run: DryRun = False,
     preview: Annotated[bool, typer.Option(help="Keep a .views.preview.png up to date.")] = True,
     context: typer.Context = None,  # pyright: ignore[reportArgumentType]  (typer fills it in)
 ) -> None:
@@ -236,9 +237,9 @@ def dream3d(
         again=skip_existing or resume or process_count() > 1,
         resume=resume,
         inputs=(prompts,) if prompts else (),
+        dry=dry_run,
     )
-    if not force:
-        check_objects(first, num, out, again=replacing.again)
+    needed = check_objects(first, num, out, again=replacing.again, force=force)
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
     preset, defaults = load_object_preset(preset, reference)
     settled = _settled(defaults.with_changes(**changes), rows, reference, given)
@@ -253,10 +254,17 @@ def dream3d(
             say(sentence)
         jobs = jobs if complete is False else read
 
+    objects = [(job, settled[index // num]) for index, job in enumerate(jobs)]
+    if dry_run:
+        from dream3d.dry_run import forecast_objects
+
+        forecast_objects(objects, reference, preset, device=device, needed=needed)
+        return
+
     from dream3d.generate import generate
 
     outcome = generate(
-        [(job, settled[index // num]) for index, job in enumerate(jobs)],
+        objects,
         reference=reference,
         device=device,
         preset=preset,

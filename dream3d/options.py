@@ -246,6 +246,14 @@ class ImageModelReference(NamedTuple):
     offload: bool = False
 
 
+def check_offload(source: ImageModelReference, device: str) -> None:
+    """Raises UserError for --offload on the CPU. device: the kind of the device, such as "cuda"."""
+    if source.offload and device == "cpu":
+        raise UserError(
+            "--offload moves weights between GPU and CPU memory, and the device is the CPU: omit --offload."
+        )
+
+
 def check_model_reference(
     source: ImageModelReference, options: ObjectOptions, given: Collection[str] = ()
 ) -> None:

@@ -18,6 +18,8 @@ SAMPLE = 200  # bytes for a sample of the rays of an iteration
 TEXEL = 200  # bytes
 STORED = 2 * 48  # bytes for a vertex in a checkpoint, of which the next is written while the last is there
 LESS_MEMORY = "give a preset with smaller stages or a smaller texture, such as draft"
+MESHING = 60  # iterations that take as long as extracting and writing the mesh
+GFLOP = 22.0  # of an iteration of the bundled model, at the rate of matrix products
 FILES = 250_000, 160, 1.2  # bytes of an object's files: for each, for a face, for a texel
 
 
@@ -35,8 +37,18 @@ def estimate_object(options: ObjectOptions) -> Requirements:
     )
 
 
+def work_units(options: ObjectOptions) -> float:
+    """Size of an object: iterations, with the meshing that follows them."""
+    return options.iterations + MESHING
+
+
 def check_objects(
-    rows: Sequence[ObjectOptions], num: int, out: str | None, *, again: bool = False, force: bool = True
+    rows: Sequence[ObjectOptions],
+    num: int,
+    out: str | None,
+    *,
+    again: bool = False,
+    force: bool | None = None,
 ) -> Requirements:
     """What `num` objects of each row need, see `check_requirements`."""
     each = [estimate_object(options) for options in rows]

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 
 from core.bundled import weak_version
-from core.errors import UserError
 from core.io.base_model import later_stage, stored_sha256
 from core.io.files.record import digests
 from core.io.files.saving import save_output
@@ -38,7 +37,7 @@ from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.refine_texture import refine_texture
 from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
-from dream3d.options import Axis, ImageModelReference, ObjectOptions
+from dream3d.options import Axis, ImageModelReference, ObjectOptions, check_offload
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
 
 VIEW_ENDINGS = [f", {words}" for words in VIEW_WORDS]
@@ -113,10 +112,7 @@ class Object3D:
 
 def load_model(reference: ImageModelReference, device: torch.device) -> LoadedModel:
     """Loads the image model of a reference. Raises UserError for models that cannot be used."""
-    if reference.offload and device.type == "cpu":
-        raise UserError(
-            "--offload moves weights between GPU and CPU memory, and the device is the CPU: omit --offload."
-        )
+    check_offload(reference, device.type)
     folder = resolve_checkpoint(reference.name)
     dtype = getattr(torch, reference.dtype) if reference.dtype else None
     model = load_image_model(

@@ -10,7 +10,7 @@ import typer
 
 from core.batches.run import process_count
 from core.command_line.alone import check_alone
-from core.command_line.arguments import CommandLine
+from core.command_line.arguments import CommandLine, DryRun
 from core.command_line.completion import choices_of, preset_names
 from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
@@ -278,6 +278,7 @@ def gen_video(
     force: Annotated[
         bool, typer.Option("--force", help="Run even if the estimate exceeds the free memory or disk.")
     ] = False,
+    dry_run: DryRun = False,
     complete: Annotated[
         bool | None,
         typer.Option(
@@ -370,11 +371,10 @@ def gen_video(
         again=skip_existing or resume or (process_count() > 1 and not context_parallel),
         resume=resume,
         inputs=tuple(filter(None, [prompts, script, *pictures])),
+        dry=dry_run,
     )
-    if not force:
-        check_clips(
-            reference, [*zip(requested, settled, strict=True)], num, out, batch=batch, again=replacing.again
-        )
+    rows = [*zip(requested, settled, strict=True)]
+    needed = check_clips(reference, rows, num, out, batch=batch, again=replacing.again, force=force)
     kind = TRANSPARENT_CLIP if options.transparent else CLIP
     jobs = plan_clips(requested, num, seed, out, replacing, kind)
     each = [index // num for index in range(len(jobs))]  # the row of every job
@@ -397,10 +397,19 @@ def gen_video(
     for sentence in dict.fromkeys(filter(None, (describe_rate(reference, each) for each in settled))):
         say(sentence)
 
+    clips = [(job, settled[row]) for job, row in zip(jobs, each, strict=True)]
+    if resume and not skip_existing and not any(job.latents.exists() for job in jobs):
+        raise UserError(f"There is nothing to resume: no {jobs[0].latents}.")
+    if dry_run:
+        from video.estimates.dry_run import forecast_clips
+
+        forecast_clips(clips, reference, preset, device=device, needed=needed, force=force)
+        return
+
     from video.generate import generate
 
     outcome = generate(
-        [(job, settled[row]) for job, row in zip(jobs, each, strict=True)],
+        clips,
         reference=reference,
         device=device,
         preset=preset,

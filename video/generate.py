@@ -270,8 +270,6 @@ def generate(
     first one writes the files. Raises UserError for a model or device that cannot be
     used, before any sampling, and what goes wrong with a single clip.
     """
-    if resume and not skip_existing and not any(job.latents.exists() for job, _ in jobs):
-        raise UserError(f"There is nothing to resume: no {jobs[0][0].latents}.")
     chosen = pick_device(device)
     with explain_out_of_memory(chosen, lambda: "give --offload, or a smaller model"):
         model = reference.open(jobs[0][1], chosen, force)

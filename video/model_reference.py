@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     import torch
 
     from video.clip_model import ClipModel
+    from video.record import ExpectedCost
 
 DECODING = 400  # bytes for a pixel: activations of the first stage's decoder, as measured
+GFLOP = 4.3  # of one unit of `work_units`, at the rate of matrix products
+DECODING_STEPS = 3.5  # denoising steps of a frame that take as long as decoding and enlarging it
 WINDOW = 16  # frames that models in this project's format sample at once
 
 
@@ -54,6 +57,13 @@ class ModelReference(Protocol):
 
     def check_run(self, *, resume: bool) -> None:
         """Raises UserError for options of a run that the model cannot apply."""
+        ...
+
+    def expected_cost(self, options: ClipOptions, device: torch.device, force: bool) -> ExpectedCost | None:
+        """Expected memory and time of a clip, of headers alone; None where the weights are not here.
+
+        force: as in `open`. Raises UserError for too little memory.
+        """
         ...
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
@@ -119,6 +129,11 @@ def _read_given(reference: ModelReference, options: ClipOptions) -> None:
         read_clip(options.video, options.frames, reference.frame_rate(options), 8, 8)
 
 
+def work_units(options: ClipOptions) -> float:
+    """Size of a clip: denoising steps of single frames, with the decoding that follows them."""
+    return options.frames * (options.steps + DECODING_STEPS * 2 ** frame_doublings(options.fps))
+
+
 class NativeModelReference:
     """A folder with a video model in this project's format, or an image model that the bundled one moves."""
 
@@ -180,6 +195,13 @@ class NativeModelReference:
                 f"{self.title} cannot apply --resume: its clips are decoded at once, so that no latents are "
                 "stored. Give --skip-existing to go on with a batch."
             )
+
+    def expected_cost(self, options: ClipOptions, device: torch.device, force: bool) -> ExpectedCost | None:
+        """The time of the bundled models at the rate of this machine; their memory is not estimated here."""
+        from core.io.machine import matmul_rate
+        from video.record import ExpectedCost
+
+        return ExpectedCost(memory=0, seconds=GFLOP * work_units(options) / matmul_rate(device, seconds=0.2))
 
     def _student(self, distilled: Path | None) -> Path | None:
         """The folder of a distilled model, if it is of this one."""

@@ -25,21 +25,23 @@ def check_requirements(
     less_memory: str,
     *,
     again: bool = False,
-    force: bool = True,
+    force: bool | None = None,
 ) -> Requirements:
     """What a run needs that makes `num` outputs of each row one after another.
 
     out: as in `plan_outputs`. word: for an output. less_memory: what to do where there is too little, in the
-    imperative. again: some of the outputs may be there, so that the disk is not checked. force: whether the
-    command has this option, by which it runs in spite of the estimate.
+    imperative. again: some of the outputs may be there, so that the disk is not checked. force: the option
+    by which a command runs in spite of the estimate; None for a command without.
 
     Raises UserError where the machine has less, and for impossible numbers.
     """
     check_count(num, len(rows), word)
     needed = Requirements(max(row.memory for row in rows), num * sum(row.disk for row in rows))
+    if force:
+        return needed
     count, (folder, _) = num * len(rows), output_place(out)
     work = f"This {word}" if count == 1 else f"These {count:,} {word}s"
-    otherwise = ", or --force to run anyway" if force else ""
+    otherwise = ", or --force to run anyway" if force is not None else ""
     memory = free_memory()
     if needed.memory - used_memory() > memory:  # a part of it may be in memory already
         raise UserError(

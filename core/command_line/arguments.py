@@ -20,6 +20,9 @@ from core.io.values import check_value
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAY_BE_EMPTY = {"negative"}  # options whose empty text says something
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be made, and what it would take; make nothing.")
+]
 REPORTS: dict[str, Any] = {
     "quiet": Annotated[
         bool, typer.Option("--quiet", help="Print errors alone, and the paths of what was made on stdout.")

@@ -80,9 +80,9 @@ def print_object(values: Mapping[str, Any]) -> None:
     _print(json.dumps(values, ensure_ascii=False))
 
 
-def in_words() -> bool:
-    """Whether the command reports in words."""
-    return _report.get() is Report.WORDS
+def report_form() -> Report:
+    """The form in which the command reports."""
+    return _report.get()
 
 
 def _print(line: str) -> None:

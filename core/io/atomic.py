@@ -109,6 +109,15 @@ def writable_folder(folder: Path) -> Path:
         raise _unwritable(folder, error) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Raises UserError unless `writable_folder` could make the folder, as far as its rights tell."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise _unwritable(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def _unwritable(folder: Path, error: OSError) -> WriteError:
     """The error for a folder that is not writable."""
     file = next(

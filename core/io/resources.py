@@ -38,8 +38,10 @@ def free_disk(folder: Path) -> int:
 
 
 def gib(size: float) -> str:
-    """A size in bytes as text, such as "12.3 GiB" or "80 MiB"."""
-    return f"{size / GIB:,.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:,.0f} MiB"
+    """A size in bytes as text, such as "12.3 GiB", "80 MiB" or "60 KiB"."""
+    if size >= GIB / 10:
+        return f"{size / GIB:,.1f} GiB"
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
 
 
 def used_memory() -> int:

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.bundled import BUNDLED_NAME
+from core.bundled import BUNDLED_NAME, OTHERS
+from core.command_line.arguments import DryRun
 from core.errors import UserError
 from core.io.values import check_range
 from core.sampling_options import SamplerName
 
+GFLOP = 80.0  # of an image of the small models, at the rate of matrix products
+SMALL = (BUNDLED_NAME, *OTHERS)
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.batches.requirements import Requirements
     from core.io.files.plan import PlannedOutput
 
 
@@ -52,6 +59,7 @@ def image(
         bool,
         typer.Option("--overwrite", help="Replace files of these names that no record lists as made here."),
     ] = False,
+    dry_run: DryRun = False,
     complete: Annotated[
         bool, typer.Option("--complete/--no-complete", help="Read the prompt into words the model knows.")
     ] = True,
@@ -67,8 +75,12 @@ def image(
     for label, (value, low, high) in (chosen | {"--elevation": (elevation, -90, 90)}).items():
         if value is not None:
             check_range(value, low, high, label)
-    check_images(num, out)
-    planned = plan_outputs([OutputRequest(prompt)], num, seed, out, PICTURE, Replacing(overwrite))
+    needed = check_images(num, out)
+    replacing = Replacing(overwrite, dry=dry_run)
+    planned = plan_outputs([OutputRequest(prompt)], num, seed, out, PICTURE, replacing)
+    if dry_run:
+        forecast_pictures(planned, model or BUNDLED_NAME, needed, device)
+        return
 
     from dreamlift.text_to_image import TextToImage
 
@@ -99,10 +111,26 @@ def report_picture(output: PlannedOutput, width: int, height: int) -> None:
     report_made(PICTURE.files(output.file).lasting, f"{width}x{height}, seed {output.seed}", facts)
 
 
-def check_images(num: int, out: str | None) -> None:
-    """Raises UserError where memory or disk do not suffice for `num` images of the small models."""
+def check_images(num: int, out: str | None) -> Requirements:
+    """What `num` images of the small models need. Raises UserError where memory or disk do not suffice."""
     from core.batches.requirements import Requirements, check_requirements
     from core.io.resources import GIB
 
     image = Requirements(memory=0.45 * GIB, disk=60_000)  # measured, see docs/files.md
-    check_requirements([image], num, out, "image", "end other programs", force=False)
+    return check_requirements([image], num, out, "image", "end other programs")
+
+
+def forecast_pictures(
+    planned: Sequence[PlannedOutput], model: str, needed: Requirements, device: str
+) -> None:
+    """Prints the images that would be made. Raises UserError for a device that is not there."""
+    from core.batches.dry_run import Forecast, print_forecast
+    from core.io.files.record import MadeBy
+    from core.io.machine import matmul_rate, pick_device
+    from core.io.pictures import PICTURE
+
+    rate = matmul_rate(pick_device(device), seconds=0.2)
+    outputs = [
+        Forecast(PICTURE.files(each.file), MadeBy(each.prompt, each.seed), "an image", {}) for each in planned
+    ]
+    print_forecast(outputs, model, needed, GFLOP * len(planned) / rate if model in SMALL else None)

@@ -1,10 +1,14 @@
 """`dreamlift vary`, `dreamlift blend` and `dreamlift edit`: images from images, with an unCLIP model."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+
+from core.command_line.arguments import DryRun
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,11 +40,13 @@ def vary_command(
     seed: Seed = 0,
     background: Background = "white",
     device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Draws variations of a picture."""
     (image,), name = _read(background, picture), f"{picture.stem} varied"
-    planned = _planned(name, num, seed, out, overwrite, picture)
-    _write(planned, overwrite, model, device, lambda draws: draws.vary(image, num, seed=seed))
+    planned = _planned(name, num, seed, out, overwrite, dry_run, picture)
+    run = _Run(planned, overwrite, model, device, dry_run)
+    run.write(lambda draws: draws.vary(image, num, seed=seed))
 
 
 def blend_command(
@@ -53,12 +59,14 @@ def blend_command(
     seed: Seed = 0,
     background: Background = "white",
     device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Draws the way from one picture to another."""
     one, other = _read(background, first, second)
     name = f"{first.stem} to {second.stem}"
-    planned = _planned(name, num, seed, out, overwrite, first, second)
-    _write(planned, overwrite, model, device, lambda draws: draws.interpolate(one, other, num, seed=seed))
+    planned = _planned(name, num, seed, out, overwrite, dry_run, first, second)
+    run = _Run(planned, overwrite, model, device, dry_run)
+    run.write(lambda draws: draws.interpolate(one, other, num, seed=seed))
 
 
 def edit_command(
@@ -72,14 +80,16 @@ def edit_command(
     seed: Seed = 0,
     background: Background = "white",
     device: Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Changes a picture step by step, as one text differs from another."""
     (image,), name = _read(background, picture), f"{picture.stem} {after}"
-    planned = _planned(name, num, seed, out, overwrite, picture)
-    _write(planned, overwrite, model, device, lambda draws: draws.edit(image, before, after, num, seed=seed))
+    planned = _planned(name, num, seed, out, overwrite, dry_run, picture)
+    run = _Run(planned, overwrite, model, device, dry_run)
+    run.write(lambda draws: draws.edit(image, before, after, num, seed=seed))
 
 
-def _read(background: str, *given: Path) -> "list[Image]":
+def _read(background: str, *given: Path) -> list[Image]:
     """The given pictures. Raises UserError for files that are none, and for an unknown color."""
     from core.io.pictures import parse_color, read_image
 
@@ -88,29 +98,39 @@ def _read(background: str, *given: Path) -> "list[Image]":
 
 
 def _planned(
-    name: str, num: int, seed: int, out: str | None, overwrite: bool, *given: Path
-) -> "list[PlannedOutput]":
+    name: str, num: int, seed: int, out: str | None, overwrite: bool, dry: bool, *given: Path
+) -> list[PlannedOutput]:
     """The pictures to draw from the given ones."""
     from core.io.files.plan import OutputRequest, Replacing, plan_outputs
     from core.io.pictures import PICTURE
     from dreamlift.commands.image import check_images
 
     check_images(num, out)
-    return plan_outputs([OutputRequest(name)], num, seed, out, PICTURE, Replacing(overwrite, inputs=given))
+    return plan_outputs(
+        [OutputRequest(name)], num, seed, out, PICTURE, Replacing(overwrite, inputs=given, dry=dry)
+    )
 
 
-def _write(
-    planned: "list[PlannedOutput]",
-    overwrite: bool,
-    model: Path,
-    device: str,
-    draw: "Callable[[ImageVariations], list[Picture]]",
-) -> None:
-    """Draws with the model of a folder, and writes the pictures."""
-    from dreamlift.commands.image import report_picture
-    from dreamlift.image_variations import ImageVariations
+class _Run(NamedTuple):
+    """Pictures to draw with the model of a folder. dry: to print instead what would be drawn."""
 
-    pictures = draw(ImageVariations.from_pretrained(model, device=device))
-    for output, picture in zip(planned, pictures, strict=True):
-        picture.save(output.file, overwrite=overwrite)
-        report_picture(output._replace(seed=picture.record["seed"]), *picture.image.size)
+    planned: list[PlannedOutput]
+    overwrite: bool
+    model: Path
+    device: str
+    dry: bool
+
+    def write(self, draw: Callable[[ImageVariations], list[Picture]]) -> None:
+        """Draws the pictures and writes them."""
+        from dreamlift.commands.image import check_images, forecast_pictures, report_picture
+
+        if self.dry:
+            needed = check_images(len(self.planned), f"{self.planned[0].file.parent}/")
+            forecast_pictures(self.planned, str(self.model), needed, self.device)
+            return
+        from dreamlift.image_variations import ImageVariations
+
+        pictures = draw(ImageVariations.from_pretrained(self.model, device=self.device))
+        for output, picture in zip(self.planned, pictures, strict=True):
+            picture.save(output.file, overwrite=self.overwrite)
+            report_picture(output._replace(seed=picture.record["seed"]), *picture.image.size)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from core.io.clips.formats import FORMATS
 from core.io.machine import describe_device, matmul_rate, pick_device
+from dream3d import requirements
 from dream3d.options import ObjectOptions
 from dream3d.record import ObjectRecord
 from dream3d.requirements import estimate_object
@@ -20,14 +21,13 @@ from dreamlift.studio.history import Entry, model_of
 from dreamlift.studio.work.clips import ClipWork
 from dreamlift.studio.work.objects import ObjectWork
 from dreamlift.studio.work.submissions import Kind
+from video import model_reference
 from video.estimates.requirements import estimate_clip
-from video.options import ClipOptions, frame_doublings
+from video.options import ClipOptions
 from video.record import CheckpointRecord, RunRecord
 
 RUNS = 5  # of the latest, whose median counts
-DECODING = 3.5  # denoising steps of a frame that take as long as decoding and enlarging it
-MESHING = 60  # iterations of an object that take as long as extracting and writing its mesh
-GFLOP: dict[Kind, float] = {"clip": 4.3, "object": 22.0}  # of one unit of `_units`, at the full matmul rate
+GFLOP: dict[Kind, float] = {"clip": model_reference.GFLOP, "object": requirements.GFLOP}  # of a unit of work
 
 
 class Estimate(NamedTuple):
@@ -65,14 +65,16 @@ def _memory(work: ClipWork | ObjectWork) -> float:
 def _units(options: ClipOptions | ObjectOptions) -> float:
     """Size of a job: denoising steps of single frames, or iterations, with what follows them."""
     if isinstance(options, ObjectOptions):
-        return options.iterations + MESHING
-    return options.frames * (options.steps + DECODING * 2 ** frame_doublings(options.fps))
+        return requirements.work_units(options)
+    return model_reference.work_units(options)
 
 
 def _pace(record: RunRecord | ObjectRecord) -> float:
     """Seconds that a run took for one unit."""
     if isinstance(record, ObjectRecord):
-        return (record.seconds.distill + record.seconds.mesh) / (record.iterations + MESHING)
+        return (record.seconds.distill + record.seconds.mesh) / _units(
+            record.options.model_copy(update={"iterations": record.iterations})
+        )
     return record.seconds.sample / _units(record.options)
 
 

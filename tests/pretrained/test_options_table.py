@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 # What every family of gen-video takes: the run's options, and those of writing.
 EVERYWHERE = {"prompt", "prompts", "out", "num", "batch", "seed", "preset", "model", "device"}
 EVERYWHERE |= {"skip_existing", "overwrite", "preview", "replay", "force"}
-EVERYWHERE |= {"quiet", "json", "list_models"}
+EVERYWHERE |= {"quiet", "json", "list_models", "dry_run"}
 # Options that are looked at before the model samples, or after.
 AROUND = {"frames", "seconds", "fps", "scale", "resampling", "motion", "offload", "context_parallel", "tier"}
 FRAMES = {
@@ -68,7 +68,17 @@ def parameters(app: typer.Typer) -> set[str]:
 def test_the_tables_have_every_option_once() -> None:
     assert CLIPS.keys() | EVERYWHERE == parameters(video.cli.app) and not CLIPS.keys() & EVERYWHERE
     everywhere = {"prompt", "prompts", "out", "num", "seed", "preset", "model", "device", "preview"}
-    everywhere |= {"skip_existing", "overwrite", "resume", "replay", "force", "quiet", "json", "list_models"}
+    everywhere |= {
+        "skip_existing",
+        "overwrite",
+        "resume",
+        "replay",
+        "force",
+        "quiet",
+        "json",
+        "list_models",
+        "dry_run",
+    }
     assert OBJECTS.keys() | everywhere == parameters(dream3d.cli.app) and not OBJECTS.keys() & everywhere
     assert {cell for row in (*CLIPS.values(), *OBJECTS.values()) for cell in row.values()} == {"yes", "no"}
     named = set(re.findall(r"`--([a-z-]+)`", PAGE.partition("## gen-video")[0]))

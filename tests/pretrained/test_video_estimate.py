@@ -1,5 +1,6 @@
 """Estimated memory and time of a clip against closed forms and against runs of the same networks."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,35 @@ def test_force_runs_in_spite_of_the_estimate(
             main()
         assert stop.value.code == code
         assert (tmp_path / "a-fox.mp4").exists() == (code == 0)
+
+
+def test_a_dry_run_tells_the_estimate_and_refuses_as_the_run_does(
+    video_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = video_folder("modelscope")
+    family = find_family(folder)
+    assert family
+    cost = check_memory(folder, family, options(32, 3, steps=2), CPU)
+    monkeypatch.setattr("video.pipelines.load.load_pipeline", None)
+    words = ["gen-video", "a fox", "--model", str(folder), "--device", "cpu", "--steps", "2"]
+    words += ["--frames", "3", "--width", "32", "--height", "32", "--dry-run", "--json"]
+    for free, code in ((free_memory(CPU), 0), (0, 2)):
+        monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        assert stop.value.code == code and not any(tmp_path.iterdir())
+        if code:
+            assert "This clip needs" in printed.err and not printed.out
+        else:
+            planned = json.loads(printed.out)
+            assert (planned["frames"], planned["width"], planned["height"]) == (3, 32, 32)
+            assert planned["memory"] >= cost.memory and planned["seconds"] >= 0
 
 
 def test_free_memory_is_at_most_the_total() -> None:

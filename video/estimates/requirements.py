@@ -53,7 +53,7 @@ def check_clips(
     *,
     batch: int = 1,
     again: bool = False,
-    force: bool = True,
+    force: bool | None = None,
 ) -> Requirements:
     """What `num` clips of each row need, see `check_requirements`."""
     _, file = output_place(out)

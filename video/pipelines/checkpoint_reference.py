@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from video.clip_model import ClipModel
+    from video.record import ExpectedCost
 
 
 class CheckpointReference:
@@ -71,6 +72,19 @@ class CheckpointReference:
             raise UserError(
                 f"{self.family.title} cannot apply --offload {options.offload}: give --offload model."
             )
+
+    def expected_cost(self, options: ClipOptions, device: torch.device, force: bool) -> ExpectedCost | None:
+        """Memory and time, of headers alone; None where the weights have to be fetched, and with `force`."""
+        from video.pipelines.context_parallel import check_parallel
+        from video.pipelines.estimate import check_memory
+
+        check_offload(options, device)
+        check_parallel(options)
+        folder = resolve_checkpoint(self.name, weights=False)
+        if force or not any(folder.glob("*/*.safetensors")):
+            return None
+        with reading(folder):
+            return check_memory(folder, self.family, options, device)
 
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """Loads the model. force: even if the estimate exceeds the free memory.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import UserError
-from core.io.atomic import DRAFT_LETTERS, writable_folder
+from core.io.atomic import DRAFT_LETTERS, check_writable, writable_folder
 from core.io.files.names import OutputFiles, OutputKind, slug
 from core.io.files.output_set import busy, recover_all
 from core.io.files.record import MadeBy, checkpoint_of, foreign, foreign_passing, made_by
@@ -55,6 +55,7 @@ class Replacing:
     again: bool = False
     resume: bool = False
     inputs: tuple[Path, ...] = ()
+    dry: bool = False
 
 
 NOTHING = Replacing()  # but what an earlier run has made
@@ -84,7 +85,8 @@ def plan_outputs(
             raise UserError(f"--seed cannot be {number}: a seed is a whole number from 0 to 2^63 - 1.")
     folder, given = output_place(out)
     in_folder, whole = given is None, given or Path(kind.extensions[0])
-    recover_all(folder, kind)
+    if not replacing.dry:
+        recover_all(folder, kind)
     names, read = _Names(), _identities(replacing.inputs)
     planned: list[PlannedOutput] = []
     for row, request in enumerate(requests):
@@ -100,7 +102,7 @@ def plan_outputs(
             _check_inputs(files, read)
             if not automatic:
                 _check_replaced(files, made, replacing)
-    writable_folder(folder)
+    (check_writable if replacing.dry else writable_folder)(folder)
     return planned
 
 
@@ -180,7 +182,8 @@ def _is_free(files: OutputFiles, made: MadeBy, replacing: Replacing) -> bool:
 
 def _check_replaced(files: OutputFiles, made: MadeBy, replacing: Replacing) -> None:
     """Raises UserError where a given name would replace what it may not, or another process makes it."""
-    if files.lock.exists() and not replacing.again:  # what killed runs have left is cleared away by now
+    known = replacing.again or replacing.dry  # else what killed runs have left is cleared away by now
+    if files.lock.exists() and not known:
         raise busy(files)
     for path in files.lasting:
         if os.path.isdir(path):

@@ -156,7 +156,7 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
     side = SIDE * options.scale
     library.limits.check_clip(options.frames, (options.width or side), (options.height or side))
     row = PromptRow(submission.prompt, out=f"clip{submission.format or FORMATS[0]}")
-    check_clips(reference, [(row, options)], 1, f"{library.folder}/", force=False)
+    check_clips(reference, [(row, options)], 1, f"{library.folder}/")
     return ClipWork(submission, options, reference, preset, library, models, previews)
 
 

@@ -154,5 +154,5 @@ def plan_object(submission: Submission, library: Library, models: LoadedModels, 
     ending = submission.format or OBJECT.extensions[0]
     ObjectJob(submission.prompt, submission.seed, Path(f"object{ending}")).check_files(options)
     library.limits.check_iterations(options.iterations)
-    check_objects([options], 1, f"{library.folder}/", force=False)
+    check_objects([options], 1, f"{library.folder}/")
     return ObjectWork(submission, options, reference, preset, library, models, previews)

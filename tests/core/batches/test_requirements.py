@@ -35,15 +35,17 @@ def test_a_run_needs_the_memory_of_its_largest_output_and_the_disk_of_all(machin
     with pytest.raises(UserError) as refused:
         check_requirements([SMALL, large], 3, "clips/", "clip", "")
     assert str(refused.value) == (
-        "These 6 clips would need about 0 MiB on the disk of the folder clips, and 0 MiB are free: give a "
-        "smaller --num, or --force to run anyway."
+        "These 6 clips would need about 18 KiB on the disk of the folder clips, and 18 KiB are free: give a "
+        "smaller --num."
     )
     check_requirements([SMALL, large], 3, "clips/", "clip", "", again=True)
     machine["memory"] = 0.4 * GIB
     with pytest.raises(UserError) as refused:
         check_requirements([large], 1, None, "clip", "give a smaller --scale", force=False)
+    assert check_requirements([large], 1, None, "clip", "", force=True) == large
     assert str(refused.value) == (
-        "This clip would need about 0.5 GiB of memory, and 0.4 GiB are free: give a smaller --scale."
+        "This clip would need about 0.5 GiB of memory, and 0.4 GiB are free: give a smaller --scale, or "
+        "--force to run anyway."
     )
 
 
@@ -79,7 +81,7 @@ def test_what_cannot_fit_is_refused(machine: dict[str, float]) -> None:
     draft = load_named_preset("draft")
     with pytest.raises(UserError, match="These 100,000 objects would need about .* on the disk .* --num"):
         check_objects([draft], 100_000, None)
-    with pytest.raises(UserError, match="This object would need about .* of memory.*such as draft, or"):
+    with pytest.raises(UserError, match="This object would need about .* of memory.*such as draft\\."):
         vast = draft.stages[-1].model_copy(update={"size": 512, "samples": 512})
         check_objects([draft.model_copy(update={"stages": (vast,)})], 1, None)
     machine["disk"] = 4 * GIB

@@ -63,4 +63,5 @@ def test_the_disk_of_a_folder_that_is_not_there_is_that_of_the_nearest_above(tmp
 
 
 def test_sizes_in_words() -> None:
-    assert [gib(size) for size in (3 * MIB, 2**29, 1234 * 2**30)] == ["3 MiB", "0.5 GiB", "1,234.0 GiB"]
+    assert [gib(size) for size in (2**11, 3 * MIB, 2**29)] == ["2 KiB", "3 MiB", "0.5 GiB"]
+    assert gib(1234 * 2**30) == "1,234.0 GiB"
