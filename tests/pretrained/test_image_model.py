@@ -392,7 +392,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(sd_eps, monkey
     load_image_model(sd_eps, dtype=dtype)
     monkeypatch.setattr(weights, "free_memory", lambda: size - 1)
     monkeypatch.setattr("core.pretrained.image_model.read_pipeline", None)
-    with pytest.raises(UserError, match=f"The weights of .* MiB are free: give {advice}"):
+    with pytest.raises(UserError, match=f"The weights of .* [MK]iB are free: give {advice}"):
         load_image_model(sd_eps, dtype=dtype)
 
 

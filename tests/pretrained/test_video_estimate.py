@@ -169,7 +169,7 @@ def test_too_little_memory_is_an_error_with_advice(
     monkeypatch.setattr(video.pipelines.estimate, "free_memory", lambda device: int(short * needed))
     with pytest.raises(UserError, match=advice) as refused:
         check_memory(folder, family, requested, device)
-    assert " MiB with ModelScope, " in str(refused.value) and "--force" in str(refused.value)
+    assert "iB with ModelScope, " in str(refused.value) and "--force" in str(refused.value)
 
 
 def test_force_runs_in_spite_of_the_estimate(
