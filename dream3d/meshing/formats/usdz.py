@@ -1,37 +1,52 @@
 """USDZ by Pixar's library, which the extra `usd` installs: texture, normals and vertex colors in one file."""
 
-import os
+import struct
+from collections.abc import Mapping
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from PIL import Image
 
-from core.io.atomic import WriteError, atomic_write
+from core.io.atomic import atomic_write
 from dream3d.meshing.mesh import SURFACE, Mesh
 
-TEXTURE = "texture.png"  # inside the package
-DATE = 315_619_200  # s, 1980-01-02: of the files inside, so that the same mesh gives the same bytes
+STAGE, TEXTURE = "object.usdc", "texture.png"  # inside the package
+ALIGNMENT, PADDING = 64, 0x1986  # bytes at which files begin in a package, and the kind of what lies between
+HEADER = 30  # bytes before the name of a file in a zip
 
 
 def write_usdz(path: Path, mesh: Mesh, up: str) -> list[Path]:
-    """Writes the mesh as USDZ; returns the path. up: "y" or "z", which the file states.
-
-    Raises UserError where the library cannot write the file.
-    """
-    with TemporaryDirectory() as name, atomic_write(path) as draft:
-        folder = Path(name)
-        Image.fromarray(mesh.texture).save(folder / TEXTURE, format="PNG")
-        _write_stage(folder / "object.usdc", mesh, up)
-        for file in folder.iterdir():
-            os.utime(file, (DATE, DATE))
-        packed = folder / "object.usdz"  # the library writes no names such as "a [fox].usdz"
-        if not _pxr("UsdUtils").CreateNewUsdzPackage(str(folder / "object.usdc"), str(packed)):
-            raise WriteError(path, "usd-core could not pack it")
-        draft.write_bytes(packed.read_bytes())
+    """Writes the mesh as USDZ; returns the path. up: "y" or "z", which the file states."""
+    with TemporaryDirectory() as folder:
+        stage = Path(folder) / STAGE
+        _write_stage(stage, mesh, up)
+        texture = BytesIO()
+        Image.fromarray(mesh.texture).save(texture, format="PNG")
+        files = {STAGE: stage.read_bytes(), TEXTURE: texture.getvalue()}
+    with atomic_write(path) as draft:
+        draft.write_bytes(_package(files))
     return [path]
+
+
+def _package(files: Mapping[str, bytes]) -> bytes:
+    """A zip of files without compression, the first of which is opened, as USDZ lays it out.
+
+    The library's own packages have the time at which they are made, and so never the same bytes.
+    """
+    data = BytesIO()
+    with ZipFile(data, "w") as package:
+        for name, content in files.items():
+            info = ZipInfo(name)
+            begin = data.tell() + HEADER + len(name) + 4
+            padding = -begin % ALIGNMENT
+            info.extra = struct.pack("<HH", PADDING, padding) + bytes(padding)
+            package.writestr(info, content)
+    return data.getvalue()
 
 
 def _write_stage(path: Path, mesh: Mesh, up: str) -> None:
@@ -71,7 +86,7 @@ def _write_stage(path: Path, mesh: Mesh, up: str) -> None:
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
     texture = UsdShade.Shader.Define(stage, f"/object/{SURFACE}/texture")
     texture.CreateIdAttr("UsdUVTexture")
-    texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(TEXTURE)
+    texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(f"./{TEXTURE}")
     texture.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
     texture.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(
         reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)

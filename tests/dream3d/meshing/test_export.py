@@ -47,7 +47,7 @@ def read_usdz(path: Path) -> trimesh.Trimesh:
     material, _ = UsdShade.MaterialBindingAPI(shape).ComputeBoundMaterial()
     surface = material.ComputeSurfaceSource()[0]
     texture = UsdShade.Shader(surface.GetInput("diffuseColor").GetConnectedSource()[0].GetPrim())
-    name = texture.GetInput("file").Get().path
+    name = texture.GetInput("file").Get().path.removeprefix("./")
     with ZipFile(path) as package:
         image = Image.open(BytesIO(package.read(name)))
         image.load()
@@ -182,6 +182,13 @@ def test_a_usdz_has_normals_vertex_colors_and_its_axis(smooth_ball, tmp_path: Pa
         write_mesh(path, mesh, up=up)
         stage = usd.Stage.Open(str(path))
         assert UsdGeom.GetStageUpAxis(stage) == up.upper() and UsdGeom.GetStageMetersPerUnit(stage) == 1
+        with ZipFile(path) as package:  # in the order, and at the places, of Pixar's specification
+            infos = package.infolist()
+            data = path.read_bytes()
+            begins = [data.index(package.read(info)) for info in infos]
+            assert [info.filename for info in infos] == ["object.usdc", "texture.png"]
+            assert all(begin % 64 == 0 for begin in begins)
+            assert all((info.compress_type, info.date_time[0]) == (0, 1980) for info in infos)
         assert not UsdValidation.ValidationContext(validators).Validate(stage)
         (shape,) = (UsdGeom.Mesh(prim) for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh))
         turned = np.asarray(shape.GetNormalsAttr().Get()), np.asarray(shape.GetPointsAttr().Get())
