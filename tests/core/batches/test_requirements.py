@@ -75,6 +75,8 @@ def test_the_estimate_of_an_object_is_at_most_what_was_measured() -> None:
     estimate = estimate_object(load_named_preset("draft"))
     assert 0.8 < estimate.memory / GIB < 1.82
     assert 1.5 < estimate.disk / 1e6 < 14  # 3.0 at the end, and a checkpoint in between
+    fine = estimate_object(load_named_preset("draft").with_changes(texture=4096))
+    assert 3 < fine.memory / GIB < 5.33
 
 
 def test_what_cannot_fit_is_refused(machine: dict[str, float]) -> None:
