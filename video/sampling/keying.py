@@ -16,6 +16,7 @@ BORDER = 0.06  # share of the width, at the edges, that is taken for the backdro
 SHADES = 0.08  # largest distance of the backdrop's colors from the fit, twice that at first; RGB is in [0,1]
 ROUNDS, SAMPLES = 4, 64  # of the fit, and the pixels of a column that it looks at
 CLEAR, OPAQUE = 0.055, 0.16  # distances from the backdrop up to which, and from which, alpha is 0 and 1
+LEAST = 0.1  # share of the pixels that are clear before a plain backdrop
 EDGE = 1  # px, of the figure at its edges, that may be covered in part
 SPECK = 0.0006  # share of a frame's pixels: smaller islands are removed, smaller holes filled
 
@@ -27,26 +28,29 @@ def remove_backdrop(frames: Frames) -> Frames:
 
     Raises ValueError where hardly anything has the color of the borders: that is no plain backdrop.
     """
-    colors = frames / 255.0
-    backdrop = fit_backdrop(colors)
-    distance = np.linalg.norm(colors - backdrop, axis=-1)
-    rough = np.stack([_without_specks(each) for each in _ramp(distance)])
-    if (rough == 0).mean() < 0.1:
+    backdrop = fit_backdrop(frames)
+    keyed = np.stack([_keyed(frame / 255, backdrop) for frame in frames])
+    if (keyed[..., 3] == 0).mean() < LEAST:
         raise ValueError("the frames have no plain backdrop")
-    alpha = np.stack([_edges(*each, backdrop) for each in zip(rough, colors, strict=True)])
-    share = alpha[..., None]
+    return keyed
+
+
+def _keyed(colors: Array, backdrop: Array) -> NDArray[np.uint8]:
+    """One frame (H,W,4) of its colors (H,W,3)."""
+    rough = _without_specks(_ramp(np.linalg.norm(colors - backdrop, axis=-1)))
+    share = _edges(rough, colors, backdrop)[..., None]
     figure = np.where(share > 0, (colors - (1 - share) * backdrop) / share.clip(1e-3), 0).clip(0, 1)
     return (np.concatenate([figure, share], -1) * 255).round().astype(np.uint8)
 
 
-def fit_backdrop(colors: Array) -> Array:
-    """The backdrop's colors (H,W,3), quadratic in x and y and the same in all frames (F,H,W,3).
+def fit_backdrop(frames: Frames) -> Array:
+    """The backdrop's colors (H,W,3) in [0,1], quadratic in x and y and the same in all frames (F,H,W,3).
 
     Least squares over the pixels near the fit so far, which begins with the median of the borders.
     """
-    _, height, width, _ = colors.shape
+    _, height, width, _ = frames.shape
     every = max(1, round(height / SAMPLES))
-    colors = colors[:, ::every, ::every]
+    colors = frames[:, ::every, ::every] / 255
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
     sampled = terms[::every, ::every]

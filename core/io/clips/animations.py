@@ -18,16 +18,12 @@ CLEAR = 255  # index of its transparent color
 
 def write_webp(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     """Writes frames (F,H,W,3), or (F,H,W,4) with alpha, as webp: quality 92, alpha without loss."""
-    images = [Image.fromarray(f) for f in frames]
-    durations = delays(len(frames), 1000 / fps)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, quality=92)
+    _save(path, [Image.fromarray(frame) for frame in frames], delays(len(frames), 1000 / fps), quality=92)
 
 
 def write_apng(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     """Writes frames (F,H,W,3), or (F,H,W,4) with alpha, as apng, which loses nothing."""
-    images = [Image.fromarray(f) for f in frames]
-    durations = delays(len(frames), 1000 / fps)
-    images[0].save(path, "PNG", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    _save(path, [Image.fromarray(frame) for frame in frames], delays(len(frames), 1000 / fps))
 
 
 def write_gif(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
@@ -39,9 +35,13 @@ def write_gif(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     colors = common_palette(frames)
     nearest = KDTree(colors)
     images = [_indexed(frame, nearest, colors) for frame in frames]
-    durations = [10 * delay for delay in delays(len(frames), 100 / fps)]
     clear: dict[str, Any] = {"transparency": CLEAR, "disposal": 2} if frames[0].shape[-1] == 4 else {}
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, **clear)
+    _save(path, images, [10 * delay for delay in delays(len(frames), 100 / fps)], **clear)
+
+
+def _save(path: Path, images: list[Image.Image], durations: list[int], **options: Any) -> None:
+    """Writes an animation. durations: ms, of each image. options: Pillow's, of the format."""
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0, **options)
 
 
 def _indexed(frame: NDArray[np.uint8], nearest: Any, colors: NDArray[np.uint8]) -> Image.Image:

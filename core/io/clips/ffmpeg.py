@@ -57,11 +57,12 @@ def write_webm(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
 def common_palette(frames: Frames | UpscaledFrames) -> NDArray[np.uint8]:
     """At most 255 colors (N,3) for all frames (F,H,W,3) or (F,H,W,4) together, by ffmpeg's median cut.
 
-    Pixels of less than half opacity do not count.
+    Pixels of less than half opacity do not count; black is the color of frames that have no others.
     """
     options = ["-vf", "palettegen=stats_mode=full", "-f", "rawvideo", "-pix_fmt", "rgba", "-"]
     colors = np.frombuffer(_run(frames, 1, options), np.uint8).reshape(-1, 4)
-    return colors[colors[:, 3] == 255, :3]
+    visible = colors[colors[:, 3] == 255, :3]
+    return visible if len(visible) else np.zeros((1, 3), np.uint8)
 
 
 def _encode(path: Path, frames: Frames | UpscaledFrames, fps: float, options: list[str]) -> None:

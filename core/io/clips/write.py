@@ -25,7 +25,7 @@ WRITERS: Mapping[str, Callable[[Path, Frames | UpscaledFrames, float], None]] = 
 
 
 def write_clip(path: Path, frames: Frames | UpscaledFrames, fps: float) -> list[Path]:
-    """Writes frames (F,H,W,3) at `fps` frames/s, in the format given by the suffix of `path`.
+    """Writes frames (F,H,W,3), or (F,H,W,4), at `fps` frames/s, in the format of the suffix of `path`.
 
     The formats are those of `core.io.clips.formats`; all but mp4 take frames (F,H,W,4) with alpha. A .png
     becomes numbered pictures, see `core.io.files.names.numbered`. The same frames give the same bytes on one

@@ -48,7 +48,7 @@ def test_the_backdrop_is_fitted_beneath_a_figure_that_covers_half_of_it() -> Non
     true = np.stack([0.6 + 0.05 * y, 0.7 - 0.04 * x, 0.8 + 0.03 * x * y], -1)
     colors = np.stack([true] * 2)
     colors[:, 8:55, 15:70] = np.random.default_rng(0).random((2, 47, 55, 3))
-    assert np.abs(fit_backdrop(colors) - true).max() < 0.02
+    assert np.abs(fit_backdrop((colors * 255).round().astype(np.uint8)) - true).max() < 0.02
 
 
 def test_a_clip_without_a_plain_backdrop_raises() -> None:

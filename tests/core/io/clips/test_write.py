@@ -130,6 +130,12 @@ def test_transparent_frames_are_clear_where_alpha_is_zero(tmp_path: Path, suffix
         assert difference.max() <= (6 if suffix == ".webp" else 0)
 
 
+def test_a_gif_in_which_nothing_is_visible_is_clear(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clear.gif", np.zeros((3, 8, 8, 4), np.uint8), 8)
+    with Image.open(tmp_path / "clear.gif") as image:
+        assert not np.asarray(image.convert("RGBA"))[..., 3].any()
+
+
 def test_png_writes_one_picture_a_frame(tmp_path: Path) -> None:
     frames = color_patches(12)
     written = write_clip(tmp_path / "a fox.png", frames, 8)
