@@ -7,20 +7,21 @@ weight of a sample is the transmittance before it times the opacity of its own i
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from nerfacc.volrend import (
-    accumulate_along_rays,
-    render_weight_from_density,
-)
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from dream3d.nerf.cameras import Cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, normals
+
+with warnings.catch_warnings():  # of escapes in its docstrings, from Python 3.12 on
+    warnings.simplefilter("ignore", SyntaxWarning)
+    from nerfacc.volrend import accumulate_along_rays, render_weight_from_density
 
 FAINT = 1e-4  # lower bound of the opacity by which depth is divided
 
