@@ -23,13 +23,13 @@ def test_alpha_and_colors_are_those_that_were_composited() -> None:
         named_scene("fox", "waving", "blue", "on a light blue background"),
         named_scene("panda", "on a swing", "red", "on a green background"),
     ]
-    count = 3
+    count = 2
     camera = Camera(torch.tensor([20.0] * count * 2), torch.tensor([13.0] * count * 2))
     phase = torch.linspace(0, 0.6, count).repeat(2)
-    color, picture = render_scenes(scenes, phase, camera, torch.zeros(2 * count, dtype=torch.bool), size=128)
+    color, picture = render_scenes(scenes, phase, camera, torch.zeros(2 * count, dtype=torch.bool), size=256)
     noise = NOISE * torch.randn(color.shape, generator=torch.Generator().manual_seed(0))
     frames = ((color + noise).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    for clip in range(2):
+    for clip, least in enumerate((0.98, 0.95)):
         part = slice(clip * count, (clip + 1) * count)
         keyed = remove_backdrop(frames[part]) / 255
         alpha = picture.alpha[part, 0].numpy()
@@ -37,8 +37,8 @@ def test_alpha_and_colors_are_those_that_were_composited() -> None:
         assert (keyed[..., 3] > 0.5)[solid[0]].mean() > 0.97
         assert (keyed[..., 3] < 0.1)[solid[1]].mean() > 0.995
         ours, theirs = keyed[..., 3] > 0.5, alpha > 0.5
-        assert (ours & theirs).sum() > 0.91 * (ours | theirs).sum()  # the swing's ropes are a pixel wide
-        assert np.abs(keyed[..., 3] - alpha).mean() < 0.006
+        assert (ours & theirs).sum() > least * (ours | theirs).sum()  # the swing's ropes are thin
+        assert np.abs(keyed[..., 3] - alpha).mean() < 0.003
         true = picture.color[part].permute(0, 2, 3, 1).numpy()  # premultiplied
         assert np.abs(keyed[..., :3] * keyed[..., 3:] - true).mean() < 0.01
 
