@@ -115,10 +115,10 @@ models: .venv/installed
 	$(BIN)/dreamlift train export --run runs/video --image --out core/bundled/image
 	$(BIN)/dreamlift train export --run runs/video --base core/bundled/image --out core/bundled/video
 	$(BIN)/dreamlift train image --preset weak-image --data $(DATA) --first-stage runs/first-stage --run runs/weak-image --minutes $(WEAK_IMAGE_MINUTES) --resume
-	$(BIN)/dreamlift train export --run runs/weak-image --base core/bundled/image --out core/bundled/weak/image
+	$(BIN)/dreamlift train export --run runs/weak-image --base core/bundled/image --int8 --out core/bundled/weak/image
 	test -f runs/super-resolution-plain/config.json || $(BIN)/dreamlift train super-resolution --data $(DATA) --run runs/super-resolution --out runs/super-resolution-plain --model core/bundled/image --minutes $(SUPER_RESOLUTION_MINUTES) --resume
 	$(BIN)/dreamlift train super-resolution --preset super-resolution-sharp --data $(DATA) --run runs/super-resolution-sharp --init runs/super-resolution-plain --out core/bundled/super_resolution --model core/bundled/image --minutes $(SHARPENING_MINUTES) --resume
-	$(BIN)/dreamlift train interpolation --data $(DATA) --run runs/interpolation --out core/bundled/interpolation --first-stage core/bundled/image --minutes $(INTERPOLATION_MINUTES) --resume
+	$(BIN)/dreamlift train interpolation --data $(DATA) --run runs/interpolation --out core/bundled/interpolation --first-stage core/bundled/image --int8 --minutes $(INTERPOLATION_MINUTES) --resume
 	$(BIN)/dreamlift train distill --data $(DATA) --run runs/distilled --out core/bundled/distilled --model core/bundled/video --minutes $(DISTILLATION_MINUTES) --resume
 	$(BIN)/dreamlift toybox --out $(DATA)-judge --images 49152 --textureless 49152 --clips 10240 --seed 1000 --all
 	test -f runs/judge/config.json || $(BIN)/dreamlift train judge --data $(DATA)-judge --out runs/judge --steps 11000

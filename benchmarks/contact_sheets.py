@@ -6,12 +6,14 @@ demo-prompts.webp, showcase-prompts.webp: images of the bundled model, a row of 
 their size. enlargements.webp: one frame as the model draws it, enlarged by the nearest pixel, bicubically, by
 Lanczos' filter and by the super-resolution model, and the face of each at full size. With --model emoji in
 their place emoji.webp and emoji-never-seen.webp: names that it has learned, and prompts beyond them; and
-emoji-moving.webp: six clips.
+emoji-moving.webp: six clips. With --model unclip: unclip-variations.webp, pictures and their variations,
+unclip-blends.webp, the way from one to another, and unclip-edits.webp, one picture as a text changes.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from PIL import Image
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
 from core.io.sheet import PAPER, contact_sheet
-from dreamlift import TextToImage, TextToVideo
+from dreamlift import ImageVariations, TextToImage, TextToVideo
+from dreamlift.text_to_image import Picture
 
 DEMO = ("a panda on a swing", "a fox holding a controller")
 SHOWCASE = (  # as people word the scenes of core.toybox.scenes.SHOWCASE
@@ -51,6 +54,9 @@ NEVER_SEEN = (  # names left out of training, and things that are no emoji
     *("a tumbler glass", "a three button mouse", "a virgo"),
     *("a blue apple", "a green panda", "a rocket made of pizza", "a snowman with sunglasses"),
 )
+VARIED = ("a panda on a swing", "a fox dancing", "a robot riding a bicycle", "a frog playing the saxophone")
+BLENDED = (("a fox dancing", "a panda dancing"), ("a corgi on a beach", "a robot in space"))
+EDITED = (("a fox dancing", "a fox", "a panda"), ("a panda on a swing", "by day", "at night"))
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bicubic": Image.Resampling.BICUBIC,
@@ -66,6 +72,31 @@ def rows_of_seeds(images: TextToImage, prompts: tuple[str, ...], seeds: int) -> 
         halves = [picture.resize((picture.width // 2, picture.height // 2)) for picture in pictures]
         rows.append(contact_sheet(np.stack([np.asarray(half) for half in halves]), prompt, seeds))
     return stacked(rows)
+
+
+def rows_of_embeddings(images: TextToImage, draws: ImageVariations) -> dict[str, Image.Image]:
+    """Variations, blends and edits of pictures of prompts, by the name of their sheet."""
+    wide = 7  # pictures in a row
+
+    def row(pictures: Sequence[Picture], title: str) -> Image.Image:
+        halves = [each.image.resize((each.image.width // 2, each.image.height // 2)) for each in pictures]
+        return contact_sheet(np.stack([np.asarray(half) for half in halves]), title, wide)
+
+    given = {prompt: images(prompt, seed=0) for prompt in VARIED + sum(BLENDED, ())}
+    varied = [row([given[p], *draws.vary(given[p].image, wide - 1)], f"{p}, and variations") for p in VARIED]
+    blended = [
+        row(draws.interpolate(given[first].image, given[second].image, wide), f"{first} to {second}")
+        for first, second in BLENDED
+    ]
+    edited = [
+        row([given[p], *draws.edit(given[p].image, before, after, wide - 1)], f"{p}: {before} to {after}")
+        for p, before, after in EDITED
+    ]
+    return {
+        "unclip-variations": stacked(varied),
+        "unclip-blends": stacked(blended),
+        "unclip-edits": stacked(edited),
+    }
 
 
 def moving(videos: TextToVideo, prompts: tuple[str, ...]) -> Frames:
@@ -103,12 +134,14 @@ def main() -> None:
     """Draws the pictures and writes them."""
     parser = argparse.ArgumentParser(description="Pictures of the documentation.")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--model", default="bundled", help="emoji, or the folder of an image model")
+    parser.add_argument("--model", default="bundled", help="unclip, emoji, or the folder of an image model")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     options = parser.parse_args()
-    images = TextToImage.from_pretrained(options.model)
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.model == "emoji":
+    if options.model == "unclip":
+        drawings = rows_of_embeddings(TextToImage.from_pretrained(), ImageVariations.from_pretrained())
+    elif options.model == "emoji":
+        images = TextToImage.from_pretrained("emoji")
         drawings = {
             "emoji": rows_of_seeds(images, EMOJI, options.seeds),
             "emoji-never-seen": rows_of_seeds(images, NEVER_SEEN, options.seeds),
@@ -116,6 +149,7 @@ def main() -> None:
         clips = moving(TextToVideo.from_pretrained("emoji"), MOVING)
         write_clip(options.out / "emoji-moving.webp", clips, fps=8)
     else:
+        images = TextToImage.from_pretrained(options.model)
         drawings = {
             "demo-prompts": rows_of_seeds(images, DEMO, options.seeds),
             "showcase-prompts": rows_of_seeds(images, SHOWCASE, options.seeds),

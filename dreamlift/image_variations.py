@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from core.bundled import UNCLIP, bundled_model
 from core.errors import UserError
 from core.io.base_model import later_stage
 from core.io.machine import pick_device
@@ -30,9 +31,12 @@ class ImageVariations:
         self.model, self.name, self.super_resolution = model, name, super_resolution
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> ImageVariations:
-        """Loads the unCLIP model of a folder. Raises UserError when the folder holds none."""
-        folder = Path(name)
+    def from_pretrained(cls, name: str | Path = UNCLIP, *, device: str = "auto") -> ImageVariations:
+        """Loads an unCLIP model: the one that ships, "unclip", or that of a folder.
+
+        Raises UserError when the folder holds none.
+        """
+        folder = bundled_model(name) or Path(name)
         if not UnclipModel.exists_at(folder):
             raise UserError(f"{folder} holds no unCLIP model: train one as docs/unclip.md says.")
         chosen = pick_device(device)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from core.bundled import BUNDLED_NAME, bundled_model
+from core.bundled import BUNDLED_NAME, UNCLIP, bundled_model
 from core.errors import UserError
 from core.io.base_model import later_stage
 from core.io.files.record import digests
@@ -93,7 +93,7 @@ class TextToImage:
         lora: Sequence[str] = (),
         offload: bool = False,
     ) -> TextToImage:
-        """Loads a model: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
+        """Loads a model: "bundled", "unclip" or "emoji", a folder, or an id of the Hugging Face hub.
 
         The other arguments are those of `core.pretrained.image_model.load_image_model`.
         """
@@ -133,7 +133,7 @@ class TextToImage:
             those of the view that the prompt names, or 30 and 13.
         super_resolution: denoising steps of the bundled model's super-resolution, 1 unless given; 0 leaves
             the image at the model's own size.
-        complete: read the prompt into words that the bundled model knows, its views and negations too, and
+        complete: read the prompt into words that the bundled models know, its views and negations too, and
             fill in the color and the place that it leaves open. What cannot be drawn is a warning.
         The sampling options are those of `core.sampling_options.SamplingOptions`.
 
@@ -145,7 +145,7 @@ class TextToImage:
         number = resolve_seed(seed, generator)
         native = isinstance(self.model, ImageModel)
         reading = PromptReading(prompt, prompt)
-        if self.name == BUNDLED_NAME and complete:
+        if self.name in (BUNDLED_NAME, UNCLIP) and complete:
             reading = read_prompt(prompt, number, nearest=nearest_wording)
             warn_of(reading)
         if not self.model.reads_attributes and (azimuth, elevation) != (None, None):

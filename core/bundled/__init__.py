@@ -9,17 +9,19 @@ BUNDLED_VIDEO = BUNDLED / "video"
 
 BUNDLED_NAME = "bundled"
 OTHERS = ("emoji",)  # image models that ship besides the first, by their names
+UNCLIP = "unclip"  # name of the one that also varies pictures
 
 
 def bundled_model(name: str | Path, kind: str = "image") -> Path | None:
     """Folder of the model that ships under a name, if any; a folder of that name with a model comes first.
 
-    name: "bundled", or one of `OTHERS`; kind: of the former, the name of its folder, as "image" or "video".
+    name: "bundled", "unclip", or one of `OTHERS`; kind: of the first, the name of its folder, as "image" or
+        "video".
     """
     own = any(os.path.isfile(Path(name, file)) for file in ("config.json", "preset.json"))
     if str(name) == BUNDLED_NAME and not own:
         return BUNDLED / kind
-    return BUNDLED / name if str(name) in OTHERS and not own else None
+    return BUNDLED / name if str(name) in (*OTHERS, UNCLIP) and not own else None
 
 
 def model_beside(folder: Path, name: str) -> Path | None:

@@ -267,8 +267,10 @@ class ImageModel:
         """Images (B,3,size,size) in [-1, 1] of denoised x (B,C,h,w); without gradient."""
         return decode_latents(x, self.first_stage)
 
-    def save(self, folder: Path, base: Path | None = None) -> None:
-        """Writes config.json and model.safetensors (float16), without the weak version.
+    def save(self, folder: Path, base: Path | None = None, int8: bool = False) -> None:
+        """Writes config.json and model.safetensors (float16, or int8 as in `save_folder`).
+
+        The weak version is not written.
 
         base: the folder of an image model with the same first stage, which is then left out; it must stay
         where it is, seen from `folder`. Raises UserError when it is not a model, or has another first stage.
@@ -281,7 +283,7 @@ class ImageModel:
             config["base"] = Base.of(base, folder, load_folder(base).sha256).model_dump()
         else:
             tensors |= first_stage_state(self.first_stage)
-        save_folder(folder, config, tensors)
+        save_folder(folder, config, tensors, int8)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> ImageModel:

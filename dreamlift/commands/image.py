@@ -33,7 +33,8 @@ def image(
     model: Annotated[
         str | None,
         typer.Option(
-            help="emoji, a folder of an image model, or a checkpoint of the hub.", show_default="bundled"
+            help="unclip, emoji, a folder of an image model, or a checkpoint of the hub.",
+            show_default="bundled",
         ),
     ] = None,
     negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",

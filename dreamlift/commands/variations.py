@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from core.bundled import UNCLIP
 from core.command_line.arguments import DryRun
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from dreamlift.text_to_image import Picture
 
 Given = Annotated[Path, typer.Argument(help="A picture; its middle square is used.")]
-Model = Annotated[Path, typer.Option(help="Folder of an unCLIP model.")]
+Model = Annotated[Path, typer.Option(help="Folder of an unCLIP model.", show_default="the bundled one")]
+BUNDLED = Path(UNCLIP)
 Out = Annotated[
     str | None, typer.Option(help="FILE.png, or a FOLDER/.", show_default="named after the picture")
 ]
@@ -33,7 +35,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")]
 
 def vary_command(
     picture: Given,
-    model: Model,
+    model: Model = BUNDLED,
     num: Count = 4,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -52,7 +54,7 @@ def vary_command(
 def blend_command(
     first: Given,
     second: Given,
-    model: Model,
+    model: Model = BUNDLED,
     num: Count = 5,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -71,9 +73,9 @@ def blend_command(
 
 def edit_command(
     picture: Given,
-    model: Model,
     before: Annotated[str, typer.Option("--from", help="What the picture shows.")],
     after: Annotated[str, typer.Option("--to", help="What it is to show.")],
+    model: Model = BUNDLED,
     num: Count = 5,
     out: Out = None,
     overwrite: Overwrite = False,

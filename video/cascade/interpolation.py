@@ -91,9 +91,12 @@ class FrameInterpolation:
         out = torch.stack([clips[:, :, :gaps], middle], dim=3).flatten(2, 3)
         return out if loop else torch.cat([out, clips[:, :, -1:]], dim=2)
 
-    def save(self, folder: Path, notes: Mapping[str, Any] | None = None) -> None:
-        """Writes config.json and model.safetensors (float16). notes: JSON values stored under "training"."""
-        save_model(folder, "interpolation", self.config, self.denoiser.network, notes)
+    def save(self, folder: Path, notes: Mapping[str, Any] | None = None, int8: bool = False) -> None:
+        """Writes config.json and model.safetensors (float16, or int8 as in `save_folder`).
+
+        notes: JSON values stored under "training".
+        """
+        save_model(folder, "interpolation", self.config, self.denoiser.network, notes, int8)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> FrameInterpolation:

@@ -83,10 +83,10 @@ class UnclipModel(ImageModel):
         away = _with_images(blank[0], torch.zeros_like(condition.image[:1]))  # pyright: ignore
         return self.draw(condition, away, options, generators, on_step)
 
-    def save(self, folder: Path, base: Path | None = None) -> None:
+    def save(self, folder: Path, base: Path | None = None, int8: bool = False) -> None:
         """Writes the decoder as `ImageModel.save`, and the two others into folders of their own in it."""
-        super().save(folder, base)
-        self.save_parts(folder)
+        super().save(folder, base, int8)
+        self.save_parts(folder, int8)
 
     def save_parts(self, folder: Path, int8: bool = False) -> None:
         """Writes contrastive model and prior into the folder of the decoder. int8: as in `save_folder`."""

@@ -27,9 +27,7 @@ def export_command(
     ] = False,
     int8: Annotated[
         bool,
-        typer.Option(
-            "--int8", help="Of low-rank changes of an image model, and of unCLIP: store 8 bits each."
-        ),
+        typer.Option("--int8", help="Of image models, low-rank changes, and unCLIP: store 8 bits each."),
     ] = False,
     contrastive: Annotated[
         Path | None, typer.Option(help="Of a decoder of unCLIP: the folder of its contrastive model.")
@@ -68,7 +66,7 @@ def _write_image_model(run: Path, out: Path, base: Path | None, int8: bool) -> N
     """Writes the image model of a run into `out`; of a run of low-rank changes, these alone.
 
     base: folder of an image model with the same first stage, which is then left out.
-    int8: of low-rank changes, store 8 bits each.
+    int8: store 8 bits each.
     Raises UserError for an option that the run's model does not have.
     """
     from core.models.image_folder import save_low_rank
@@ -77,9 +75,7 @@ def _write_image_model(run: Path, out: Path, base: Path | None, int8: bool) -> N
     kind, content = run_folder.stored(run)
     settings = validate(content, ImagePreset, run / run_folder.PRESET) if kind == "image" else None
     if not settings or not settings.rank:
-        if int8:
-            raise UserError(f"Only low-rank changes can be stored as int8, and {run} trains all weights.")
-        run_folder.image_model(run).save(out, base)
+        run_folder.image_model(run).save(out, base, int8)
         return
     if base:
         raise UserError("Low-rank changes are stored with the model that they are of: leave out --base.")

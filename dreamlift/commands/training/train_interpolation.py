@@ -42,6 +42,7 @@ def train_interpolation_command(
     background: Background = "white",
     fps: FrameRate = 16,
     cache: Cache = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Write 8 bits for each weight.")] = False,
 ) -> None:
     """Trains temporal super-resolution on the latents of clips and writes it.
 
@@ -88,5 +89,5 @@ def train_interpolation_command(
         denoiser = config.denoiser()
         load_weights(denoiser.network, checkpoint.read_ema(run), run)
         notes = {"frames": len(task), "samples": trainer.step * settings.training.batch_size}
-        FrameInterpolation(config, denoiser).save(out, {**notes, "seconds": round(trainer.seconds)})
+        FrameInterpolation(config, denoiser).save(out, {**notes, "seconds": round(trainer.seconds)}, int8)
         print(f"{out}: the temporal super-resolution model of {run}")

@@ -171,6 +171,12 @@ def test_a_folder_holds_all_three(text: TextEncoder, tmp_path: Path) -> None:
     loaded = UnclipModel.load(tmp_path / "unclip")
     expected = model.sample(["a fox"], steps=1)
     assert (loaded.sample(["a fox"], steps=1) - expected).abs().max() < 0.05  # float16 weights
+    model.save(tmp_path / "bytes", int8=True)
+    weights = [
+        sum(path.stat().st_size for path in (tmp_path / name).rglob("*")) for name in ("bytes", "unclip")
+    ]
+    assert weights[0] < 0.7 * weights[1]
+    assert (UnclipModel.load(tmp_path / "bytes").sample(["a fox"], steps=1) - expected).abs().max() < 0.2
     narrow = PRIOR.model_copy(update={"embedding": 4})
     other = DiffusionPrior(narrow, narrow.denoiser())
     with pytest.raises(UserError, match="the decoder 8, the contrastive model 8, the prior 4"):

@@ -100,7 +100,7 @@ def test_commands_draw_with_it(model: Path, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "blue").save(tmp_path / "blue.png")
     vary_command(tmp_path / "red.png", model, 2, f"{tmp_path}/vary/")
     blend_command(tmp_path / "red.png", tmp_path / "blue.png", model, 3, f"{tmp_path}/blend/")
-    edit_command(tmp_path / "red.png", model, "a red square", "a blue square", 2, f"{tmp_path}/edit/")
+    edit_command(tmp_path / "red.png", "a red square", "a blue square", model, 2, f"{tmp_path}/edit/")
     counts = {name: len([*(tmp_path / name).glob("*.png")]) for name in ("vary", "blend", "edit")}
     assert counts == {"vary": 2, "blend": 3, "edit": 2}
     Image.new("RGBA", (40, 30), (255, 0, 0, 0)).save(tmp_path / "clear.png")
@@ -108,7 +108,7 @@ def test_commands_draw_with_it(model: Path, tmp_path: Path) -> None:
         vary_command(tmp_path / f"{name}.png", model, 1, f"{tmp_path}/{name}-varied.png", **more)
     assert (tmp_path / "clear-varied.png").read_bytes() == (tmp_path / "blue-varied.png").read_bytes()
     with pytest.raises(UserError, match="The two texts are equal"):
-        edit_command(tmp_path / "red.png", model, "a fox", "a fox ", 2, f"{tmp_path}/edit/")
+        edit_command(tmp_path / "red.png", "a fox", "a fox ", model, 2, f"{tmp_path}/edit/")
     with pytest.raises(UserError, match="holds no unCLIP model"):
         vary_command(tmp_path / "red.png", tmp_path, 2, f"{tmp_path}/none/")
 

@@ -11,7 +11,10 @@ from core.bundled import BUNDLED
 from core.io.weights import load_folder
 from core.models.image_model import ImageModel
 from core.models.super_resolution import SuperResolution, enlarge
+from core.models.unclip.unclip_model import UnclipModel
+from core.sampling_options import SamplingOptions
 from core.toybox.dataset import FRAMES
+from dreamlift.evaluation.distribution_metrics import r_precision
 from dreamlift.evaluation.evaluate_samples import bundled_judge
 from dreamlift.evaluation.faces.detector import EyeDetector, pair_found
 from dreamlift.evaluation.faces.training import detector_accuracy, render_faces
@@ -81,6 +84,35 @@ def test_guided_by_its_weak_version_the_image_model_draws_more_eyes(prompt_set: 
     model.weak = None
     by_itself = pair_found(detector, model.sample(**options), eyes)[eyes.pair]
     assert by_weak.sum() > by_itself.sum() and by_weak.float().mean() > 0.6
+
+
+@pytest.fixture(scope="module")
+def unclip() -> UnclipModel:
+    return UnclipModel.load(BUNDLED / "unclip")
+
+
+def test_unclip_draws_what_the_judge_reads(judge: Judge, prompt_set: PromptSet, unclip: UnclipModel) -> None:
+    rows = slice(0, 12)
+    labels = judge_images(judge, quantize_8bit(unclip.sample(**settings(prompt_set, rows))))
+    assert right(labels, prompt_set, rows, "subject") >= 10
+    assert right(labels, prompt_set, rows, "action") >= 9
+
+
+def test_unclip_varies_pictures_and_keeps_their_subjects(
+    judge: Judge, prompt_set: PromptSet, unclip: UnclipModel
+) -> None:
+    rows, options = slice(0, 12), SamplingOptions(STEPS, GUIDANCE, "dpm-solver++")
+    renders = prompt_set.renders(rows, SIZE)
+    drawn = unclip.sample_embeddings(unclip.embed_images(renders), options, range(12))
+    assert right(judge_images(judge, quantize_8bit(drawn)), prompt_set, rows, "subject") >= 9
+    assert psnr(drawn, renders) < 25  # a copy by the first stage has 37 dB
+
+
+def test_the_joint_embedding_finds_the_prompt_of_a_render(prompt_set: PromptSet, unclip: UnclipModel) -> None:
+    with torch.no_grad():
+        texts = torch.cat([unclip.embed_texts([prompt]) for prompt in prompt_set.prompts])
+        images = unclip.embed_images(prompt_set.renders(slice(None), SIZE))
+    assert r_precision(images, texts).sum() >= 22
 
 
 def test_first_stage_reconstructs_renders(prompt_set: PromptSet) -> None:
