@@ -23,7 +23,8 @@ from core.models.unclip.unclip_model import UnclipModel, slerp, text_difference
 from core.nn.unet import UNet, UNetConfig, with_image_conditioning
 from core.sampling import make_generators
 from core.sampling_options import SamplingOptions
-from core.training.tasks.unclip import read_as_texts
+from core.training.tasks.unclip import ContrastiveTask, read_as_texts
+from core.training.trainer import BareNetwork
 
 D = 8
 NETWORK = UNetConfig(widths=(32,), blocks=(1,), attention=(True,), image_width=D, image_tokens=2)
@@ -73,6 +74,26 @@ def test_contrastive_loss_is_that_of_clip() -> None:
     out = clip(input_ids=torch.randint(49, (6, 5)), pixel_values=torch.randn(6, 3, 16, 16), return_loss=True)
     ours = contrastive_loss(out.image_embeds, out.text_embeds, clip.logit_scale.exp())
     torch.testing.assert_close(ours.mean(), out.loss)
+
+
+class Pairs:
+    """Eight random images, and their texts."""
+
+    def __init__(self, texts: Condition) -> None:
+        self.images, self.texts = torch.rand(8, 3, 16, 16), texts
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Condition]:
+        return self.images[index], self.texts[index]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_the_images_is_shown_without_color(text: TextEncoder, share: float) -> None:
+    model = randomized(ContrastiveModel(CONTRASTIVE), 2).eval()
+    pairs = Pairs(condition_of(text, *["a fox", "a panda"] * 4))
+    task, index = ContrastiveTask(pairs, share), torch.arange(8)  # pyright: ignore[reportArgumentType]
+    shown = pairs.images.mean(1, keepdim=True).expand(-1, 3, -1, -1) if share else pairs.images
+    expected = contrastive_loss(*model(shown, pairs.texts.tokens, pairs.texts.mask))
+    torch.testing.assert_close(task.loss(BareNetwork(model), index), expected)
 
 
 def test_embeddings_are_unit_vectors_of_each_row_alone(text: TextEncoder) -> None:
