@@ -1,6 +1,7 @@
-"""What the matrix of installations runs, and what it writes."""
+"""The table of docs/install.md is that of the results; pyproject.toml allows the versions that were tried."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,36 @@ import pytest
 
 from installation import matrix, tables
 from installation.checks import CheckFailedError, Installed
-from installation.tables import version_key
+from installation.tables import PAGE, matrix_table, read_results, version_key, versions_table
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_page_has_the_tables_of_the_results() -> None:
+    results, page = read_results(), PAGE.read_text(encoding="utf-8")
+    assert f"<!-- matrix -->\n{matrix_table(results)}<!-- end of matrix -->" in page
+    assert f"<!-- versions -->\n{versions_table(results)}<!-- end of versions -->" in page
+
+
+def test_every_cell_is_of_a_supported_python_and_passed() -> None:
+    results = read_results()
+    supported = re.findall(r"Python :: (3\.\d+)", PYPROJECT)
+    assert results and {name.split("-")[0] for name in results} <= {*supported}
+    assert [name for name, result in results.items() if result["failed"]] == []
+
+
+def test_the_lowest_versions_that_are_allowed_are_those_that_were_tried() -> None:
+    lowest = {
+        row.split(" | ")[0].removeprefix("| "): row.split(" | ")[1]
+        for row in versions_table(read_results()).splitlines()[2:]
+    }
+    dependencies = PYPROJECT.partition("\ndependencies = [")[2].partition("\n]")[0]
+    allowed = dict(re.findall(r'^    "([\w-]+)(?:\[\w+\])?>=([\d.]+)"', dependencies, re.M))
+    assert len(allowed) > 20
+    for name, bound in allowed.items():
+        tried, numbers = version_key(lowest[name.replace("_", "-")]), version_key(bound)
+        assert tried[: len(numbers)] == numbers, f"{name}: {bound} is allowed, {tried} was tried"
 
 
 def test_versions_are_compared_by_their_numbers() -> None:
