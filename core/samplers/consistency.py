@@ -27,8 +27,8 @@ def lcm(
 ) -> Iterator[SamplerState]:
     """Multistep consistency sampling (Song et al. 2023, "Consistency Models", algorithm 1).
 
-    Each step predicts clean data, f(x, t) = c_skip x + c_out x0, and noises it anew to the next timestep. The
-    boundary condition f(x, 0) = x is that of latent consistency models (Luo et al. 2023, section 4.1): c_skip
+    Each step predicts clean data, f(x, t) = c_skip x + c_out x0, and adds new noise to the level of the next
+    timestep. The boundary condition f(x, 0) = x is that of latent consistency models (Luo et al. 2023, section 4.1): c_skip
     = 0.25 / (0.25 + (10 t)^2) and c_out = 10 t / sqrt(0.25 + (10 t)^2). Distilled models need 1 to 8 steps.
 
     Arguments and errors are those of `ddim`; the result is clean data.
@@ -66,7 +66,7 @@ def tcd(
     Each step goes down to timestep (1 - eta) s along the predicted trajectory, and is noised from there up to
     the next timestep s. The last step ends at timestep 0.
 
-    eta: the paper's gamma, in [0, 1]: 0 is deterministic and DDIM, 1 noises clean data anew as `lcm` does.
+    eta: the paper's gamma, in [0, 1]: 0 is DDIM without noise, 1 adds new noise to clean data as `lcm` does.
     generators: one per sample, required when eta > 0.
 
     The other arguments and errors are those of `ddim`.

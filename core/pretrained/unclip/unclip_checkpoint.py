@@ -40,9 +40,6 @@ class UnclipCheckpoint:
         self.name = type(pipeline).__name__
         self.tokenizer = getattr(pipeline, "tokenizer", None) or pipeline.prior_tokenizer
 
-    def check_guidance(self, scale: float, negative: str) -> None:
-        """Accepts every scale: these models were all trained with text dropout."""
-
     def read(self, prompt: str, suffix: str = "") -> str:
         """The part of a prompt that the text encoder takes, if a suffix is to follow it."""
         return read_tokens(prompt, self.tokenizer, self.tokenizer.model_max_length, suffix)
@@ -90,10 +87,6 @@ class UnclipCheckpoint:
                 drawn = self.pipeline(prompt=prompt, generator=generator, **options).images
                 images.append(torch.from_numpy(drawn).permute(0, 3, 1, 2) * 2 - 1)
         return torch.cat(images)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the checkpoint in diffusers' layout, with safetensors weights."""
-        self.pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def is_unclip_checkpoint(folder: Path) -> bool:
