@@ -15,8 +15,9 @@ from core.sampling_options import SamplerName
 from dreamlift.front_door import EndOfStep, resolve_seed, step_callback, warn_of
 from video.clip_model import ClipModel
 from video.find_model import find_model
+from video.job import ClipJob, read_prompts
 from video.model_reference import ModelReference, settle
-from video.options import ClipJob, ClipOptions, Extension, read_prompts
+from video.options import ClipOptions, Extension
 from video.text_to_video import Clip, sample_clip
 
 

@@ -21,16 +21,9 @@ from core.io.presets import load_preset
 from core.io.values import check_range
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
+from video.job import CLIP, TRANSPARENT_CLIP, ClipJob, plan_clips, read_prompts
 from video.model_reference import describe_rate, settle
-from video.options import (
-    CLIP,
-    OF_A_ROW,
-    TRANSPARENT_CLIP,
-    ClipJob,
-    ClipOptions,
-    plan_clips,
-    read_prompts,
-)
+from video.options import OF_A_ROW, ClipOptions
 
 START = time.perf_counter()
 

@@ -15,12 +15,13 @@ from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
-from video.options import ClipJob, ClipOptions, ClipRequest, frame_doublings
+from video.job import ClipJob
+from video.options import ClipOptions, ClipRequest, frame_doublings
 from video.record import CheckpointRecord, ModelRecord, read_model_record
 from video.sampling.extension import SCALE
 from video.sampling.input_clip import read_clip
 from video.sampling.recognition import describe
-from video.script import format_script, parse_script
+from video.sampling.script import format_script, parse_script
 from video.video_model import VideoModel
 
 STRENGTH = 0.6  # how far a given clip is noised, unless the options say

@@ -29,8 +29,9 @@ from core.io.text import count_of
 from core.nn.flops import FlopCounter
 from core.samplers import SamplerState
 from video.clip_model import ClipModel
+from video.job import ClipJob
 from video.model_reference import ModelReference
-from video.options import ClipJob, ClipOptions
+from video.options import ClipOptions
 from video.pipelines.context_parallel import ParallelModel
 from video.record import CheckpointRecord, RunRecord, Seconds, read_record, write_record
 from video.sampling.latent_cache import LatentCache

@@ -10,7 +10,7 @@ from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
 from core.io.base_model import image_size, later_stage, read_config, reads_attributes
 from video.options import FRAME_RATE, ClipOptions, frame_doublings, refuse_negative, refuse_options
-from video.script import parse_script
+from video.sampling.script import parse_script
 
 if TYPE_CHECKING:
     import torch
@@ -87,10 +87,11 @@ def settle(
 
     Raises UserError for what the model cannot do, and for given pictures and clips that cannot be used.
     """
-    if not reference.follows_scripts and any(parse_script(prompt) for prompt in prompts):
+    begins = [scenes[-1].start for scenes in map(parse_script, prompts) if scenes]
+    if begins and not reference.follows_scripts:
         raise UserError("A prompt that changes over time is for the bundled model: give it without --model.")
     options = options.with_length(
-        lambda seconds: reference.frames_in(seconds, options), prompts, "frames" in given
+        lambda seconds: reference.frames_in(seconds, options), begins, "frames" in given
     )
     if options.transparent and not reference.bundled:
         raise UserError(

@@ -10,7 +10,7 @@ from core.io.files.plan import Replacing
 from core.io.files.replay import differences, other_files, read_record_of, replay_name, report
 from core.toybox.prompts import PromptReading
 from video.find_model import find_model
-from video.options import CLIP, plan_clips
+from video.job import CLIP, plan_clips
 from video.record import RunRecord, read_record
 
 

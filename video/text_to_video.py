@@ -21,7 +21,8 @@ from core.io.pictures import Frames, UpscaledFrames, to_frames, upscale
 from core.io.sheet import write_sheet
 from core.sampling import StepCallback
 from video.clip_model import ClipModel, NativeClipModel
-from video.options import ClipJob, ClipOptions, ClipRequest
+from video.job import ClipJob
+from video.options import ClipOptions, ClipRequest
 from video.record import RunRecord, Seconds, write_record
 from video.sampling.keying import remove_backdrop
 

@@ -28,8 +28,9 @@ def lcm(
     """Multistep consistency sampling (Song et al. 2023, "Consistency Models", algorithm 1).
 
     Each step predicts clean data, f(x, t) = c_skip x + c_out x0, and adds new noise to the level of the next
-    timestep. The boundary condition f(x, 0) = x is that of latent consistency models (Luo et al. 2023, section 4.1): c_skip
-    = 0.25 / (0.25 + (10 t)^2) and c_out = 10 t / sqrt(0.25 + (10 t)^2). Distilled models need 1 to 8 steps.
+    timestep. The boundary condition f(x, 0) = x is that of latent consistency models (Luo et al. 2023,
+    section 4.1): c_skip = 0.25 / (0.25 + (10 t)^2) and c_out = 10 t / sqrt(0.25 + (10 t)^2). Distilled models
+    need 1 to 8 steps.
 
     Arguments and errors are those of `ddim`; the result is clean data.
     """

@@ -12,7 +12,7 @@ from core.models.text_encoder import MAX_TOKENS, TextEncoder
 from core.notice import Notice, notice, print_notices
 from core.prompt_window import read_part
 from core.toybox.prompts import read_prompt
-from video.options import ClipJob
+from video.job import ClipJob
 
 LONG = " ".join(f"thing{number}" for number in range(60))
 

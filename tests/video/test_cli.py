@@ -29,7 +29,7 @@ from core.samplers import SamplerState
 from core.toybox.captions import SUBJECT_NAMES
 from video.cli import _read_prompts, main
 from video.generate import SamplingMonitor
-from video.options import ClipJob
+from video.job import ClipJob
 from video.record import RunRecord
 from video.sampling.clip_tensors import clip_attributes
 from video.video_model import VideoModel

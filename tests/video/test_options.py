@@ -11,8 +11,9 @@ from core.errors import UserError
 from core.io.files.names import slug
 from core.io.presets import load_preset
 from video.find_model import find_model
+from video.job import ClipJob, plan_clips, read_prompts
 from video.model_reference import describe_rate
-from video.options import ClipJob, ClipOptions, plan_clips, read_prompts
+from video.options import ClipOptions
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from video.script import Scene, format_script, parse_script, read_script
+from video.sampling.script import Scene, format_script, parse_script, read_script
 
 
 def test_scenes_of_a_text() -> None:

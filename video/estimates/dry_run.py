@@ -9,8 +9,9 @@ from core.batches.requirements import Requirements
 from core.bundled import BUNDLED_NAME
 from core.io.machine import pick_device
 from core.io.text import count_of
+from video.job import ClipJob
 from video.model_reference import ModelReference
-from video.options import ClipJob, ClipOptions
+from video.options import ClipOptions
 
 
 def forecast_clips(

@@ -27,8 +27,9 @@ from dreamlift.studio.work.job import Report
 from dreamlift.studio.work.submissions import PRESET_FOLDERS, Kind, Submission
 from video.estimates.requirements import check_clips
 from video.find_model import find_model
+from video.job import ClipJob
 from video.model_reference import ModelReference, NativeModelReference, settle
-from video.options import OF_THE_MODEL, ClipJob, ClipOptions
+from video.options import OF_THE_MODEL, ClipOptions
 from video.text_to_video import sample_clip
 
 PREVIEW_EVERY = 1.0  # s

@@ -14,7 +14,7 @@ import video.cli
 from core.command_line.reporting import report_as
 from core.io.files.output_set import claim
 from video.cli import gen_video
-from video.options import CLIP
+from video.job import CLIP
 
 MAINS = {"gen-video": video.cli.main, "dream3d": dream3d.cli.main, "dreamlift": dreamlift.cli.main}
 Run = Callable[..., tuple[int, str, str]]

@@ -16,7 +16,7 @@ from core.io.files.record import digests
 from core.io.files.saving import save_output
 from core.io.pictures import PICTURE
 from dream3d.job import OBJECT
-from video.options import CLIP
+from video.job import CLIP
 
 ROOT = Path(__file__).parents[4]
 OVERWRITE, AGAIN = Replacing(overwrite=True), Replacing(again=True)

@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import UserError
 from core.io.files.replay import differences, other_files, read_record_of, replay_name, report
-from video.options import CLIP
+from video.job import CLIP
 
 
 def test_files_are_compared_in_their_order_but_for_those_that_quote_names() -> None:
