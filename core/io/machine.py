@@ -140,25 +140,41 @@ def explain_out_of_memory(device: torch.device, advice: Callable[[], str]) -> Ge
         raise UserError(f"Out of memory on {device}: {advice()}.") from error
 
 
+def busy_time(device: torch.device) -> float:
+    """Seconds that the work given to a device has taken, for differences: synchronized.
+
+    On a CPU with one thread it is the processor time of this process, in which other processes do not count.
+    """
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        return time.process_time()
+    return synchronized_time(device)
+
+
+def best_seconds(run: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """`busy_time` of the fastest of the runs that fit into a duration, at least one, after one more run.
+
+    The best counts, because other load can only slow a run down; the first includes start-up costs.
+    """
+
+    def time_one() -> float:
+        start = busy_time(device)
+        run()
+        return busy_time(device) - start
+
+    time_one()
+    end = time.perf_counter() + seconds
+    best = time_one()
+    while time.perf_counter() < end:
+        best = min(best, time_one())
+    return best
+
+
 def matmul_rate(
     device: torch.device, size: int = 1024, seconds: float = 1.0, dtype: torch.dtype = torch.float32
 ) -> float:
     """Matrix-product throughput in GFLOP/s: the best run of (size,size) products, 2 size^3 operations each.
 
-    The best run counts, because other load can only slow a run down.
-
     seconds: duration of the measurement.
     """
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)
-
-    def time_one() -> float:
-        start = synchronized_time(device)
-        torch.mm(a, b)
-        return synchronized_time(device) - start
-
-    time_one()  # the first run includes start-up costs
-    end = time.perf_counter() + seconds
-    best = time_one()
-    while time.perf_counter() < end:
-        best = min(best, time_one())
-    return 2 * size**3 / best / 1e9
+    return 2 * size**3 / best_seconds(lambda: torch.mm(a, b), device, seconds) / 1e9
