@@ -3,7 +3,8 @@
 A soft actor-critic of stable-baselines3 (Haarnoja et al. 2018) is trained on the task. "medium" are
 transitions of the first policy that reaches a third of the best one's return, "medium-replay" is the replay
 buffer up to that moment, and "medium-expert" are transitions of that policy and of the best one in equal
-parts. Returns of a random policy and of the best one are kept for normalized scores.
+parts. Returns of a random policy and of the best one are kept for normalized scores. A training that was
+interrupted resumes from its last evaluation.
 
 python -m examples.offline_rl.behavior --task hopper --steps 60000 --out data/offline_rl/hopper
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,12 +75,11 @@ def mean_return(env: Any, policy: Policy, seed: int, episodes: int = EPISODES) -
 
 
 class Snapshots(BaseCallback):  # pyright: ignore[reportUntypedBaseClass]
-    """Evaluates the policy every `every` steps and keeps its weights."""
+    """Evaluates the policy every `every` steps, keeps its weights, and stores all that a run resumes from."""
 
-    def __init__(self, env: Any, every: int) -> None:
+    def __init__(self, env: Any, every: int, folder: Path, kept: list[Snapshot]) -> None:
         super().__init__()
-        self.env, self.every = env, every
-        self.kept: list[Snapshot] = []
+        self.env, self.every, self.folder, self.kept = env, every, folder, kept
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
@@ -86,8 +87,41 @@ class Snapshots(BaseCallback):  # pyright: ignore[reportUntypedBaseClass]
             model: Any = self.model
             weights = {name: value.clone() for name, value in model.actor.state_dict().items()}
             self.kept.append(Snapshot(self.num_timesteps, weights, score))
+            self._store()
             print(f"step {self.num_timesteps}: return {score:.0f}", flush=True)
         return True
+
+    def _store(self) -> None:
+        """Writes a folder of this step; older ones go when it is whole."""
+        draft, whole = self.folder / "draft", self.folder / f"{self.num_timesteps:09d}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        model: Any = self.model
+        model.save(draft / "model.zip")
+        model.save_replay_buffer(draft / "buffer.pkl")
+        torch.save([tuple(snapshot) for snapshot in self.kept], draft / "snapshots.pt")
+        draft.rename(whole)
+        for older in self.folder.iterdir():
+            if older != whole:
+                shutil.rmtree(older)
+
+
+def start_or_resume(task: str, steps: int, seed: int, folder: Path) -> tuple[Any, list[Snapshot]]:
+    """The actor-critic and its snapshots: new, or of the last step that `Snapshots` stored in the folder.
+
+    A resumed run begins a new episode, so it is another one than that without the stop.
+    """
+    stored = sorted(folder.glob("[0-9]*"))
+    if not stored:
+        model = SAC(
+            "MlpPolicy", make_task(task), buffer_size=steps, batch_size=128, learning_starts=1000,
+            seed=seed, device="cpu",
+        )  # fmt: skip
+        return model, []
+    model = SAC.load(stored[-1] / "model.zip", make_task(task), device="cpu")
+    model.load_replay_buffer(stored[-1] / "buffer.pkl")
+    model.set_random_seed(seed + model.num_timesteps)
+    return model, [Snapshot(*row) for row in torch.load(stored[-1] / "snapshots.pt", weights_only=True)]
 
 
 def policy_of(model: Any, deterministic: bool = True) -> Policy:
@@ -114,12 +148,16 @@ def replay(model: Any, count: int) -> Transitions:
 
 
 def make_data(task: str, steps: int, every: int, count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Trains the behavior policies and writes the three sets; returns what `reference.json` holds."""
+    """Trains the behavior policies and writes the three sets; returns what `reference.json` holds.
+
+    What a run resumes from is in the folder's `training`, which is deleted at the end.
+    """
     writable_folder(folder)
     env = make_task(task)
-    model = SAC("MlpPolicy", make_task(task), batch_size=128, learning_starts=1000, seed=seed, device="cpu")
-    snapshots = Snapshots(env, every)
-    model.learn(steps, callback=snapshots)
+    model, kept = start_or_resume(task, steps, seed, folder / "training")
+    snapshots = Snapshots(env, every, folder / "training", kept)
+    if steps > model.num_timesteps:
+        model.learn(steps - model.num_timesteps, callback=snapshots, reset_num_timesteps=False)
 
     env.action_space.seed(seed)
     lowest = mean_return(env, lambda state: env.action_space.sample(), seed=20_000)
@@ -144,6 +182,7 @@ def make_data(task: str, steps: int, every: int, count: int, seed: int, folder: 
     }  # fmt: skip
     with atomic_write(folder / "reference.json") as draft:
         draft.write_text(json.dumps(reference, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / "training", ignore_errors=True)
     return reference
 
 

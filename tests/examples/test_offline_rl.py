@@ -208,8 +208,7 @@ def test_scores_are_kept_and_training_goes_on_from_them(tmp_path, monkeypatch, c
     assert stopped.value.code == 2 and "needs --data" in capsys.readouterr().err
 
 
-def test_data_of_gymnasium_have_three_kinds(tmp_path):
-    """A few hundred steps of the pendulum; the replay buffer holds what the environment has returned."""
+def test_episodes_are_those_of_the_pendulums_equations():
     pytest.importorskip("gymnasium", reason="the extra examples-rl is not installed")
     pytest.importorskip("stable_baselines3", reason="the extra examples-rl is not installed")
     from examples.offline_rl import behavior
@@ -225,3 +224,31 @@ def test_data_of_gymnasium_have_three_kinds(tmp_path):
     speed = state[2] + (15 * np.sin(angle) + 3 * 2 * 0.5) * 0.05
     np.testing.assert_allclose(following[2], speed, rtol=1e-5)
     assert reward == pytest.approx(-(angle**2 + 0.1 * state[2] ** 2 + 0.001 * 1.0**2), rel=1e-4)
+
+
+def test_training_of_behavior_policies_resumes(tmp_path, monkeypatch):
+    """Stopped at the second evaluation, it goes on there, and the replay buffer holds every step once."""
+    pytest.importorskip("gymnasium", reason="the extra examples-rl is not installed")
+    pytest.importorskip("stable_baselines3", reason="the extra examples-rl is not installed")
+    from examples.offline_rl import behavior
+
+    monkeypatch.setattr(behavior, "EPISODES", 1)
+    scores = iter([-1000.0, KeyboardInterrupt, -1000.0, -100.0, -1100.0])
+
+    def mean_return(*_, **__):
+        if isinstance(score := next(scores), float):
+            return score
+        raise score
+
+    monkeypatch.setattr(behavior, "mean_return", mean_return)
+    settings = "pendulum", 600, 200, 100, 0, tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        behavior.make_data(*settings)
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["000000200"]
+    reference = behavior.make_data(*settings)
+    assert (reference["medium_step"], reference["expert_step"]) == (600, 600)
+    assert not (tmp_path / "training").exists()
+    replay = Transitions.load(tmp_path / "medium-replay.npz")
+    assert len(replay) == 600 and len(np.unique(replay.states, axis=0)) == 600
+    for name, count in (("medium", 100), ("medium-expert", 200)):
+        assert len(Transitions.load(tmp_path / f"{name}.npz")) == count
