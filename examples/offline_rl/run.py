@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,13 @@ import torch
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
+from examples.offline_rl.diffuser import Diffuser, Planning
 from examples.offline_rl.environments import Act, Environment, MazeTask, run_episodes
 from examples.offline_rl.learners import LEARNERS, Batch, Learner, Settings
 from examples.offline_rl.transitions import Transitions
 
 EPISODES = 20
+PLANNER = "diffuser"  # learns from trajectories, the others from transitions
 MAZE_DATA = {"count": 500, "length": 32, "seed": 0}
 
 
@@ -67,15 +69,25 @@ def train(name: str, data: Transitions, settings: Settings, steps: int, batch: i
     """Trains a learner on states of zero mean and unit deviation; returns its policy of plain states."""
     torch.manual_seed(seed)
     mean, deviation = data.states.mean(axis=0), data.states.std(axis=0) + 1e-3
-    columns = [torch.from_numpy(column) for column in astuple(data)]
-    for number in (0, 3):
-        columns[number] = (columns[number] - torch.from_numpy(mean)) / torch.from_numpy(deviation)
-    learner: Learner = LEARNERS[name](data.states.shape[1], data.actions.shape[1], settings)
+    data = replace(
+        data,
+        states=(data.states - mean) / deviation,
+        next_states=(data.next_states - mean) / deviation,
+    )
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        rows = torch.randint(len(data), (batch,), generator=generator)
-        learner.learn(Batch(*(column[rows] for column in columns)))
-    return lambda states: learner.act((states - torch.from_numpy(mean)) / torch.from_numpy(deviation))
+    batches = (torch.randint(len(data), (batch,), generator=generator) for _ in range(steps))
+    if name == PLANNER:
+        planner = Diffuser(data, Planning())
+        for rows in batches:
+            planner.learn(rows)
+        act = planner.act
+    else:
+        learner: Learner = LEARNERS[name](data.states.shape[1], data.actions.shape[1], settings)
+        columns = [torch.from_numpy(column) for column in astuple(data)]
+        for rows in batches:
+            learner.learn(Batch(*(column[rows] for column in columns)))
+        act = learner.act
+    return lambda states: act((states - torch.from_numpy(mean)) / torch.from_numpy(deviation))
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
@@ -96,7 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help=".npz of examples.offline_rl.behavior, beside its reference.json"
     )
-    parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
+    parser.add_argument("--learners", nargs="+", choices=[*LEARNERS, PLANNER], default=list(LEARNERS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch-size", type=int, default=256)

@@ -12,6 +12,7 @@ from torch import nn
 from core.errors import UserError
 from core.samplers import ddpm
 from examples.offline_rl import run
+from examples.offline_rl.diffuser import Diffuser, Planning, windows
 from examples.offline_rl.environments import MazeTask, run_episodes
 from examples.offline_rl.learners import TD3BC, Batch, Cloning, DiffusionQL, Settings
 from examples.offline_rl.policy import (
@@ -252,3 +253,44 @@ def test_training_of_behavior_policies_resumes(tmp_path, monkeypatch):
     assert len(replay) == 600 and len(np.unique(replay.states, axis=0)) == 600
     for name, count in (("medium", 100), ("medium-expert", 200)):
         assert len(Transitions.load(tmp_path / f"{name}.npz")) == count
+
+
+def walk(rewards, terminals, starts):
+    """Transitions of one-dimensional episodes that begin at `starts` and step by 1, until the next start."""
+    count = len(rewards)
+    states = np.zeros((count, 1), np.float32)
+    for row in range(count):
+        states[row] = starts[row] if row in starts else states[row - 1] + 1
+    actions = np.arange(1, count + 1, dtype=np.float32)[:, None] / 10
+    return Transitions(
+        states, actions, np.array(rewards, np.float32), states + 1, np.array(terminals, np.float32)
+    )
+
+
+def test_trajectories_rest_after_the_end_of_their_episode():
+    data = walk([1, 2, 4, 8, 16], [0, 0, 1, 0, 0], {0: 0, 3: 20})
+    x0, returns = windows(data, 3, discount=0.5)
+    expected = [
+        [[0, 1, 2], [0.1, 0.2, 0.3]], [[1, 2, 3], [0.2, 0.3, 0]], [[2, 3, 3], [0.3, 0, 0]],
+        [[20, 21, 22], [0.4, 0.5, 0]], [[21, 22, 22], [0.5, 0, 0]],
+    ]  # fmt: skip
+    np.testing.assert_allclose(x0, np.array(expected), rtol=1e-6)
+    np.testing.assert_allclose(returns, [[3, 4, 4], [4, 4, 0], [4, 0, 0], [16, 16, 0], [16, 0, 0]])
+
+
+def test_plans_begin_in_the_state_and_prefer_what_is_rewarded():
+    """States do not matter and the reward is the action, drawn at random: the guide asks for large ones."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((401, 1)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (400, 1)).astype(np.float32)
+    data = Transitions(states[:-1], actions, actions[:, 0], states[1:], np.zeros(400, np.float32))
+    settings = Planning(horizon=8, widths=(16, 32), discount=0.0, scale=1.0, learning_rate=3e-3)
+    planner = Diffuser(data, settings)
+    for _ in range(150):
+        planner.learn(torch.randint(400, (64,)))
+    chosen = planner.act(torch.randn(64, 1))
+    planner.settings = replace(settings, scale=0.0, candidates=1)
+    free = planner.act(torch.randn(64, 1))
+    assert chosen.mean() > free.mean() + 0.4
+    assert free.mean().abs() < 0.3 and free.std() > 0.25
