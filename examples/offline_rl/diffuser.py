@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -111,21 +112,21 @@ def windows(data: Transitions, length: int, discount: float) -> tuple[Tensor, Te
     over = np.arange(len(data))[:, None] + np.arange(length) > end[:, None]
     states = np.where(over[..., None], data.next_states[rows], data.states[rows])
     actions = np.where(over[..., None], 0, data.actions[rows])
-    returns = np.where(over, 0, returns_to_go(data, end, discount)[rows])
+    returns = np.where(over, np.float32(0), returns_to_go(data, end, discount)[rows])
     x0 = np.concatenate([states, actions], axis=2).astype(np.float32)
-    return torch.from_numpy(x0).transpose(1, 2).contiguous(), torch.from_numpy(returns.astype(np.float32))
+    return torch.from_numpy(x0).transpose(1, 2).contiguous(), torch.from_numpy(returns)
 
 
-def episode_ends(data: Transitions) -> Array:
+def episode_ends(data: Transitions) -> NDArray[np.intp]:
     """The row (N,) of the last transition of each one's episode: terminal, or the next begins elsewhere."""
     last = np.append((data.next_states[:-1] != data.states[1:]).any(axis=1), True) | (data.terminals > 0)
     ends = np.flatnonzero(last)
     return ends[np.searchsorted(ends, np.arange(len(data)))]
 
 
-def returns_to_go(data: Transitions, end: Array, discount: float) -> Array:
+def returns_to_go(data: Transitions, end: NDArray[np.intp], discount: float) -> Array:
     """Discounted sums (N,) of the rewards from each transition to the end of its episode, at `end`."""
-    total, sums = 0.0, np.zeros(len(data))
+    total, sums = 0.0, np.zeros(len(data), np.float32)
     for row in reversed(range(len(data))):
         total = data.rewards[row] + discount * (0.0 if row == end[row] else total)
         sums[row] = total
