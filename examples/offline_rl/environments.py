@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from examples.offline_rl.transitions import Array, Transitions
-from examples.planning.maze import TOP_SPEED, Cell, Maze, center
-from examples.planning.trajectories import make_trajectories
+from examples.planning.mazes.maze import TOP_SPEED, Cell, Maze, center
+from examples.planning.mazes.trajectories import make_trajectories
 
 Act = Callable[[Tensor], Tensor]
 """States (B,S) to actions (B,A) in [-1, 1]."""

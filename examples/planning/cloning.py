@@ -8,36 +8,41 @@ import torch.nn.functional as F
 from torch import nn
 
 from examples.planning.control import Controller
-from examples.planning.maze import TOP_SPEED, Array, Maze
+from examples.planning.environment import Array, Environment
 
 WIDTH = 256
 
 
 def clone(
-    maze: Maze, states: Array, actions: Array, steps: int, seed: int, batch_size: int = 256
+    environment: Environment, states: Array, actions: Array, steps: int, seed: int, batch_size: int = 256
 ) -> Controller:
-    """Trains on states (N,L,4) and actions (N,L,2): the goal is a later position of the trajectory.
+    """Trains on states (N,L,S) and actions (N,L,A): the goal is a later state of the trajectory.
 
     This is goal-conditioned behavior cloning with relabeled goals (Ghosh et al. 2021, "Learning to Reach
     Goals via Iterated Supervised Learning"), on the data of one round.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    observed = environment.observe(states[:1, 0], environment.goal_of(states[:1, 0], rng)).shape[1]
     network = nn.Sequential(
-        nn.Linear(6, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 2), nn.Tanh()
+        nn.Linear(observed, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, actions.shape[-1]),
+        nn.Tanh(),
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, steps)
-    half, length = maze.extent / 2, states.shape[1]
+    length = states.shape[1]
 
     def inputs(state: Array, goal: Array) -> torch.Tensor:
-        places = np.concatenate([state[:, :2], goal], axis=1) / half - 1
-        return torch.from_numpy(np.concatenate([places, state[:, 2:] / TOP_SPEED], axis=1)).float()
+        return torch.from_numpy(environment.observe(state, goal)).float()
 
     for _ in range(steps):
         row, now = rng.integers(len(states), size=batch_size), rng.integers(length - 1, size=batch_size)
         later = rng.integers(now + 1, length)
-        predicted = network(inputs(states[row, now], states[row, later, :2]))
+        predicted = network(inputs(states[row, now], environment.goal_of(states[row, later], rng)))
         loss = F.mse_loss(predicted, torch.from_numpy(actions[row, now]).float())
         optimizer.zero_grad()
         loss.backward()

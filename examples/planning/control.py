@@ -1,21 +1,34 @@
-"""Control in a maze: plans that are followed and renewed, and scores of many pairs of start and goal."""
+"""Control: plans that are followed and renewed, controllers, and pairs of start and goal in a maze."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from examples.planning.maze import Array, Maze, center
+from examples.planning.environment import Array, Environment
+from examples.planning.mazes.maze import Maze, center
+from examples.planning.mazes.trajectories import OFFSET
 from examples.planning.planner import Planner, make_generators
-from examples.planning.trajectories import OFFSET
-
-REACHED = 0.5  # cells from the goal, as in Maze2D
 
 Controller = Callable[[Array, Array], Array]
-"""States (B,4) and goals (B,2) to actions (B,2)."""
+"""States (B,S) and goals (B,G) to actions (B,A)."""
+
+
+class Tasks(Protocol):
+    """Starts (B,S) and goals (B,G) of an environment."""
+
+    @property
+    def states(self) -> Array:
+        """The first states."""
+        ...
+
+    @property
+    def goals(self) -> Array:
+        """What is to be reached from them."""
+        ...
 
 
 class Pairs(NamedTuple):
@@ -27,15 +40,15 @@ class Pairs(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of the pairs: the states (B,L+1,4), and the seconds of planning for all of them."""
+    """What came of tasks: the states (B,L,S) from the start on, and the seconds of planning for all."""
 
     states: Array
     seconds: float
 
-    def reached(self, goals: Array) -> Array:
-        """Whether the state came within `REACHED` of its goal at some time, (B,)."""
+    def reached(self, goals: Array, radius: float = Maze.goal_radius) -> Array:
+        """Whether the position came so close to its goal (B,2) at some time, (B,)."""
         distance = np.linalg.norm(self.states[..., :2] - goals[:, None], axis=-1)
-        return (distance < REACHED).any(axis=1)
+        return (distance < radius).any(axis=1)
 
 
 def draw_pairs(maze: Maze, count: int, seed: int, farther_than: int = 0) -> Pairs:
@@ -50,33 +63,33 @@ def draw_pairs(maze: Maze, count: int, seed: int, farther_than: int = 0) -> Pair
     return Pairs(states, ends[:, 1], np.array([table[a][b] for a, b in chosen], dtype=float))
 
 
-def follow_controller(maze: Maze, controller: Controller, pairs: Pairs, length: int) -> Outcome:
+def follow_controller(environment: Environment, controller: Controller, tasks: Tasks, length: int) -> Outcome:
     """`length` steps of a controller."""
-    states = [pairs.states]
+    states = [tasks.states]
     for _ in range(length):
-        states.append(maze.step(states[-1], controller(states[-1], pairs.goals)))
+        states.append(environment.step(states[-1], controller(states[-1], tasks.goals)))
     return Outcome(np.stack(states, axis=1), 0.0)
 
 
 def follow_plans(
-    planner: Planner, pairs: Pairs, length: int, seed: int, every: int | None = None, warm: bool = False
+    planner: Planner[Any], tasks: Tasks, length: int, seed: int, every: int | None = None, warm: bool = False
 ) -> Outcome:
     """Plans of `length` steps, followed to their end.
 
     every: renew the plans after so many steps, over the rest of the length (receding horizon), a multiple of
         the network's stride; None keeps the first ones. warm: renew them by warm starts.
     """
-    maze, generators = planner.model.maze, make_generators(len(pairs.states), seed)
-    states = [pairs.states]
+    environment, generators = planner.model.environment, make_generators(len(tasks.states), seed)
+    states = [tasks.states]
     started = time.perf_counter()
-    plans = planner.plan(pairs.states, pairs.goals, length, generators)
+    plans = planner.plan(tasks.states, tasks.goals, length, generators)
     seconds = time.perf_counter() - started
     for i in range(1, length):
-        target = plans[:, plans.shape[1] - length + i, :2]
-        states.append(maze.step(states[-1], maze.action_towards(states[-1], target)))
+        planned = plans[:, plans.shape[1] - length + i]
+        states.append(environment.step(states[-1], environment.action_towards(states[-1], planned)))
         if every and i % every == 0 and length - i >= every:
             started = time.perf_counter()
             former = plans[:, -(length - i) :] if warm else None
-            plans = planner.plan(states[-1], pairs.goals, length - i, generators, former)
+            plans = planner.plan(states[-1], tasks.goals, length - i, generators, former)
             seconds += time.perf_counter() - started
     return Outcome(np.stack(states, axis=1), seconds)

@@ -17,8 +17,10 @@ from core.errors import UserError
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
 from examples.planning.control import Pairs, draw_pairs
+from examples.planning.environment import Array
 from examples.planning.evaluate import LENGTHS
-from examples.planning.maze import Array, Maze
+from examples.planning.mazes.maze import Maze
+from examples.planning.mazes.pointmaze import make_maze
 from examples.planning.model import TrajectoryModel
 from examples.planning.planner import Planner, make_generators
 
@@ -47,10 +49,10 @@ def draw_ends(axes: Any, start: Array, goal: Array) -> None:
     axes.scatter([goal[0]], [goal[1]], s=110, c="tab:red", marker="*", edgecolors="white", zorder=4)
 
 
-def denoising_frames(planner: Planner, pairs: Pairs, length: int, seed: int) -> Frames:
+def denoising_frames(planner: Planner[Maze], pairs: Pairs, length: int, seed: int) -> Frames:
     """Frames (F,H,W,3) of the plans of some pairs, side by side, as predicted at every denoising step."""
     model, count = planner.model, len(pairs.states)
-    height, width = model.maze.walls.shape
+    height, width = model.environment.walls.shape
     figure, panels = plt.subplots(
         1, count, figsize=(count * 2.4, 2.4 * height / width), dpi=64, squeeze=False
     )
@@ -60,7 +62,7 @@ def denoising_frames(planner: Planner, pairs: Pairs, length: int, seed: int) -> 
         plans = model.to_states(state.x0)
         for i, axes in enumerate(panels[0]):
             axes.clear()
-            draw_maze(axes, model.maze)
+            draw_maze(axes, model.environment)
             draw_path(axes, plans[i])
             draw_ends(axes, pairs.states[i], pairs.goals[i])
             axes.set_xlim(0, width)
@@ -83,8 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     plt.switch_backend("agg")
     try:
-        planner = Planner(TrajectoryModel.load(options.model), options.steps, warm_steps=1)
-        maze = planner.model.maze
+        planner = Planner(TrajectoryModel.load(options.model, make_maze), options.steps, warm_steps=1)
+        maze = planner.model.environment
         pairs = draw_pairs(maze, options.plans, options.seed, options.farther_than)
         write_clip(options.out, denoising_frames(planner, pairs, LENGTHS[maze.name], options.seed), fps=12)
     except UserError as error:

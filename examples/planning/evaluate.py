@@ -18,30 +18,36 @@ from typing import Any
 from core.errors import UserError
 from examples.planning.cloning import clone
 from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, follow_controller, follow_plans
+from examples.planning.mazes.maze import Maze
+from examples.planning.mazes.pointmaze import make_maze
+from examples.planning.mazes.trajectories import longest_span, make_trajectories
 from examples.planning.model import TrajectoryModel
 from examples.planning.planner import Planner, make_generators
-from examples.planning.trajectories import longest_span, make_trajectories
 
 LENGTHS = {"u": 40, "medium": 64, "large": 96}  # of plans, in steps
 EVERY = 8  # steps from one plan to the next, of a receding horizon
 
 
-def compare(planner: Planner, cloned: Controller, pairs: Pairs, length: int, seed: int) -> dict[str, Any]:
+def compare(
+    planner: Planner[Maze], cloned: Controller, pairs: Pairs, length: int, seed: int
+) -> dict[str, Any]:
     """For each way of control, the share of pairs that reach the goal, and seconds of planning a pair."""
 
+    maze = planner.model.environment
+
     def row(outcome: Outcome) -> dict[str, float]:
-        reached = outcome.reached(pairs.goals)
+        reached = outcome.reached(pairs.goals, maze.goal_radius)
         return {"reached": float(reached.mean()), "seconds": outcome.seconds / len(reached)}
 
     return {
-        "behavior cloning": row(follow_controller(planner.model.maze, cloned, pairs, length)),
+        "behavior cloning": row(follow_controller(maze, cloned, pairs, length)),
         "one plan": row(follow_plans(planner, pairs, length, seed)),
         "receding horizon": row(follow_plans(planner, pairs, length, seed, EVERY)),
         "receding horizon, warm starts": row(follow_plans(planner, pairs, length, seed, EVERY, warm=True)),
     }
 
 
-def planning_time(planner: Planner, pairs: Pairs, length: int, seed: int) -> dict[str, float]:
+def planning_time(planner: Planner[Maze], pairs: Pairs, length: int, seed: int) -> dict[str, float]:
     """Milliseconds of processor time a plan, from noise and by a warm start from that plan."""
     generators, former, times = make_generators(len(pairs.states), seed), None, {}
     for name in ("from noise", "warm start"):
@@ -52,22 +58,22 @@ def planning_time(planner: Planner, pairs: Pairs, length: int, seed: int) -> dic
 
 
 def evaluate(
-    planner: Planner, count: int, trajectories: int, cloning_steps: int, seed: int
+    planner: Planner[Maze], count: int, trajectories: int, cloning_steps: int, seed: int
 ) -> dict[str, Any]:
     """The report on `count` pairs of each kind; trajectories and seed are those of the training."""
-    model = planner.model
-    states, actions = make_trajectories(model.maze, trajectories, model.length, seed)
-    cloned = clone(model.maze, states, actions, cloning_steps, seed)
-    span, length = longest_span(model.maze, states), LENGTHS[model.maze.name]
+    model, maze = planner.model, planner.model.environment
+    states, actions = make_trajectories(maze, trajectories, model.length, seed)
+    cloned = clone(maze, states, actions, cloning_steps, seed)
+    span, length = longest_span(maze, states), LENGTHS[maze.name]
     report: dict[str, Any] = {
-        "maze": model.maze.name, "pairs": count, "length": length, "longest trajectory in cells": span,
+        **maze.config, "pairs": count, "length": length, "longest trajectory in cells": span,
     }  # fmt: skip
     for kind, farther_than in (("any", 0), ("far", span)):
-        table = model.maze.distance_table()
+        table = maze.distance_table()
         if any(cells > farther_than for row in table.values() for cells in row.values()):
-            pairs = draw_pairs(model.maze, count, seed + 1, farther_than)
+            pairs = draw_pairs(maze, count, seed + 1, farther_than)
             report[kind] = compare(planner, cloned, pairs, length, seed + 2)
-    pairs = draw_pairs(model.maze, count, seed + 1)
+    pairs = draw_pairs(maze, count, seed + 1)
     report["milliseconds a plan"] = planning_time(planner, pairs, length, seed + 3)
     return report
 
@@ -85,7 +91,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the report")
     options = parser.parse_args()
     try:
-        planner = Planner(TrajectoryModel.load(options.model), options.steps, options.warm_steps)
+        planner = Planner(TrajectoryModel.load(options.model, make_maze), options.steps, options.warm_steps)
         report = evaluate(planner, options.pairs, options.trajectories, options.cloning_steps, options.seed)
     except UserError as error:
         print(error, file=sys.stderr)

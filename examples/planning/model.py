@@ -1,10 +1,11 @@
-"""A trajectory model: a denoiser of trajectories in a maze, with its scale, its file and its training."""
+"""A trajectory model: a denoiser of trajectories in an environment, its scale, file and training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -16,26 +17,29 @@ from core.diffusion.schedule import NoiseSchedule
 from core.io.weights import load_folder, load_weights, save_folder
 from core.losses import simple_loss
 from core.training.trainer import stratified_timesteps
-from examples.planning.maze import TOP_SPEED, Array, Maze
+from examples.planning.environment import Array, Environment
 from examples.planning.network import TemporalUNet, known_entries
 
 TIMESTEPS = 100
+E = TypeVar("E", bound=Environment)
+
 SHORTEST = 0.5  # of a trajectory's length: training is on windows of this share and more
 
 
-class TrajectoryModel:
-    """Denoiser of normalized states (B,4,L): positions and velocities in [-1, 1]."""
+class TrajectoryModel(Generic[E]):
+    """Denoiser of normalized states (B,S,L), in [-1, 1]."""
 
-    def __init__(self, maze: Maze, length: int, widths: tuple[int, ...] = (32, 64), blocks: int = 1) -> None:
+    def __init__(
+        self, environment: E, length: int, widths: tuple[int, ...] = (32, 64), blocks: int = 1
+    ) -> None:
         """length: of the trajectories that it is trained on."""
-        self.maze, self.length = maze, length
+        self.environment, self.length = environment, length
         self.settings: dict[str, Any] = {"widths": list(widths), "blocks": blocks}
-        network = TemporalUNet(4, widths, blocks)
+        self.center = torch.from_numpy(environment.center).float()
+        self.scale = torch.from_numpy(environment.scale).float()
+        network = TemporalUNet(len(self.scale), widths, blocks)
         schedule = NoiseSchedule.cosine(TIMESTEPS)
         self.denoiser = Denoiser(network, schedule, Parameterization.X0, clip=1.0)
-        half = maze.extent / 2
-        self.center = torch.tensor([half, half, 0.0, 0.0])
-        self.scale = torch.tensor([half, half, TOP_SPEED, TOP_SPEED])
 
     @property
     def stride(self) -> int:
@@ -43,7 +47,7 @@ class TrajectoryModel:
         return 2 ** (len(self.settings["widths"]) - 1)
 
     def normalize(self, states: Array) -> Tensor:
-        """States (B,L,4) in cells to (B,4,L)."""
+        """States (B,L,S) of the environment to (B,S,L)."""
         return ((torch.from_numpy(np.asarray(states)).float() - self.center) / self.scale).transpose(1, 2)
 
     def to_states(self, x: Tensor) -> Array:
@@ -52,15 +56,18 @@ class TrajectoryModel:
 
     def save(self, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
         """Writes a model folder; tensors: weights in place of the network's, such as averaged ones."""
-        config = {"maze": self.maze.name, "length": self.length, **self.settings}
+        config = {**self.environment.config, "length": self.length, **self.settings}
         save_folder(folder, config, tensors or self.denoiser.network.state_dict())
 
     @classmethod
-    def load(cls, folder: Path) -> TrajectoryModel:
-        """The model of a folder. Raises UserError when there is none, or when it is damaged."""
+    def load(cls, folder: Path, make_environment: Callable[[dict[str, Any]], E]) -> TrajectoryModel[E]:
+        """The model of a folder. Raises UserError when there is none, or when it is damaged.
+
+        make_environment: takes its entries from the stored settings, and makes the environment.
+        """
         stored = load_folder(folder)
         settings = dict(stored.config)
-        model = cls(Maze(settings.pop("maze")), **settings)
+        model = cls(make_environment(settings), **settings)
         load_weights(model.denoiser.network, stored.tensors, folder)
         model.denoiser.eval()
         return model
@@ -70,7 +77,7 @@ class TrajectoryModel:
 class TrajectoryTask:
     """The training task: windows of trajectories, with start and goal known or not.
 
-    x0: (N,4,L), normalized. Windows have random lengths and places. Their first state is known in nine cases
+    x0: (N,S,L), normalized. Windows have random lengths and places. Their first state is known in nine cases
     of ten and their last one in seven, independently; the loss is that of the unknown entries.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Generic
 
 import numpy as np
 import torch
@@ -11,14 +12,14 @@ from core.condition import Condition
 from core.errors import UserError
 from core.guidance import GradientGuidance, LogDensity
 from core.samplers import SamplerState, ddpm, noise_like
+from examples.planning.environment import Array
 from examples.planning.inpainting import Inpainting
-from examples.planning.maze import Array
-from examples.planning.model import TrajectoryModel
+from examples.planning.model import E, TrajectoryModel
 from examples.planning.network import known_entries
 
 
-class Planner:
-    """Samples plans (B,L,4) from a state to a place of rest, by ancestral sampling.
+class Planner(Generic[E]):
+    """Samples plans (B,L,S) from a state to a goal of the environment, by ancestral sampling.
 
     steps: of a plan from noise. warm_steps: of a plan from a former one, the last of the same timesteps.
     density: log-density of noisy trajectories to be guided by, such as a return, times `scale`; see
@@ -29,7 +30,7 @@ class Planner:
 
     def __init__(
         self,
-        model: TrajectoryModel,
+        model: TrajectoryModel[E],
         steps: int = 50,
         warm_steps: int = 10,
         density: LogDensity | None = None,
@@ -53,9 +54,9 @@ class Planner:
     ) -> Iterator[SamplerState]:
         """The sampling loop of plans, one state after every step; x and x0 are normalized.
 
-        states: (B,4) at the start; goals: (B,2), where the plan ends at rest.
+        states: (B,S) at the start; goals: (B,G), which the last state of the plan fulfills.
         length: L of the plans, in steps, from the start to the goal.
-        former: (B,L,4), plans that were right before: they are noised to the first timestep of a warm start
+        former: (B,L,S), plans that were right before: they are noised to the first timestep of a warm start
             (Janner et al. 2022, section 5.4) and denoised from there.
 
         Raises UserError when the length is not a multiple of the network's stride.
@@ -63,7 +64,7 @@ class Planner:
         stride = self.model.stride
         if length % stride or length < stride:
             raise UserError(f"The length of a plan must be a positive multiple of {stride}, not {length}.")
-        x = noise_like((len(states), 4, length), generators)
+        x = noise_like((*states.shape, length), generators)
         timesteps = self.timesteps
         if former is not None:
             timesteps = self.warm_timesteps
@@ -80,18 +81,18 @@ class Planner:
         generators: Sequence[torch.Generator],
         former: Array | None = None,
     ) -> Array:
-        """The plans (B,L,4) of `sample`, in cells."""
+        """The plans (B,L,S) of `sample`, in the units of the environment."""
         *_, last = self.sample(states, goals, length, generators, former)
         return self.model.to_states(last.x)
 
     def ends(self, states: Array, goals: Array, length: int) -> Condition:
-        """The condition of plans that begin in states (B,4) and end at rest at goals (B,2)."""
-        known = np.zeros((len(states), length, 4))
-        known[:, 0] = states
-        known[:, -1, :2] = goals
-        mask = torch.zeros(len(states), 4, length, dtype=torch.bool)
-        mask[..., [0, -1]] = True
-        return known_entries(self.model.normalize(known), mask)
+        """The condition of plans that begin in states (B,S) and end at goals (B,G)."""
+        last = self.model.environment.goal_state(goals)
+        known = np.zeros((len(states), length, states.shape[1]))
+        known[:, 0], known[:, -1] = states, np.nan_to_num(last)
+        mask = np.zeros(known.shape, dtype=bool)
+        mask[:, 0], mask[:, -1] = True, ~np.isnan(last)
+        return known_entries(self.model.normalize(known), torch.from_numpy(mask).transpose(1, 2))
 
 
 def make_generators(count: int, seed: int) -> list[torch.Generator]:

@@ -11,17 +11,20 @@ from core.errors import UserError
 from core.training.checkpoint import read_ema
 from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer
-from examples.planning.maze import Maze
+from examples.planning.mazes.maze import Maze
+from examples.planning.mazes.pointmaze import make_maze
+from examples.planning.mazes.trajectories import longest_span, make_trajectories
 from examples.planning.model import TrajectoryModel, TrajectoryTask
-from examples.planning.trajectories import longest_span, make_trajectories
 
 LENGTHS = {"u": 32, "medium": 32, "large": 40}  # of the trajectories of a maze, in steps
 
 
-def train(model: TrajectoryModel, run: Path, steps: int, count: int, batch_size: int, seed: int) -> None:
+def train(
+    model: TrajectoryModel[Maze], run: Path, steps: int, count: int, batch_size: int, seed: int
+) -> None:
     """Trains on `count` trajectories and writes the averaged weights to `run / model`."""
-    states, _ = make_trajectories(model.maze, count, model.length, seed)
-    span = longest_span(model.maze, states)
+    states, _ = make_trajectories(model.environment, count, model.length, seed)
+    span = longest_span(model.environment, states)
     print(f"{count} trajectories of {model.length} steps, the longest over {span} cells")
     task = TrajectoryTask(model.normalize(states), model.stride)
     config = TrainingConfig(
@@ -35,6 +38,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--maze", choices=LENGTHS, required=True)
+    parser.add_argument("--mujoco", action="store_true", help="in gymnasium-robotics' PointMaze")
     parser.add_argument(
         "--run", type=Path, required=True, help="folder of the run; the model is in RUN/model"
     )
@@ -46,9 +50,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     try:
-        model = TrajectoryModel(
-            Maze(options.maze), LENGTHS[options.maze], tuple(options.widths), options.blocks
-        )
+        maze = make_maze({"maze": options.maze, "mujoco": options.mujoco})
+        model = TrajectoryModel(maze, LENGTHS[options.maze], tuple(options.widths), options.blocks)
         train(model, options.run, options.steps, options.trajectories, options.batch_size, options.seed)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -20,12 +20,12 @@ from examples.planning.cloning import clone
 from examples.planning.control import Pairs, draw_pairs, follow_controller, follow_plans
 from examples.planning.drawing import HELD, denoising_frames
 from examples.planning.inpainting import Inpainting
-from examples.planning.maze import LAYOUTS, RADIUS, Maze
+from examples.planning.mazes.maze import LAYOUTS, RADIUS, Maze
+from examples.planning.mazes.trajectories import longest_span, make_trajectories
 from examples.planning.model import TrajectoryModel, TrajectoryTask
 from examples.planning.network import TemporalUNet, known_entries, read_known_entries
 from examples.planning.planner import Planner, make_generators
 from examples.planning.returns import Return
-from examples.planning.trajectories import longest_span, make_trajectories
 
 
 def randomize(module, scale=0.2):
@@ -258,7 +258,7 @@ def test_a_return_is_learned_and_its_gradient_is_that_of_the_reward():
 
 def test_a_clip_shows_the_plans_after_every_step(tmp_path):
     model = TrajectoryModel(Maze("u"), 8, (16,), 1)
-    pairs = draw_pairs(model.maze, 2, seed=0)
+    pairs = draw_pairs(model.environment, 2, seed=0)
     randomize(model.denoiser.network)
     frames = denoising_frames(Planner(model, steps=3, warm_steps=1), pairs, 8, seed=0)
     assert frames.shape[0] == 3 + HELD and frames.shape[3] == 3

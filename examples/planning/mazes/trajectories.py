@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from examples.planning.maze import DAMPING, GAIN, Array, Cell, Maze, cell_of, center
+from examples.planning.environment import Array
+from examples.planning.mazes.maze import Cell, Maze, cell_of, center
 
 NOISE = 0.3  # standard deviation of the noise on each action
 OFFSET = 0.2  # of the way points from the centers of their cells, at most
@@ -56,17 +57,6 @@ class Walker:
         return center(cell) + self.rng.uniform(-OFFSET, OFFSET, 2)
 
 
-def brake(state: Array, target: Array) -> Array:
-    """The next position on the way to a target: at full speed, or so that the mass halts there.
-
-    Without a force the velocity decays by `DAMPING` a step, and the mass comes to rest v DAMPING / (1 -
-    DAMPING) farther on.
-    """
-    halt = state[..., :2] + state[..., 2:] * DAMPING / (1 - DAMPING)
-    push = np.clip((target - halt) * (1 - DAMPING) / GAIN, -1, 1)
-    return state[..., :2] + DAMPING * state[..., 2:] + GAIN * push
-
-
 def make_trajectories(maze: Maze, count: int, length: int, seed: int) -> tuple[Array, Array]:
     """States (count,length,4) and actions (count,length,2), cut from walks of `PIECES` trajectories each.
 
@@ -79,7 +69,7 @@ def make_trajectories(maze: Maze, count: int, length: int, seed: int) -> tuple[A
     states, actions = [], []
     for _ in range(PIECES * length):
         targets = np.stack([walker.target(row[:2]) for walker, row in zip(walkers, state, strict=True)])
-        action = maze.action_towards(state, brake(state, targets))
+        action = maze.action_to_rest(state, targets)
         action = np.clip(action + NOISE * rng.standard_normal(action.shape), -1, 1)
         states.append(state)
         actions.append(action)

@@ -7,13 +7,14 @@ section 5); the dynamics are simpler than MuJoCo's, and have a closed form betwe
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
+from examples.planning.environment import Array
 
-Array = NDArray[np.float64]
 Cell = tuple[int, int]
 
 LAYOUTS = {
@@ -36,7 +37,11 @@ class Maze:
     """A maze of square cells of side 1: x grows to the right, y downward, as the layout is written.
 
     States are (...,4): position and velocity, in cells and cells a step. Actions are (...,2) in [-1, 1].
+    Goals are positions (...,2), where a plan ends at rest.
     """
+
+    top_speed = TOP_SPEED
+    goal_radius = 0.5  # cells within which a goal is reached, as in Maze2D
 
     def __init__(self, name: str) -> None:
         """name: u, medium or large. Raises UserError for another."""
@@ -50,6 +55,21 @@ class Maze:
     def extent(self) -> float:
         """The longer side, in cells."""
         return float(max(self.walls.shape))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The entries of a model's file; see `examples.planning.mazes.pointmaze.make_maze`."""
+        return {"maze": self.name}
+
+    @property
+    def center(self) -> Array:
+        """The middle of the range of states, (4,)."""
+        return np.array([self.extent / 2, self.extent / 2, 0.0, 0.0])
+
+    @property
+    def scale(self) -> Array:
+        """Half the range of states, (4,)."""
+        return np.array([self.extent / 2, self.extent / 2, self.top_speed, self.top_speed])
 
     def step(self, state: Array, action: Array) -> Array:
         """The next state; a wall stops the component of the velocity that runs into it."""
@@ -77,10 +97,36 @@ class Maze:
                 touched |= ~within | self.walls[y.clip(0, height - 1), x.clip(0, width - 1)]
         return touched
 
-    def action_towards(self, state: Array, position: Array) -> Array:
-        """The action (...,2) whose step leads to a position, or as close as actions allow between walls."""
-        wanted = position - state[..., :2]
+    def action_towards(self, state: Array, planned: Array) -> Array:
+        """The action (...,2) whose step leads to a position, or as close as actions allow between walls.
+
+        planned: a position (...,2) or a state (...,4), of which the position is read.
+        """
+        wanted = planned[..., :2] - state[..., :2]
         return np.clip((wanted - DAMPING * state[..., 2:]) / GAIN, -1, 1)
+
+    def action_to_rest(self, state: Array, target: Array) -> Array:
+        """The action (...,2) on the way to a target (...,2): at full speed, or so that the mass halts there.
+
+        Without a force the velocity decays by `DAMPING` a step, and the mass comes to rest v DAMPING / (1 -
+        DAMPING) farther on.
+        """
+        halt = state[..., :2] + state[..., 2:] * DAMPING / (1 - DAMPING)
+        push = np.clip((target - halt) * (1 - DAMPING) / GAIN, -1, 1)
+        return self.action_towards(state, state[..., :2] + DAMPING * state[..., 2:] + GAIN * push)
+
+    def goal_state(self, goal: Array) -> Array:
+        """The state of rest at a position (...,2)."""
+        return np.concatenate([goal, np.zeros_like(goal)], axis=-1)
+
+    def goal_of(self, states: Array, rng: np.random.Generator) -> Array:
+        """The positions (B,2) of states."""
+        return states[:, :2]
+
+    def observe(self, state: Array, goal: Array) -> Array:
+        """Position, goal and velocity, (B,6)."""
+        places = np.concatenate([state[:, :2], goal], axis=1) / (self.extent / 2) - 1
+        return np.concatenate([places, state[:, 2:] / self.top_speed], axis=1)
 
     def distances(self, goal: Cell, rng: np.random.Generator | None = None) -> dict[Cell, tuple[int, Cell]]:
         """Steps from cell to cell to the goal along shortest paths, and the next cell on one of them.

@@ -1,0 +1,1 @@
+"""Mazes to plan in, of our own in NumPy or MuJoCo's PointMaze, and trajectories of a scripted controller."""
