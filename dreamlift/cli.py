@@ -4,6 +4,7 @@ from core.command_line.arguments import CommandLine
 from core.command_line.known_models import model_names, print_models
 from core.command_line.run import run_app
 from dreamlift.commands import evaluate
+from dreamlift.commands.bench import bench
 from dreamlift.commands.data import data
 from dreamlift.commands.doctor import doctor
 from dreamlift.commands.folders import writes
@@ -39,6 +40,7 @@ app.command()(studio)
 app.command()(toybox)
 app.command()(data)
 app.command()(doctor)
+app.command(makes_files=True)(bench)
 train.app.command("export")(writes(model="out")(export_command))
 train.app.command("judge")(writes(model="out")(train_judge_command))
 train.app.command("eyes")(writes(model="out")(train_eyes_command))

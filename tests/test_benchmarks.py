@@ -8,14 +8,11 @@ import torch
 
 from benchmarks import (
     adm,
-    animatediff_real,
     batches,
-    checkpoints,
     digits,
     extension,
     latent,
     orderings,
-    real_size,
     unclip,
     video_orderings,
     video_world,
@@ -23,7 +20,6 @@ from benchmarks import (
 from benchmarks.claims import table
 from benchmarks.digits import LEVELS, Digits, class_condition
 from benchmarks.orderings import ORDERINGS, Lab, traded
-from benchmarks.sampling_overhead import cases, measure
 from core.bundled import BUNDLED
 from core.toybox.scene_views import SceneView, render_clip
 from dreamlift.evaluation.distribution_metrics import PrecisionRecall
@@ -64,33 +60,6 @@ def test_every_ordering_returns_finite_margins(name, monkeypatch):
     assert figures and claims
     assert all(np.isfinite(claim.margin) for claim in claims)
     assert table({0: claims}).row_count == len(claims)
-
-
-def test_overhead_of_every_sampler_is_finite():
-    for name, case in cases(None).items():
-        measured = measure(case, steps=3, repeats=1)
-        assert list(measured) == ["ours", "diffusers"], name
-        assert all(np.isfinite(overhead).all() for overhead in measured.values())
-
-
-def test_real_size_results_of_ours_and_diffusers_agree(tmp_path):
-    """On the tiny network, the scalar result of both libraries must agree."""
-    checkpoints.stable_diffusion(tmp_path, tiny=True)
-    place = real_size.Place(tmp_path, torch.device("cpu"), torch.float32)
-    for case in ("sample", "distil"):
-        of_each = [real_size.measure(prepare, place, 1) for prepare in real_size.CASES[case].values()]
-        assert of_each[0].result == pytest.approx(of_each[1].result, rel=1e-4)
-        assert all(m.peak > 0.1 and m.seconds > 0 for m in of_each)
-    assert real_size.measure(real_size.CASES["dream3d"]["ours"], place, 1).result != 0
-
-
-def test_animatediff_clips_of_ours_and_diffusers_agree(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    figures = animatediff_real.compare(tmp_path, tiny=True)
-    assert list(figures) == ["diffusers", "ours"]
-    assert figures["ours"]["difference"] < 1e-4
-    assert all(case["peak_gb"] >= case["load_gb"] > 0 < case["sample"] for case in figures.values())
 
 
 def test_batches_are_compared_with_one_by_one(monkeypatch):

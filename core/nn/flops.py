@@ -31,7 +31,7 @@ class FlopCounter(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:  # asked of fake tensors; it has no parts
             return func(*args, **kwargs)
-        formula = _formula(func)
+        formula = flop_formula(func)
         if formula is None:
             with self:
                 result = func.decompose(*args, **kwargs)
@@ -41,7 +41,7 @@ class FlopCounter(TorchDispatchMode):
         return result
 
 
-def _formula(func: Any) -> Callable[..., int] | None:
+def flop_formula(func: Any) -> Callable[..., int] | None:
     """The formula of an operation; None for one that is not counted."""
     packet = getattr(func, "_overloadpacket", None)
     if packet is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:

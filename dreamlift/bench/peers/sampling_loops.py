@@ -1,45 +1,39 @@
-"""Overhead of a sampling loop per step, without its network calls: ours, diffusers' and k-diffusion's.
+"""Overhead of a sampling loop, without its network calls: ours, diffusers' and k-diffusion's.
 
-    python -m benchmarks.sampling_overhead [--steps 50] [--repeats 100] [--out overhead.json]
+All three sample the same tiny network with the same number of steps. The preparation of a loop (noise levels,
+`set_timesteps`, sigmas) does not count. Ours checks that every prediction is finite and yields a state per
+step; the others do neither.
 
-All three sample the same tiny network with the same number of steps, alternating on one thread in one run.
-Overhead is the processor time of a loop minus that of its network calls, divided by the steps. Time taken by
-other processes does not count, nor does the preparation of a loop (noise levels, `set_timesteps`, sigmas).
-Ours checks that every prediction is finite and yields a state per step; the others do neither.
-
-k-diffusion is left out if it cannot be imported. Of its many dependencies the samplers need torchdiffeq,
-torchsde and torchvision. It has neither UniPC nor flows. Its DDIM is `sample_euler`, the same steps in other
-coordinates; its DDPM is `sample_euler_ancestral`, another discretization.
+Of its many dependencies, k-diffusion's samplers need torchdiffeq, torchsde and torchvision. It has neither
+UniPC nor flows. Its DDIM is `sample_euler`, the same steps in other coordinates; its DDPM is
+`sample_euler_ancestral`, another discretization.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module, util
-from pathlib import Path
-from statistics import median
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import diffusers
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks.report import write_json
 from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddpm, dpm_solver, euler, heun, unipc
+from dreamlift.bench.plan import compare, timed
+from dreamlift.bench.results import OURS, Comparison
+from dreamlift.bench.rounds import Side
 
+TABLE = "Overhead of a sampling loop"
+K_DIFFUSION = "k-diffusion"
+CPU = torch.device("cpu")
 SHAPE = (4, 3, 16, 16)
 CONDITION = Condition(torch.zeros(4, 1, 8), torch.ones(4, 1, dtype=torch.bool), encode_attributes(4))
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -62,14 +56,8 @@ class Case(NamedTuple):
     ours: Prepare
     diffusers: Prepare
     k_diffusion: Prepare | None = None
+    in_k_diffusion: bool = False  # also where it is not installed
     second_order: bool = False  # two network calls per step, one in the last
-
-
-class Overhead(NamedTuple):
-    """Overhead in microseconds per step, over the repeats."""
-
-    best: float
-    median: float
 
 
 class Network(nn.Module):
@@ -80,9 +68,16 @@ class Network(nn.Module):
         return torch.tanh(x)
 
 
-def ours(sampler: Callable[..., Any], denoiser: Denoiser, steps: int, **settings: Any) -> Loop:
+def ours(
+    sampler: Callable[..., Any],
+    denoiser: Denoiser,
+    steps: int,
+    condition: Condition = CONDITION,
+    shape: Sequence[int] = SHAPE,
+    **settings: Any,
+) -> Loop:
     """A loop over one of our samplers."""
-    states = sampler(denoiser, torch.randn(SHAPE), CONDITION, steps=steps, **settings)
+    states = sampler(denoiser, torch.randn(*shape), condition, steps=steps, **settings)
 
     def loop() -> None:
         for _ in states:
@@ -91,18 +86,27 @@ def ours(sampler: Callable[..., Any], denoiser: Denoiser, steps: int, **settings
     return loop
 
 
-def diffusers_loop(network: Network, name: str, settings: dict[str, Any], steps: int, **step: Any) -> Loop:
+def diffusers_loop(
+    network: nn.Module,
+    name: str,
+    settings: dict[str, Any],
+    steps: int,
+    condition: Condition = CONDITION,
+    shape: Sequence[int] = SHAPE,
+    **step: Any,
+) -> Loop:
     """A loop around a diffusers scheduler, as in diffusers' documentation."""
+    diffusers: Any = import_module("diffusers")  # imports its names lazily; type checkers cannot see them
     scheduler = getattr(diffusers, name)(**settings)
     scheduler.set_timesteps(steps)
-    start = torch.randn(SHAPE) * getattr(scheduler, "init_noise_sigma", 1.0)
+    start = torch.randn(*shape) * getattr(scheduler, "init_noise_sigma", 1.0)
     scaled = hasattr(scheduler, "scale_model_input")
 
     @torch.no_grad()
     def loop() -> None:
         x = start
         for t in scheduler.timesteps:
-            output = network(scheduler.scale_model_input(x, t) if scaled else x, t.expand(len(x)), CONDITION)
+            output = network(scheduler.scale_model_input(x, t) if scaled else x, t.expand(len(x)), condition)
             x = scheduler.step(output, t, x, **step).prev_sample
 
     return loop
@@ -152,22 +156,26 @@ def cases(package: ModuleType | None) -> dict[str, Case]:
             partial(ours, ddim, denoiser),
             partial(theirs, "DDIMScheduler", {**SETTINGS, "clip_sample": False}),
             k and partial(k, "sample_euler"),
+            in_k_diffusion=True,
         ),
         "DDPM": Case(
             partial(ours, ddpm, denoiser, **seeds),
             partial(theirs, "DDPMScheduler", {**SETTINGS, "clip_sample": False}, **seed),
             k and partial(k, "sample_euler_ancestral"),
+            in_k_diffusion=True,
         ),
         "DPM-Solver++(2M)": Case(
             partial(ours, dpm_solver, denoiser),
             partial(theirs, "DPMSolverMultistepScheduler", SETTINGS),
             k and partial(k, "sample_dpmpp_2m"),
+            in_k_diffusion=True,
         ),
         "UniPC": Case(partial(ours, unipc, denoiser), partial(theirs, "UniPCMultistepScheduler", SETTINGS)),
         "Heun": Case(
             partial(ours, heun, denoiser),
             partial(theirs, "HeunDiscreteScheduler", SETTINGS),
             k and partial(k, "sample_heun"),
+            in_k_diffusion=True,
             second_order=True,
         ),
         "flow Euler": Case(
@@ -188,70 +196,43 @@ def network_calls(calls: int) -> Loop:
     return loop
 
 
-def seconds(loop: Loop) -> float:
-    """Processor time of a loop in this thread; other processes do not count."""
-    start = time.thread_time()
-    loop()
-    return time.thread_time() - start
+def overhead(prepare: Prepare, steps: int, calls: int) -> Side:
+    """Seconds per step of a loop without its network calls, which are timed next to it."""
+
+    def side() -> float:
+        loop = prepare(steps)
+        alone = timed(network_calls(calls), CPU)()
+        return (timed(loop, CPU)() - alone) / steps
+
+    return side
 
 
-def measure(case: Case, steps: int, repeats: int) -> dict[str, Overhead]:
-    """Overhead of each library: best and median over the repeats, each minus that of the network alone."""
+def measure(name: str, case: Case, repeats: int, *, steps: int = 50, peers: bool = True) -> Comparison:
+    """Compares the overhead of the loops of a sampler in each library that has it."""
     calls = 2 * steps - 1 if case.second_order else steps
-    loops: dict[str, Prepare] = {
-        "network": lambda _: network_calls(calls),
-        "ours": case.ours,
-        "diffusers": case.diffusers,
+    loops = {OURS: case.ours}
+    if peers:
+        loops["diffusers"] = case.diffusers
+    sides: dict[str, Side | None] = {
+        library: overhead(prepare, steps, calls) for library, prepare in loops.items()
     }
-    if case.k_diffusion:
-        loops["k_diffusion"] = case.k_diffusion
-    times: dict[str, list[float]] = {name: [] for name in loops}
-    gc.disable()
-    for _ in range(repeats):
-        for name, prepare in loops.items():
-            loop = prepare(steps)
-            times[name].append(seconds(loop) / steps * 1e6)
-    gc.enable()
-    network = times.pop("network")
+    if peers and case.in_k_diffusion:
+        sides[K_DIFFUSION] = case.k_diffusion and overhead(case.k_diffusion, steps, calls)
+    return compare(TABLE, name, sides, repeats, per="step")
+
+
+def with_network(denoiser: Denoiser, condition: Condition, shape: Sequence[int]) -> dict[str, Prepare]:
+    """Loops of DPM-Solver++ over a denoiser that predicts v, network calls included: ours and diffusers'.
+
+    condition: of length B; shape: (B,C,...) of the samples.
+    """
+    alpha = denoiser.schedule.alpha(torch.arange(denoiser.schedule.timesteps)).double()
+    previous = torch.cat([alpha.new_ones(1), alpha[:-1]])
+    settings = {**SETTINGS, "trained_betas": (1 - (alpha / previous) ** 2).tolist()}
+    same = {"condition": condition, "shape": shape}
     return {
-        name: Overhead(min(total) - min(network), median(total) - median(network))
-        for name, total in times.items()
+        OURS: partial(ours, dpm_solver, denoiser, **same),
+        "diffusers": partial(
+            diffusers_loop, denoiser.network, "DPMSolverMultistepScheduler", settings, **same
+        ),
     }
-
-
-def table(measured: dict[str, dict[str, Overhead]]) -> Table:
-    """Overheads as a table: one row per sampler, one column per library."""
-    rows = Table(title="Overhead in microseconds per step, best (median)")
-    rows.add_column("sampler")
-    for library in Case._fields[:3]:
-        rows.add_column(library, justify="right")
-    for name, by_library in measured.items():
-        cells = [
-            f"{overhead.best:.1f} ({overhead.median:.1f})" if (overhead := by_library.get(library)) else "-"
-            for library in Case._fields[:3]
-        ]
-        rows.add_row(name, *cells)
-    return rows
-
-
-def main() -> None:
-    """Measures all samplers and prints their overheads."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if (package := k_diffusion_samplers()) is None:
-        print("k-diffusion is left out: it, or a dependency of its samplers, is not installed.")
-    measured = {
-        name: measure(case, arguments.steps, arguments.repeats) for name, case in cases(package).items()
-    }
-    Console().print(table(measured))
-    if arguments.out:
-        figures = {name: {k: v._asdict() for k, v in row.items()} for name, row in measured.items()}
-        write_json(arguments.out, {"steps": arguments.steps, "microseconds a step": figures})
-
-
-if __name__ == "__main__":
-    main()

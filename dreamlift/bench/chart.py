@@ -1,0 +1,90 @@
+"""The chart of a benchmark: ratios with their intervals, parts, and growth of the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dreamlift.bench.results import OURS, BenchResult
+
+WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 7.0, 0.34, 1.0, 100  # inches, and dots of each
+NAMES = 46  # letters of a row's name
+TICKS = [2.0**power for power in range(-8, 9)]  # of ratios
+
+
+def draw_chart(result: BenchResult, path: Path) -> None:
+    """Writes the chart as PNG or WebP, by matplotlib."""
+    figure_module: Any = import_module("matplotlib.figure")
+    counts = {
+        _draw_ratios: len(_ratios(result)),
+        _draw_parts: len(result.parts),
+        _draw_costs: 6 if result.costs else 0,
+    }
+    panels = {draw: count for draw, count in counts.items() if count}
+    heights = [PANEL_HEIGHT + ROW_HEIGHT * count for count in panels.values()]
+    figure = figure_module.Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout="constrained")
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for draw, panel in zip(panels, axes, strict=True):
+        _draw(draw, result, panel)
+    figure.savefig(path)
+
+
+def _draw(draw: Callable[[BenchResult, Any], None], result: BenchResult, panel: Any) -> None:
+    """Draws one panel, without a frame above and on the right."""
+    draw(result, panel)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _ratios(result: BenchResult) -> list[tuple[str, float, float, float]]:
+    """Name, median, low and high of our seconds over those of each other side."""
+    rows: list[tuple[str, float, float, float]] = []
+    for each in result.comparisons:
+        for other in each.sides:
+            if other != OURS and each.relation != "difference":
+                ratio = each.relative(other)
+                rows.append((f"{each.name} / {other}"[:NAMES], ratio.median, ratio.low, ratio.high))
+    return rows
+
+
+def _draw_ratios(result: BenchResult, panel: Any) -> None:
+    rows = _ratios(result)[::-1]
+    middle = [row[1] for row in rows]
+    errors = [[row[1] - row[2] for row in rows], [row[3] - row[1] for row in rows]]
+    panel.axvline(1, color="0.6", linewidth=1)
+    panel.errorbar(middle, range(len(rows)), xerr=errors, fmt="o", capsize=3)
+    panel.set_yticks(range(len(rows)), [row[0] for row in rows])
+    panel.set_xscale("log")
+    ends = min(row[2] for row in rows) / 1.5, max(row[3] for row in rows) * 1.5
+    ticks = [tick for tick in TICKS if ends[0] < tick < ends[1]]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.set_xticks([], minor=True)
+    panel.set_xlabel("our seconds over theirs; left of 1, ours are fewer")
+
+
+def _draw_parts(result: BenchResult, panel: Any) -> None:
+    for place, parts in enumerate(result.parts[::-1]):
+        start = 0.0
+        for number, name in enumerate(parts.parts):
+            share = 100 * parts.share(name)
+            panel.barh(place, share, left=start, color=f"C{number % 10}")
+            if share > 8:
+                panel.text(start + share / 2, place, name, ha="center", va="center", fontsize=7)
+            start += share
+    panel.set_yticks(range(len(result.parts)), [parts.name[:NAMES] for parts in result.parts[::-1]])
+    panel.set_xlabel("share of the seconds, %")
+
+
+def _draw_costs(result: BenchResult, panel: Any) -> None:
+    for cost in result.costs:
+        first = cost.points[0]
+        x = [point.value / first.value for point in cost.points]
+        y = [median(point.seconds) / median(first.seconds) for point in cost.points]
+        panel.plot(x, y, marker="o", label=f"{cost.name[:NAMES]} ({cost.exponent:.2f})")
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log", base=2)
+    panel.set_xlabel("times the first value")
+    panel.set_ylabel("times the seconds")
+    panel.legend(fontsize=7)

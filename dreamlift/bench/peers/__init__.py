@@ -1,0 +1,1 @@
+"""The same work in other libraries, and in ours, as functions that can be timed in turn."""

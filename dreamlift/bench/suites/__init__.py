@@ -1,0 +1,1 @@
+"""What each of `dreamlift bench core`, `video`, `dream3d`, `start` and `gpu` measures."""

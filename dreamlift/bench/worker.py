@@ -1,0 +1,125 @@
+"""A side of a comparison in a process of its own, so that its peak memory is its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from core.errors import UserError
+from core.io.machine import busy_time
+from dreamlift.bench.results import Work
+from dreamlift.bench.work import count_work
+
+Step = Callable[[], float]
+"""Does the measured work once and returns a scalar of its result."""
+
+
+class Worker:
+    """A process that prepares some work once and does it whenever the worker is called.
+
+    A context manager: the process ends with it.
+
+    `work`: of a call, where it is counted. `peak_gb`, `output`: GB so far, and the last result.
+    """
+
+    work: Work | None
+
+    def __init__(
+        self,
+        device: torch.device,
+        threads: int,
+        prepare: Callable[..., Step],
+        *arguments: Any,
+        count: bool = True,
+    ) -> None:
+        """Starts the process and waits until the work is prepared and done once, untimed.
+
+        prepare: a function of a module, called in the process with `arguments`, which are pickled.
+        count: count the work; not where a compiler traces it.
+
+        Raises UserError where the process ends early.
+        """
+        context = get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(other, device, threads, prepare, arguments, count), daemon=True
+        )
+        self._process.start()
+        other.close()
+        self.work, self.output, self.peak_gb = self._receive()
+
+    def __call__(self) -> float:
+        """Does the work once; returns its seconds as `core.io.machine.busy_time` counts them."""
+        self._connection.send(True)
+        seconds, self.output, self.peak_gb = self._receive()
+        return seconds
+
+    def _receive(self) -> tuple[Any, float, float]:
+        try:
+            return self._connection.recv()
+        except EOFError as error:
+            self._process.join()
+            raise UserError(
+                "A process of the benchmark has ended early, as it does where memory does not suffice: give "
+                "--quick, or free some memory."
+            ) from error
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.join()
+
+
+def _serve(
+    connection: Connection,
+    device: torch.device,
+    threads: int,
+    prepare: Callable[..., Step],
+    arguments: tuple[Any, ...],
+    count: bool,
+) -> None:
+    """The worker's process: sends work, output and peak memory, and answers every message by its seconds."""
+    torch.set_num_threads(threads)
+    step = prepare(*arguments)
+    outputs: list[float] = []
+
+    def run() -> None:
+        outputs[:] = [step()]
+
+    work = count_work(run) if count else None
+    if not count or device.type != "cpu":
+        run()  # kernels are chosen in the first plain run
+    connection.send((work, *outputs, peak_memory(device)))
+    while _asked(connection):
+        start = busy_time(device)
+        run()
+        connection.send((busy_time(device) - start, *outputs, peak_memory(device)))
+
+
+def _asked(connection: Connection) -> bool:
+    """Whether there is another call; False once the worker is closed."""
+    try:
+        return connection.recv()
+    except EOFError:
+        return False
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory so far in GB: of PyTorch's allocations on a GPU, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

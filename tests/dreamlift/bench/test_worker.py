@@ -1,0 +1,29 @@
+"""Sides of comparisons in processes of their own."""
+
+import os
+from functools import partial
+
+import pytest
+import torch
+
+from core.errors import UserError
+from dreamlift.bench.plan import compare
+from dreamlift.bench.worker import Worker
+
+CPU = torch.device("cpu")
+
+
+def test_a_process_prepares_once_and_answers_every_call() -> None:
+    prepare = partial(partial, max, 3.0, 4.0)  # whose step is max(3.0, 4.0)
+    with Worker(CPU, 1, prepare) as worker:
+        measured = compare("Table", "row", {"ours": worker}, 3, per="call", work={"ours": worker.work})
+    side = measured.sides["ours"]
+    assert len(side.seconds) == 3 and all(seconds >= 0 for seconds in side.seconds)
+    assert side.output == 4
+    assert side.peak_gb and 0.05 < side.peak_gb < 5  # torch is imported there
+    assert measured.work["ours"].gflop == 0
+
+
+def test_a_process_that_ends_early_is_an_error_of_the_user() -> None:
+    with pytest.raises(UserError, match="ended early.*--quick"):
+        Worker(CPU, 1, os._exit, 3)
