@@ -40,7 +40,7 @@ class Environment(Protocol):
         """What is known of the last state, (...,S): NaN where nothing is."""
         ...
 
-    def goal_of(self, states: Array, rng: np.random.Generator) -> Array:
+    def goal_of(self, states: Array) -> Array:
         """A goal (B,G) that each of these states (B,S) fulfills."""
         ...
 

@@ -93,9 +93,14 @@ class TrajectoryTask:
         length = self.stride * int(torch.randint(max(1, int(SHORTEST * longest)), longest + 1, ()))
         first = int(torch.randint(self.x0.shape[2] - length + 1, ()))
         x0 = self.x0[batch, :, first : first + length]
-        mask = torch.zeros_like(x0, dtype=torch.bool)
-        mask[..., 0] = (torch.rand(len(x0)) < 0.9)[:, None]
-        mask[..., -1] = (torch.rand(len(x0)) < 0.7)[:, None]
+        mask = self.known(x0, batch)
         t = stratified_timesteps(len(x0), model.schedule.timesteps, x0.device)
         weights = (~mask).float()
         return simple_loss(model, x0, t, known_entries(x0, mask), torch.randn_like(x0), weights)
+
+    def known(self, x0: Tensor, batch: Tensor) -> Tensor:
+        """Which entries are known, (B,S,L) bool, in the windows x0 (B,S,L) of some trajectories (B,)."""
+        mask = torch.zeros_like(x0, dtype=torch.bool)
+        mask[..., 0] = (torch.rand(len(x0)) < 0.9)[:, None]
+        mask[..., -1] = (torch.rand(len(x0)) < 0.7)[:, None]
+        return mask

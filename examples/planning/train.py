@@ -6,6 +6,7 @@ python -m examples.planning.train --maze u --run runs/planning-u --steps 3000
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from core.errors import UserError
 from core.training.checkpoint import read_ema
@@ -22,11 +23,18 @@ LENGTHS = {"u": 32, "medium": 32, "large": 40}  # of the trajectories of a maze,
 def train(
     model: TrajectoryModel[Maze], run: Path, steps: int, count: int, batch_size: int, seed: int
 ) -> None:
-    """Trains on `count` trajectories and writes the averaged weights to `run / model`."""
+    """Trains on `count` trajectories of the maze."""
     states, _ = make_trajectories(model.environment, count, model.length, seed)
     span = longest_span(model.environment, states)
     print(f"{count} trajectories of {model.length} steps, the longest over {span} cells")
     task = TrajectoryTask(model.normalize(states), model.stride)
+    fit(model, task, run, steps, batch_size, seed)
+
+
+def fit(
+    model: TrajectoryModel[Any], task: TrajectoryTask, run: Path, steps: int, batch_size: int, seed: int
+) -> None:
+    """Trains a model, or resumes its run, and writes the averaged weights to `run / model`."""
     config = TrainingConfig(
         batch_size=batch_size, learning_rate=1e-3, seed=seed, compile=False, channels_last=False
     )

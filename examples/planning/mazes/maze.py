@@ -119,7 +119,7 @@ class Maze:
         """The state of rest at a position (...,2)."""
         return np.concatenate([goal, np.zeros_like(goal)], axis=-1)
 
-    def goal_of(self, states: Array, rng: np.random.Generator) -> Array:
+    def goal_of(self, states: Array) -> Array:
         """The positions (B,2) of states."""
         return states[:, :2]
 
