@@ -1,1 +1,1 @@
-"""Diffuser (Janner et al. 2022): planning in mazes by a diffusion model of trajectories."""
+"""Diffuser (Janner et al. 2022): planning by a diffusion model of trajectories, in mazes."""

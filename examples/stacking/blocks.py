@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from examples.planning.environment import Array
 
-SPEED = 2.0  # of the gripper along each axis, in blocks a step
+SPEED = 4.0  # of the gripper along each axis, in blocks a step
 REACH = 0.35  # of the gripper around a block's center along each axis, in blocks
 TOUCH = 1e-9  # blocks that stand side by side do not overlap
 MOST = 6
@@ -74,10 +74,19 @@ class Blocks:
         return np.stack(rows)
 
     def action_towards(self, state: Array, planned: Array) -> Array:
-        """The action (...,3) to a planned state: the gripper moves there, and closes if it holds a block."""
-        move = np.clip((planned[..., :2] - state[..., :2]) / SPEED, -1, 1)
-        close = np.where(self.held(planned).any(axis=-1), 1.0, -1.0)
-        return np.concatenate([move, close[..., None]], axis=-1)
+        """The action (...,3) to a planned state.
+
+        The gripper moves where it is planned. Where it is to hold a block that it does not hold, it moves to
+        that block, however far the plan is off, and closes once it is there.
+        """
+        wanted, holds = self.held(planned), self.held(state)
+        block = np.where(wanted, planned[..., 2 : 2 + self.count], 0).argmax(axis=-1)
+        there = np.take_along_axis(self.places(state), np.expand_dims(block, (-2, -1)), axis=-2)[..., 0, :]
+        take = wanted.any(axis=-1, keepdims=True) & ~holds.any(axis=-1, keepdims=True)
+        away = (np.where(take, there, planned[..., :2]) - state[..., :2]) / SPEED
+        arrives = (np.abs(away) <= 1).all(axis=-1, keepdims=True)
+        close = wanted.any(axis=-1, keepdims=True) & (arrives | ~take)
+        return np.concatenate([np.clip(away, -1, 1), np.where(close, 1.0, -1.0)], axis=-1)
 
     def goal_state(self, goal: Array) -> Array:
         """Goals are states."""

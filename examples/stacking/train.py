@@ -46,7 +46,7 @@ class StackingTask(TrajectoryTask):
 
 def length_of(blocks: Blocks) -> int:
     """Steps of the trajectories, in which nearly every task is done."""
-    return 16 * blocks.count
+    return 8 * blocks.count + 8
 
 
 def make_data(blocks: Blocks, count: int, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--trajectories", type=int, default=8000)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 96, 128])
+    parser.add_argument("--widths", type=int, nargs="+", default=[48, 96, 128])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     try:

@@ -20,11 +20,11 @@ from examples.stacking.train import StackingTask
 OPEN, CLOSE = -1.0, 1.0
 
 
-def run(blocks, gripper, places, *actions):
-    """The state after actions, from an empty gripper."""
+def run(blocks, gripper, places, *moves):
+    """The state after moves (dx, dy, grip) in blocks, from an empty gripper."""
     state = blocks.state(np.array(gripper), np.array(places))[None]
-    for action in actions:
-        state = blocks.step(state, np.array([action]))
+    for dx, dy, grip in moves:
+        state = blocks.step(state, np.array([[dx / SPEED, dy / SPEED, grip]]))
     return state[0]
 
 
@@ -45,10 +45,8 @@ def test_a_block_is_taken_carried_and_put_on_another():
     blocks = Blocks(2)
     taken = run(blocks, (1.2, 0.7), [(1.0, 0.5), (3.0, 0.5)], (0, 0, CLOSE))
     assert taken.tolist() == [1.0, 0.5, 1, 0, 1.0, 0.5, 3.0, 0.5]
-    put = run(
-        blocks, (1.2, 0.7), [(1.0, 0.5), (3.0, 0.5)],
-        (0, 0, CLOSE), (0, 0.75, CLOSE), (1, 0, CLOSE), (0, 0, OPEN), (0.5, 0.5, OPEN),
-    )  # fmt: skip
+    moves = (0, 0, CLOSE), (0, 1.5, CLOSE), (2, 0, CLOSE), (0, 0, OPEN), (1, 1, OPEN)
+    put = run(blocks, (1.2, 0.7), [(1.0, 0.5), (3.0, 0.5)], *moves)
     assert put.tolist() == [4.0, 3.0, 0, 0, 3.0, 1.5, 3.0, 0.5]
 
 
@@ -61,9 +59,7 @@ def test_a_block_that_carries_another_is_not_taken():
 
 def test_a_carried_block_is_stopped_by_others_and_by_the_table():
     blocks = Blocks(2)
-    state = run(
-        blocks, (1.0, 0.5), [(1.0, 0.5), (2.4, 0.5)], (0, 0, CLOSE), (1, -1, CLOSE)
-    )  # as fast as it can
+    state = run(blocks, (1.0, 0.5), [(1.0, 0.5), (2.4, 0.5)], (0, 0, CLOSE), (4, -4, CLOSE))
     np.testing.assert_allclose(blocks.places(state), [(1.4, 0.5), (2.4, 0.5)])
     np.testing.assert_allclose(state[:2], (1.4, 0.5))
 
@@ -102,9 +98,9 @@ def test_blocks_never_overlap_and_always_rest():
 @pytest.mark.parametrize("towers", [True, False])
 def test_the_controller_solves_every_task(towers):
     blocks = Blocks(4)
-    states, actions = make_trajectories(blocks, 40, 160, seed=1, towers=towers)
-    assert len(states) == 40 and len(actions) == 40
-    np.testing.assert_allclose(blocks.step(states[:, 60], actions[:, 60]), states[:, 61], atol=1e-12)
+    states, actions = make_trajectories(blocks, 60, 64, seed=1, towers=towers)
+    assert len(states) == 60 and len(actions) == 60
+    np.testing.assert_allclose(blocks.step(states[:, 9], actions[:, 9]), states[:, 10], atol=1e-12)
     assert not blocks.held(states[:, -1]).any()
     top = blocks.places(states[:, -1])[..., 1].max(axis=1)
     assert (top == 3.5).all() if towers else 3 < len(set(top)) + 1 <= 5
@@ -112,17 +108,32 @@ def test_the_controller_solves_every_task(towers):
 
 def test_recorded_trajectories_are_followed_by_their_actions():
     blocks = Blocks(3)
-    states, _ = make_trajectories(blocks, 20, 96, seed=2, towers=False)
+    states, _ = make_trajectories(blocks, 20, 40, seed=2, towers=False)
 
     class Recorded:
-        model = TrajectoryModel(blocks, 96, (16,), 1)
+        model = TrajectoryModel(blocks, 40, (16,), 1)
 
         def plan(self, starts, goals, length, generators):
             return states
 
     tasks = draw_tasks(blocks, "rearrangement", len(states), seed=0)._replace(states=states[:, 0])
-    outcome = follow_plans(Recorded(), tasks, 96, seed=0)
+    outcome = follow_plans(Recorded(), tasks, 40, seed=0)
     np.testing.assert_allclose(outcome.states[:, -1], states[:, -1], atol=1e-9)
+
+
+def test_a_block_is_taken_where_it_is_though_the_plan_is_off():
+    blocks = Blocks(4)
+    places = [(2.0, 0.5), (4.0, 0.5), (6.0, 0.5), (8.5, 0.5)]
+    state = blocks.state(np.array([1.0, 2.0]), np.array(places))[None]
+    planned = run(blocks, (2.4, 0.9), [(2.4, 0.9), *places[1:]], (0, 0, CLOSE))[None]
+    taken = blocks.step(state, blocks.action_towards(state, planned))
+    assert blocks.held(taken)[0].tolist() == [True, False, False, False]
+    assert taken[0, :2].tolist() == [2.0, 0.5]
+    state[0, 0] = 2.0 + 1.5 * SPEED
+    on_its_way = blocks.step(state, blocks.action_towards(state, planned))
+    assert not blocks.held(on_its_way).any() and on_its_way[0, 0] == 2.0 + 0.5 * SPEED
+    carried = blocks.step(taken, blocks.action_towards(taken, planned))
+    np.testing.assert_allclose(carried[0, :2], planned[0, :2])
 
 
 def test_goals_say_nothing_or_the_order_or_the_places():
