@@ -14,7 +14,7 @@ from dreamlift.bench.rounds import Interval, median_interval
 OURS = "ours"
 NOT_INSTALLED = "not installed"
 Relation = Literal["ratio", "ratio per GFLOP", "difference"]
-Suite = Literal["core", "start", "gpu"]
+Suite = Literal["core", "video", "dream3d", "start", "gpu"]
 
 Figure = Annotated[float, AfterValidator(lambda value: float(f"{value:.4g}"))]
 """A number with four significant digits: no measurement here has more."""

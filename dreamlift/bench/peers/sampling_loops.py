@@ -11,11 +11,9 @@ UniPC nor flows. Its DDIM is `sample_euler`, the same steps in other coordinates
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module, util
-from types import ModuleType
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +25,7 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.samplers import ddim, ddpm, dpm_solver, euler, heun, unipc
+from dreamlift.bench.peers.imports import import_part
 from dreamlift.bench.plan import compare, timed
 from dreamlift.bench.results import OURS, Comparison
 from dreamlift.bench.rounds import Side
@@ -112,29 +111,16 @@ def diffusers_loop(
     return loop
 
 
-def k_diffusion_samplers() -> ModuleType | None:
-    """`k_diffusion` with its samplers only, because the full import needs the dependencies of training.
-
-    None if it cannot be imported.
-    """
-    spec = util.find_spec("k_diffusion")
-    if spec is None:
-        return None
-    package = ModuleType("k_diffusion")
-    package.__path__ = list(spec.submodule_search_locations or [])
-    sys.modules["k_diffusion"] = package
-    try:
-        for module in ("sampling", "external"):
-            import_module(f"k_diffusion.{module}")
-    except (ImportError, RuntimeError):
-        return None
-    return package
+def k_diffusion_samplers() -> Any | None:
+    """k-diffusion's module `external`, which has `sampling` in it; None if it is not installed."""
+    transforms = {"torchvision": {}, "torchvision.transforms": {"functional": None}}
+    return import_part("k_diffusion", "external", transforms)
 
 
-def k_diffusion_loop(package: ModuleType, network: Network, name: str, steps: int) -> Loop:
+def k_diffusion_loop(package: Any, network: Network, name: str, steps: int) -> Loop:
     """A loop of a k-diffusion sampler, with its wrapper for v-prediction at discrete timesteps."""
     abar = SCHEDULE.alpha(torch.arange(SCHEDULE.timesteps)).float() ** 2
-    model = package.external.DiscreteVDDPMDenoiser(network, abar, quantize=True)
+    model = package.DiscreteVDDPMDenoiser(network, abar, quantize=True)
     sigmas = model.get_sigmas(steps)
     start = torch.randn(SHAPE) * sigmas[0]
     extra_args = {"condition": CONDITION}
@@ -142,7 +128,7 @@ def k_diffusion_loop(package: ModuleType, network: Network, name: str, steps: in
     return lambda: sampler(model, start, sigmas, extra_args=extra_args, disable=True)
 
 
-def cases(package: ModuleType | None) -> dict[str, Case]:
+def cases(package: Any | None) -> dict[str, Case]:
     """The samplers by name; without the package of k-diffusion, in ours and in diffusers only."""
     network = Network()
     denoiser = Denoiser(network, SCHEDULE, Parameterization.V)

@@ -60,14 +60,18 @@ def _sampling(settings: Settings) -> Comparison:
 
 
 def network_call(
-    network: nn.Module, condition: Condition, shape: tuple[int, ...], device: torch.device
+    network: nn.Module,
+    condition: Condition,
+    shape: tuple[int, ...],
+    device: torch.device,
+    **options: bool,
 ) -> Callable[[], object]:
-    """A call of a network without gradient, on noise of a shape."""
+    """A call of a network without gradient, on noise of a shape. options: further arguments of `forward`."""
     x, t = torch.randn(*shape, device=device), torch.full((shape[0],), 500, device=device)
 
     @torch.no_grad()
     def call() -> object:
-        return network(x, t, condition)
+        return network(x, t, condition, **options)
 
     return call
 

@@ -56,7 +56,7 @@ def _help(command: str, settings: Settings) -> Comparison:
         OURS: partial(run_python, script, settings.folder),
         NOTHING: partial(run_python, "pass", settings.folder),
     }
-    return compare("`--help`", f"`{command}`", sides, settings.many, per="process", relation="difference")
+    return compare("`--help`", f"`{command}`", sides, settings.repeats, per="process", relation="difference")
 
 
 def run_python(script: str, folder: Path) -> float:
