@@ -19,7 +19,7 @@ from core.errors import UserError
 from core.io.files.plan import Replacing
 from dream3d.job import OBJECT, ObjectJob, read_prompts
 from dream3d.options import DTYPES, OF_A_ROW, ImageModelReference, ObjectOptions, check_model_reference
-from dream3d.presets import STANDARD, load_named_preset, load_object_preset
+from dream3d.presets import STANDARD, load_named_preset, load_object_preset, preset_of_tier
 from dream3d.requirements import check_objects
 
 START = time.perf_counter()
@@ -66,6 +66,14 @@ def dream3d(
         typer.Option(
             help="draft, standard, fine, checkpoint, or a YAML file.",
             show_default="standard; checkpoint for models of the hub",
+        ),
+    ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(
+            help="exact: float32; fast: the image model in bfloat16 where the machine is fast at it; "
+            "draft: the preset draft.",
+            show_default="exact",
         ),
     ] = None,
     iterations: Annotated[
@@ -212,6 +220,7 @@ def dream3d(
     folder = str(bundled_model(model) or model)
     reference = ImageModelReference(folder, Path(folder) == MODEL, dtype, tuple(lora), offload)
     changes: dict[str, Any] = {
+        "tier": tier,
         "iterations": iterations,
         "loss": loss,
         "field": field,
@@ -231,7 +240,12 @@ def dream3d(
         raise UserError("--complete is for the bundled model: give it without --model.")
     # Wrong options are reported before the model is looked for.
     given = {name for name, value in changes.items() if value is not None}
-    first = _settled(load_named_preset(preset or STANDARD).with_changes(**changes), rows, reference, given)
+    first = _settled(
+        load_named_preset(preset_of_tier(tier, preset) or STANDARD).with_changes(**changes),
+        rows,
+        reference,
+        given,
+    )
     replacing = Replacing(
         overwrite=overwrite,
         again=skip_existing or resume or process_count() > 1,
@@ -241,7 +255,7 @@ def dream3d(
     )
     needed = check_objects(first, num, out, again=replacing.again, force=force)
     jobs = [ObjectJob(*each) for each in plan_rows(rows, num, seed, out, OBJECT, replacing)]
-    preset, defaults = load_object_preset(preset, reference)
+    preset, defaults = load_object_preset(preset, reference, tier)
     settled = _settled(defaults.with_changes(**changes), rows, reference, given)
     for index, job in enumerate(jobs):
         job.check_files(settled[index // num])

@@ -214,9 +214,7 @@ def generate(
     chosen = pick_device(device)
     with explain_out_of_memory(chosen, lambda: "give --offload, or a smaller model"):
         loaded = load_model(reference, chosen)
-    model = loaded.model
-    given = (model.reads_attributes, model.first_stage is not None)
-    settled = [(job, options.with_model_defaults(*given)) for job, options in jobs]
+    settled = [(job, loaded.settle(options)) for job, options in jobs]
     if resume:
         for job, options in settled:
             checkpoint.check(job.checkpoint, run_identity(job, options, reference))

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.io.base_model import CONFIG, reads_attributes
 from core.io.clips.formats import TRANSPARENT
 from core.io.values import shortened
+from core.tiers import Tier
 
 if TYPE_CHECKING:
     pass
@@ -100,6 +101,7 @@ class ObjectOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    tier: Tier | None = Field(None, description="of the image model, see core.tiers; null: exact")
     iterations: int = Field(ge=1, le=100000)
     views: int = Field(4, ge=1, le=16, description="views per iteration, evenly spaced around the object")
     elevation: tuple[float, float] = Field((-5.0, 35.0), description="range of elevations in degrees")
@@ -211,17 +213,20 @@ class ObjectOptions(BaseModel):
                 f"--{flag} cannot be {shortened(repr(changes.get(name)))}: {first['msg'].lower()}."
             ) from error
 
-    def with_model_defaults(self, takes_camera: bool, latents: bool) -> ObjectOptions:
+    def with_model_defaults(
+        self, takes_camera: bool, latents: bool, tier: Tier | None = None
+    ) -> ObjectOptions:
         """These options with defaults that depend on the model.
 
         Stages without guidance get `default_guidance`. Models without a camera input get texts of views.
+        tier: where none is given; None for models that have no tiers.
         """
         default = default_guidance(self.loss, latents)
         stages = [
             s if s.guidance is not None else s.model_copy(update={"guidance": default}) for s in self.stages
         ]
         camera = "words" if self.camera == "input" and not takes_camera else self.camera
-        return self.model_copy(update={"stages": tuple(stages), "camera": camera})
+        return self.model_copy(update={"stages": tuple(stages), "camera": camera, "tier": self.tier or tier})
 
 
 def default_guidance(loss: Loss, latents: bool) -> float:
@@ -268,6 +273,8 @@ def check_model_reference(
     native = source.bundled or (own and not pipeline)
     if native and (source.lora or source.offload or source.dtype not in (None, "float32")):
         raise UserError("--lora, --dtype and --offload are for checkpoints: give one with --model.")
+    if options.tier and not native:
+        raise UserError("--tier is for models in this project's format: a checkpoint's precision is --dtype.")
     if source.offload and options.loss == "vsd":
         raise UserError("--offload cannot be combined with --loss vsd, which trains adapters of the network.")
     if options.camera == "words" or not native or not reads_attributes(folder):

@@ -34,6 +34,7 @@ class ObjectRecord(BaseModel):
     stages: dict[str, str] = {}  # sha256 of other weights: weak version, super-resolution
     model_kind: str  # "dreamlift", or the class of the checkpoint's pipeline
     dtype: str  # of the weights
+    compute_dtype: str | None = None  # of the image model's convolutions and products; None is `dtype`
     lora: list[str]
     device: str
     versions: dict[str, str]

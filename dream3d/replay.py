@@ -30,6 +30,9 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
             f"{record.options.iterations}, which cannot be made again."
         )
     native = record.model_kind == "dreamlift"
+    options = record.options
+    if native and options.tier is None:  # from before there were tiers
+        options = options.with_changes(tier="exact")
     reference = ImageModelReference(
         record.model,
         bundled=Path(record.model).resolve() == (BUNDLED / "image").resolve(),
@@ -47,7 +50,7 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
     from dream3d.generate import generate
 
     generate(
-        [(job, record.options)],
+        [(job, options)],
         reference=reference,
         device=device,
         preset=record.preset,
@@ -64,5 +67,5 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
 
 def _facts(record: ObjectRecord) -> dict[str, Any]:
     """What the bytes of an object depend on besides its options, by name."""
-    weights = {"weights": record.model_sha256, **record.stages, "dtype": record.dtype}
+    weights = {"weights": record.model_sha256, **record.stages, "dtype": record.compute_dtype or record.dtype}
     return {**weights, **record.versions, "device": record.device}

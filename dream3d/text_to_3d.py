@@ -21,6 +21,7 @@ from core.models.image_model import ImageModelLike
 from core.models.super_resolution import SuperResolution
 from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint, weights_sha256
 from core.pretrained.image_model import PretrainedImageModel, check_unguided, load_image_model
+from core.tiers import compute_dtype
 from core.toybox.backdrops import BACKDROPS
 from dream3d.distill import make_model_space
 from dream3d.job import ObjectJob
@@ -59,6 +60,13 @@ class LoadedModel(NamedTuple):
     def dtype(self) -> str:
         """Data type of the network's weights, such as "float32"."""
         return str(next(self.model.denoiser.parameters()).dtype).removeprefix("torch.")
+
+    def settle(self, options: ObjectOptions) -> ObjectOptions:
+        """The options with the defaults that depend on the model."""
+        tier = "exact" if self.kind == NATIVE else None
+        return options.with_model_defaults(
+            self.model.reads_attributes, self.model.first_stage is not None, tier
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +155,7 @@ def finish_object(
     optimization.check_field()
     meshed = mesh_field(optimization.field, optimization.options)
     mesh, count = meshed.mesh, optimization.options.texture_views
+    native = loaded.kind == NATIVE
     if loaded.super_resolution and count:
         mesh = refine_texture(
             mesh,
@@ -169,6 +178,7 @@ def finish_object(
         stages=loaded.stages,
         model_kind=loaded.kind,
         dtype=loaded.dtype,
+        compute_dtype=compute_dtype(optimization.options.tier, loaded.device) if native else loaded.dtype,
         lora=list(loaded.reference.lora),
         device=describe_device(loaded.device),
         versions=package_versions(),

@@ -36,6 +36,7 @@ class TextTo3D:
         *,
         preset: str | None = None,
         device: str = "auto",
+        tier: str | None = None,
         torch_dtype: str | None = None,
         lora: tuple[str, ...] = (),
         offload: bool = False,
@@ -44,6 +45,8 @@ class TextTo3D:
 
         name: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
         preset: "draft", "standard", "fine", "checkpoint" or a YAML file; fits the model unless given.
+        tier: "exact", "fast" or "draft" (the preset draft), of this project's models; what suits the device
+            unless given, see `core.tiers`.
         torch_dtype: "float32", "bfloat16" or "float16", for checkpoints, as are lora (NAME or NAME@SCALE) and
             offload (weights wait in the CPU's memory).
 
@@ -52,7 +55,8 @@ class TextTo3D:
         bundled = name == BUNDLED_NAME
         folder = str(bundled_model(name) or name)
         reference = ImageModelReference(folder, bundled, torch_dtype, tuple(lora), offload)
-        preset, options = load_object_preset(preset, reference)
+        preset, options = load_object_preset(preset, reference, tier)
+        options = options.with_changes(tier=tier)
         check_model_reference(reference, options)
         return cls(load_model(reference, pick_device(device)), options, preset)
 
@@ -91,7 +95,7 @@ class TextTo3D:
             field=field,
         )
         check_model_reference(reference, options)
-        options = options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
+        options = self.loaded.settle(options)
         job = ObjectJob(prompt, resolve_seed(seed, generator), Path("object.glb"))
         if reference.bundled and complete:
             job = job.with_reading()

@@ -24,7 +24,7 @@ from core.io.pictures import PICTURE
 from core.models.image_model import ImageModel
 from core.models.nearest_wording import nearest_wording
 from core.models.super_resolution import SuperResolution
-from core.pretrained.hub import resolve_checkpoint
+from core.pretrained.hub import NATIVE, checkpoint_kind, resolve_checkpoint
 from core.pretrained.image_model import PretrainedImageModel, load_image_model
 from core.pretrained.unclip.unclip_checkpoint import (
     UnclipCheckpoint,
@@ -32,6 +32,7 @@ from core.pretrained.unclip.unclip_checkpoint import (
     load_unclip_checkpoint,
 )
 from core.sampling_options import SamplerName
+from core.tiers import ArithmeticTier, compute_dtype, default_tier, tier_context
 from core.toybox.prompts import PromptReading, read_prompt
 from dreamlift.front_door import EndOfStep, resolve_seed, step_callback, warn_of
 
@@ -80,8 +81,10 @@ class TextToImage:
         model: ImageModel | PretrainedImageModel | UnclipCheckpoint,
         name: str,
         super_resolution: SuperResolution | None = None,
+        tier: ArithmeticTier | None = None,
     ) -> None:
         self.model, self.name, self.super_resolution = model, name, super_resolution
+        self.tier: ArithmeticTier | None = tier
 
     @classmethod
     def from_pretrained(
@@ -89,24 +92,35 @@ class TextToImage:
         name: str | Path = BUNDLED_NAME,
         *,
         device: str = "auto",
+        tier: ArithmeticTier | None = None,
         torch_dtype: str | None = None,
         lora: Sequence[str] = (),
         offload: bool = False,
     ) -> TextToImage:
         """Loads a model: "bundled", "unclip" or "emoji", a folder, or an id of the Hugging Face hub.
 
+        tier: "exact" or "fast", of models in this project's format; what suits the device unless given, see
+            `core.tiers`.
         The other arguments are those of `core.pretrained.image_model.load_image_model`.
         """
         folder = bundled_model(name) or name
         dtype = getattr(torch, torch_dtype) if torch_dtype else None
         chosen = pick_device(device)
-        if is_unclip_checkpoint(resolve_checkpoint(folder, weights=False)):
+        checkpoint = resolve_checkpoint(folder, weights=False)
+        if tier and checkpoint_kind(checkpoint) != NATIVE:
+            raise UserError(
+                f"{name} has no tiers: a checkpoint's precision is its dtype. Leave out the tier."
+            )
+        if is_unclip_checkpoint(checkpoint):
             if lora or offload:
                 raise UserError(f"{name} takes no LoRA weights and no offload: leave them out.")
             return cls(load_unclip_checkpoint(folder, chosen, dtype), str(name))
         model = load_image_model(folder, device=chosen, dtype=dtype, lora=lora, offload=offload)
-        enlarger = later_stage(Path(folder), "super_resolution") if isinstance(model, ImageModel) else None
-        return cls(model, str(name), SuperResolution.load(enlarger, chosen) if enlarger else None)
+        if not isinstance(model, ImageModel):
+            return cls(model, str(name))
+        enlarger = later_stage(Path(folder), "super_resolution")
+        larger = SuperResolution.load(enlarger, chosen) if enlarger else None
+        return cls(model, str(name), larger, tier or default_tier(chosen))
 
     def __call__(
         self,
@@ -166,20 +180,21 @@ class TextToImage:
         if native and sampler is None:
             sampler = SAMPLER
         steps = num_inference_steps or usual_steps
-        images = sample(
-            [text],
-            steps=steps,
-            guidance=guidance,
-            negative=negative,
-            seeds=[number],
-            sampler=sampler,
-            eta=eta,
-            guidance_interval=guidance_interval,
-            guidance_rescale=guidance_rescale,
-            on_step=step_callback(self, callback_on_step_end),
-        )
-        if self.super_resolution and enlarging:
-            images = self.super_resolution.sample(images, [number], steps=enlarging)
+        with tier_context(self.tier, self.model.device):
+            images = sample(
+                [text],
+                steps=steps,
+                guidance=guidance,
+                negative=negative,
+                seeds=[number],
+                sampler=sampler,
+                eta=eta,
+                guidance_interval=guidance_interval,
+                guidance_rescale=guidance_rescale,
+                on_step=step_callback(self, callback_on_step_end),
+            )
+            if self.super_resolution and enlarging:
+                images = self.super_resolution.sample(images, [number], steps=enlarging)
         (picture,) = to_pictures(images)
         record = {
             "prompt": prompt,
@@ -192,6 +207,8 @@ class TextToImage:
         record |= {"eta": eta, "guidance_interval": guidance_interval, "guidance_rescale": guidance_rescale}
         record |= {"azimuth": around, "elevation": above} if native else {}
         record |= {"super_resolution": enlarging} if self.super_resolution else {}
+        if self.tier:
+            record |= {"tier": self.tier, "compute_dtype": compute_dtype(self.tier, self.model.device)}
         return Picture(picture, record)
 
 

@@ -17,7 +17,7 @@ from video.clip_model import ClipModel
 from video.find_model import find_model
 from video.job import ClipJob, read_prompts
 from video.model_reference import ModelReference, settle
-from video.options import ClipOptions, Extension
+from video.options import ClipOptions, Extension, preset_of_tier
 from video.text_to_video import Clip, sample_clip
 
 
@@ -47,6 +47,7 @@ class TextToVideo:
         *,
         preset: str | None = None,
         device: str = "auto",
+        tier: str | None = None,
         torch_dtype: str | None = None,
         motion_adapter: str | None = None,
         lora: tuple[str, ...] = (),
@@ -61,6 +62,8 @@ class TextToVideo:
         name: "bundled" or "emoji", a folder, or an id of the Hugging Face hub.
         preset: "draft", "standard", "fine", one of configs/gen-video or a YAML file; the one that fits the
             model unless given.
+        tier: "exact", "fast" or "draft", of this project's models; what suits the device unless given, see
+            `core.tiers`.
         torch_dtype: "float32", "bfloat16" or "float16", for checkpoints.
         motion_adapter: AnimateDiff adapter for an image checkpoint, or "none".
         lora: LoRA weights, NAME or NAME@SCALE. offload, storage, cache, attention: see `gen-video --help`.
@@ -70,9 +73,10 @@ class TextToVideo:
         """
         given = None if name == BUNDLED_NAME else str(name)
         reference = find_model(given)
-        preset = preset or reference.preset
+        preset = preset or preset_of_tier(tier) or reference.preset
         options = load_preset(preset, ClipOptions, "gen-video").with_changes(
             model=given,
+            tier=tier,
             motion=motion_adapter,
             lora=lora or None,
             dtype=torch_dtype,
@@ -83,6 +87,7 @@ class TextToVideo:
         )
         reference.check(options)
         chosen = pick_device(device)
+        options = reference.with_tier(options, chosen)
         return cls(reference.open(options, chosen, force), reference, options, preset, chosen)
 
     def __call__(

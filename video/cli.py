@@ -23,7 +23,7 @@ from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.job import CLIP, TRANSPARENT_CLIP, ClipJob, plan_clips, read_prompts
 from video.model_reference import describe_rate, settle
-from video.options import OF_A_ROW, ClipOptions
+from video.options import OF_A_ROW, ClipOptions, preset_of_tier
 
 START = time.perf_counter()
 
@@ -83,7 +83,11 @@ def gen_video(
     ] = None,
     tier: Annotated[
         str | None,
-        typer.Option(help="draft: the distilled model, with the preset distilled unless one is given."),
+        typer.Option(
+            help="exact: float32; fast: bfloat16 where the machine is fast at it; draft: the distilled "
+            "model, with the preset distilled unless one is given.",
+            show_default="fast where bfloat16 is",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=PRESETS_OWN)] = None,
     guidance: Annotated[
@@ -301,7 +305,7 @@ def gen_video(
         )
         raise typer.Exit(0 if same else 1)
     requested = read_prompts(prompt, prompts, script)
-    preset = preset or ("distilled" if tier else None)
+    preset = preset or preset_of_tier(tier)
     options = _preset(preset) if preset else None
     reference = find_model(model or (options and options.model))
     preset = preset or reference.preset

@@ -13,6 +13,7 @@ from core.io.media import Color
 from core.io.pictures import Frames, read_image_cropped
 from core.models.super_resolution import SuperResolution
 from core.sampling import StepCallback
+from core.tiers import Tier, compute_dtype, tier_context
 from video.cascade.distilled import DistilledConfig, load_student, merged
 from video.cascade.interpolation import FrameInterpolation
 from video.job import ClipJob
@@ -75,6 +76,7 @@ class NativeClipModel:
         interpolation: Path | None = None,
         distilled: Path | None = None,
         bundled: bool = False,
+        tier: Tier | None = None,
     ) -> None:
         """Loads the weights.
 
@@ -82,6 +84,7 @@ class NativeClipModel:
         bundled: whether it knows the toybox, so that it can recognize what given frames show.
 
         distilled: folder of a model that needs few steps, drawn with in place of the full one.
+        tier: in which clips are sampled; None is exact.
 
         Raises UserError for a folder that is missing, damaged or does not fit.
         """
@@ -93,7 +96,8 @@ class NativeClipModel:
             "interpolation": interpolation,
             "distilled": distilled,
         }
-        self.record = read_model_record(folder, stages)
+        self.tier: Tier | None = tier
+        self.record = read_model_record(folder, stages, compute_dtype(tier, device))
         self.distilled: DistilledConfig | None = None
         if distilled:
             self.distilled, student = load_student(distilled, self.model.denoiser, self.record.sha256)
@@ -119,6 +123,10 @@ class NativeClipModel:
 
     def sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         """Clips (B,3,F,H,W) in [-1, 1] of one group; see `ClipModel`."""
+        with tier_context(self.tier, self.model.device):
+            return self._sample(requests, on_step).float()
+
+    def _sample(self, requests: Sequence[ClipRequest], on_step: StepCallback) -> Tensor:
         common, seeds = requests[0].options, [request.seed for request in requests]
         scripts = [parse_script(request.prompt) for request in requests]
         rate = self._frame_rate(common)

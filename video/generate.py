@@ -272,6 +272,7 @@ def generate(
     used, before any sampling, and what goes wrong with a single clip.
     """
     chosen = pick_device(device)
+    jobs = [(job, reference.with_tier(options, chosen)) for job, options in jobs]
     with explain_out_of_memory(chosen, lambda: "give --offload, or a smaller model"):
         model = reference.open(jobs[0][1], chosen, force)
     shared = isinstance(model, ParallelModel)
@@ -314,7 +315,7 @@ def request_of(job: ClipJob, options: ClipOptions, model: ClipModel) -> dict[str
     sampling = options.model_dump(mode="json", exclude=NOT_IN_THE_FILES)
     image = [sha256_of(file) for file in options.given_files] or None
     weights = model.record.model_dump(
-        mode="json", include={"sha256", "image_sha256", "stages", "pipeline", "dtype"}
+        mode="json", include={"sha256", "image_sha256", "stages", "pipeline", "dtype", "compute_dtype"}
     )
     return sampling | weights | {"prompt": job.text, "seed": job.seed, "given": image}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.bundled import BUNDLED_VIDEO, model_beside
 from core.errors import UserError
 from core.io.base_model import image_size, later_stage, read_config, reads_attributes
+from core.tiers import compute_dtype, default_tier
 from video.options import FRAME_RATE, ClipOptions, frame_doublings, refuse_negative, refuse_options
 from video.sampling.script import parse_script
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 DECODING = 400  # bytes for a pixel: activations of the first stage's decoder, as measured
 GFLOP = 4.3  # of one unit of `work_units`, at the rate of matrix products
+LOWERED = 0.66  # of the time, where products are computed in bfloat16
 DECODING_STEPS = 3.5  # denoising steps of a frame that take as long as decoding and enlarging it
 WINDOW = 16  # frames that models in this project's format sample at once
 
@@ -66,8 +68,14 @@ class ModelReference(Protocol):
         """
         ...
 
+    def with_tier(self, options: ClipOptions, device: torch.device) -> ClipOptions:
+        """These options with the tier of the device, where none is given and the model has tiers."""
+        ...
+
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """Loads the model. force: even if the estimate exceeds the free memory.
+
+        options: of `with_tier`.
 
         Raises UserError for weights that are missing or damaged, and for too little memory.
         """
@@ -184,7 +192,7 @@ class NativeModelReference:
             raise UserError(
                 f"--interpolate draws clips of up to {WINDOW} frames, not {options.frames}: give fewer."
             )
-        if not self.distilled:
+        if options.tier == "draft" and not self.distilled:
             refuse_options(self.title, {"tier": "no distilled model lies beside its folder"}, options)
         if not self.super_resolution:
             refuse_options(self.title, {"super_resolution": "no such model lies beside its folder"}, options)
@@ -202,7 +210,13 @@ class NativeModelReference:
         from core.io.machine import matmul_rate
         from video.record import ExpectedCost
 
-        return ExpectedCost(memory=0, seconds=GFLOP * work_units(options) / matmul_rate(device, seconds=0.2))
+        seconds = GFLOP * work_units(options) / matmul_rate(device, seconds=0.2)
+        lowered = compute_dtype(self.with_tier(options, device).tier, device) == "bfloat16"
+        return ExpectedCost(memory=0, seconds=seconds * (LOWERED if lowered else 1))
+
+    def with_tier(self, options: ClipOptions, device: torch.device) -> ClipOptions:
+        """These options with the tier of the device, where none is given."""
+        return options.model_copy(update={"tier": options.tier or default_tier(device)})
 
     def _student(self, distilled: Path | None) -> Path | None:
         """The folder of a distilled model, if it is of this one."""
@@ -219,8 +233,9 @@ class NativeModelReference:
             device,
             self.super_resolution,
             self.interpolation,
-            self.distilled if options.tier else None,
+            self.distilled if options.tier == "draft" else None,
             bundled=self.bundled,
+            tier=options.tier,
         )
 
 
@@ -229,7 +244,7 @@ NO_ATTRIBUTES = "it was trained without cameras and phases"
 REFUSED = {
     "motion": "it moves by itself, and motion adapters are for image models",
     "lora": "it has no LoRA weights",
-    "dtype": "it runs in float32",
+    "dtype": "its precision is that of its --tier",
     "offload": "it is small enough to stay on its device",
     "storage": "its weights are small",
     "cache": "it takes few steps",

@@ -12,6 +12,7 @@ from core.io.clips.formats import TRANSPARENT
 from core.io.paths import read_path
 from core.io.values import shortened
 from core.sampling_options import SamplerName, SamplingOptions
+from core.tiers import Tier
 
 FRAME_RATE = 8.0  # frames per second of this project's models: a loop of 16 frames takes two seconds
 LAST_SCENE = 2.0  # s, of the last scene of a script
@@ -43,7 +44,7 @@ class ClipOptions(BaseModel):
     cache: Cache | None = None  # of what changes little from step to step
     attention: str | None = None  # diffusers' backend
     context_parallel: int | None = Field(None, ge=2, le=64)  # processes, each with a GPU, that share a clip
-    tier: Literal["draft"] | None = None  # draft: the distilled model, which needs few steps
+    tier: Tier | None = None  # see `core.tiers`; None: what suits the device. draft: the distilled model
     tiling: bool | None = None  # decode in overlapping tiles: less memory, different bytes
 
     steps: int = Field(ge=1, le=1000)
@@ -218,6 +219,11 @@ def frame_doublings(fps: float) -> int:
     return max(0, int(math.log2(fps / FRAME_RATE)))
 
 
+def preset_of_tier(tier: str | None) -> str | None:
+    """The preset that a tier needs, unless another is given; None: any."""
+    return "distilled" if tier == "draft" else None
+
+
 def flag(name: str) -> str:
     """The command-line option of a field."""
     return f"--{name.replace('_', '-')}"
@@ -228,7 +234,7 @@ def refuse_negative(title: str, options: ClipOptions) -> None:
     if options.negative and options.guidance == 1:
         raise UserError(
             f"{title} cannot apply --negative at guidance scale 1: give --guidance above 1"
-            + (", or leave out --tier." if options.tier else ".")
+            + (", or leave out --tier draft." if options.tier == "draft" else ".")
         )
 
 

@@ -20,6 +20,7 @@ class ModelRecord(BaseModel):
     sha256: str  # of its model.safetensors
     image_sha256: str | None  # of the image model that the folder builds on, if any
     stages: dict[str, str] = {}  # sha256 of the other weights: weak version, later stages, distilled model
+    compute_dtype: str = "float32"  # of convolutions and matrix products, see `core.tiers`
 
 
 class ExpectedCost(BaseModel):
@@ -72,10 +73,13 @@ class RunRecord(BaseModel):
     created: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
 
-def read_model_record(folder: Path, stages: Mapping[str, Path | None] | None = None) -> ModelRecord:
+def read_model_record(
+    folder: Path, stages: Mapping[str, Path | None] | None = None, compute_dtype: str = "float32"
+) -> ModelRecord:
     """What a model folder says of itself, once `VideoModel.load` has found it whole.
 
     stages: folders of the later stages of its cascade, by their names.
+    compute_dtype: in which it is run.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     of_clips = "model" in config  # else an image model, which the bundled temporal layers move
@@ -84,7 +88,11 @@ def read_model_record(folder: Path, stages: Mapping[str, Path | None] | None = N
     found = {"weak": weak_version(image), "temporal": None if of_clips else BUNDLED_VIDEO, **(stages or {})}
     hashes = {name: stored_sha256(path) for name, path in found.items() if path}
     return ModelRecord(
-        folder=str(folder), sha256=config["sha256"], image_sha256=base and base["sha256"], stages=hashes
+        folder=str(folder),
+        sha256=config["sha256"],
+        image_sha256=base and base["sha256"],
+        stages=hashes,
+        compute_dtype=compute_dtype,
     )
 
 

@@ -11,7 +11,7 @@ from core.io.files.replay import differences, other_files, read_record_of, repla
 from core.toybox.prompts import PromptReading
 from video.find_model import find_model
 from video.job import CLIP, plan_clips
-from video.record import RunRecord, read_record
+from video.record import ModelRecord, RunRecord, read_record
 
 
 def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview: bool, start: float) -> bool:
@@ -23,6 +23,8 @@ def replay(path: Path, out: str | None, *, device: str, overwrite: bool, preview
     """
     record = read_record_of(path, read_record, "gen-video")
     options = record.options
+    if isinstance(record.model, ModelRecord) and options.tier is None:  # from before there were tiers
+        options = options.with_changes(tier="exact")
     reference = find_model(options.model)
     replacing = Replacing(overwrite=overwrite, inputs=(path, *options.given_files))
     name = out or replay_name(record.files, path, CLIP)

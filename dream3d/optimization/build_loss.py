@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
 from core.attributes import CAMERA
 from core.diffusion.denoiser import Denoiser, DenoiserLike
@@ -10,6 +13,7 @@ from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance, GuidanceInterval
 from core.models.image_model import ImageModelLike
 from core.samplers import dpm_solver, heun, unipc
+from core.tiers import Tier, compute_dtype, tier_context
 from dream3d.distill import (
     CSD,
     ISM,
@@ -53,12 +57,13 @@ def build_distillation(
         raise UserError("--negative has no effect at guidance scale 1: give --guidance above 1.")
     if options.guidance_interval and options.camera == "words":
         raise UserError("A guidance interval needs a model with a camera input: Perp-Neg has none.")
-    frozen = model.denoiser.requires_grad_(False)
+    frozen = _in_tier(model.denoiser.requires_grad_(False), options, model.device)
     negative = model.encode([options.negative])
     space = make_model_space(model.first_stage)
     timesteps = make_timesteps(options)
     views = ViewTexts.from_prompt(prompt, model.encode) if options.camera == "words" else None
-    weak = model.weak if options.loss == "x0" and not views else None  # its targets are samples
+    weak = model.weak and _in_tier(model.weak, options, model.device)
+    weak = weak if options.loss == "x0" and not views else None  # its targets are samples
 
     def make_distillation(stage: Stage) -> Distillation:
         conditioned = ViewTextDenoiser(frozen, views) if views else frozen
@@ -78,12 +83,32 @@ def build_distillation(
             case "csd":
                 return CSD(plain, timesteps, space)
             case "vsd":
-                score_model = LoRAScoreModel(frozen, torch.Generator().manual_seed(seed))
+                score_model = LoRAScoreModel(model.denoiser, torch.Generator().manual_seed(seed))
                 return VSD(guided, score_model, timesteps, space)
             case "ism":
                 return ISM(plain, timesteps, space)
 
     return make_distillation
+
+
+def _in_tier(denoiser: Denoiser, options: ObjectOptions, device: torch.device) -> Denoiser:
+    """The denoiser whose network computes as the options' tier says."""
+    if compute_dtype(options.tier, device) == "float32":
+        return denoiser
+    return denoiser.with_network(_TierNetwork(denoiser.network, options.tier, device))
+
+
+class _TierNetwork(nn.Module):
+    """A network that computes in a tier."""
+
+    def __init__(self, network: nn.Module, tier: Tier | None, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.device = network, device
+        self.tier: Tier | None = tier
+
+    def forward(self, *inputs: Any) -> Tensor:
+        with tier_context(self.tier, self.device):
+            return self.network(*inputs)
 
 
 def make_timesteps(options: ObjectOptions) -> Timesteps:

@@ -17,10 +17,12 @@ from core.io.files.listed import own_files
 from core.io.presets import validate
 from core.io.values import check_processes, check_seed
 from core.sampling_options import SamplerName
+from core.tiers import ArithmeticTier
 from dreamlift.evaluation.options import CLIP_FILES, IMAGE_FILES, REPORT, SHEET, EvaluationOptions
 
 BUNDLED = Path(str(files("core"))) / "bundled"
 THE_BUNDLED = "the bundled one"
+LOWERED = "exact: float32; fast: bfloat16 where the machine is fast at it"
 
 app = CommandLine(help="Measure the quality of images, clips and objects.", no_args_is_help=True)
 
@@ -95,6 +97,7 @@ def image(
     steps: Steps = 12,
     sampler: Sampler = "dpm-solver++",
     guidance: Guidance = 2.5,
+    tier: Annotated[ArithmeticTier, typer.Option(help=f"{LOWERED}.")] = "exact",
     weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 16,
@@ -123,8 +126,9 @@ def video(
     sampler: Sampler = "dpm-solver++",
     guidance: Guidance = 2.0,
     tier: Annotated[
-        str | None, typer.Option(help="draft: the distilled model, in the steps that it has learned.")
-    ] = None,
+        str,
+        typer.Option(help=f"{LOWERED}; draft: the distilled model, in the steps that it has learned."),
+    ] = "exact",
     weak: Weak = True,
     seed: Seed = 0,
     batch: Batch = 4,

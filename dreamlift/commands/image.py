@@ -11,6 +11,7 @@ from core.command_line.arguments import DryRun
 from core.errors import UserError
 from core.io.values import check_range
 from core.sampling_options import SamplerName
+from core.tiers import ArithmeticTier
 
 GFLOP = 80.0  # of an image of the small models, at the rate of matrix products
 SMALL = (BUNDLED_NAME, *OTHERS)
@@ -55,6 +56,13 @@ def image(
     lora: Annotated[
         list[str] | None, typer.Option(help="For checkpoints: LoRA weights, NAME or NAME@SCALE.")
     ] = None,
+    tier: Annotated[
+        ArithmeticTier | None,
+        typer.Option(
+            help="exact: float32; fast: bfloat16 where the machine is fast at it.",
+            show_default="fast where bfloat16 is",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ..., or auto.")] = "auto",
     overwrite: Annotated[
         bool,
@@ -85,7 +93,9 @@ def image(
 
     from dreamlift.text_to_image import TextToImage
 
-    draws = TextToImage.from_pretrained(model or BUNDLED_NAME, device=device, lora=tuple(lora or ()))
+    draws = TextToImage.from_pretrained(
+        model or BUNDLED_NAME, device=device, tier=tier, lora=tuple(lora or ())
+    )
     for output in planned:
         picture = draws(
             prompt,

@@ -26,6 +26,7 @@ from core.models.super_resolution import SuperResolution
 from core.models.unclip.contrastive import ContrastiveModel
 from core.models.unclip.unclip_model import UnclipModel, load_native_model
 from core.sampling import StepCallback
+from core.tiers import tier_context
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.distribution_metrics import frechet_distance, r_precision
 from dreamlift.evaluation.faces.detector import EyeDetector
@@ -62,7 +63,7 @@ def evaluate_images(options: EvaluationOptions) -> Report:
     evaluation = Evaluation(options, device, model.config.size, contrastive_model(model, options, device))
     prompt_set = PromptSet.draw(options.count, options.held_out, options.seed)
     with _progress(len(prompt_set.batches(options.batch)) * options.steps) as on_step:
-        sampler = Sampler(model.sample, options, on_step, evaluation.enlarger)
+        sampler = Sampler(model.sample, options, on_step, evaluation)
         results = evaluation.compare(prompt_set, sampler, clips=False)
     report = evaluation.report("image", prompt_set, results, sampler.seconds)
     report.weak = model.weak is not None
@@ -78,7 +79,7 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     """
     device = pick_device(options.device)
     model = VideoModel.load(options.model, device)
-    if options.tier:
+    if options.tier == "draft":
         options = distill(model, options)
     if not options.weak:
         model.weak = None
@@ -88,7 +89,7 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
         prompt_sets.append(PromptSet.draw(options.swings, options.held_out, options.seed, swings=True))
     batches = sum(len(prompt_set.batches(options.batch)) for prompt_set in prompt_sets)
     with _progress(batches * options.steps) as on_step:
-        sampler = Sampler(partial(model.sample, frames=FRAMES), options, on_step, evaluation.enlarger)
+        sampler = Sampler(partial(model.sample, frames=FRAMES), options, on_step, evaluation)
         results = [evaluation.compare(prompt_set, sampler, clips=True) for prompt_set in prompt_sets]
     report = evaluation.report("video", prompt_sets[0], results[0], sampler.seconds)
     report.weak = model.weak is not None
@@ -187,6 +188,7 @@ class Evaluation:
             steps=options.steps,
             sampler=options.sampler,
             guidance=options.guidance,
+            tier=options.tier,
             seed=options.seed,
             device=describe_device(self.device),
             seconds=round(seconds, 1),
@@ -240,33 +242,34 @@ class Sampler:
         sample: Callable[..., Tensor],
         options: EvaluationOptions,
         on_step: StepCallback,
-        enlarger: SuperResolution | None = None,
+        evaluation: Evaluation,
     ) -> None:
         """sample: the method of an image or video model. on_step: called after every sampling step.
 
-        enlarger: enlarges the samples.
+        evaluation: its super-resolution enlarges the samples.
         """
-        self.sample, self.options, self.on_step, self.enlarger = sample, options, on_step, enlarger
+        self.sample, self.options, self.on_step, self.evaluation = sample, options, on_step, evaluation
         self.seconds = 0.0
 
     def __call__(self, prompt_set: PromptSet, rows: slice) -> Tensor:
         """Samples (B,3,H,W) or (B,3,F,H,W) in [-1, 1] of these rows, on the CPU."""
         start = time.perf_counter()
-        samples = self.sample(
-            prompt_set.prompts[rows],
-            steps=self.options.steps,
-            sampler=self.options.sampler,
-            guidance=self.options.guidance,
-            seeds=prompt_set.seeds[rows],
-            azimuth=prompt_set.azimuth[rows],
-            elevation=ELEVATION,
-            phase=prompt_set.phase[rows],
-            shadow=True,
-            on_step=self.on_step,
-        )
-        if self.enlarger:
-            samples = self._enlarge(samples, self.enlarger, prompt_set.seeds[rows])
-        samples = samples.cpu()
+        with tier_context(self.options.tier, self.evaluation.device):
+            samples = self.sample(
+                prompt_set.prompts[rows],
+                steps=self.options.steps,
+                sampler=self.options.sampler,
+                guidance=self.options.guidance,
+                seeds=prompt_set.seeds[rows],
+                azimuth=prompt_set.azimuth[rows],
+                elevation=ELEVATION,
+                phase=prompt_set.phase[rows],
+                shadow=True,
+                on_step=self.on_step,
+            )
+            if self.evaluation.enlarger:
+                samples = self._enlarge(samples, self.evaluation.enlarger, prompt_set.seeds[rows])
+        samples = samples.float().cpu()
         self.seconds += time.perf_counter() - start
         return samples
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.io.values import SEEDS
 from core.sampling_options import SamplerName
+from core.tiers import Tier
 
 REPORT = "report.json"
 IMAGE_FILES = (REPORT, "samples.png", "renders.png")  # what an evaluation writes into its folder
@@ -32,7 +33,7 @@ class EvaluationOptions(BaseModel):
     steps: int = Field(ge=1, le=1000)
     sampler: SamplerName = "dpm-solver++"
     guidance: float = Field(ge=0, le=100)  # diffusers' scale; 1 disables guidance
-    tier: Literal["draft"] | None = None  # draft: the distilled model in its own steps; video only
+    tier: Tier = "exact"  # draft: the distilled model in its own steps; video only
     weak: bool = True  # guide by the weaker version of the model, where there is one
     seed: int = Field(ge=0, lt=SEEDS)
     batch: int = Field(ge=1, le=1024)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.io.files.listed import write_listed
 from core.io.text import count_of
+from core.tiers import Tier
 from dreamlift.evaluation.video_metrics import wilson
 
 
@@ -82,6 +83,7 @@ class Report(BaseModel):
     steps: int
     sampler: str
     guidance: float
+    tier: Tier = "exact"
     weak: bool = False  # whether a weaker version of the model guided the samples
     seed: int
     device: str
@@ -98,7 +100,7 @@ class Report(BaseModel):
         count = len(self.items)
         seconds = f"{self.seconds / max(1, count + self.swings):.2f} s each"
         prompts, steps = count_of(count, "prompt"), count_of(self.steps, "step")
-        title = f"{self.model}: {prompts} of {pairs} pairs, {steps}, {self.size} pixels"
+        title = f"{self.model}: {prompts} of {pairs} pairs, {steps}, {self.tier}, {self.size} pixels"
         table = Table(title=f"{title}, {seconds}")
         table.add_column("")
         for column in ("samples", "renders", "ratio"):

@@ -86,6 +86,10 @@ class CheckpointReference:
         with reading(folder):
             return check_memory(folder, self.family, options, device)
 
+    def with_tier(self, options: ClipOptions, device: torch.device) -> ClipOptions:
+        """These options: checkpoints have no tiers."""
+        return options
+
     def open(self, options: ClipOptions, device: torch.device, force: bool) -> ClipModel:
         """Loads the model. force: even if the estimate exceeds the free memory.
 

@@ -16,7 +16,7 @@ NO_PHASE = "it does not know the loops of actions"
 OWN_SIZE = "it draws at its own size, see --width"
 NATIVE_ONLY = "that is built for models in this project's format"
 OWN_FRAMES = "its pipeline samples all frames of a clip by itself"
-NO_TIER = "no distilled model of it is known"
+NO_TIER = "tiers are of this project's models, and its precision is that of --dtype"
 UNET = {
     "storage": "diffusers has it for its video transformers",
     "cache": "diffusers has none for its U-Net",

@@ -29,7 +29,7 @@ from video.estimates.requirements import check_clips
 from video.find_model import find_model
 from video.job import ClipJob
 from video.model_reference import ModelReference, NativeModelReference, settle
-from video.options import OF_THE_MODEL, ClipOptions
+from video.options import OF_THE_MODEL, ClipOptions, preset_of_tier
 from video.text_to_video import sample_clip
 
 PREVIEW_EVERY = 1.0  # s
@@ -63,11 +63,12 @@ class ClipWork:
 
     def make(self, report: Report) -> list[str]:
         """Makes the clip; returns the names of its files."""
-        options, device = self.options, pick_device()
+        device = pick_device()
+        options = self.reference.with_tier(self.options, device)
         report.begin("loading the model")
         model = self.models.get(
             "clip",
-            self._model_key(),
+            self._model_key(options),
             not isinstance(self.reference, NativeModelReference),
             lambda: self.reference.open(options, device, force=False),
         )
@@ -96,9 +97,8 @@ class ClipWork:
         files = clip.save(self.library.free_name(slug(self.prompt), ending))
         return [file.name for file in files]
 
-    def _model_key(self) -> tuple[object, ...]:
+    def _model_key(self, options: ClipOptions) -> tuple[object, ...]:
         """What a loaded model depends on. Checkpoints are checked against the memory for a size of clips."""
-        options = self.options
         of_model = tuple(getattr(options, name) for name in sorted(OF_THE_MODEL))
         if isinstance(self.reference, NativeModelReference):
             return of_model
@@ -141,7 +141,7 @@ def plan_clip(submission: Submission, library: Library, models: LoadedModels, pr
     if submission.format not in (None, *FORMATS):
         raise UserError(f"Clips cannot be written as {submission.format}: give {', '.join(FORMATS)}.")
     changes = _changes(submission.options, library)
-    preset = submission.preset or ("distilled" if changes.get("tier") else None)
+    preset = submission.preset or preset_of_tier(changes.get("tier"))
     options = _preset(preset) if preset else None
     reference = find_model(submission.model or (options and options.model))
     preset = preset or reference.preset

@@ -69,7 +69,7 @@ class ObjectWork:
         small = bundled_model(self.submission.model or BUNDLED_NAME) is not None
         loaded = self.models.get("object", reference, not small, lambda: load_model(reference, pick_device()))
         model = loaded.model
-        options = self.options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
+        options = loaded.settle(self.options)
         job = ObjectJob(self.prompt, self.seed, Path("object.obj"))
         if reference.bundled and self.submission.complete:
             job = job.with_reading()
@@ -148,7 +148,7 @@ def plan_object(submission: Submission, library: Library, models: LoadedModels, 
         tuple(changes.pop("lora", ())),
         bool(changes.pop("offload", False)),
     )
-    preset, defaults = load_object_preset(submission.preset, reference)
+    preset, defaults = load_object_preset(submission.preset, reference, changes.get("tier"))
     options = defaults.with_changes(**changes)
     check_model_reference(reference, options)
     ending = submission.format or OBJECT.extensions[0]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from core.errors import UserError
+from core.io import machine
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_model import ImageModelConfig
 from core.models.super_resolution import SuperResolution, SuperResolutionConfig
@@ -89,12 +90,29 @@ def test_the_draft_tier_draws_with_the_student_in_its_own_steps(models: Path) ->
         sampled(models, tier="draft", steps=4)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_fast_tier_samples_in_bfloat16_where_the_machine_is_fast_at_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr(machine, "fast_bfloat16", lambda device: fast)
+    reference, cpu = NativeModelReference(models / "video"), torch.device("cpu")
+    assert reference.with_tier(OPTIONS, cpu).tier == ("fast" if fast else "exact")
+    assert reference.with_tier(OPTIONS.with_changes(tier="draft"), cpu).tier == "draft"
+    model = reference.open(OPTIONS.with_changes(tier="fast"), cpu, False)
+    assert model.record.compute_dtype == ("bfloat16" if fast else "float32")  # pyright: ignore
+    clips, exact = sampled(models, tier="fast"), sampled(models, tier="exact")
+    assert clips.dtype == torch.float32 and torch.equal(exact, sampled(models))
+    error = (clips - exact).square().mean() / exact.var()
+    assert (1e-9 < error < 1e-2) if fast else error == 0
+
+
 def test_a_model_without_stages_says_so(models: Path, tiny_model: Path) -> None:
     reference = NativeModelReference(tiny_model)
     with pytest.raises(UserError, match="cannot apply --super-resolution: no such model lies beside"):
         reference.check(OPTIONS.with_changes(super_resolution=2))
     with pytest.raises(UserError, match="cannot apply --tier: no distilled model lies beside"):
         reference.check(OPTIONS.with_changes(tier="draft"))
+    reference.check(OPTIONS.with_changes(tier="fast"))
     reference.check(OPTIONS.with_changes(super_resolution=0))
     with pytest.raises(UserError, match="of other latents than the video model"):
         NativeClipModel(tiny_model, torch.device("cpu"), interpolation=models / "interpolation")
