@@ -135,7 +135,7 @@ def values(option: str, family: str, given: dict[str, Path]) -> dict[str, Any]:
         "cache": {"cache": "first-block"},
         "attention": {"attention": "native"},
         "context_parallel": {"context_parallel": 2},
-        "tier": {"tier": "draft"},
+        "tier": {"tier": "exact"},
     }[option]
 
 
@@ -235,6 +235,7 @@ def test_what_a_model_takes_it_looks_at(
 @pytest.mark.parametrize("family", ["bundled", "own models", "checkpoints"])
 def test_each_cell_of_objects_is_taken_or_refused(family: str) -> None:
     changes: dict[str, dict[str, Any]] = {
+        "tier": {"tier": "fast"},
         "iterations": {"iterations": 3},
         "loss": {"loss": "sds"},
         "field": {"field": "hash"},

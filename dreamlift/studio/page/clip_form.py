@@ -12,22 +12,26 @@ from core.errors import UserError
 from core.io.clips.formats import FORMATS
 from core.io.presets import load_preset
 from core.sampling_options import SamplerName
+from core.tiers import Tier
 from dreamlift.studio.library import Library
 from dreamlift.studio.page.fields import (
+    AUTOMATIC,
     DISTILLED,
     FIRST_PRESETS,
     QUIET,
     Fields,
     changed,
+    given_tier,
     model_field,
     optional,
     preset_field,
     prompt_field,
     seed_fields,
     seed_of,
+    tier_field,
 )
 from video.find_model import find_model
-from video.options import ClipOptions
+from video.options import ClipOptions, preset_of_tier
 
 # fields that presets fill
 OF_PRESETS = ("sampler", "steps", "guidance", "negative", "frames", "fps", "scale")
@@ -46,7 +50,7 @@ class ClipForm:
         self.problem, self.costs = gr.HTML(), gr.HTML()
         with gr.Row():
             self.preset = preset_field("clip", STANDARD)
-            self.tier = gr.Radio(["full", "draft"], value="full", label="Tier", min_width=160)
+            self.tier = tier_field([*get_args(Tier)])
         self.model = model_field()
         self.fields: Fields = {
             "prompt": self.prompt,
@@ -68,21 +72,27 @@ class ClipForm:
         def fill(preset: str) -> list[Any]:
             options = load_clip_preset(preset)
             values = (getattr(options, name) or "" for name in OF_PRESETS)
-            return [preset, options.tier or "full", options.model or BUNDLED_NAME, *values]
+            return [preset, options.tier or AUTOMATIC, options.model or BUNDLED_NAME, *values]
 
         def fill_by_model(model: str) -> list[Any]:
             filled = fill(preset_of_model(model))
             return [*filled[:2], model, *filled[3:]]
 
+        def fill_by_tier(tier: str, preset: str) -> list[Any]:
+            """The draft tier has a preset of its own; the others keep what is there."""
+            if (tier == "draft") == (preset == DISTILLED):
+                return [gr.skip()] * len(filled)
+            filled_in = fill(preset_of_tier(tier) or STANDARD)
+            return [filled_in[0], tier, *filled_in[2:]]
+
         self.preset.input(fill, self.preset, filled, **QUIET)
-        self.tier.input(
-            lambda tier: fill(DISTILLED if tier == "draft" else STANDARD), self.tier, filled, **QUIET
-        )
+        self.tier.input(fill_by_tier, [self.tier, self.preset], filled, **QUIET)
         self.model.input(fill_by_model, self.model, filled, **QUIET)
 
     def submission(self, values: dict[str, Any], library: Library) -> dict[str, Any]:
         """What the form submits. values: of `fields`. Raises UserError for unusable files."""
         options = changed(values, load_clip_preset(values["preset"]), [*OF_PRESETS, "loop"])
+        options |= given_tier(values, load_clip_preset(values["preset"]))
         if values["by_hand"]:
             options |= {"azimuth": values["azimuth"], "elevation": values["elevation"]}
         if values["image"]:
@@ -112,7 +122,7 @@ class ClipForm:
         return {
             "prompt": submission["prompt"],
             "preset": preset,
-            "tier": options.tier or "full",
+            "tier": given.get("tier", options.tier) or AUTOMATIC,
             "model": submission["model"] or options.model or BUNDLED_NAME,
             "format": submission["format"],
             "by_hand": "azimuth" in given,

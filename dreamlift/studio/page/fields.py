@@ -18,6 +18,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 Fields = dict[str, Any]  # components of Gradio, which does not type their events
 FIRST_PRESETS = ("draft", "standard", "fine")  # of the bundled models
 DISTILLED = "distilled"  # the preset of the draft tier
+AUTOMATIC = "automatic"  # the tier that suits the machine
 
 
 def prompt_field(kind: Kind, examples: Sequence[str]) -> tuple[gr.Textbox, gr.Button]:
@@ -56,6 +57,16 @@ def preset_field(kind: Kind, chosen: str) -> gr.Dropdown:
     """The choice of a preset: those of the bundled models first."""
     others = [name for name in preset_names(kind) if name not in FIRST_PRESETS]
     return gr.Dropdown([*FIRST_PRESETS, *others], value=chosen, label="Preset", min_width=160)
+
+
+def tier_field(tiers: Sequence[str]) -> gr.Radio:
+    """The choice of a tier, or of none."""
+    return gr.Radio([AUTOMATIC, *tiers], value=AUTOMATIC, label="Tier", min_width=160)
+
+
+def given_tier(values: dict[str, Any], preset: Any) -> dict[str, Any]:
+    """The tier of a form as an option, unless it is automatic or the preset's."""
+    return {} if values["tier"] in (AUTOMATIC, preset.tier) else {"tier": values["tier"]}
 
 
 def seed_fields() -> Fields:

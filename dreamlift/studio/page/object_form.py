@@ -7,20 +7,24 @@ from typing import Any, get_args
 import gradio as gr
 
 from core.bundled import BUNDLED_NAME
+from core.tiers import ArithmeticTier
 from dream3d.job import OBJECT
 from dream3d.options import Loss, ObjectOptions, TargetSampler
 from dream3d.presets import load_named_preset
 from dreamlift.studio.library import Library
 from dreamlift.studio.page.fields import (
+    AUTOMATIC,
     FIRST_PRESETS,
     QUIET,
     Fields,
     changed,
+    given_tier,
     model_field,
     preset_field,
     prompt_field,
     seed_fields,
     seed_of,
+    tier_field,
 )
 
 OF_PRESETS = ("iterations", "loss", "sampler", "negative", "faces", "texture")  # fields that presets fill
@@ -35,7 +39,9 @@ class ObjectForm:
         preset = load_named_preset(FIRST_PRESETS[0])
         self.prompt, self.make = prompt_field("object", EXAMPLES)
         self.problem, self.costs = gr.HTML(), gr.HTML()
-        self.preset = preset_field("object", FIRST_PRESETS[0])
+        with gr.Row():
+            self.preset = preset_field("object", FIRST_PRESETS[0])
+            self.tier = tier_field([*get_args(ArithmeticTier)])  # the draft tier is a preset
         self.model = model_field()
         seed = seed_fields()
         with gr.Accordion("Optimization", open=False):
@@ -59,6 +65,7 @@ class ObjectForm:
         self.fields: Fields = {
             "prompt": self.prompt,
             "preset": self.preset,
+            "tier": self.tier,
             "model": self.model,
             "format": ending,
             "guidance": guidance,
@@ -81,6 +88,7 @@ class ObjectForm:
     def submission(self, values: dict[str, Any], library: Library) -> dict[str, Any]:
         """What the form submits. values: of `fields`."""
         options = changed(values, load_named_preset(values["preset"]), OF_PRESETS)
+        options |= given_tier(values, load_named_preset(values["preset"]))
         if values["guidance"]:
             options["guidance"] = values["guidance"]
         model = (values["model"] or "").strip()
@@ -102,6 +110,7 @@ class ObjectForm:
         return {
             "prompt": submission["prompt"],
             "preset": preset,
+            "tier": given.get("tier", options.tier) or AUTOMATIC,
             "model": submission["model"] or BUNDLED_NAME,
             "format": submission["format"],
             "guidance": given.get("guidance", 0),

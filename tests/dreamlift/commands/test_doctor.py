@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from core.errors import UserError
+from core.io import machine
+from core.machine_rates import MachineRates
 from dreamlift.commands import findings
-from dreamlift.commands.doctor import doctor
+from dreamlift.commands.doctor import describe_tier, doctor
 from dreamlift.commands.findings import EXTRAS, REPAIR, Finding, find_problems
 
 CPU = torch.device("cpu")
@@ -48,13 +50,36 @@ def test_damaged_weights_are_named_with_what_mends_them(
 
     for network in ("core.models.image_model.ImageModel.load", "video.video_model.VideoModel.load"):
         monkeypatch.setattr(network, damaged)
-    monkeypatch.setattr("core.io.machine.matmul_rate", lambda device: 1.0)
+    rates = MachineRates(matmul=100.0, convolution=120.0, bfloat16=250.0, memory=12.0)
+    monkeypatch.setattr("core.machine_rates.measure_rates", lambda device, seconds: rates)
     monkeypatch.setattr(findings, "find_problems", lambda device: [Finding("It is cold.", "heat")])
     with pytest.raises(UserError, match="The weights are damaged"):
         doctor()
     printed = capsys.readouterr().out
+    for line in ("100 GFLOP/s in float32, 250 in bfloat16", "120 GFLOP/s in float32\n", "12 GB/s\n"):
+        assert line in printed
     assert "It is cold." in printed and "not usable" in printed and "heat" not in printed
     with pytest.raises(UserError, match="The weights are damaged"):
         doctor(fix_hints=True)
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[lines.index("found        It is cold.") + 1] == "heat" and lines[-1] == REPAIR
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "sentence"),
+    [
+        (
+            "cpu",
+            {"avx512_bf16"},
+            "fast: this processor computes bfloat16 products in hardware, here 2.5 times",
+        ),
+        ("cpu", {"avx2"}, "exact: this processor has no instructions for bfloat16 (2.5 times"),
+        ("cuda", set[str](), "exact: fast has not been measured on GPUs; bfloat16 is 2.5 times as fast"),
+    ],
+)
+def test_the_tier_is_named_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, device: str, flags: set[str], sentence: str
+) -> None:
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: flags)
+    rates = MachineRates(matmul=100.0, convolution=120.0, bfloat16=250.0, memory=12.0)
+    assert describe_tier(torch.device(device), rates).startswith(sentence)

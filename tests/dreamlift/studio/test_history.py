@@ -73,7 +73,14 @@ def test_the_form_filled_by_a_submission_submits_the_same(studio: Studio) -> Non
                 "model": "emoji",
                 "preset": "fine",
                 "format": ".gif",
-                "options": {"steps": 9, "loop": True, "azimuth": 90, "elevation": 0, "image": image},
+                "options": {
+                    "steps": 9,
+                    "loop": True,
+                    "tier": "exact",
+                    "azimuth": 90,
+                    "elevation": 0,
+                    "image": image,
+                },
             },
         ),
         (
@@ -85,7 +92,7 @@ def test_the_form_filled_by_a_submission_submits_the_same(studio: Studio) -> Non
                 "model": None,
                 "preset": "standard",
                 "format": ".glb",
-                "options": {"iterations": 50, "guidance": 4.0},
+                "options": {"iterations": 50, "guidance": 4.0, "tier": "fast"},
             },
         ),
     ):
