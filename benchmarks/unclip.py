@@ -5,8 +5,8 @@
 Variations: renders of trained pairs, and one variation of each from its embedding alone. The judge compares
 what it reads from both. Interpolations: seven images on the way from a render to one of another subject, all
 from the same noise; q is the judge's probability of the second subject over that of both. R-Precision: images
-of prompts that name subject, action and color; each chooses from 153 prompts, as in DreamFusion's table.
-Meshes are distilled from the bundled image model with a preset of dream3d, and every view counts.
+of prompts that name subject, action and color; each chooses from 153 different ones, as many as in
+DreamFusion's table. Meshes are distilled from the bundled image model with a preset of dream3d, and every view counts.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def precision(
     model: UnclipModel, meshes: int, preset: str, progress: Callable[[str], None]
 ) -> dict[str, float]:
     """R-Precision of renders, samples and meshes; textureless too, where there is something to show so."""
-    pool = prompts(POOL, SEED)
+    pool = different_prompts(POOL)
     with torch.no_grad():
         texts = model.embed_texts([prompt for _, prompt in pool])
     painter = ImageModel.load(BUNDLED / "image", model.device)
@@ -139,6 +139,14 @@ def precision(
         if made:
             found[name] = share(pictures_for_a_judge(mesh, textureless) for mesh in made)
     return found
+
+
+def different_prompts(count: int) -> list[tuple[Scene, str]]:
+    """The first so many different ones of a random order of prompts, each with its scene."""
+    scenes: dict[str, Scene] = {}
+    for scene, prompt in prompts(8 * count, SEED):
+        scenes.setdefault(prompt, scene)
+    return [(scene, prompt) for prompt, scene in scenes.items()][:count]
 
 
 def _views(scene: Scene, ground: int, textureless: bool) -> Tensor:
