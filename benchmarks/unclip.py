@@ -6,7 +6,8 @@ Variations: renders of trained pairs, and one variation of each from its embeddi
 what it reads from both. Interpolations: seven images on the way from a render to one of another subject, all
 from the same noise; q is the judge's probability of the second subject over that of both. R-Precision: images
 of prompts that name subject, action and color; each chooses from 153 different ones, as many as in
-DreamFusion's table. Meshes are distilled from the bundled image model with a preset of dream3d, and every view counts.
+DreamFusion's table. Meshes are distilled from the bundled image model with a preset of dream3d, and every
+view counts.
 """
 
 from __future__ import annotations

@@ -15,15 +15,16 @@ from core.diffusion.denoiser import Denoiser
 from core.diffusion.parameterization import Parameterization
 from core.diffusion.schedule import NoiseSchedule
 from core.io.weights import load_folder, load_weights, save_folder
-from core.losses import simple_loss
+from core.losses import clipped_snr_weight, simple_loss
 from core.training.trainer import stratified_timesteps
 from examples.planning.environment import Array, Environment
 from examples.planning.network import TemporalUNet, known_entries
 
 TIMESTEPS = 100
-E = TypeVar("E", bound=Environment)
-
+SNR_GAMMA = 50.0  # of `clipped_snr_weight`: corners are decided at small noise
 SHORTEST = 0.5  # of a trajectory's length: training is on windows of this share and more
+
+E = TypeVar("E", bound=Environment)
 
 
 class TrajectoryModel(Generic[E]):
@@ -96,6 +97,7 @@ class TrajectoryTask:
         mask = self.known(x0, batch)
         t = stratified_timesteps(len(x0), model.schedule.timesteps, x0.device)
         weights = (~mask).float()
+        weights = weights * clipped_snr_weight(model, t, SNR_GAMMA)[:, None, None]
         return simple_loss(model, x0, t, known_entries(x0, mask), torch.randn_like(x0), weights)
 
     def known(self, x0: Tensor, batch: Tensor) -> Tensor:

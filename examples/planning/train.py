@@ -17,7 +17,7 @@ from examples.planning.mazes.pointmaze import make_maze
 from examples.planning.mazes.trajectories import longest_span, make_trajectories
 from examples.planning.model import TrajectoryModel, TrajectoryTask
 
-LENGTHS = {"u": 32, "medium": 32, "large": 40}  # of the trajectories of a maze, in steps
+LENGTHS = {"u": 32, "medium": 32, "large": 56}  # of the trajectories of a maze, in steps
 
 
 def train(
