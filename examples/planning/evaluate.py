@@ -24,7 +24,7 @@ from examples.planning.mazes.trajectories import longest_span, make_trajectories
 from examples.planning.model import TrajectoryModel
 from examples.planning.planner import Planner, make_generators
 
-LENGTHS = {"u": 40, "medium": 64, "large": 96}  # of plans, in steps
+LENGTHS = {"u": 40, "medium": 64, "large": 80}  # of plans, in steps
 EVERY = 8  # steps from one plan to the next, of a receding horizon
 
 
