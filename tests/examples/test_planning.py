@@ -185,7 +185,10 @@ def test_known_entries_are_read_clean():
 
 
 def test_the_loss_is_the_error_of_unknown_entries():
-    """A network that is off by 1 everywhere: the squared error is 1, times the share of unknown entries."""
+    """A network that is off by 1 everywhere: the squared error is 1, times the share of unknown entries.
+
+    It is weighed by 1 / sigma^2, which is SNR + 1, but by no more than 51.
+    """
     torch.manual_seed(0)
     x0 = torch.randn(64, 4, 16)
 
@@ -194,6 +197,7 @@ def test_the_loss_is_the_error_of_unknown_entries():
             values, mask = read_known_entries(condition)
             lengths.append(x.shape[2])
             known.append(mask[:, 0].float().mean(1))
+            weights.append((1 / schedule.sigma(t).square()).clamp(max=51).float())
             assert torch.equal(values[mask], self.window(x.shape[2])[mask])
             return self.window(x.shape[2]) + 1
 
@@ -202,10 +206,13 @@ def test_the_loss_is_the_error_of_unknown_entries():
 
     lengths: list[int] = []
     known: list[torch.Tensor] = []
-    model = Denoiser(Off(), NoiseSchedule.cosine(50), Parameterization.X0)
+    weights: list[torch.Tensor] = []
+    schedule = NoiseSchedule.cosine(50)
+    model = Denoiser(Off(), schedule, Parameterization.X0)
     task = TrajectoryTask(x0, stride=16)
     loss = task.loss(model, torch.arange(64))
-    torch.testing.assert_close(loss, 1 - known[0])
+    torch.testing.assert_close(loss, (1 - known[0]) * weights[0])
+    assert weights[0].min() < 1.1 and weights[0].max() == 51
     assert lengths == [16] and {1.0, 2.0} <= set((16 * known[0]).tolist()) <= {0.0, 1.0, 2.0}
 
 
