@@ -31,14 +31,19 @@ class TrajectoryModel(Generic[E]):
     """Denoiser of normalized states (B,S,L), in [-1, 1]."""
 
     def __init__(
-        self, environment: E, length: int, widths: tuple[int, ...] = (32, 64), blocks: int = 1
+        self,
+        environment: E,
+        length: int,
+        widths: tuple[int, ...] = (32, 64),
+        blocks: int = 1,
+        ends: bool = False,
     ) -> None:
-        """length: of the trajectories that it is trained on."""
+        """length: of the trajectories that it is trained on. Others: of `TemporalUNet`."""
         self.environment, self.length = environment, length
-        self.settings: dict[str, Any] = {"widths": list(widths), "blocks": blocks}
+        self.settings: dict[str, Any] = {"widths": list(widths), "blocks": blocks, "ends": ends}
         self.center = torch.from_numpy(environment.center).float()
         self.scale = torch.from_numpy(environment.scale).float()
-        network = TemporalUNet(len(self.scale), widths, blocks)
+        network = TemporalUNet(len(self.scale), widths, blocks, ends)
         schedule = NoiseSchedule.cosine(TIMESTEPS)
         self.denoiser = Denoiser(network, schedule, Parameterization.X0, clip=1.0)
 

@@ -45,8 +45,12 @@ class TemporalUNet(nn.Module):
     It reads the known entries clean, whatever the noise. The output layer is initialized to zero.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], blocks: int) -> None:
-        """widths: channels of each level, from fine to coarse; blocks: of each level, in each direction."""
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int, ends: bool = False) -> None:
+        """widths: channels of each level, from fine to coarse; blocks: of each level, in each direction.
+
+        ends: every step reads what is known of the first and of the last one, in channels of its own. Plans
+        of what stays where it is need not carry it from step to step then, and are no longer local.
+        """
         super().__init__()
         embedding_width = 2 * widths[0]
 
@@ -62,7 +66,8 @@ class TemporalUNet(nn.Module):
             nn.Linear(embedding_width, embedding_width),
             nn.SiLU(),
         )
-        self.stem = nn.Conv1d(2 * channels, widths[0], KERNEL, padding=KERNEL // 2)
+        self.ends = ends
+        self.stem = nn.Conv1d((6 if ends else 2) * channels, widths[0], KERNEL, padding=KERNEL // 2)
         self.down = nn.ModuleList(level(width) for width in widths)
         self.downsample = nn.ModuleList(
             nn.Conv1d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
@@ -92,7 +97,11 @@ class TemporalUNet(nn.Module):
                 f"L a multiple of {self.stride}"
             )
         embedding = self.embedding(timestep_embedding(t, self.time_width))
-        h = self.stem(torch.cat([torch.where(mask, values, x), mask.to(x.dtype)], dim=1))
+        known = torch.cat([values, mask.to(x.dtype)], dim=1)
+        inputs = [torch.where(mask, values, x), mask.to(x.dtype)]
+        if self.ends:
+            inputs += [known[..., [end]].expand_as(known) for end in (0, -1)]
+        h = self.stem(torch.cat(inputs, dim=1))
         skips: list[Tensor] = []
         for number, blocks in enumerate(self.down):
             h = h if number == 0 else self.downsample[number - 1](h)

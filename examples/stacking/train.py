@@ -23,7 +23,7 @@ from examples.stacking.controller import make_trajectories
 
 @dataclass(frozen=True)
 class StackingTask(TrajectoryTask):
-    """Windows of trajectories, of which the last state is known in part, as in the kinds of task.
+    """Windows of trajectories, of which the first state is known, and the last in part, by kind of task.
 
     blocks: the environment; towers: (N,) bool, whether a trajectory builds a tower. Where it does, nothing is
     known of the last state in a third of the windows, the heights of the blocks in another, and their places
@@ -36,7 +36,7 @@ class StackingTask(TrajectoryTask):
     def known(self, x0: Tensor, batch: Tensor) -> Tensor:
         """Which entries are known, (B,S,L) bool."""
         mask = torch.zeros_like(x0, dtype=torch.bool)
-        mask[..., 0] = (torch.rand(len(x0)) < 0.9)[:, None]
+        mask[..., 0] = True
         kind = torch.where(self.towers[batch], torch.randint(3, (len(x0),)), 2)
         across, up = (slice(self.blocks.placed.start + axis, self.blocks.placed.stop, 2) for axis in (0, 1))
         mask[:, up, -1] = (kind >= 1)[:, None]
@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         blocks = Blocks(options.blocks)
-        model = TrajectoryModel(blocks, length_of(blocks), tuple(options.widths))
+        model = TrajectoryModel(blocks, length_of(blocks), tuple(options.widths), ends=True)
         states, _, towers = make_data(blocks, options.trajectories, options.seed)
         print(f"{len(states)} trajectories of {model.length} steps, {towers.sum()} of which build towers")
         task = StackingTask(model.normalize(states), model.stride, blocks, torch.from_numpy(towers))

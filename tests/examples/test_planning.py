@@ -173,6 +173,21 @@ def test_a_step_of_a_plan_depends_on_the_steps_around_it_only():
 
 
 @torch.no_grad()
+def test_with_ends_every_step_reads_what_is_known_of_them():
+    """What is known at the ends changes a step far away, and what is not known changes none."""
+    network = randomize(TemporalUNet(2, (16,), 1, ends=True))
+    values, mask = torch.randn(1, 2, 60), torch.zeros(1, 2, 60, dtype=torch.bool)
+    mask[:, :, 0] = mask[:, 0, -1] = True
+    x, t = torch.randn(1, 2, 60), torch.tensor([7])
+    out = network(x, t, known_entries(values, mask))
+    for channel, step, changes in ((0, 0, True), (1, 0, True), (0, -1, True), (1, -1, False), (0, 1, False)):
+        other = values.clone()
+        other[:, channel, step] += 1
+        change = (network(x, t, known_entries(other, mask)) - out)[..., 30].abs().max()
+        assert (change > 1e-3) == changes
+
+
+@torch.no_grad()
 def test_known_entries_are_read_clean():
     network = randomize(TemporalUNet(4, (16,), 1))
     values, mask = ends_known(2, 4, 8)

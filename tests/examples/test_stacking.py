@@ -190,7 +190,7 @@ def test_training_knows_goals_of_all_kinds_and_none_of_a_tower_that_is_not_built
     last = mask[:, 4:, -1].long()
     kinds, counts = last[:300].unique(dim=0, return_counts=True)
     assert kinds.tolist() == [[0, 0, 0, 0], [0, 1, 0, 1], [1, 1, 1, 1]] and counts.min() > 75
-    assert last[300:].all() and 0.8 < mask[..., 0].all(dim=1).float().mean() < 0.97
+    assert last[300:].all() and mask[..., 0].all()
 
 
 def test_commands_train_measure_and_draw(tmp_path, monkeypatch, capsys):
