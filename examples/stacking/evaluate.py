@@ -22,7 +22,7 @@ from examples.stacking.blocks import Blocks, make_blocks
 from examples.stacking.tasks import KINDS, draw_tasks, right
 from examples.stacking.train import make_data
 
-EVERY = 8  # steps from one plan to the next, of a receding horizon
+EVERY = 4  # steps from one plan to the next, of a receding horizon
 
 
 def scores(blocks: Blocks, outcome: Outcome, goals: Array) -> dict[str, float]:
