@@ -22,6 +22,11 @@ class MachineRates(NamedTuple):
     memory: float  # GB/s, read and written, of a copy
 
 
+def best_rates(*measured: MachineRates) -> MachineRates:
+    """The highest of each rate in several measurements: other load can only lower them."""
+    return MachineRates(*map(max, zip(*measured, strict=True)))
+
+
 def measure_rates(device: torch.device, seconds: float = 0.3) -> MachineRates:
     """Measures each rate for this many seconds."""
     return MachineRates(

@@ -1,5 +1,6 @@
 """Tests of the claims and scripts in benchmarks/."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from benchmarks import (
     extension,
     latent,
     orderings,
+    speed_docs,
     unclip,
     video_orderings,
     video_world,
@@ -204,3 +206,21 @@ def test_variations_and_interpolations_of_copies_are_known():
     way = unclip.interpolations(Copies(), judge, 4)
     assert way["pairs"] == 4 and way["begins at the first"] == way["ends at the second"] == 1
     assert way["q at 0/6"] < 0.1 < 0.9 < way["q at 6/6"]
+
+
+def test_the_section_on_speed_is_made_from_the_figures():
+    page = speed_docs.PAGE.read_text(encoding="utf-8")
+    assert speed_docs.with_speed(page) == page
+    section = page[page.index(speed_docs.BEGIN) : page.index(speed_docs.END)]
+    for suite in speed_docs.SUITES:
+        assert f"`dreamlift bench {suite}`" in section
+    assert "Stable Diffusion" in section and "| not run |" in section  # on a GPU
+
+
+def test_figures_of_a_trial_are_no_measurement(tmp_path, monkeypatch):
+    stored = json.loads((speed_docs.FIGURES / "bench-core.json").read_text(encoding="utf-8"))
+    (tmp_path / "bench-core.json").write_text(json.dumps({**stored, "quick": True}), encoding="utf-8")
+    monkeypatch.setattr(speed_docs, "FIGURES", tmp_path)
+    with pytest.raises(ValueError, match="--quick, which is no measurement"):
+        speed_docs.read_figures("core")
+    assert speed_docs.read_figures("start") is None

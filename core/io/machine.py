@@ -151,7 +151,7 @@ def busy_time(device: torch.device) -> float:
 
 
 def best_seconds(run: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """`busy_time` of the fastest of the runs that fit into a duration, at least one, after one more run.
+    """`busy_time` of the fastest of the runs that take so many seconds together, after one more run.
 
     The best counts, because other load can only slow a run down; the first includes start-up costs.
     """
@@ -162,9 +162,9 @@ def best_seconds(run: Callable[[], object], device: torch.device, seconds: float
         return busy_time(device) - start
 
     time_one()
-    end = time.perf_counter() + seconds
+    end = busy_time(device) + seconds
     best = time_one()
-    while time.perf_counter() < end:
+    while busy_time(device) < end:
         best = min(best, time_one())
     return best
 

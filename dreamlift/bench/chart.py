@@ -10,8 +10,9 @@ from typing import Any
 
 from dreamlift.bench.results import OURS, BenchResult
 
-WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 7.0, 0.34, 1.0, 100  # inches, and dots of each
+WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 8.0, 0.42, 0.8, 100  # inches, and dots of each
 NAMES = 46  # letters of a row's name
+LETTER = 1.4  # percent of a bar that a letter takes
 TICKS = [2.0**power for power in range(-8, 9)]  # of ratios
 
 
@@ -45,7 +46,8 @@ def _ratios(result: BenchResult) -> list[tuple[str, float, float, float]]:
         for other in each.sides:
             if other != OURS and each.relation != "difference":
                 ratio = each.relative(other)
-                rows.append((f"{each.name} / {other}"[:NAMES], ratio.median, ratio.low, ratio.high))
+                name = f"{each.name[:NAMES]}\nover {other}"
+                rows.append((name, ratio.median, ratio.low, ratio.high))
     return rows
 
 
@@ -55,7 +57,7 @@ def _draw_ratios(result: BenchResult, panel: Any) -> None:
     errors = [[row[1] - row[2] for row in rows], [row[3] - row[1] for row in rows]]
     panel.axvline(1, color="0.6", linewidth=1)
     panel.errorbar(middle, range(len(rows)), xerr=errors, fmt="o", capsize=3)
-    panel.set_yticks(range(len(rows)), [row[0] for row in rows])
+    panel.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
     panel.set_xscale("log")
     ends = min(row[2] for row in rows) / 1.5, max(row[3] for row in rows) * 1.5
     ticks = [tick for tick in TICKS if ends[0] < tick < ends[1]]
@@ -70,10 +72,12 @@ def _draw_parts(result: BenchResult, panel: Any) -> None:
         for number, name in enumerate(parts.parts):
             share = 100 * parts.share(name)
             panel.barh(place, share, left=start, color=f"C{number % 10}")
-            if share > 8:
+            if share > LETTER * len(name):
                 panel.text(start + share / 2, place, name, ha="center", va="center", fontsize=7)
             start += share
-    panel.set_yticks(range(len(result.parts)), [parts.name[:NAMES] for parts in result.parts[::-1]])
+    panel.set_yticks(
+        range(len(result.parts)), [parts.name[:NAMES] for parts in result.parts[::-1]], fontsize=8
+    )
     panel.set_xlabel("share of the seconds, %")
 
 

@@ -16,6 +16,7 @@ from dreamlift.bench.results import (
     Measured,
     Parts,
     Rates,
+    Work,
 )
 from dreamlift.bench.rounds import LEAST_CONFIDENCE, Interval
 
@@ -23,6 +24,7 @@ Reference = tuple[str, float]
 """Name of a rate of the machine, and GFLOP/s."""
 
 NONE = "-"
+LEAST_SHARE = 0.005  # of the rate, below which arithmetic is not what takes the time
 RELATIONS = {
     "ratio": "ours over {}",
     "ratio per GFLOP": "ours over {}, per GFLOP",
@@ -80,9 +82,7 @@ def comparison_table(comparisons: Sequence[Comparison], reference: Reference) ->
         row += [_relative(each, name) for name in others]
         row += [_number(each.sides.get(name), "peak_gb") for name in sides]
         work = each.work.get(OURS)
-        row += [f"{work.gflop:.4g}", f"{work.gbytes:.3g}"] if work else [NONE] * 2
-        rate = work and work.gflop / median(each.sides[OURS].seconds) / reference[1]
-        row += [f"{100 * rate:.0f}%" if rate else NONE]
+        row += _work(work, median(each.sides[OURS].seconds), reference)
         row += [_number(each.sides.get(name), "output") for name in sides]
         rows.append(row)
     return markdown_table(head, rows)
@@ -162,6 +162,15 @@ def _relative(comparison: Comparison, other: str) -> str:
         return NONE
     interval = comparison.relative(other)
     return interval_text(interval, time_text if comparison.relation == "difference" else "{:.2f}".format)
+
+
+def _work(work: Work | None, seconds: float, reference: Reference) -> list[str]:
+    """Cells of arithmetic, traffic and rate; of work without counted arithmetic only the traffic."""
+    if not work:
+        return [NONE] * 3
+    share = work.gflop / seconds / reference[1]
+    counted = [f"{work.gflop:.4g}", f"{100 * share:.0f}%"] if share > LEAST_SHARE else [NONE] * 2
+    return [counted[0], f"{work.gbytes:.3g}", counted[1]]
 
 
 def _number(side: Measured | None, name: str) -> str:

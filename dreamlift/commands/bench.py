@@ -14,7 +14,7 @@ from core.io.values import check_range
 from dreamlift.bench.results import Suite
 
 REPEATS = (5, 1000)
-NEEDED = {"core": 12, "video": 14, "gpu": 20}  # GiB of memory for checkpoints at full size
+NEEDED = {"core": 12, "video": 17, "gpu": 20}  # GiB of memory for checkpoints at full size
 DISK = 4  # GiB for these checkpoints
 
 
@@ -29,7 +29,8 @@ def bench(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file of the figures; a chart lies beside it.", show_default="bench-SUITE.json"
+            help="JSON file of the figures; a chart of the same name is a .png.",
+            show_default="bench-SUITE.json",
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds in which all sides are measured in turn.")] = 5,
@@ -45,9 +46,9 @@ def bench(
         bool, typer.Option("--overwrite", help="Replace the files, whoever has made them.")
     ] = False,
 ) -> None:
-    """Measures speed beside other libraries, in turn in one run; writes figures as JSON, and a chart.
+    """Compares speed with other libraries, in turn in one run; writes figures as JSON, and a chart.
 
-    `pip install dreamlift[peers]` installs the others, and `dreamlift[bench]` what draws the chart.
+    The extra `peers` installs the others, and the extra `bench` what draws the chart.
     """
     target = out or Path(f"bench-{suite}.json")
     if target.suffix != ".json":
@@ -114,5 +115,5 @@ def _measure(
             draw_chart(result, draft)
         made.append(chart)
     else:
-        console.print("There is no chart: matplotlib is not installed; `pip install dreamlift[bench]` does.")
+        console.print("There is no chart: matplotlib is not installed; the extra `bench` has it.")
     report_made(made, "the figures", {"suite": suite, "quick": quick})

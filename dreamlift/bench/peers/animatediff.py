@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from core.pretrained.quiet import quiet
 from dreamlift.bench.peers.stable_diffusion import GUIDANCE, Place
 from dreamlift.bench.results import OURS
 from dreamlift.bench.worker import Step
@@ -41,6 +42,7 @@ def ours_clip(place: Place) -> Step:
     return step
 
 
+@quiet()
 def diffusers_clip(place: Place) -> Step:
     """The same by AnimateDiffPipeline with a DDIM scheduler."""
     diffusers: Any = import_module("diffusers")  # imports its names lazily; type checkers cannot see them

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from core.pretrained.quiet import quiet
+
 diffusers: Any = import_module("diffusers")  # imports its names lazily; type checkers cannot see them
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
+@quiet()
 def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
     """Writes a Stable Diffusion folder in float16; at full size 1.07 billion weights, 2.1 GB."""
     torch.manual_seed(0)
@@ -63,6 +66,7 @@ def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
     return folder
 
 
+@quiet()
 def motion_adapter(folder: Path, tiny: bool = False) -> Path:
     """Writes an AnimateDiff v2 motion adapter in float16; at full size 453 million weights, 0.9 GB."""
     torch.manual_seed(1)

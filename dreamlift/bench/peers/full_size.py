@@ -27,15 +27,18 @@ def compare_at_full_size(
 ) -> Comparison:
     """Compares sides in turn; without the peers, only ours.
 
-    The work of compiled sides is not counted: a compiler traces it.
+    The last side is loaded first: the peers take more memory while they load than afterwards. The work of
+    compiled sides is not counted: a compiler traces it.
     """
+    chosen = [side for side in sides if settings.peers or side.startswith(OURS)]
     with ExitStack() as processes:
-        workers = {
-            side: processes.enter_context(
+        workers: dict[str, Worker] = {}
+        for side in reversed(chosen):
+            prepare, place = sides[side]
+            workers[side] = processes.enter_context(
                 Worker(settings.device, settings.threads, prepare, place, count=not place.compiled)
             )
-            for side, (prepare, place) in sides.items()
-            if settings.peers or side.startswith(OURS)
-        }
         work = {side: worker.work for side, worker in workers.items() if worker.work}
-        return compare(TABLE, name, {**workers}, settings.repeats, per=per, work=work)
+        return compare(
+            TABLE, name, {side: workers[side] for side in chosen}, settings.repeats, per=per, work=work
+        )

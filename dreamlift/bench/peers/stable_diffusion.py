@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from core.pretrained.quiet import quiet
 from dreamlift.bench.results import OURS
 from dreamlift.bench.worker import Step
 
@@ -47,6 +48,7 @@ class Place(NamedTuple):
             network.compile(mode="max-autotune-no-cudagraphs")
 
 
+@quiet()
 def pipeline_of(place: Place) -> Any:
     """diffusers' pipeline with frozen weights and without progress bars."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline

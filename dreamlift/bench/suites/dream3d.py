@@ -1,4 +1,4 @@
-"""`dreamlift bench dream3d`: rendering beside other ways of it, its cost, and an object by parts."""
+"""`dreamlift bench dream3d`: ways of rendering and their cost, and an object by parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ PROMPT = "a fox"
 PRESET = "dream3d/standard"
 VIEWS, SIZE = 12, 32  # of an iteration of the standard preset: every other pixel of twelve views
 DENSE, IMPORTANCE = "nerfacc, dense", "stable-dreamfusion's marching"
-TABLE = "Rendering of one field"
 TRIAL: dict[str, Any] = {  # options of an object that is no measurement
     "iterations": 2,
     "views": 2,
@@ -133,10 +132,13 @@ def _rendering(settings: Settings, gradient: bool) -> Comparison:
         for name, color in colors.items()
     }
     sides: dict[str, Side | None] = {name: timed(run, settings.device) for name, run in runs.items()}
-    name = f"{views} views of {size}x{size}, {samples} samples ({STEPS} + {MORE_STEPS} by importance)"
+    table = (
+        f"Rendering of one field: {views} views of {size}x{size}, {samples} samples a ray, "
+        f"{STEPS} + {MORE_STEPS} by importance"
+    )
     return compare(
-        TABLE,
-        f"{'with' if gradient else 'without'} gradient: {name}",
+        table,
+        f"rendering {'with' if gradient else 'without'} gradient",
         sides,
         settings.many,
         per="rendering",
