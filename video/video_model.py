@@ -12,7 +12,7 @@ from core.attributes import encode_attributes
 from core.condition import Condition
 from core.diffusion.denoiser import Denoiser
 from core.errors import UserError
-from core.io.weights import load_weights
+from core.io.weights import NoInitialization, load_weights
 from core.models.autoencoder import Autoencoder
 from core.models.image_folder import first_stage_state, split_first_stage
 from core.models.image_model import decode_latents, load_weak_version
@@ -280,8 +280,9 @@ class VideoModel:
         """
         config, tensors, image = read_video_folder(folder)
         network, first_stage = split_first_stage(config.image.first_stage, tensors, folder)
-        denoiser = config.denoiser()
-        load_weights(denoiser.network, network, folder)
+        with NoInitialization():
+            denoiser = config.denoiser()
+        load_weights(denoiser.network, network, folder, assign=True)
         model = cls(config, denoiser.to(device), first_stage=first_stage)
         weak = load_weak_version(model, image)
         model.weak = weak and weak.with_network(EachFrame(weak.network))

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
@@ -25,7 +26,7 @@ from core.io.presets import validate
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"  # after the name of an int8 tensor: the scales of its outputs
-
+RANDOM = frozenset({nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_})  # of torch's own layers
 
 Config = TypeVar("Config", bound=BaseModel)
 Module = TypeVar("Module", bound=nn.Module)
@@ -141,14 +142,33 @@ def first_misfit(needed: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> s
     return None
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
+class NoInitialization(TorchFunctionMode):
+    """Context in which the random initializations of `torch.nn.init` leave tensors as they are.
+
+    For modules whose parameters `load_weights` replaces. Random numbers are most of the time of making one.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load_weights(
+    module: nn.Module, tensors: Mapping[str, Tensor], folder: Path, assign: bool = False
+) -> None:
     """Copies `tensors` into `module`.
+
+    assign: make them the parameters of the module instead, which is new, and owns them from then on.
 
     Raises UserError unless names and shapes agree; see `first_misfit`.
     """
     state = module.state_dict()
     if misfit := first_misfit(state, tensors):
         raise UserError(f"The weights {folder / WEIGHTS} do not fit their {CONFIG}: {misfit}.")
+    if assign:
+        module.load_state_dict(tensors, assign=True)
+        return
     with torch.no_grad():
         for name, target in state.items():
             target.copy_(tensors[name])
@@ -182,6 +202,7 @@ def load_model(
     """
     stored = load_folder(folder)
     config = validate(stored.config.get(kind), schema, folder / CONFIG)
-    model = build(config)
-    load_weights(model.get_submodule(part), stored.tensors, folder)
+    with NoInitialization():
+        model = build(config)
+    load_weights(model.get_submodule(part), stored.tensors, folder, assign=True)
     return config, model

