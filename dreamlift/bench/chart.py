@@ -58,6 +58,7 @@ def _draw_ratios(result: BenchResult, panel: Any) -> None:
     panel.axvline(1, color="0.6", linewidth=1)
     panel.errorbar(middle, range(len(rows)), xerr=errors, fmt="o", capsize=3)
     panel.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
+    panel.set_ylim(-0.6, len(rows) - 0.4)
     panel.set_xscale("log")
     ends = min(row[2] for row in rows) / 1.5, max(row[3] for row in rows) * 1.5
     ticks = [tick for tick in TICKS if ends[0] < tick < ends[1]]

@@ -38,10 +38,11 @@ class Settings(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of a suite: its title, and what measures it."""
+    """A row of a suite: its title, what measures it, and the memory in GiB that this takes at full size."""
 
     title: str
     measure: Callable[[Settings], Comparison | Cost | Parts]
+    memory: int = 0
 
 
 def timed(run: Callable[[], object], device: torch.device) -> Side:

@@ -142,6 +142,7 @@ class BenchResult(Stored):
     comparisons: list[Comparison] = []
     costs: list[Cost] = []
     parts: list[Parts] = []
+    not_run: dict[str, str] = {}  # titles of rows that could not be measured, and why
 
     @property
     def reference(self) -> tuple[str, float]:

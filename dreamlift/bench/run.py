@@ -9,6 +9,8 @@ from statistics import median
 from rich.console import Console
 
 from core.command_line.progress import make_progress
+from core.errors import UserError
+from core.io.resources import GIB, free_memory, gib
 from core.machine_rates import best_rates, measure_rates
 from dreamlift.bench.environment import environment, load
 from dreamlift.bench.plan import Row, Settings
@@ -30,12 +32,18 @@ def run_rows(
     seconds = 0.05 if settings.quick else 0.5
     rates = measure_rates(settings.device, seconds)
     measured: list[Comparison | Cost | Parts] = []
+    not_run: dict[str, str] = {}
     with make_progress(console) as progress:
         task = progress.add_task(f"bench {suite}", total=len(rows))
         for row in rows:
             progress.update(task, description=row.title)
-            measured.append(row.measure(settings))
-            console.print(f"{row.title}: {summary(measured[-1])}")
+            try:
+                _check_memory(row, settings)
+                measured.append(row.measure(settings))
+                console.print(f"{row.title}: {summary(measured[-1])}")
+            except UserError as error:  # the other rows can do without this one
+                not_run[row.title] = str(error)
+                console.print(f"{row.title}: not run. {error}")
             progress.advance(task)
     rates = best_rates(rates, measure_rates(settings.device, seconds))
     return BenchResult(
@@ -47,7 +55,15 @@ def run_rows(
         comparisons=[each for each in measured if isinstance(each, Comparison)],
         costs=[each for each in measured if isinstance(each, Cost)],
         parts=[each for each in measured if isinstance(each, Parts)],
+        not_run=not_run,
     )
+
+
+def _check_memory(row: Row, settings: Settings) -> None:
+    """Raises UserError where a row takes more memory than is free."""
+    if settings.quick or (free := free_memory()) >= row.memory * GIB:
+        return
+    raise UserError(f"It takes {row.memory} GiB of memory, of which {gib(free)} are free: give --quick.")
 
 
 def summary(measured: Comparison | Cost | Parts) -> str:

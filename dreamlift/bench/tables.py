@@ -38,6 +38,8 @@ def as_markdown(result: BenchResult) -> str:
     blocks = [f"    {result.command}\n", environment_text(result.environment), rates_text(result.rates)]
     for table, comparisons in groupby(result.comparisons, lambda comparison: comparison.table):
         blocks.append(f"**{table}**\n\n" + comparison_table([*comparisons], result.reference))
+    if result.not_run:
+        blocks.append(markdown_table(("not run", "why"), [*result.not_run.items()]))
     blocks += [f"**{parts.name}**\n\n" + parts_table(parts, result.reference) for parts in result.parts]
     blocks += [f"**{cost.name}**\n\n" + cost_table(cost, result.reference) for cost in result.costs]
     return "\n".join(blocks)

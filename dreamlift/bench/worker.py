@@ -55,14 +55,16 @@ class Worker:
 
     def __call__(self) -> float:
         """Does the work once; returns its seconds as `core.io.machine.busy_time` counts them."""
-        self._connection.send(True)
-        seconds, self.output, self.peak_gb = self._receive()
+        seconds, self.output, self.peak_gb = self._receive(ask=True)
         return seconds
 
-    def _receive(self) -> tuple[Any, float, float]:
+    def _receive(self, ask: bool = False) -> tuple[Any, float, float]:
+        """The next answer of the process. ask: for one. Raises UserError where it has ended."""
         try:
+            if ask:
+                self._connection.send(True)
             return self._connection.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:
             self._process.join()
             raise UserError(
                 "A process of the benchmark has ended early, as it does where memory does not suffice: give "

@@ -37,7 +37,7 @@ def rows() -> list[Row]:
         Row("network call by operations", _operations),
         Row("network call by images", _by_batch),
         Row("network call by size", _by_size),
-        Row("Stable Diffusion 1.5, a step", _stable_diffusion),
+        Row("Stable Diffusion 1.5, a step", _stable_diffusion, memory=13),
     ]
 
 

@@ -44,7 +44,7 @@ def rows() -> list[Row]:
         Row("networks of the peers on our latents", _on_latents),
         Row("networks of the peers on their pixels", _on_pixels),
         Row("default clip by parts", _clip),
-        Row("AnimateDiff, a step", _animatediff),
+        Row("AnimateDiff, a step", _animatediff, memory=22),
     ]
 
 

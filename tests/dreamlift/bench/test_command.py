@@ -11,6 +11,7 @@ from core.machine_rates import MachineRates
 from dreamlift.bench import run
 from dreamlift.bench.plan import Row, Settings, compare, grow
 from dreamlift.bench.results import BenchResult, Comparison, Cost, Part, Parts
+from dreamlift.bench.tables import as_markdown
 from dreamlift.commands import bench as command
 from dreamlift.commands.bench import bench
 
@@ -38,7 +39,6 @@ def three_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row("compared", comparison), Row("grown", cost), Row("split", parts)]
     monkeypatch.setattr(run, "rows_of", lambda suite: rows)
     monkeypatch.setattr(run, "measure_rates", lambda *_: MachineRates(1, 2, 3, 4))
-    monkeypatch.setattr(command, "free_memory", lambda: 2**40)
 
 
 @pytest.mark.usefixtures("three_rows")
@@ -83,10 +83,29 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(monkeypatch: pytest.
         bench("core", out=Path("figures.txt"))
     with pytest.raises(UserError, match="--repeats cannot be 4"):
         bench("core", repeats=4)
-    monkeypatch.setattr(command, "free_memory", lambda: 2**30)
-    with pytest.raises(UserError, match="12 GiB of memory.*1.0 GiB are free.*--quick"):
-        bench("core")
-    monkeypatch.setattr(command, "free_memory", lambda: 2**40)
     monkeypatch.setattr(command, "free_disk", lambda folder: 2**30)
     with pytest.raises(UserError, match="set TMPDIR"):
         bench("core")
+
+
+def test_a_row_without_its_memory_is_reported_and_the_others_are_measured(
+    in_a_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(settings: Settings) -> Comparison:
+        raise UserError("The process has ended.")
+
+    def comparison(settings: Settings) -> Comparison:
+        return compare("Table", "row", {"ours": lambda: 1.0}, settings.repeats, per="call")
+
+    rows = [Row("large", comparison, memory=22), Row("failing", fails), Row("small", comparison, memory=1)]
+    monkeypatch.setattr(run, "rows_of", lambda suite: rows)
+    monkeypatch.setattr(run, "measure_rates", lambda *_: MachineRates(1, 2, 3, 4))
+    monkeypatch.setattr(run, "free_memory", lambda: 2**31)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    bench("dream3d")
+    result = BenchResult.model_validate_json((in_a_folder / "bench-dream3d.json").read_text(encoding="utf-8"))
+    assert [each.name for each in result.comparisons] == ["row"]
+    assert result.not_run.keys() == {"large", "failing"}
+    assert "22 GiB of memory, of which 2.0 GiB are free" in result.not_run["large"]
+    assert "failing: not run. The process has ended." in capsys.readouterr().err
+    assert "| failing | The process has ended. |" in as_markdown(result)
