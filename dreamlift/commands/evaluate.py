@@ -178,6 +178,9 @@ def object_(
     processes: Annotated[
         int, typer.Option(help="Number of objects made in parallel, on one thread each.", min=1)
     ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the objects of an interrupted run, and make the others.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Compares distilled objects with the true ones: silhouettes, colors, views, volume and surface."""
@@ -198,7 +201,7 @@ def object_(
     plan = ObjectEvaluationPlan(model, judge, folder, options, count, seeds, seed, device, true_views)
     sheets = (SHEET.format(number) for number in range(count * seeds))
     with own_files(folder, (REPORT, *sheets), overwrite):
-        evaluate_objects(plan, processes)
+        evaluate_objects(plan, processes, resume)
 
 
 def _validated(kind: str, *, out: Path | None, **arguments: Any) -> EvaluationOptions:

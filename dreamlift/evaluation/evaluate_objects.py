@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
 from core.command_line.printing import make_console, print_table
+from core.errors import UserError
 from core.io.files.listed import write_listed
 from core.io.machine import describe_device, pick_device, single_thread
 from core.io.sheet import write_sheet
@@ -37,6 +39,7 @@ from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge
 from dreamlift.evaluation.options import REPORT, SHEET
 
+COMPARED = ("model_sha256", "judge_sha256", "options", "true_views")  # of reports of one evaluation
 HELD = 3  # every third prompt is of a pair that was never trained on
 
 
@@ -70,6 +73,7 @@ class ObjectReport(BaseModel):
     model_sha256: str
     judge_sha256: str
     options: ObjectOptions
+    true_views: bool = False
     device: str
     processes: int = 1
     items: list[ObjectResult]
@@ -186,11 +190,14 @@ class ObjectEvaluator:
         )
 
 
-def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectReport:
+def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1, resume: bool = False) -> ObjectReport:
     """Makes and measures the objects of a plan; `processes` > 1 work in parallel, with one thread each.
 
     report.json is rewritten after every object, so an interrupted run leaves its results.
-    Raises UserError at the start for models, judges and devices that cannot be used.
+    resume: keep the objects that such a run has left in the folder, and make the others.
+
+    Raises UserError at the start for models, judges and devices that cannot be used, and where the folder's
+    report is of another evaluation.
     """
     evaluator = _worker(plan)
     console = make_console(stderr=True)
@@ -199,11 +206,14 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
         model_sha256=load_folder(plan.model).sha256,
         judge_sha256=load_folder(plan.judge).sha256,
         options=evaluator.options,
+        true_views=plan.true_views,
         device=describe_device(pick_device(plan.device)),
         processes=processes,
         items=[],
     )
-    for result in _results(plan, processes):
+    if resume:
+        report.items = earlier_items(plan, report)
+    for result in _results(plan, processes, len(report.items)):
         report.items.append(result)
         with write_listed(plan.out / REPORT) as draft:
             draft.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -213,9 +223,31 @@ def evaluate_objects(plan: ObjectEvaluationPlan, processes: int = 1) -> ObjectRe
     return report
 
 
-def _results(plan: ObjectEvaluationPlan, processes: int) -> Iterator[ObjectResult]:
-    """Results of all objects in order, computed in this process or in a pool."""
-    numbers = range(plan.count * plan.seeds)
+def earlier_items(plan: ObjectEvaluationPlan, report: ObjectReport) -> list[ObjectResult]:
+    """The objects that an interrupted run with the models and options of `report` has left, in order.
+
+    Raises UserError where the folder's report is of another evaluation.
+    """
+    path = plan.out / REPORT
+    if not path.is_file():
+        return []
+    wanted = [
+        (prompt, plan.seed + more)
+        for _, prompt in prompts(plan.count, plan.seed)
+        for more in range(plan.seeds)
+    ]
+    with suppress(ValidationError):
+        earlier = ObjectReport.model_validate_json(path.read_bytes())
+        found = [(item.prompt, item.seed) for item in earlier.items]
+        same = all(getattr(earlier, name) == getattr(report, name) for name in COMPARED)
+        if same and found == wanted[: len(found)]:
+            return earlier.items
+    raise UserError(f"{path} is of another evaluation: choose another folder, or leave out --resume.")
+
+
+def _results(plan: ObjectEvaluationPlan, processes: int, first: int) -> Iterator[ObjectResult]:
+    """Results of the objects from number `first` on, in order, computed in this process or in a pool."""
+    numbers = range(first, plan.count * plan.seeds)
     if processes == 1:
         yield from (_make(plan, number) for number in numbers)
         return

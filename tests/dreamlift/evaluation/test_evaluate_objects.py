@@ -24,19 +24,31 @@ def small_judge(folder: Path) -> None:
     Judge(JudgeConfig(size=16, widths=(4, 8), hidden=4, motion_width=4)).save(folder, {})
 
 
-def test_two_processes_make_the_objects_of_one_prompt(command: Command, tmp_path: Path) -> None:
+def test_two_processes_make_the_objects_of_one_prompt_and_resume(command: Command, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     small_judge(tmp_path / "judge")
-    result = command(
+    evaluate = (
         *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 2, "--preset", "tiny.yaml"),
-        *("--judge", "judge", "--out", "out", "--processes", 2),
+        *("--judge", "judge", "--out", "out"),
     )
+    result = command(*evaluate, "--processes", 2)
     assert result.returncode == 0, result.stderr
     assert "silhouette IoU" in result.stdout
     one, other = json.loads((tmp_path / "out/report.json").read_text())["items"]
     assert (one["seed"], other["seed"]) == (0, 1) and one["prompt"] == other["prompt"]
     assert one["measures"] != other["measures"]
     assert (tmp_path / "out/000.views.png").exists() and (tmp_path / "out/001.views.png").exists()
+
+    report = tmp_path / "out/report.json"
+    text = json.loads(report.read_text())
+    marked = {**one, "seconds": 12345.0}
+    report.write_text(json.dumps({**text, "items": [marked]}))
+    assert command(*evaluate, "--resume", "--overwrite").returncode == 0
+    kept, again = json.loads(report.read_text())["items"]
+    assert kept == marked and {**again, "seconds": 0} == {**other, "seconds": 0}
+    refused = command(*evaluate, "--resume", "--iterations", 3)
+    assert refused.returncode == 2 and "is of another evaluation" in refused.stderr
+    assert len(json.loads(report.read_text())["items"]) == 2
 
 
 def test_true_views_reconstruct_the_true_object(command: Command, tmp_path: Path) -> None:
