@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from dreamlift.bench.results import OURS, BenchResult
+from dreamlift.bench.rounds import Interval
 
 WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 8.0, 0.42, 0.8, 100  # inches, and dots of each
 NAMES = 46  # letters of a row's name
@@ -20,7 +21,8 @@ def draw_chart(result: BenchResult, path: Path) -> None:
     """Writes the chart as PNG or WebP, by matplotlib."""
     figure_module: Any = import_module("matplotlib.figure")
     counts = {
-        _draw_ratios: len(_ratios(result)),
+        _draw_ratios: len(_relations(result, differences=False)),
+        _draw_differences: len(_relations(result, differences=True)),
         _draw_parts: len(result.parts),
         _draw_costs: 6 if result.costs else 0,
     }
@@ -39,32 +41,43 @@ def _draw(draw: Callable[[BenchResult, Any], None], result: BenchResult, panel: 
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _ratios(result: BenchResult) -> list[tuple[str, float, float, float]]:
-    """Name, median, low and high of our seconds over those of each other side."""
-    rows: list[tuple[str, float, float, float]] = []
-    for each in result.comparisons:
-        for other in each.sides:
-            if other != OURS and each.relation != "difference":
-                ratio = each.relative(other)
-                name = f"{each.name[:NAMES]}\nover {other}"
-                rows.append((name, ratio.median, ratio.low, ratio.high))
-    return rows
+def _relations(result: BenchResult, differences: bool) -> list[tuple[str, Interval]]:
+    """Names of our differences from other sides, or else of our ratios to them, with their intervals."""
+    sign = "minus" if differences else "over"
+    return [
+        (f"{each.name[:NAMES]}\n{sign} {other}", each.relative(other))
+        for each in result.comparisons
+        for other in each.sides
+        if other != OURS and (each.relation == "difference") == differences
+    ]
 
 
 def _draw_ratios(result: BenchResult, panel: Any) -> None:
-    rows = _ratios(result)[::-1]
-    middle = [row[1] for row in rows]
-    errors = [[row[1] - row[2] for row in rows], [row[3] - row[1] for row in rows]]
+    rows = _relations(result, differences=False)
+    _draw_intervals(rows, panel)
     panel.axvline(1, color="0.6", linewidth=1)
-    panel.errorbar(middle, range(len(rows)), xerr=errors, fmt="o", capsize=3)
-    panel.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=8)
-    panel.set_ylim(-0.6, len(rows) - 0.4)
     panel.set_xscale("log")
-    ends = min(row[2] for row in rows) / 1.5, max(row[3] for row in rows) * 1.5
+    ends = min(ratio.low for _, ratio in rows) / 1.5, max(ratio.high for _, ratio in rows) * 1.5
     ticks = [tick for tick in TICKS if ends[0] < tick < ends[1]]
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.set_xticks([], minor=True)
     panel.set_xlabel("our seconds over theirs; left of 1, ours are fewer")
+
+
+def _draw_differences(result: BenchResult, panel: Any) -> None:
+    _draw_intervals(_relations(result, differences=True), panel)
+    panel.set_xlim(left=0)
+    panel.set_xlabel("seconds more than the other")
+
+
+def _draw_intervals(rows: Sequence[tuple[str, Interval]], panel: Any) -> None:
+    """A point with its interval in each row, from the top down."""
+    places = range(len(rows))[::-1]
+    intervals = [interval for _, interval in rows]
+    errors = [[each.median - each.low for each in intervals], [each.high - each.median for each in intervals]]
+    panel.errorbar([each.median for each in intervals], places, xerr=errors, fmt="o", capsize=3)
+    panel.set_yticks(places, [name for name, _ in rows], fontsize=8)
+    panel.set_ylim(-0.6, len(rows) - 0.4)
 
 
 def _draw_parts(result: BenchResult, panel: Any) -> None:

@@ -109,3 +109,14 @@ def test_a_row_without_its_memory_is_reported_and_the_others_are_measured(
     assert "22 GiB of memory, of which 2.0 GiB are free" in result.not_run["large"]
     assert "failing: not run. The process has ended." in capsys.readouterr().err
     assert "| failing | The process has ended. |" in as_markdown(result)
+
+
+def test_differences_alone_have_a_chart(in_a_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def difference(settings: Settings) -> Comparison:
+        sides = {"ours": lambda: 2.0, "nothing": lambda: 0.5}
+        return compare("Table", "row", sides, settings.repeats, per="process", relation="difference")
+
+    monkeypatch.setattr(run, "rows_of", lambda suite: [Row("row", difference)])
+    monkeypatch.setattr(run, "measure_rates", lambda *_: MachineRates(1, 2, 3, 4))
+    bench("start")
+    assert (in_a_folder / "bench-start.png").read_bytes().startswith(b"\x89PNG")
