@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +60,7 @@ class Builder:
     def _free_place(self, places: Array, block: int, wanted: Array) -> float:
         """A place on the table for a block, out of the way of what is wanted at a place (2,).
 
-        It is beside the blocks on the table and, where there is room, beside all of the goal's towers.
+        It keeps apart from the blocks on the table and, where there is room, from all of the goal's towers.
         """
         x = self.rng.uniform(self.blocks.low[0], self.blocks.high[0], 500)
         others = np.delete(places, block, axis=0)
@@ -84,17 +82,12 @@ class Builder:
         return np.array([*np.clip([dx / SPEED, (height - gripper[1]) / SPEED], -1, 1), 1.0])
 
 
-def draw_arrangement(
-    blocks: Blocks, rng: np.random.Generator, towers: int | None = None, base: Sequence[float] = ()
-) -> Array:
-    """Places (n,2) of random towers: of a random number of them, unless it is given.
-
-    base: where the towers stand, at random where it is not given.
-    """
+def draw_arrangement(blocks: Blocks, rng: np.random.Generator, towers: int | None = None) -> Array:
+    """Places (n,2) of random towers: of a random number of them, unless it is given."""
     order = rng.permutation(blocks.count)
     towers = towers or int(rng.integers(1, blocks.count + 1))
     cuts = np.sort(rng.choice(np.arange(1, blocks.count), towers - 1, replace=False))
-    x = np.array(base) if len(base) else draw_apart(blocks, rng, towers)
+    x = draw_apart(blocks, rng, towers)
     places = np.zeros((blocks.count, 2))
     for tower, members in enumerate(np.split(order, cuts)):
         places[members, 0] = x[tower]
