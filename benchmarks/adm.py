@@ -16,8 +16,9 @@ classifier of digits, as mean and half the range of the seeds.
     adm          heads, resolutions and biggan together
     efficient    two more blocks at 8x8: Imagen's efficient U-Net (section B.1)
 
-Then the base model of every seed is sampled at rising guidance scales with static thresholding, which limits
-x0 to [-1, 1], and with Imagen's dynamic one (section 2.3).
+The base model of every seed is also sampled at rising guidance scales with static thresholding, which limits
+x0 to [-1, 1], and with Imagen's dynamic one (section 2.3). The folder keeps what is measured of each network,
+and a run that was interrupted goes on with the others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
@@ -71,6 +73,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+class Measured(BaseModel):
+    """What is measured of one network."""
+
+    distance: float
+    thresholding: dict[str, dict[float, float]]
+
+
 class Lab:
     """Data, classifier and networks of one seed."""
 
@@ -80,6 +89,12 @@ class Lab:
         self.known = known.enlarged(SIZE)
         self.judge = Judge.trained(self.known)
         self.features = self.judge.features(self.known.images)
+
+    def measured(self, name: str) -> Measured:
+        """What is measured of one of the networks, after its training; of the base model thresholding too."""
+        denoiser = self.trained(BASE.model_copy(update=VARIANTS[name]))
+        thresholding = self.thresholded(denoiser) if name == "base" else {}
+        return Measured(distance=self.distance(denoiser), thresholding=thresholding)
 
     def trained(self, config: UNetConfig) -> Denoiser:
         """A denoiser that was trained on the digits."""
@@ -120,18 +135,23 @@ def main() -> None:
     """Trains, samples and prints the tables."""
     arguments = options(__doc__, [*VARIANTS, "thresholding"])
     names = [name for name in VARIANTS if name in arguments.only]
-    distances: dict[str, list[float]] = {name: [] for name in names}
-    thresholds: list[dict[str, dict[float, float]]] = []
     known, _ = digits()
     start = time.process_time()
+    found: dict[str, Measured] = {}
     for seed in arguments.seeds:
         lab = Lab(seed, arguments.effort, known)
         for name in names:
-            denoiser = lab.trained(BASE.model_copy(update=VARIANTS[name]))
-            distances[name].append(lab.distance(denoiser))
-            print(f"seed {seed}: {name} {distances[name][-1]:.2f}", flush=True)
-            if name == "base" and "thresholding" in arguments.only:
-                thresholds.append(lab.thresholded(denoiser))
+            stored = arguments.out and arguments.out / f"{name}-seed-{seed}-effort-{arguments.effort:g}.json"
+            if stored and stored.is_file():
+                measured = Measured.model_validate_json(stored.read_bytes())
+            else:
+                measured = lab.measured(name)
+                if stored:
+                    stored.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            found[f"{name} {seed}"] = measured
+            print(f"seed {seed}: {name} {measured.distance:.2f}", flush=True)
+    distances = {name: [found[f"{name} {seed}"].distance for seed in arguments.seeds] for name in names}
+    thresholds = [measured.thresholding for measured in found.values() if measured.thresholding]
     costs = {name: cost(BASE.model_copy(update=VARIANTS[name])) for name in names}
     table = Table("network", "parameters", "Mflop a call", "Frechet distance")
     for name in names:
@@ -139,7 +159,7 @@ def main() -> None:
         table.add_row(name, f"{parameters:,}", f"{operations:.1f}", spread(distances[name]))
     console = Console()
     console.print(table)
-    if thresholds:
+    if thresholds and "thresholding" in arguments.only:
         table = Table("guidance scale", *thresholds[0])
         for scale in SCALES:
             table.add_row(
