@@ -2,7 +2,7 @@
 
 exact: float32.
 fast: convolutions and matrix products in bfloat16 on devices where these are much faster; elsewhere as exact.
-draft: what makes samples in fewer steps, such as a distilled model; in float32.
+draft: what makes samples in fewer steps, such as a distilled model; computes as fast.
 
 What is measured of each stands in docs/benchmarks.md. Checkpoints have a dtype instead.
 """
@@ -45,4 +45,4 @@ def tier_context(tier: Tier | None, device: torch.device) -> AbstractContextMana
 def _lowered(tier: Tier | None, device: torch.device) -> bool:
     from core.io.machine import fast_bfloat16
 
-    return tier == "fast" and fast_bfloat16(device)
+    return tier in ("fast", "draft") and fast_bfloat16(device)

@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.io.base_model import CONFIG, reads_attributes
 from core.io.clips.formats import TRANSPARENT
 from core.io.values import shortened
-from core.tiers import Tier
+from core.tiers import ArithmeticTier, Tier
 
 if TYPE_CHECKING:
     pass
@@ -212,6 +212,11 @@ class ObjectOptions(BaseModel):
             raise UserError(
                 f"--{flag} cannot be {shortened(repr(changes.get(name)))}: {first['msg'].lower()}."
             ) from error
+
+    @property
+    def arithmetic(self) -> ArithmeticTier:
+        """Tier in which the image model computes: that of `draft` is a preset, which computes exactly."""
+        return "fast" if self.tier == "fast" else "exact"
 
     def with_model_defaults(
         self, takes_camera: bool, latents: bool, tier: Tier | None = None

@@ -156,6 +156,7 @@ def finish_object(
     meshed = mesh_field(optimization.field, optimization.options)
     mesh, count = meshed.mesh, optimization.options.texture_views
     native = loaded.kind == NATIVE
+    lowered = compute_dtype(optimization.options.arithmetic, loaded.device)
     if loaded.super_resolution and count:
         mesh = refine_texture(
             mesh,
@@ -178,7 +179,7 @@ def finish_object(
         stages=loaded.stages,
         model_kind=loaded.kind,
         dtype=loaded.dtype,
-        compute_dtype=compute_dtype(optimization.options.tier, loaded.device) if native else loaded.dtype,
+        compute_dtype=lowered if native else loaded.dtype,
         lora=list(loaded.reference.lora),
         device=describe_device(loaded.device),
         versions=package_versions(),

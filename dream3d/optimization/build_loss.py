@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance, GuidanceInterval
 from core.models.image_model import ImageModelLike
 from core.samplers import dpm_solver, heun, unipc
-from core.tiers import Tier, compute_dtype, tier_context
+from core.tiers import ArithmeticTier, compute_dtype, tier_context
 from dream3d.distill import (
     CSD,
     ISM,
@@ -93,18 +93,18 @@ def build_distillation(
 
 def _in_tier(denoiser: Denoiser, options: ObjectOptions, device: torch.device) -> Denoiser:
     """The denoiser whose network computes as the options' tier says."""
-    if compute_dtype(options.tier, device) == "float32":
+    if compute_dtype(options.arithmetic, device) == "float32":
         return denoiser
-    return denoiser.with_network(_TierNetwork(denoiser.network, options.tier, device))
+    return denoiser.with_network(_TierNetwork(denoiser.network, options.arithmetic, device))
 
 
 class _TierNetwork(nn.Module):
     """A network that computes in a tier."""
 
-    def __init__(self, network: nn.Module, tier: Tier | None, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, tier: ArithmeticTier, device: torch.device) -> None:
         super().__init__()
         self.network, self.device = network, device
-        self.tier: Tier | None = tier
+        self.tier: ArithmeticTier = tier
 
     def forward(self, *inputs: Any) -> Tensor:
         with tier_context(self.tier, self.device):
