@@ -30,9 +30,9 @@ class PointMaze(Maze):
         """name: u, medium or large. Raises UserError for another, or where gymnasium-robotics is missing."""
         super().__init__(name)
         try:
-            import gymnasium
-            import gymnasium_robotics
-            import mujoco
+            import gymnasium  # pyright: ignore[reportMissingImports]
+            import gymnasium_robotics  # pyright: ignore[reportMissingImports]
+            import mujoco  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UserError('PointMaze needs MuJoCo: pip install -e ".[examples-rl]".') from error
         gymnasium.register_envs(gymnasium_robotics)
