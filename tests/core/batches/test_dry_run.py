@@ -43,6 +43,7 @@ def test_the_files_and_their_options_are_those_of_the_run(
     run: Run, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--model", str(tiny_model), "--steps", "2", "--frames", "3", "--scale", "2", "--num", "2"]
+    words += ["--tier", "exact"]
     code, out, err = run("gen-video", "a fox", *words, "--out", "new/", "--dry-run", "--json")
     assert code == 0 and not any(tmp_path.iterdir())
     planned = [json.loads(line) for line in out.splitlines()]

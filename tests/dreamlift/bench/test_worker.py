@@ -14,13 +14,14 @@ CPU = torch.device("cpu")
 
 
 def test_a_process_prepares_once_and_answers_every_call() -> None:
+    torch.ones(2**28)  # the peak of this process, of 1 GB and more, is not that of the worker
     prepare = partial(partial, max, 3.0, 4.0)  # whose step is max(3.0, 4.0)
     with Worker(CPU, 1, prepare) as worker:
         measured = compare("Table", "row", {"ours": worker}, 3, per="call", work={"ours": worker.work})
     side = measured.sides["ours"]
     assert len(side.seconds) == 3 and all(seconds >= 0 for seconds in side.seconds)
     assert side.output == 4
-    assert side.peak_gb and 0.05 < side.peak_gb < 5  # torch is imported there
+    assert side.peak_gb and 0.05 < side.peak_gb < 1  # torch is imported there
     assert measured.work["ours"].gflop == 0
 
 
