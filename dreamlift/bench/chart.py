@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 from dreamlift.bench.results import OURS, BenchResult
 from dreamlift.bench.rounds import Interval
 
 WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 8.0, 0.42, 0.8, 100  # inches, and dots of each
-NAMES = 46  # letters of a row's name
+NAMES = 40  # letters of a line of a row's name
 LETTER = 1.4  # percent of a bar that a letter takes
 TICKS = [2.0**power for power in range(-8, 9)]  # of ratios
 
@@ -45,7 +46,7 @@ def _relations(result: BenchResult, differences: bool) -> list[tuple[str, Interv
     """Names of our differences from other sides, or else of our ratios to them, with their intervals."""
     sign = "minus" if differences else "over"
     return [
-        (f"{each.name[:NAMES]}\n{sign} {other}", each.relative(other))
+        (fill(each.name.replace("`", ""), NAMES) + f"\n{sign} {other}", each.relative(other))
         for each in result.comparisons
         for other in each.sides
         if other != OURS and (each.relation == "difference") == differences
@@ -86,12 +87,12 @@ def _draw_parts(result: BenchResult, panel: Any) -> None:
         for number, name in enumerate(parts.parts):
             share = 100 * parts.share(name)
             panel.barh(place, share, left=start, color=f"C{number % 10}")
-            if share > LETTER * len(name):
-                panel.text(start + share / 2, place, name, ha="center", va="center", fontsize=7)
+            lines = fill(name, max(1, int(share / LETTER)), break_long_words=False)
+            if share > LETTER * max(map(len, lines.splitlines())):
+                panel.text(start + share / 2, place, lines, ha="center", va="center", fontsize=7)
             start += share
-    panel.set_yticks(
-        range(len(result.parts)), [parts.name[:NAMES] for parts in result.parts[::-1]], fontsize=8
-    )
+    names = [fill(parts.name, NAMES) for parts in result.parts[::-1]]
+    panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.set_xlabel("share of the seconds, %")
 
 
@@ -100,7 +101,7 @@ def _draw_costs(result: BenchResult, panel: Any) -> None:
         first = cost.points[0]
         x = [point.value / first.value for point in cost.points]
         y = [median(point.seconds) / median(first.seconds) for point in cost.points]
-        panel.plot(x, y, marker="o", label=f"{cost.name[:NAMES]} ({cost.exponent:.2f})")
+        panel.plot(x, y, marker="o", label=f"{cost.name} ({cost.exponent:.2f})")
     panel.set_xscale("log", base=2)
     panel.set_yscale("log", base=2)
     panel.set_xlabel("times the first value")

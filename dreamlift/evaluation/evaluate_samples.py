@@ -30,11 +30,10 @@ from core.tiers import tier_context
 from core.toybox.dataset import FRAMES
 from dreamlift.evaluation.distribution_metrics import frechet_distance, r_precision
 from dreamlift.evaluation.faces.detector import EyeDetector
-from dreamlift.evaluation.judge import LABELS, Judge
+from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.measuring import (
     CLIP_MEASURES,
     EMBEDDING,
-    EYES,
     FLICKER,
     IMAGE_MEASURES,
     EvaluationResult,
@@ -44,7 +43,15 @@ from dreamlift.evaluation.measuring import (
 )
 from dreamlift.evaluation.options import REPORT, EvaluationOptions
 from dreamlift.evaluation.prompt_set import ELEVATION, PromptSet
-from dreamlift.evaluation.report import Accuracy, LevelComparison, Report, SampleReport, Share, score
+from dreamlift.evaluation.report import (
+    Accuracy,
+    LevelComparison,
+    Report,
+    accuracies,
+    level_of,
+    sample_items,
+    share_of,
+)
 from video.cascade.distilled import load_student, merged
 from video.video_model import VideoModel
 
@@ -95,11 +102,11 @@ def evaluate_clips(options: EvaluationOptions) -> Report:
     report.weak = model.weak is not None
     plain = torch.tensor([scene.place.plain for scene in prompt_sets[0].scenes])
     if plain.any():
-        report.levels[f"{FLICKER}, plain backdrops"] = _level(results[0], FLICKER, "of 255", plain)
+        report.levels[f"{FLICKER}, plain backdrops"] = level_of(results[0], FLICKER, "of 255", plain)
     if options.swings:
         report.swings = options.swings
-        report.levels["swings: R^2 of a sine"] = _level(results[1], "r2", "")
-        report.levels["swings: amplitude"] = _level(results[1], "amplitude", "picture widths")
+        report.levels["swings: R^2 of a sine"] = level_of(results[1], "r2", "")
+        report.levels["swings: amplitude"] = level_of(results[1], "amplitude", "picture widths")
     for pair, kind in zip(results, ("", "swings-"), strict=False):
         for name, result in zip(("samples", "renders"), pair, strict=True):
             # Each row of the sheet shows every other frame of one clip.
@@ -172,9 +179,9 @@ class Evaluation:
     ) -> Report:
         """Report with the accuracies, the levels of all measures, and the labels of every prompt."""
         options = self.options
-        levels = {name: _level(results, name, unit) for name, (_, unit) in IMAGE_MEASURES.items()}
+        levels = {name: level_of(results, name, unit) for name, (_, unit) in IMAGE_MEASURES.items()}
         if kind == "video":
-            levels |= {name: _level(results, name, unit) for name, (_, unit) in CLIP_MEASURES.items()}
+            levels |= {name: level_of(results, name, unit) for name, (_, unit) in CLIP_MEASURES.items()}
         if len(prompt_set) > 1:
             levels |= self._frechet(kind, results)
         return Report(
@@ -192,9 +199,9 @@ class Evaluation:
             seed=options.seed,
             device=describe_device(self.device),
             seconds=round(seconds, 1),
-            accuracy=_accuracies(kind, prompt_set, results) | self._r_precision(prompt_set, results),
+            accuracy=accuracies(kind, prompt_set, results) | self._r_precision(prompt_set, results),
             levels=levels,
-            items=_items(prompt_set, results),
+            items=sample_items(prompt_set, results),
         )
 
     def _r_precision(
@@ -205,7 +212,7 @@ class Evaluation:
             return {}
         texts = self.instruments.embed_prompts(prompt_set.prompts)
         samples, renders = (
-            _share(r_precision(result.features[EMBEDDING], texts).float()) for result in results
+            share_of(r_precision(result.features[EMBEDDING], texts).float()) for result in results
         )
         return {"R-Precision": Accuracy(samples=samples, renders=renders)}
 
@@ -280,71 +287,6 @@ class Sampler:
         frames = samples.transpose(1, 2)
         shared = [seed for seed in seeds for _ in range(frames.shape[1])]
         return enlarger.sample(frames.flatten(0, 1), shared).unflatten(0, frames.shape[:2]).transpose(1, 2)
-
-
-def _accuracies(
-    kind: str, prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]
-) -> dict[str, Accuracy]:
-    """Shares of right labels, and of pairs of eyes that are found."""
-    samples, renders = results
-    truth = prompt_set.true_labels()
-    accuracy: dict[str, Accuracy] = {}
-    names = {"action, by motion alone": "motion"} if kind == "video" else {}
-    for title, name in (names | {name: name for name in LABELS}).items():
-        scored = score(
-            truth["action" if name == "motion" else name], samples.labels[name], renders.labels[name]
-        )
-        if scored:
-            accuracy[title] = scored
-    if EYES in samples.measures and not samples.measures[EYES].isnan().all():
-        accuracy[EYES] = Accuracy(
-            samples=_share(samples.measures[EYES]), renders=_share(renders.measures[EYES])
-        )
-    return accuracy
-
-
-def _items(prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]) -> list[SampleReport]:
-    """The true and predicted labels of every prompt."""
-    samples, renders = results
-    truth = prompt_set.true_labels()
-
-    def words(labels: dict[str, Tensor], row: int) -> dict[str, str]:
-        return {name: _word(name, int(values[row])) for name, values in labels.items()}
-
-    return [
-        SampleReport(
-            prompt=prompt,
-            seed=prompt_set.seeds[row],
-            azimuth=round(prompt_set.azimuth[row].item(), 1),
-            phase=round(prompt_set.phase[row].item(), 3),
-            truth=words(truth, row),
-            sample=words(samples.labels, row),
-            render=words(renders.labels, row),
-        )
-        for row, prompt in enumerate(prompt_set.prompts)
-    ]
-
-
-def _share(values: Tensor) -> Share:
-    """Share of pictures, of those whose value is not NaN. A clip counts where most of its frames do."""
-    known = values[~values.isnan()]
-    return Share(right=int((known > 0.5).sum()), count=len(known))
-
-
-def _word(head: str, label: int) -> str:
-    """Name of a label, "none" where there is none."""
-    words = LABELS["action" if head == "motion" else head]
-    return words[label] if 0 <= label < len(words) else "none"
-
-
-def _level(
-    results: tuple[EvaluationResult, EvaluationResult], name: str, unit: str, rows: Tensor | None = None
-) -> LevelComparison:
-    """Means of one measure over samples and renders, over all rows or those of a mask (N,)."""
-    samples, renders = (
-        (part.measures[name] if rows is None else part.measures[name][rows]).mean().item() for part in results
-    )
-    return LevelComparison(unit=unit, samples=samples, renders=renders)
 
 
 def _write_sheet(options: EvaluationOptions, name: str, pictures: Tensor) -> None:

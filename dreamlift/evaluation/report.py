@@ -10,6 +10,9 @@ from torch import Tensor
 from core.io.files.listed import write_listed
 from core.io.text import count_of
 from core.tiers import Tier
+from dreamlift.evaluation.judge import LABELS
+from dreamlift.evaluation.measuring import EYES, EvaluationResult
+from dreamlift.evaluation.prompt_set import PromptSet
 from dreamlift.evaluation.video_metrics import wilson
 
 
@@ -133,3 +136,70 @@ def score(truth: Tensor, samples: Tensor, renders: Tensor) -> Accuracy | None:
         return Share(right=int((predicted == truth)[labeled].sum()), count=count)
 
     return Accuracy(samples=share(samples), renders=share(renders))
+
+
+def accuracies(
+    kind: str, prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]
+) -> dict[str, Accuracy]:
+    """Shares of right labels, and of pairs of eyes that are found."""
+    samples, renders = results
+    truth = prompt_set.true_labels()
+    accuracy: dict[str, Accuracy] = {}
+    names = {"action, by motion alone": "motion"} if kind == "video" else {}
+    for title, name in (names | {name: name for name in LABELS}).items():
+        scored = score(
+            truth["action" if name == "motion" else name], samples.labels[name], renders.labels[name]
+        )
+        if scored:
+            accuracy[title] = scored
+    if EYES in samples.measures and not samples.measures[EYES].isnan().all():
+        accuracy[EYES] = Accuracy(
+            samples=share_of(samples.measures[EYES]), renders=share_of(renders.measures[EYES])
+        )
+    return accuracy
+
+
+def sample_items(
+    prompt_set: PromptSet, results: tuple[EvaluationResult, EvaluationResult]
+) -> list[SampleReport]:
+    """The true and predicted labels of every prompt."""
+    samples, renders = results
+    truth = prompt_set.true_labels()
+
+    def words(labels: dict[str, Tensor], row: int) -> dict[str, str]:
+        return {name: _word(name, int(values[row])) for name, values in labels.items()}
+
+    return [
+        SampleReport(
+            prompt=prompt,
+            seed=prompt_set.seeds[row],
+            azimuth=round(prompt_set.azimuth[row].item(), 1),
+            phase=round(prompt_set.phase[row].item(), 3),
+            truth=words(truth, row),
+            sample=words(samples.labels, row),
+            render=words(renders.labels, row),
+        )
+        for row, prompt in enumerate(prompt_set.prompts)
+    ]
+
+
+def share_of(values: Tensor) -> Share:
+    """Share of pictures, of those whose value is not NaN. A clip counts where most of its frames do."""
+    known = values[~values.isnan()]
+    return Share(right=int((known > 0.5).sum()), count=len(known))
+
+
+def _word(head: str, label: int) -> str:
+    """Name of a label, "none" where there is none."""
+    words = LABELS["action" if head == "motion" else head]
+    return words[label] if 0 <= label < len(words) else "none"
+
+
+def level_of(
+    results: tuple[EvaluationResult, EvaluationResult], name: str, unit: str, rows: Tensor | None = None
+) -> LevelComparison:
+    """Means of one measure over samples and renders, over all rows or those of a mask (N,)."""
+    samples, renders = (
+        (part.measures[name] if rows is None else part.measures[name][rows]).mean().item() for part in results
+    )
+    return LevelComparison(unit=unit, samples=samples, renders=renders)

@@ -109,7 +109,8 @@ class Snapshots(BaseCallback):  # pyright: ignore[reportUntypedBaseClass]
 def start_or_resume(task: str, steps: int, seed: int, folder: Path) -> tuple[Any, list[Snapshot]]:
     """The actor-critic and its snapshots: new, or of the last step that `Snapshots` stored in the folder.
 
-    A resumed run begins a new episode, so it is another one than that without the stop.
+    A resumed run begins a new episode, so it is another one than that without the stop. The replay buffer is
+    a pickle, as stable-baselines3 writes it: resume only folders of your own.
     """
     stored = sorted(folder.glob("[0-9]*"))
     if not stored:

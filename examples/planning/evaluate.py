@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, fo
 from examples.planning.mazes.maze import Maze
 from examples.planning.mazes.pointmaze import make_maze
 from examples.planning.mazes.trajectories import longest_span, make_trajectories
-from examples.planning.model import TrajectoryModel
+from examples.planning.model import E, TrajectoryModel
 from examples.planning.planner import Planner, make_generators
 
 LENGTHS = {"u": 40, "medium": 64, "large": 80}  # of plans, in steps
@@ -78,21 +79,32 @@ def evaluate(
     return report
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def run(
+    description: str | None,
+    make_environment: Callable[[dict[str, Any]], E],
+    measure: Callable[[Planner[E], int, int, int, int], dict[str, Any]],
+    defaults: Mapping[str, Any],
+) -> None:
+    """A command that writes the report of a model's plans.
+
+    measure: the report, from the planner, the numbers of tasks, of trajectories and of steps of cloning, and
+    the seed. defaults: of the options `tasks` and `trajectories`.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--tasks", type=int, help="pairs of start and goal, of each kind")
     parser.add_argument("--steps", type=int, default=50, help="denoising steps of a plan from noise")
     parser.add_argument("--warm-steps", type=int, default=10, help="denoising steps of a warm start")
-    parser.add_argument("--trajectories", type=int, default=4000, help="as in training")
+    parser.add_argument("--trajectories", type=int, help="as in training")
     parser.add_argument("--cloning-steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0, help="as in training")
     parser.add_argument("--out", type=Path, help="JSON file for the report")
+    parser.set_defaults(**defaults)
     options = parser.parse_args()
     try:
-        planner = Planner(TrajectoryModel.load(options.model, make_maze), options.steps, options.warm_steps)
-        report = evaluate(planner, options.pairs, options.trajectories, options.cloning_steps, options.seed)
+        model = TrajectoryModel.load(options.model, make_environment)
+        planner = Planner(model, options.steps, options.warm_steps)
+        report = measure(planner, options.tasks, options.trajectories, options.cloning_steps, options.seed)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -100,6 +112,11 @@ def main() -> None:
     print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """The command."""
+    run(__doc__, make_maze, evaluate, {"tasks": 200, "trajectories": 4000})
 
 
 if __name__ == "__main__":

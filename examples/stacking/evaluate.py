@@ -5,18 +5,13 @@ python -m examples.stacking.evaluate runs/stacking-4/model --out report.json
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
 from examples.planning.cloning import clone
 from examples.planning.control import Outcome, follow_controller, follow_plans
 from examples.planning.environment import Array
-from examples.planning.model import TrajectoryModel
+from examples.planning.evaluate import run
 from examples.planning.planner import Planner
 from examples.stacking.blocks import Blocks, make_blocks
 from examples.stacking.tasks import KINDS, draw_tasks, right
@@ -59,26 +54,7 @@ def evaluate(
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=50, help="denoising steps of a plan from noise")
-    parser.add_argument("--warm-steps", type=int, default=10, help="denoising steps of a warm start")
-    parser.add_argument("--trajectories", type=int, default=8000, help="as in training")
-    parser.add_argument("--cloning-steps", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0, help="as in training")
-    parser.add_argument("--out", type=Path, help="JSON file for the report")
-    options = parser.parse_args()
-    try:
-        planner = Planner(TrajectoryModel.load(options.model, make_blocks), options.steps, options.warm_steps)
-        report = evaluate(planner, options.tasks, options.trajectories, options.cloning_steps, options.seed)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    run(__doc__, make_blocks, evaluate, {"tasks": 100, "trajectories": 8000})
 
 
 if __name__ == "__main__":

@@ -304,7 +304,7 @@ def test_training_resumes_and_its_model_is_measured(tmp_path, monkeypatch, capsy
         train.main()
     assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["maze"] == "u"
     small = [
-        "--pairs",
+        "--tasks",
         "3",
         "--steps",
         "3",

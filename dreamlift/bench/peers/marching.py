@@ -1,7 +1,7 @@
 """Other ways of rendering rays of one radiance field: without skipping any sample.
 
 `march_dense` is nerfacc's batched functions on equal intervals. `march_with_importance` is the algorithm of
-stable-dreamfusion's renderer without CUDA, written anew from its description: coarse samples, more where they
+stable-dreamfusion's renderer without CUDA, written from its description: coarse samples, more where they
 weigh most (Mildenhall et al. 2020, "NeRF", section 5.2), then density and color of all.
 """
 
