@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any
 
 from dreamlift.bench.results import OURS, BenchResult
@@ -15,6 +15,7 @@ from dreamlift.bench.rounds import Interval
 WIDTH, ROW_HEIGHT, PANEL_HEIGHT, DPI = 8.0, 0.42, 0.8, 100  # inches, and dots of each
 NAMES = 40  # letters of a line of a row's name
 LETTER = 1.4  # percent of a bar that a letter takes
+LINES = 3  # that fit into a bar
 TICKS = [2.0**power for power in range(-8, 9)]  # of ratios
 
 
@@ -87,9 +88,9 @@ def _draw_parts(result: BenchResult, panel: Any) -> None:
         for number, name in enumerate(parts.parts):
             share = 100 * parts.share(name)
             panel.barh(place, share, left=start, color=f"C{number % 10}")
-            lines = fill(name, max(1, int(share / LETTER)), break_long_words=False)
-            if share > LETTER * max(map(len, lines.splitlines())):
-                panel.text(start + share / 2, place, lines, ha="center", va="center", fontsize=7)
+            lines = wrap(name, max(1, int(share / LETTER)), break_long_words=False)
+            if len(lines) <= LINES and share > LETTER * max(map(len, lines)):
+                panel.text(start + share / 2, place, "\n".join(lines), ha="center", va="center", fontsize=7)
             start += share
     names = [fill(parts.name, NAMES) for parts in result.parts[::-1]]
     panel.set_yticks(range(len(names)), names, fontsize=8)
