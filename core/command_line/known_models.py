@@ -25,7 +25,8 @@ class KnownModel(NamedTuple):
 
 def known_models(presets: str | None = None) -> list[KnownModel]:
     """All models that are known, each once. presets: folder of the presets whose models are among them."""
-    from core.io.presets import CONFIGS, read_yaml
+    from core.io.files.yaml_file import read_yaml
+    from core.io.presets import CONFIGS
 
     hub: Any = read_yaml(CONFIGS / "hub.yaml", "the names of models")
     names: dict[str, str] = hub["names"]
@@ -70,7 +71,8 @@ def _state(model: str) -> str:
 
 def _of_presets(folder: str) -> Iterator[tuple[str, str]]:
     """Names of presets, and the models that they name."""
-    from core.io.presets import CONFIGS, read_yaml
+    from core.io.files.yaml_file import read_yaml
+    from core.io.presets import CONFIGS
 
     for path in sorted((CONFIGS / folder).glob("*.yaml")):
         values = read_yaml(path, "the preset")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +26,8 @@ class Worker:
 
     A context manager: the process ends with it.
 
-    `work`: of a call, where it is counted. `peak_gb`, `output`: GB so far, and the last result.
+    `work`: of a call, where it is counted. `peak_gb`: GB while it works, the weights included, but not what
+    loading them took for a moment. `output`: the last result.
     """
 
     work: Work | None
@@ -91,6 +93,7 @@ def _serve(
     """The worker's process: sends work, output and peak memory, and answers every message by its seconds."""
     torch.set_num_threads(threads)
     step = prepare(*arguments)
+    forget_peak(device)
     outputs: list[float] = []
 
     def run() -> None:
@@ -114,8 +117,17 @@ def _asked(connection: Connection) -> bool:
         return False
 
 
+def forget_peak(device: torch.device) -> None:
+    """Begins `peak_memory` anew where the system can: with CUDA, and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with suppress(OSError):  # a kernel or a container without it
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> float:
-    """Peak memory so far in GB: of PyTorch's allocations on a GPU, else of the process."""
+    """Peak memory in GB, since `forget_peak`: of PyTorch's allocations on a GPU, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if sys.platform == "win32":

@@ -25,6 +25,8 @@ class Settings:
     discount: float = 0.99
     eta: float = 1.0  # weight of the Q function in Diffusion-QL's loss
     max_q_backup: bool = False  # the largest Q of ten next actions, for tasks with sparse rewards
+    reward_shift: float = 0.0  # rewards while learning are reward_scale (reward + reward_shift)
+    reward_scale: float = 1.0  # the larger, the surer is the best of the candidates drawn
     rate: float = 0.005  # of the targets' moving averages, a step
     gradient_clip: float = 9.0
     candidates: int = 50  # actions among which one is chosen by its Q
@@ -99,7 +101,9 @@ class Critic:
 
     def learn(self, batch: Batch, next_values: Tensor) -> float:
         """One step towards rewards + discount next_values (B,); returns the loss."""
-        goal = batch.rewards + self.learner.settings.discount * (1 - batch.terminals) * next_values
+        settings = self.learner.settings
+        rewards = settings.reward_scale * (batch.rewards + settings.reward_shift)
+        goal = rewards + settings.discount * (1 - batch.terminals) * next_values
         first, second = self.q(batch.states, batch.actions)
         loss = F.mse_loss(first, goal) + F.mse_loss(second, goal)
         self.learner.take_step(self.optimizer, loss)
@@ -120,6 +124,7 @@ class DiffusionQL(Learner):
         self.target = self.policy.with_network(frozen_copy(self.policy.network))
         self.optimizer = self.optimizer_of(self.policy.network)
         self.critic = Critic(self)
+        self.sample = sample_actions  # while it learns; a compiled one is faster
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """One step of the Q functions, then one of the policy; both targets follow."""
@@ -143,7 +148,7 @@ class DiffusionQL(Learner):
         As in the paper's code, one of the two Q functions, drawn at random, is maximized, and the other one
         gives the scale.
         """
-        values = list(self.critic.q(states, sample_actions(self.policy, states, noise)))
+        values = list(self.critic.q(states, self.sample(self.policy, states, noise)))
         maximized, scale = values if torch.rand(()) < 0.5 else values[::-1]
         return maximized.mean() / scale.abs().mean().detach()
 
@@ -153,7 +158,7 @@ class DiffusionQL(Learner):
         count = 10 if self.settings.max_q_backup else 1
         rows = states.repeat_interleave(count, dim=0)
         noise = policy_noise(self.policy, len(rows), self.action_width)
-        first, second = self.critic.target(rows, sample_actions(self.target, rows, noise))
+        first, second = self.critic.target(rows, self.sample(self.target, rows, noise))
         return torch.minimum(*(values.view(-1, count).amax(dim=1) for values in (first, second)))
 
     @torch.no_grad()

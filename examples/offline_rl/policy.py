@@ -40,15 +40,15 @@ class ActionNetwork(nn.Module):
     def __init__(self, state_width: int, action_width: int, width: int) -> None:
         super().__init__()
         self.time = nn.Sequential(
-            nn.Linear(TIME_WIDTH, 2 * TIME_WIDTH), nn.Mish(), nn.Linear(2 * TIME_WIDTH, TIME_WIDTH)
+            nn.Linear(TIME_WIDTH, 2 * TIME_WIDTH), nn.SiLU(), nn.Linear(2 * TIME_WIDTH, TIME_WIDTH)
         )
         self.layers = nn.Sequential(
             nn.Linear(action_width + TIME_WIDTH + state_width, width),
-            nn.Mish(),
+            nn.SiLU(),
             nn.Linear(width, width),
-            nn.Mish(),
+            nn.SiLU(),
             nn.Linear(width, width),
-            nn.Mish(),
+            nn.SiLU(),
             nn.Linear(width, action_width),
         )
 

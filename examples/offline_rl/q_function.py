@@ -17,11 +17,11 @@ class DoubleQ(nn.Module):
         def q_function() -> nn.Sequential:
             return nn.Sequential(
                 nn.Linear(state_width + action_width, width),
-                nn.Mish(),
+                nn.SiLU(),
                 nn.Linear(width, width),
-                nn.Mish(),
+                nn.SiLU(),
                 nn.Linear(width, width),
-                nn.Mish(),
+                nn.SiLU(),
                 nn.Linear(width, 1),
             )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from examples.offline_rl.diffuser import Diffuser, Planning
 from examples.offline_rl.environments import Act, Environment, MazeTask, run_episodes
-from examples.offline_rl.learners import LEARNERS, Batch, Learner, Settings
+from examples.offline_rl.learners import LEARNERS, Batch, DiffusionQL, Learner, Settings
+from examples.offline_rl.policy import sample_actions
 from examples.offline_rl.transitions import Transitions
 
 EPISODES = 20
@@ -65,7 +66,15 @@ def open_problem(task: str, data: Path | None) -> Problem:
     return Problem(transitions, environments, reference["random"], reference["expert"])
 
 
-def train(name: str, data: Transitions, settings: Settings, steps: int, batch: int, seed: int) -> Act:
+class Work(NamedTuple):
+    """How long a learner is trained, and how."""
+
+    steps: int
+    batch: int
+    compiled: bool  # the five steps of Diffusion-QL by torch.compile, which needs a C++ compiler
+
+
+def train(name: str, data: Transitions, settings: Settings, work: Work, seed: int) -> Act:
     """Trains a learner on states of zero mean and unit deviation; returns its policy of plain states."""
     torch.manual_seed(seed)
     mean, deviation = data.states.mean(axis=0), data.states.std(axis=0) + 1e-3
@@ -75,7 +84,7 @@ def train(name: str, data: Transitions, settings: Settings, steps: int, batch: i
         next_states=(data.next_states - mean) / deviation,
     )
     generator = torch.Generator().manual_seed(seed)
-    batches = (torch.randint(len(data), (batch,), generator=generator) for _ in range(steps))
+    batches = (torch.randint(len(data), (work.batch,), generator=generator) for _ in range(work.steps))
     if name == PLANNER:
         planner = Diffuser(data, Planning())
         for rows in batches:
@@ -83,6 +92,8 @@ def train(name: str, data: Transitions, settings: Settings, steps: int, batch: i
         act = planner.act
     else:
         learner: Learner = LEARNERS[name](data.states.shape[1], data.actions.shape[1], settings)
+        if work.compiled and isinstance(learner, DiffusionQL):
+            learner.sample = torch.compile(sample_actions)
         columns = [torch.from_numpy(column) for column in astuple(data)]
         for rows in batches:
             learner.learn(Batch(*(column[rows] for column in columns)))
@@ -115,9 +126,25 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=Settings.width)
     parser.add_argument("--eta", type=float, default=Settings.eta)
     parser.add_argument("--max-q-backup", action="store_true")
+    parser.add_argument("--reward-shift", type=float, default=Settings.reward_shift)
+    parser.add_argument("--reward-scale", type=float, default=Settings.reward_scale)
+    parser.add_argument("--rate", type=float, default=Settings.rate, help="of the targets' moving averages")
+    parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile for Diffusion-QL; needs a C++ compiler"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the scores")
     options = parser.parse_args()
-    settings = Settings(width=options.width, eta=options.eta, max_q_backup=options.max_q_backup)
+    settings = Settings(
+        width=options.width,
+        learning_rate=options.learning_rate,
+        eta=options.eta,
+        max_q_backup=options.max_q_backup,
+        reward_shift=options.reward_shift,
+        reward_scale=options.reward_scale,
+        rate=options.rate,
+    )
+    work = Work(options.steps, options.batch_size, options.compile)
     try:
         writable_folder(options.out.parent)
         problem = open_problem(options.task, options.data)
@@ -126,10 +153,10 @@ def main() -> None:
             for name in options.learners:
                 if str(seed) in scores.setdefault(name, {}):
                     continue
-                act = train(name, problem.transitions, settings, options.steps, options.batch_size, seed)
+                act = train(name, problem.transitions, settings, work, seed)
                 scores[name][str(seed)] = problem.score(act, seed=40_000)
                 print(f"{name}, seed {seed}: {scores[name][str(seed)]:.1f}", flush=True)
-                report = {"task": options.task, "steps": options.steps, "scores": scores}
+                report = {"task": options.task, **work._asdict(), **asdict(settings), "scores": scores}
                 with atomic_write(options.out) as draft:
                     text = json.dumps(report | {"summary": summarize(scores)}, indent=2)
                     draft.write_text(text + "\n", encoding="utf-8")

@@ -6,8 +6,6 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from core.errors import UserError
 from core.io.atomic import WriteError, sweep, writable_folder
 
@@ -23,6 +21,8 @@ def lock(path: Path, wait: bool) -> Generator[bool, None, None]:
 
     Raises WriteError where no file can be made.
     """
+    from filelock import FileLock, Timeout  # with asyncio's parts; not loaded for --help
+
     held = FileLock(path)
     try:
         try:

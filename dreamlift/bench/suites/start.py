@@ -84,8 +84,9 @@ def children_time() -> float:
 
 
 def environment() -> Mapping[str, str]:
-    """Variables of the processes: modules are found as in this one."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    """Variables of the processes: modules are found as in this one, and compiled once, as for a user."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def _first_call(command: str, settings: Settings) -> Comparison:

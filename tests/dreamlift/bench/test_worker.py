@@ -1,6 +1,7 @@
 """Sides of comparisons in processes of their own."""
 
 import os
+import sys
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from core.errors import UserError
 from dreamlift.bench.plan import compare
-from dreamlift.bench.worker import Worker
+from dreamlift.bench.worker import Step, Worker
 
 CPU = torch.device("cpu")
 
@@ -23,6 +24,19 @@ def test_a_process_prepares_once_and_answers_every_call() -> None:
     assert side.output == 4
     assert side.peak_gb and 0.05 < side.peak_gb < 1  # torch is imported there
     assert measured.work["ours"].gflop == 0
+
+
+def loads_much() -> Step:
+    """Prepares a step of little memory with a gigabyte."""
+    torch.ones(2**28)
+    return lambda: 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process can be reset on Linux alone")
+def test_memory_of_loading_does_not_count() -> None:
+    with Worker(CPU, 1, loads_much) as worker:
+        worker()
+        assert 0.05 < worker.peak_gb < 1
 
 
 def test_a_process_that_ends_early_is_an_error_of_the_user() -> None:
