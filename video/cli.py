@@ -233,7 +233,10 @@ def gen_video(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="float8: half the memory of bfloat16's weights, which are cast to compute."),
+        typer.Option(
+            help="Weights of a transformer in half the memory of bfloat16, cast to compute: float8, or int8, "
+            "which is nearer and needs torchao."
+        ),
     ] = None,
     cache: Annotated[
         str | None,

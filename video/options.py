@@ -40,7 +40,7 @@ class ClipOptions(BaseModel):
     lora: tuple[str, ...] = ()  # LoRA weights: folders, files or ids; NAME or NAME@SCALE
     dtype: Literal["float32", "bfloat16", "float16"] | None = None  # None: what fits the device
     offload: Literal["model", "group", "layers"] | None = None  # what waits in CPU memory for the GPU
-    storage: Literal["float8"] | None = None  # of weights, which are cast for each layer's computation
+    storage: Literal["float8", "int8"] | None = None  # of weights, cast for each layer's computation
     cache: Cache | None = None  # of what changes little from step to step
     attention: str | None = None  # diffusers' backend
     context_parallel: int | None = Field(None, ge=2, le=64)  # processes, each with a GPU, that share a clip
@@ -121,6 +121,11 @@ class ClipOptions(BaseModel):
                 )
         if self.loop and self.extension:
             raise UserError("--loop and --extension exclude each other: a loop is sampled as a whole.")
+        if self.storage == "int8" and self.offload in ("group", "layers"):
+            raise UserError(
+                f"--storage int8 and --offload {self.offload} exclude each other: give --offload model, or "
+                "--storage float8."
+            )
         if self.context_parallel and self.offload:
             raise UserError("--context-parallel and --offload exclude each other: weights stay on every GPU.")
         if self.context_parallel and self.cache:

@@ -1,5 +1,7 @@
 """Numbers of a GPU's kernels against those of the CPU."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from core.nn import attention
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.radiance_fields import HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render
+from tests.pretrained.pipeline_checkpoints import VIDEO
+from video.options import ClipOptions, ClipRequest
+from video.pipelines.checkpoint_reference import checkpoint_reference
 from video.video_model import VideoModel
 
 PROMPT = ["a panda on a swing"]
@@ -28,6 +33,20 @@ def test_samples_are_those_of_the_cpu(cuda: torch.device, model: type[ImageModel
     frames = {} if model is ImageModel else {"frames": 4}
     clips = [model.load(folder, device).sample(PROMPT, steps=4, **frames) for device in ("cpu", cuda)]
     assert largest_difference(clips[1], clips[0]) < 0.02
+
+
+@pytest.mark.parametrize("offload", [None, "model"])
+def test_weights_in_int8(cuda: torch.device, tmp_path: Path, offload: str | None) -> None:
+    pytest.importorskip("torchao")
+    reference = checkpoint_reference(str(VIDEO["wan"](tmp_path)))
+    options = ClipOptions(
+        steps=2, guidance=3.0, frames=5, width=32, height=32, dtype="float32", fps=8, scale=1, storage="int8"
+    )
+    clips: list[Tensor] = []
+    for device, changed in ((torch.device("cpu"), options), (cuda, options.with_changes(offload=offload))):
+        model = reference.open(changed, device, force=True)
+        clips.append(model.sample([ClipRequest("a fox", 3, changed)], lambda state: None))
+    assert largest_difference(clips[1], clips[0]) < 1e-3
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])

@@ -1,5 +1,6 @@
 """Caches, storage and attention backends of video checkpoints, against diffusers' pipelines with the same."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,40 @@ def test_weights_in_float8_equal_those_of_diffusers(video_folder: Callable[[str]
     expected, exact = theirs(folder, name, cast), ours(folder, name)
     assert (clip - expected).abs().max() < 1e-4 * expected.abs().max()
     assert 1e-4 < (clip - exact).abs().max() / exact.abs().max() < 0.5
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_weights_in_int8_equal_those_that_diffusers_reads(
+    video_folder: Callable[[str], Path], name: str
+) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+
+    def read(pipeline: Any) -> None:
+        config = diffusers.TorchAoConfig(quantization.Int8WeightOnlyConfig())
+        kind = type(pipeline.transformer)
+        pipeline.transformer = kind.from_pretrained(
+            folder / "transformer", quantization_config=config, torch_dtype=torch.float32
+        )
+
+    folder = video_folder(name)
+    clip = ours(folder, name, storage="int8")
+    expected, exact = theirs(folder, name, read), ours(folder, name)
+    assert (clip - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert 0 < (clip - exact).abs().max() < (ours(folder, name, storage="float8") - exact).abs().max()
+
+
+def test_int8_without_torchao_is_refused_in_a_sentence(
+    video_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(UserError, match=r"--storage int8 needs torchao .*: pip install torchao\."):
+        ours(video_folder("wan"), "wan", storage="int8")
+
+
+@pytest.mark.parametrize("offload", ["group", "layers"])
+def test_int8_is_not_divided_by_offloading(offload: str) -> None:
+    with pytest.raises(UserError, match=f"int8 and --offload {offload} exclude each other: give --offload"):
+        options(32, 9, storage="int8", offload=offload).check_together()
 
 
 @pytest.mark.parametrize("name", ["wan", "ltx"])

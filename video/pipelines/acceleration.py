@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from core.errors import UserError
 from core.pretrained.reading import first_line
@@ -23,7 +24,8 @@ def accelerate(pipeline: Any, options: ClipOptions, dtype: torch.dtype) -> None:
 
     dtype: in which the networks compute.
 
-    Raises UserError for an attention backend that is unknown, or cannot be used here.
+    Raises UserError for an attention backend that is unknown, or cannot be used here, and where torchao is
+    missing for weights in int8.
     """
     networks = [getattr(pipeline, part, None) for part in NETWORKS]
     for network in filter(None, networks):
@@ -31,6 +33,8 @@ def accelerate(pipeline: Any, options: ClipOptions, dtype: torch.dtype) -> None:
             network.enable_cache(_cache(options.cache, lambda: pipeline.current_timestep))
         if options.storage == "float8":
             network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+        elif options.storage == "int8":
+            _quantize(network)
         if options.attention:
             _set_attention(network, options.attention)
 
@@ -54,6 +58,29 @@ def _cache(name: Cache, timestep: Callable[[], Any]) -> Any:
                 disable_cache_before_step=TAYLOR_START,
                 cache_identifiers=PREDICTED,
             )
+
+
+def _quantize(network: Any) -> None:
+    """Stores the matrices of a network as int8 with a scale for each output, by torchao.
+
+    LoRA's stay as they are, and what diffusers keeps in float32.
+
+    Raises UserError where torchao is missing.
+    """
+    try:
+        from torchao.quantization import (  # pyright: ignore[reportMissingImports]
+            Int8WeightOnlyConfig,
+            quantize_,
+        )
+    except ImportError as error:
+        reason = first_line(error)
+        raise UserError(f"--storage int8 needs torchao ({reason}): pip install torchao.") from error
+    exact = [*(getattr(network, "_keep_in_fp32_modules", None) or ()), "lora_"]
+
+    def is_matrix(layer: nn.Module, name: str) -> bool:
+        return isinstance(layer, nn.Linear) and not any(part in name for part in exact)
+
+    quantize_(network, Int8WeightOnlyConfig(), filter_fn=is_matrix)
 
 
 def _set_attention(network: Any, name: str) -> None:

@@ -60,7 +60,7 @@ def estimate_cost(folder: Path, family: Family, options: ClipOptions, device: to
     files = weight_files(folder)
     if options.motion:
         files["motion"] = motion_files(options.motion)
-    stored = exact | (dict.fromkeys(NETWORKS, torch.float8_e4m3fn) if options.storage else {})
+    stored = exact | (dict.fromkeys(NETWORKS, torch.int8) if options.storage else {})  # or float8
     weights = {
         part: sum(parameter_count(file) for file in paths) * stored.get(part, dtype).itemsize
         for part, paths in files.items()
