@@ -101,9 +101,20 @@ def train(name: str, data: Transitions, settings: Settings, work: Work, seed: in
     return lambda states: act((states - torch.from_numpy(mean)) / torch.from_numpy(deviation))
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """Scores of a former run by learner and seed, or none."""
-    return json.loads(path.read_text(encoding="utf-8"))["scores"] if path.is_file() else {}
+def read_scores(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores of a former run by learner and seed, or none.
+
+    Raises UserError where that run had other settings.
+    """
+    if not path.is_file():
+        return {}
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        if report.get(name) != value:
+            raise UserError(
+                f"{path} is of a run with another {name} ({report.get(name)}): give another --out."
+            )
+    return report["scores"]
 
 
 def summarize(scores: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -148,7 +159,8 @@ def main() -> None:
     try:
         writable_folder(options.out.parent)
         problem = open_problem(options.task, options.data)
-        scores = read_scores(options.out)
+        made_by = {"task": options.task, **work._asdict(), **asdict(settings)}
+        scores = read_scores(options.out, made_by)
         for seed in range(options.seeds):
             for name in options.learners:
                 if str(seed) in scores.setdefault(name, {}):
@@ -156,7 +168,7 @@ def main() -> None:
                 act = train(name, problem.transitions, settings, work, seed)
                 scores[name][str(seed)] = problem.score(act, seed=40_000)
                 print(f"{name}, seed {seed}: {scores[name][str(seed)]:.1f}", flush=True)
-                report = {"task": options.task, **work._asdict(), **asdict(settings), "scores": scores}
+                report = {**made_by, "scores": scores}
                 with atomic_write(options.out) as draft:
                     text = json.dumps(report | {"summary": summarize(scores)}, indent=2)
                     draft.write_text(text + "\n", encoding="utf-8")

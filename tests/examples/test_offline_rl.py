@@ -90,16 +90,18 @@ def test_the_gradient_of_the_loss_is_that_of_the_formula():
     assert max(gradient.abs().max() for gradient in gradients) > 1e-4
 
 
-def test_targets_of_the_q_functions_end_with_the_episode():
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (-1.0, 2.0)])
+def test_targets_of_the_q_functions_end_with_the_episode(shift, scale):
     """Q functions fitted to one batch arrive at r + 0.9 v where it goes on, and at r where it ends."""
     torch.manual_seed(0)
-    learner = Cloning(3, 2, Settings(width=64, learning_rate=3e-3, discount=0.9))
+    rewards = {"reward_shift": shift, "reward_scale": scale}
+    learner = Cloning(3, 2, Settings(width=64, learning_rate=3e-3, discount=0.9, **rewards))
     from examples.offline_rl.learners import Critic
 
     critic, data, following = Critic(learner), batch(16), torch.full((16,), 2.0)
     for _ in range(200):
         critic.learn(data, following)
-    expected = data.rewards + 1.8 * (1 - data.terminals)
+    expected = scale * (data.rewards + shift) + 1.8 * (1 - data.terminals)
     for values in critic.q(data.states, data.actions):
         torch.testing.assert_close(values, expected, rtol=0, atol=0.15)
 
@@ -203,7 +205,12 @@ def test_scores_are_kept_and_training_goes_on_from_them(tmp_path, monkeypatch, c
     assert list(report["scores"]) == ["bc", "td3+bc", "diffusion-ql"]
     assert all(list(by_seed) == ["0", "1"] for by_seed in report["scores"].values())
     assert capsys.readouterr().out.count("seed 0") == 3
-    monkeypatch.setattr(sys, "argv", ["run", "--task", "hopper", "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["run", *small, "--rate", "0.05"])
+    with pytest.raises(SystemExit) as stopped:
+        run.main()
+    assert stopped.value.code == 2 and "with another rate (0.005)" in capsys.readouterr().err
+    assert json.loads(out.read_text()) == report
+    monkeypatch.setattr(sys, "argv", ["run", "--task", "hopper", "--out", str(tmp_path / "hopper.json")])
     with pytest.raises(SystemExit) as stopped:
         run.main()
     assert stopped.value.code == 2 and "needs --data" in capsys.readouterr().err
