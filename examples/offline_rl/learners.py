@@ -27,6 +27,7 @@ class Settings:
     max_q_backup: bool = False  # the largest Q of ten next actions, for tasks with sparse rewards
     reward_shift: float = 0.0  # rewards while learning are reward_scale (reward + reward_shift)
     reward_scale: float = 1.0  # the larger, the surer is the best of the candidates drawn
+    normed_q: bool = False  # layer norms in the Q functions, where their values run away
     rate: float = 0.005  # of the targets' moving averages, a step
     gradient_clip: float = 9.0
     candidates: int = 50  # actions among which one is chosen by its Q
@@ -95,7 +96,8 @@ class Critic:
 
     def __init__(self, learner: Learner) -> None:
         self.learner = learner
-        self.q = DoubleQ(learner.state_width, learner.action_width, learner.settings.width)
+        settings = learner.settings
+        self.q = DoubleQ(learner.state_width, learner.action_width, settings.width, settings.normed_q)
         self.target: DoubleQ = frozen_copy(self.q)  # pyright: ignore[reportAttributeAccessIssue]
         self.optimizer = learner.optimizer_of(self.q)
 

@@ -11,19 +11,16 @@ from torch import Tensor, nn
 class DoubleQ(nn.Module):
     """Two independent Q functions of states (B,S) and actions (B,A) (Fujimoto et al. 2018, "TD3")."""
 
-    def __init__(self, state_width: int, action_width: int, width: int = 256) -> None:
+    def __init__(self, state_width: int, action_width: int, width: int = 256, normed: bool = False) -> None:
+        """normed: with layer norms, which bound the values of actions outside the data (Ball et al. 2023)."""
         super().__init__()
 
+        def layer(inputs: int) -> list[nn.Module]:
+            return [nn.Linear(inputs, width), nn.LayerNorm(width) if normed else nn.Identity(), nn.SiLU()]
+
         def q_function() -> nn.Sequential:
-            return nn.Sequential(
-                nn.Linear(state_width + action_width, width),
-                nn.SiLU(),
-                nn.Linear(width, width),
-                nn.SiLU(),
-                nn.Linear(width, width),
-                nn.SiLU(),
-                nn.Linear(width, 1),
-            )
+            layers = [*layer(state_width + action_width), *layer(width), *layer(width)]
+            return nn.Sequential(*layers, nn.Linear(width, 1))
 
         self.first, self.second = q_function(), q_function()
 

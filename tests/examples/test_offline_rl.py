@@ -145,6 +145,24 @@ def test_a_bandit_is_solved_better_than_by_cloning(make, steps, rate):
     assert errors[0] == pytest.approx(0.25, abs=0.06) and errors[1] < 0.75 * errors[0]
 
 
+def test_layer_norms_bound_the_values_of_actions_far_outside_the_data():
+    """Fitted to values 10 a of actions in [-1, 1], a network goes on far beyond at 100, but not with norms."""
+    values = []
+    for normed in (False, True):
+        torch.manual_seed(0)
+        q = DoubleQ(1, 1, 32, normed)
+        optimizer, states = torch.optim.Adam(q.parameters(), lr=3e-3), torch.zeros(256, 1)
+        for _ in range(300):
+            actions = torch.rand(256, 1) * 2 - 1
+            loss = sum((each - 10 * actions[:, 0]).square().mean() for each in q(states, actions))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert loss.item() < 1
+        values.append(q(torch.zeros(1, 1), torch.full((1, 1), 100.0))[0].item())
+    assert values[0] > 300 and abs(values[1]) < 60
+
+
 def test_a_target_follows_slowly():
     network = nn.Linear(1, 1, bias=False)
     target = frozen_copy(network)
