@@ -146,7 +146,7 @@ def test_a_bandit_is_solved_better_than_by_cloning(make, steps, rate):
 
 
 def test_layer_norms_bound_the_values_of_actions_far_outside_the_data():
-    """Fitted to values 10 a of actions in [-1, 1], a network goes on far beyond at 100, but not with norms."""
+    """Fitted to values 10 a of actions in [-1, 1], a network goes far beyond at 100, but not with norms."""
     values = []
     for normed in (False, True):
         torch.manual_seed(0)
