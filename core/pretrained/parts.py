@@ -25,6 +25,7 @@ Dtypes = torch.dtype | Mapping[str, torch.dtype]
 """Of the weights: one for all parts, or by part, with "default" for the others."""
 
 
+@quiet()
 def read_pipeline(
     folder: Path, dtypes: Dtypes, *, kind: str | None = None, only: Collection[str] = ()
 ) -> Any:
@@ -51,7 +52,7 @@ def read_pipeline(
         if issubclass(of_part, nn.Module)
     }
     pipeline: Any = _class(folder, "diffusers", kind) if kind else DiffusionPipeline
-    with reading(folder), quiet():
+    with reading(folder):
         if any(name in NOT_EXPORTED for _, name in wanted.values()):  # which diffusers does not load either
             others = {part: found[part] for part in found.keys() - networks.keys()}
             read = {part: each.from_pretrained(folder / part) for part, each in others.items()}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 
 
 def quieten() -> None:
-    """Turns off progress bars and warnings of diffusers and transformers for the rest of the process."""
+    """Turns off progress bars and warnings of diffusers and transformers for the rest of the process.
+
+    And of torchao, which diffusers imports where it is installed.
+    """
+    for name in ("torchao", "torch.utils._pytree"):  # the second warns of torchao's classes
+        logging.getLogger(name).setLevel(logging.ERROR)
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

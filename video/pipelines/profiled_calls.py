@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core.pretrained.first_stage import PIXELS_AT_ONCE
+from core.pretrained.quiet import quieten
 from video.options import ClipOptions
 from video.pipelines.cost import Cost, measure_cost
 from video.pipelines.families import CLIP_TOKENS, TOKENS, Family
@@ -120,6 +121,7 @@ def _text_width(config: Any) -> int:
 
 def _maker(part: Path) -> Callable[[], nn.Module]:
     """A function that makes the network of a part's config.json, with arbitrary weights."""
+    quieten()  # before the first import of diffusers, which imports torchao where it is installed
     import diffusers
 
     config = json.loads((part / "config.json").read_text(encoding="utf-8"))
