@@ -25,7 +25,6 @@ Dtypes = torch.dtype | Mapping[str, torch.dtype]
 """Of the weights: one for all parts, or by part, with "default" for the others."""
 
 
-@quiet()
 def read_pipeline(
     folder: Path, dtypes: Dtypes, *, kind: str | None = None, only: Collection[str] = ()
 ) -> Any:
@@ -37,7 +36,8 @@ def read_pipeline(
     Raises UserError for parts that are missing, damaged or unknown, and for weights that are missing or have
     other shapes than the networks; tensors that no network needs are named in a notice.
     """
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    with quiet():
+        from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     classes = component_classes(folder)
     unread = [part for part in classes if part in UNUSED or (only and part not in (*only, SCHEDULER))]
@@ -52,7 +52,7 @@ def read_pipeline(
         if issubclass(of_part, nn.Module)
     }
     pipeline: Any = _class(folder, "diffusers", kind) if kind else DiffusionPipeline
-    with reading(folder):
+    with reading(folder), quiet():
         if any(name in NOT_EXPORTED for _, name in wanted.values()):  # which diffusers does not load either
             others = {part: found[part] for part in found.keys() - networks.keys()}
             read = {part: each.from_pretrained(folder / part) for part, each in others.items()}
@@ -89,10 +89,11 @@ def read_network(part: Path, kind: Any, dtype: torch.dtype) -> Any:
 
 def _class(part: Path, library: str, name: str) -> type:
     """A class that an index names. Raises UserError where the libraries do not have it."""
-    import diffusers
-    import transformers
+    with quiet():  # they import what is used of them now, and torchao where it is installed
+        import diffusers
+        import transformers
 
-    found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
+        found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
     if name in NOT_EXPORTED:
         found = getattr(import_module(getattr(diffusers, NOT_EXPORTED[name]).__module__), name, None)
     if not isinstance(found, type):
