@@ -93,7 +93,7 @@ def _serve(
     """The worker's process: sends work, output and peak memory, and answers every message by its seconds."""
     torch.set_num_threads(threads)
     step = prepare(*arguments)
-    forget_peak(device)
+    reset_peak_memory(device)
     outputs: list[float] = []
 
     def run() -> None:
@@ -117,8 +117,8 @@ def _asked(connection: Connection) -> bool:
         return False
 
 
-def forget_peak(device: torch.device) -> None:
-    """Begins `peak_memory` anew where the system can: with CUDA, and on Linux."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Resets `peak_memory` where the system allows it: with CUDA, and on Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
@@ -127,7 +127,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory in GB, since `forget_peak`: of PyTorch's allocations on a GPU, else of the process."""
+    """Peak memory in GB since `reset_peak_memory`, of PyTorch's allocations on a GPU, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if sys.platform == "win32":

@@ -25,8 +25,7 @@ class Settings:
     discount: float = 0.99
     eta: float = 1.0  # weight of the Q function in Diffusion-QL's loss
     max_q_backup: bool = False  # the largest Q of ten next actions, for tasks with sparse rewards
-    reward_shift: float = 0.0  # rewards while learning are reward_scale (reward + reward_shift)
-    reward_scale: float = 1.0  # the larger, the surer is the best of the candidates drawn
+    reward_shift: float = 0.0  # added to rewards while learning: -1 makes a sparse reward a cost of time
     normed_q: bool = False  # layer norms in the Q functions, where their values run away
     rate: float = 0.005  # of the targets' moving averages, a step
     gradient_clip: float = 9.0
@@ -104,8 +103,7 @@ class Critic:
     def learn(self, batch: Batch, next_values: Tensor) -> float:
         """One step towards rewards + discount next_values (B,); returns the loss."""
         settings = self.learner.settings
-        rewards = settings.reward_scale * (batch.rewards + settings.reward_shift)
-        goal = rewards + settings.discount * (1 - batch.terminals) * next_values
+        goal = batch.rewards + settings.reward_shift + settings.discount * (1 - batch.terminals) * next_values
         first, second = self.q(batch.states, batch.actions)
         loss = F.mse_loss(first, goal) + F.mse_loss(second, goal)
         self.learner.take_step(self.optimizer, loss)

@@ -138,7 +138,6 @@ def main() -> None:
     parser.add_argument("--eta", type=float, default=Settings.eta)
     parser.add_argument("--max-q-backup", action="store_true")
     parser.add_argument("--reward-shift", type=float, default=Settings.reward_shift)
-    parser.add_argument("--reward-scale", type=float, default=Settings.reward_scale)
     parser.add_argument("--normed-q", action="store_true", help="layer norms in the Q functions")
     parser.add_argument("--rate", type=float, default=Settings.rate, help="of the targets' moving averages")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate)
@@ -153,7 +152,6 @@ def main() -> None:
         eta=options.eta,
         max_q_backup=options.max_q_backup,
         reward_shift=options.reward_shift,
-        reward_scale=options.reward_scale,
         normed_q=options.normed_q,
         rate=options.rate,
     )

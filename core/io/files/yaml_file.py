@@ -1,4 +1,4 @@
-"""YAML files without what presets have no use for: aliases, and keys that occur twice."""
+"""Reads YAML files; aliases and keys that occur twice are errors, which name the line."""
 
 from pathlib import Path
 from typing import Any
