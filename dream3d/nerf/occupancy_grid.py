@@ -77,5 +77,6 @@ class OccupancyGrid(nn.Module):
         """Mask (...) of the points (...,3) in the box that lie in occupied cells."""
         side = self.resolution
         scale = side / (self.high - self.low)
-        x, y, z = ((points - self.low) * scale).int().clamp(0, side - 1).unbind(-1)
-        return self.occupied.flatten()[x + side * (y + side * z)]
+        x, y, z = (points - self.low).mul_(scale).int().clamp_(0, side - 1).unbind(-1)
+        cell = x + side * (y + side * z)
+        return self.occupied.flatten().index_select(0, cell.flatten()).view_as(cell)

@@ -20,6 +20,7 @@ HIGH: Corner = (TARGET[0] + HALF_SIDE, TARGET[1] + HALF_SIDE, TARGET[2] + HALF_S
 
 SOFTPLUS_SCALE = 25.0  # raw density 1 has opacity 0.73 across a cell of a 64^3 grid of the default box
 BLURS = 2  # passes of the 3-cell box filter of smoothed gradients
+FAINTEST = 1e-24  # lower bound of a gradient's squared length, by which normals are divided
 EXP_LIMIT = 8.0  # density 2981: opaque within 2 mm for a figure of 2 m; denser points have no gradient
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -91,9 +92,9 @@ def normals(field: RadianceField, points: Tensor, smoothed: bool = False) -> Ten
 
     smoothed: use `RadianceField.smoothed_density_gradient`.
     """
-    return -F.normalize(
-        field.smoothed_density_gradient(points) if smoothed else field.density_gradient(points), dim=-1
-    )
+    gradient = field.smoothed_density_gradient(points) if smoothed else field.density_gradient(points)
+    # `normalize` takes thirty times as long on a CPU, as the coordinates of a vector are far apart in memory.
+    return -gradient * gradient.square().sum(-1, keepdim=True).clamp(min=FAINTEST).rsqrt()
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class VoxelField(RadianceField):
         """Trilinear interpolation (C,M) of grid (1,C,Z,Y,X) at points (M,3)."""
         if len(points) == 0:  # grid_sample raises an error
             return grid.flatten(2)[0, :, :0]
-        at = (points - self.low) * (2 / (self.high - self.low)) - 1
+        at = (points - self.low).mul_(2 / (self.high - self.low)).sub_(1)
         # On a CPU the backward pass takes a third less time in channels-last order.
         grid = grid.contiguous(memory_format=torch.channels_last_3d)
         return F.grid_sample(grid, at[None, None, None], padding_mode="border", align_corners=True)[
