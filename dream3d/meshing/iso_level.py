@@ -7,7 +7,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from dream3d.meshing.rasterizer import silhouettes
+from dream3d.meshing.rasterizer import mask_iou, silhouettes
 from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces
 from dream3d.nerf.cameras import Cameras
 
@@ -55,9 +55,3 @@ def choose_level(
         masks = silhouettes(surface.vertices, surface.faces, cameras, covered.shape[-1])
         candidates.append(IsoLevel(float(level), mask_iou(masks, covered)))
     return max(candidates, key=lambda level: (level.iou, level.density))
-
-
-def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks of the same shape; 1 if both are empty."""
-    union = (first | second).sum()
-    return float((first & second).sum() / union) if union else 1.0

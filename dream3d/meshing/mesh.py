@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import trimesh
 
 SURFACE = "surface"  # name of the material in files
 
@@ -30,6 +33,8 @@ class Mesh:
 
     def surface(self) -> trimesh.Trimesh:
         """The surface without texture and colors."""
+        import trimesh  # half a second, and an object is meshed last
+
         return trimesh.Trimesh(self.vertices, self.faces, process=False)
 
     def uv_from_below(self) -> NDArray[np.float32]:

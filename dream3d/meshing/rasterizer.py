@@ -128,3 +128,9 @@ def _facing(
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     # Counter-clockwise triangles have negative area, because y points down.
     return np.flatnonzero((area < 0) & (depth[faces] > NEAR).all(1))
+
+
+def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks of the same shape; 1 if both are empty."""
+    union = (first | second).sum()
+    return float((first & second).sum() / union) if union else 1.0

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
-from dream3d.meshing.iso_level import mask_iou
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.preview import render_mesh
-from dream3d.meshing.rasterizer import fragments
+from dream3d.meshing.rasterizer import fragments, mask_iou
 from dream3d.nerf.cameras import orbit_cameras
 
 VIEWS, SIZE = 8, 64  # number of azimuths, and side in pixels, of the renders that are compared

@@ -24,12 +24,13 @@ LONGEST_HEADER = 100_000_000  # bytes, as in safetensors
 NOT_MADE = " was not made:"
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's contents."""
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of the contents of files, one after the other."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
+    for path in paths:
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
     return digest.hexdigest()
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from core.errors import UserError
 from dream3d.meshing.decimate import decimate, without_pinches
 from dream3d.meshing.extract import MeshOptions, extract_mesh
-from dream3d.meshing.iso_level import candidate_levels, choose_level, faintest_level, mask_iou
+from dream3d.meshing.iso_level import candidate_levels, choose_level, faintest_level
+from dream3d.meshing.rasterizer import mask_iou
 from dream3d.meshing.surface import DensityGrid, iso_surface, keep_large_pieces, sample_density, smooth
 
 
