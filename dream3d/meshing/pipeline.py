@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
@@ -22,10 +23,11 @@ from dream3d.meshing.viewer import write_viewer
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField
-from dream3d.nerf.volume_rendering import RenderedViews, render
+from dream3d.nerf.volume_rendering import render
 from dream3d.options import ObjectOptions
 
 VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
+AT_ONCE = 2  # of these views: all together take more than a gigabyte
 COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
 FRAMES_A_SECOND = 16.0  # of the turntable
 
@@ -43,21 +45,25 @@ class MeshingResult(NamedTuple):
 
 
 @torch.no_grad()
-def render_field(field: RadianceField, cameras: Cameras, size: int) -> RenderedViews:
-    """Renders of a field over white."""
+def render_field(field: RadianceField, cameras: Cameras, size: int) -> tuple[Tensor, Tensor]:
+    """Renders (N,3,size,size) of a field over white, and their opacity (N,1,size,size)."""
     occupancy = OccupancyGrid(field)
     occupancy.update(field)
     background = torch.ones(3, device=field.low.device)
-    return render(field, cameras, size, SAMPLES, background, occupancy=occupancy)
+    renders = [
+        render(field, cameras[start : start + AT_ONCE], size, SAMPLES, background, occupancy=occupancy)
+        for start in range(0, len(cameras), AT_ONCE)
+    ]
+    return torch.cat([each.color for each in renders]), torch.cat([each.opacity for each in renders])
 
 
 def mesh_field(field: RadianceField, options: ObjectOptions) -> MeshingResult:
     """The mesh of a field with its reports. Raises UserError when the field is empty."""
     cameras = orbit_cameras(VIEWS)
-    renders = render_field(field, cameras, SIZE)
-    covered = (renders.opacity[:, 0] > COVERED_OPACITY).cpu().numpy()
+    colors, opacities = render_field(field, cameras, SIZE)
+    covered = (opacities[:, 0] > COVERED_OPACITY).cpu().numpy()
     mesh, _ = extract_mesh(field, cameras, covered, MeshOptions(faces=options.faces, texture=options.texture))
-    color, opacity = (each.permute(0, 2, 3, 1).cpu().numpy() for each in (renders.color, renders.opacity))
+    color, opacity = (each.permute(0, 2, 3, 1).cpu().numpy() for each in (colors, opacities))
     fidelity = measure_fidelity(mesh, cameras, color, covered)
     return MeshingResult(mesh, fidelity, describe_surface(mesh), _without_white(color, opacity))
 
