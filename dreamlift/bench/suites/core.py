@@ -38,6 +38,7 @@ def rows() -> list[Row]:
         Row("network call by images", _by_batch),
         Row("network call by size", _by_size),
         Row("Stable Diffusion 1.5, a step", _stable_diffusion, memory=13),
+        Row("Stable Diffusion 1.5, a step in bfloat16", _in_bfloat16, memory=16),
     ]
 
 
@@ -125,7 +126,29 @@ def _by_size(settings: Settings) -> Cost:
 
 
 def _stable_diffusion(settings: Settings) -> Comparison:
-    folder = checkpoints.stable_diffusion(settings.folder / "sd", tiny=settings.quick)
-    place = Place(folder, settings.device, torch.float32, QUICK_SIZE if settings.quick else SIZE)
+    place = _place(settings)
     sides = {library: Side(prepare, place) for library, prepare in stable_diffusion.SAMPLING.items()}
     return compare_at_full_size(f"Stable Diffusion 1.5, {place.size}x{place.size}", sides, settings)
+
+
+def _in_bfloat16(settings: Settings) -> Comparison:
+    """Ours with `--dtype bfloat16`, beside diffusers in both."""
+    place = _place(settings)
+    lowered = place._replace(dtype=torch.bfloat16)
+    sampling = stable_diffusion.SAMPLING
+    sides = {OURS: Side(sampling[OURS], lowered)}
+    for library in sampling.keys() - {OURS}:
+        sides |= {
+            library: Side(sampling[library], place),
+            f"{library}, bfloat16": Side(sampling[library], lowered),
+        }
+    name = f"Stable Diffusion 1.5, {place.size}x{place.size}, ours in bfloat16"
+    return compare_at_full_size(name, sides, settings)
+
+
+def _place(settings: Settings) -> Place:
+    """The checkpoint, written at first use."""
+    folder = settings.folder / "sd"
+    if not folder.exists():
+        checkpoints.stable_diffusion(folder, tiny=settings.quick)
+    return Place(folder, settings.device, torch.float32, QUICK_SIZE if settings.quick else SIZE)
