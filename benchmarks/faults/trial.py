@@ -62,7 +62,7 @@ def stub_the_work() -> None:
 
     for module in HEAVY:
         importlib.import_module(module)
-    core.io.weights.load = begin
+    core.io.weights.load_file = begin
     core.models.text_encoder.TextEncoder.__init__ = begin
     core.data.prepare.prepare = begin
     core.io.machine.matmul_rate = begin
