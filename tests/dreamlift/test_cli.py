@@ -17,6 +17,14 @@ def test_commands_start_without_heavy_imports(module: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_an_object_is_optimized_without_the_imports_of_its_mesh() -> None:
+    code = (
+        "import sys, dream3d.generate; print([n for n in ('torch', 'trimesh', 'scipy') if n in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['torch']"
+
+
 @pytest.mark.parametrize("name", ["gen-video", "dream3d", "dreamlift"])
 def test_help_prints_the_usage(command: Command, name: str) -> None:
     result = command(name, "--help")

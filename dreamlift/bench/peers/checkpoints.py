@@ -16,7 +16,9 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @quiet()
 def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
-    """Writes a Stable Diffusion folder in float16; at full size 1.07 billion weights, 2.1 GB."""
+    """Writes a Stable Diffusion folder in float16 unless it is there; full-size 2.1 GB."""
+    if folder.exists():
+        return folder
     torch.manual_seed(0)
     width = 32 if tiny else 768  # of the text encoder
     tokenizer = _tokenizer()
@@ -68,7 +70,9 @@ def stable_diffusion(folder: Path, tiny: bool = False) -> Path:
 
 @quiet()
 def motion_adapter(folder: Path, tiny: bool = False) -> Path:
-    """Writes an AnimateDiff v2 motion adapter in float16; at full size 453 million weights, 0.9 GB."""
+    """Writes an AnimateDiff v2 motion adapter in float16 unless it is there; full-size 0.9 GB."""
+    if folder.exists():
+        return folder
     torch.manual_seed(1)
     diffusers.MotionAdapter(block_out_channels=_widths(tiny)).half().save_pretrained(folder)
     return folder

@@ -132,7 +132,7 @@ def _stable_diffusion(settings: Settings) -> Comparison:
 
 
 def _in_bfloat16(settings: Settings) -> Comparison:
-    """Ours with `--dtype bfloat16`, beside diffusers in both."""
+    """The step of the row before: ours with `--dtype bfloat16`, beside diffusers in both."""
     place = _place(settings)
     lowered = place._replace(dtype=torch.bfloat16)
     sampling = stable_diffusion.SAMPLING
@@ -142,13 +142,10 @@ def _in_bfloat16(settings: Settings) -> Comparison:
             library: Side(sampling[library], place),
             f"{library}, bfloat16": Side(sampling[library], lowered),
         }
-    name = f"Stable Diffusion 1.5, {place.size}x{place.size}, ours in bfloat16"
-    return compare_at_full_size(name, sides, settings)
+    return compare_at_full_size("Stable Diffusion 1.5, ours in bfloat16", sides, settings)
 
 
 def _place(settings: Settings) -> Place:
     """The checkpoint, written at first use."""
-    folder = settings.folder / "sd"
-    if not folder.exists():
-        checkpoints.stable_diffusion(folder, tiny=settings.quick)
+    folder = checkpoints.stable_diffusion(settings.folder / "sd", tiny=settings.quick)
     return Place(folder, settings.device, torch.float32, QUICK_SIZE if settings.quick else SIZE)

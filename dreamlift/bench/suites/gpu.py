@@ -69,8 +69,7 @@ def _eager_and_compiled(place: Place, prepared: Mapping[str, Callable[..., Step]
 def _place(settings: Settings) -> Place:
     """The checkpoint with its motion adapter, written at first use."""
     folder, motion = settings.folder / "sd", settings.folder / "motion"
-    if not folder.exists():
-        checkpoints.stable_diffusion(folder, tiny=settings.quick)
-        checkpoints.motion_adapter(motion, tiny=settings.quick)
+    checkpoints.stable_diffusion(folder, tiny=settings.quick)
+    checkpoints.motion_adapter(motion, tiny=settings.quick)
     size = QUICK_SIZE if settings.quick else SIZE
     return Place(folder, settings.device, torch.bfloat16, size, motion=motion)
