@@ -23,10 +23,11 @@ from dream3d.meshing.viewer import write_viewer
 from dream3d.nerf.cameras import Cameras, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField
-from dream3d.nerf.volume_rendering import render
+from dream3d.nerf.volume_rendering import RenderedViews, render
 from dream3d.options import ObjectOptions
 
 VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
+LEAST_WEIGHT = 3e-4  # of a sample that is rendered: haze is not
 AT_ONCE = 2  # of these views: all together take more than a gigabyte
 COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
 FRAMES_A_SECOND = 16.0  # of the turntable
@@ -50,10 +51,13 @@ def render_field(field: RadianceField, cameras: Cameras, size: int) -> tuple[Ten
     occupancy = OccupancyGrid(field)
     occupancy.update(field)
     background = torch.ones(3, device=field.low.device)
-    renders = [
-        render(field, cameras[start : start + AT_ONCE], size, SAMPLES, background, occupancy=occupancy)
-        for start in range(0, len(cameras), AT_ONCE)
-    ]
+
+    def renders_of(cameras: Cameras) -> RenderedViews:
+        return render(
+            field, cameras, size, SAMPLES, background, occupancy=occupancy, least_weight=LEAST_WEIGHT
+        )
+
+    renders = [renders_of(cameras[start : start + AT_ONCE]) for start in range(0, len(cameras), AT_ONCE)]
     return torch.cat([each.color for each in renders]), torch.cat([each.opacity for each in renders])
 
 
