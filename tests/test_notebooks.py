@@ -1,6 +1,7 @@
 """The notebooks run as they stand, on less; what is committed of their outputs is whole and small."""
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -47,7 +49,10 @@ def test_it_runs_and_shows_what_is_committed(notebook: Path, tmp_path: Path) -> 
     assert len(figures(copy)) >= 4
 
 
-def test_committed_figures_are_small() -> None:
-    sizes = [len(png) for notebook in NOTEBOOKS for png in figures(notebook)]
-    assert len(NOTEBOOKS) == 8 and sizes
+def test_committed_figures_are_whole_and_small() -> None:
+    pictures = [png for notebook in NOTEBOOKS for png in figures(notebook)]
+    assert len(NOTEBOOKS) == 8 and pictures
+    for png in pictures:
+        Image.open(io.BytesIO(png)).load()  # raises where bytes were changed
+    sizes = [*map(len, pictures)]
     assert max(sizes) <= FIGURE and sum(sizes) <= ALL

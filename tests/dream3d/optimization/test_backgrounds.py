@@ -63,13 +63,13 @@ def test_the_toyboxs_light_reproduces_the_toyboxs_renders() -> None:
     azimuth, elevation = torch.tensor([20.0, 160.0, 250.0]), torch.tensor([5.0, 15.0, 30.0])
     cameras = Cameras(azimuth, elevation)
     nothing = torch.zeros(3, dtype=torch.bool)
-    images, truth = render_scenes([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 48)
+    images, truth = render_scenes([scene], torch.zeros(3), Camera(azimuth, elevation), nothing, 32)
     inside = (truth.alpha > 0.999).expand_as(images)
 
     def error(light: ToyboxLight | None) -> float:
         field, backdrop = SceneField(scene), torch.ones(3)
         with torch.no_grad():
-            renders = render(field, cameras, 48, 160, backdrop, shader=light, early_stop=0).color
+            renders = render(field, cameras, 32, 128, backdrop, shader=light, early_stop=0).color
         return (renders - images)[inside].abs().mean().item()
 
     lit, unlit = error(ToyboxLight(cameras)), error(None)

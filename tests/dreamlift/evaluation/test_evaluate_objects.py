@@ -18,6 +18,7 @@ TINY = {
     "faces": 500,
     "stages": [{"share": 1, "size": 16, "samples": 16, "grid": 12, "guidance": 1.0}],
 }
+SEED = 3  # of a dancing frog, which has few parts: its true mesh is quickly made
 
 
 def small_judge(folder: Path) -> None:
@@ -29,13 +30,13 @@ def test_two_processes_make_the_objects_of_one_prompt_and_resume(command: Comman
     small_judge(tmp_path / "judge")
     evaluate = (
         *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 2, "--preset", "tiny.yaml"),
-        *("--judge", "judge", "--out", "out"),
+        *("--judge", "judge", "--out", "out", "--seed", SEED),
     )
     result = command(*evaluate, "--processes", 2)
     assert result.returncode == 0, result.stderr
     assert "silhouette IoU" in result.stdout
     one, other = json.loads((tmp_path / "out/report.json").read_text())["items"]
-    assert (one["seed"], other["seed"]) == (0, 1) and one["prompt"] == other["prompt"]
+    assert (one["seed"], other["seed"]) == (SEED, SEED + 1) and one["prompt"] == other["prompt"]
     assert one["measures"] != other["measures"]
     assert (tmp_path / "out/000.views.png").exists() and (tmp_path / "out/001.views.png").exists()
 
@@ -57,11 +58,11 @@ def test_true_views_reconstruct_the_true_object(command: Command, tmp_path: Path
     small_judge(tmp_path / "judge")
     result = command(
         *("dreamlift", "evaluate", "object", "--count", 1, "--seeds", 1, "--preset", "small.yaml"),
-        *("--judge", "judge", "--out", "out", "--true-views"),
+        *("--judge", "judge", "--out", "out", "--seed", SEED, "--true-views"),
     )
     assert result.returncode == 0, result.stderr
     (item,) = json.loads((tmp_path / "out/report.json").read_text())["items"]
-    assert item["measures"]["silhouette_iou"] > 0.83  # .87 here; .80 with views of the model
+    assert item["measures"]["silhouette_iou"] > 0.86  # .885 here; .834 with views of the model
 
 
 def test_true_views_need_the_x0_loss(command: Command) -> None:
