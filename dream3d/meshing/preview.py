@@ -59,23 +59,22 @@ def _shade(
     supersampling: int,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Color, opacity and depth of one view, averaged over supersampling^2 samples a pixel."""
-    fine = len(surface.face)
-    size = fine // supersampling
     hit = surface.face >= 0
-    color = np.broadcast_to(np.asarray(background, np.float64), (fine, fine, 3)).copy()
+    color = np.broadcast_to(np.asarray(background, np.float64), (*hit.shape, 3)).copy()
     color[hit] = _texture_at(mesh, surface, hit)
     if light:
         normals = np.einsum("kc,kcd->kd", surface.weights[hit], mesh.normals[mesh.faces[surface.face[hit]]])
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         lit = (normals @ axes @ (LIGHT / np.linalg.norm(LIGHT))).clip(0)
         color[hit] *= (AMBIENT + (1.05 - AMBIENT) * lit)[:, None].clip(None, 1)
-    # (rows, samples of a row, columns, samples of a column, ...)
-    blocks = (size, supersampling, size, supersampling)
-    return (
-        color.reshape(*blocks, 3).mean((1, 3)),
-        hit.reshape(blocks).mean((1, 3)),
-        surface.depth.reshape(blocks).min((1, 3)),
-    )
+    colors, hits, depths = (_samples_of_pixels(x, supersampling) for x in (color, hit, surface.depth))
+    return np.mean(colors, 0), np.mean(hits, 0), np.min(depths, 0)
+
+
+def _samples_of_pixels(samples: NDArray, supersampling: int) -> list[NDArray]:
+    """Arrays (S,S,...), one for each of the supersampling^2 samples of a pixel."""
+    places = [(i, j) for i in range(supersampling) for j in range(supersampling)]
+    return [samples[i::supersampling, j::supersampling] for i, j in places]
 
 
 def _texture_at(mesh: Mesh, surface: VisibleSurface, hit: NDArray[np.bool_]) -> NDArray[np.float64]:
