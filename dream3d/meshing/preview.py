@@ -1,7 +1,7 @@
 """Renders of a mesh: from given cameras, the turntable, and the sheet of eight views."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +71,7 @@ def _shade(
     return np.mean(colors, 0), np.mean(hits, 0), np.min(depths, 0)
 
 
-def _samples_of_pixels(samples: NDArray, supersampling: int) -> list[NDArray]:
+def _samples_of_pixels(samples: NDArray[Any], supersampling: int) -> list[NDArray[Any]]:
     """Arrays (S,S,...), one for each of the supersampling^2 samples of a pixel."""
     places = [(i, j) for i in range(supersampling) for j in range(supersampling)]
     return [samples[i::supersampling, j::supersampling] for i, j in places]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,19 +36,19 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
     belongs to both triangles.
     """
     # An array for each coordinate: numpy is several times as slow along a last axis of two or three.
-    places = np.ascontiguousarray(corners.transpose(2, 1, 0), np.float64)
-    (ax, bx, cx), (ay, by, cy) = places
+    xs, ys = np.ascontiguousarray(corners.transpose(2, 1, 0), np.float64)
+    (ax, bx, cx), (ay, by, cy) = xs, ys
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)  # twice it, signed
-    left, right = _covered_centers(*places[0], width)
-    top, bottom = _covered_centers(*places[1], height)
+    left, right = _covered_centers(xs, width)
+    top, bottom = _covered_centers(ys, height)
     valid = np.flatnonzero((right >= left) & (bottom >= top) & (area != 0))
     left, right, top, bottom, area = left[valid], right[valid], top[valid], bottom[valid], area[valid]
-    (ax, bx, cx), (ay, by, cy) = places[:, :, valid]
+    (ax, bx, cx), (ay, by, cy) = xs[:, valid], ys[:, valid]
 
     columns = right - left + 1
     counts = columns * (bottom - top + 1)  # pixels of the bounding boxes
 
-    def spread(values: NDArray) -> NDArray:
+    def spread(values: NDArray[Any]) -> NDArray[Any]:
         """The value of its triangle for each pixel of a bounding box."""
         return np.repeat(values, counts)
 
@@ -64,12 +64,10 @@ def fragments(corners: NDArray[np.floating], height: int, width: int) -> Fragmen
     return Fragments(spread(valid)[inside], (y * width + x)[inside], weights)
 
 
-def _covered_centers(
-    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last of `count` pixels with a center between the least and the greatest of a, b and c."""
-    first = np.ceil(np.minimum(np.minimum(a, b), c) - 0.5).clip(0, count)
-    last = np.floor(np.maximum(np.maximum(a, b), c) - 0.5).clip(-1, count - 1)
+def _covered_centers(corners: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last of `count` pixels in a row whose centers lie between the outermost of corners (3,F)."""
+    first = np.ceil(corners.min(0) - 0.5).clip(0, count)
+    last = np.floor(corners.max(0) - 0.5).clip(-1, count - 1)
     return first.astype(np.int64), last.astype(np.int64)
 
 
