@@ -26,6 +26,7 @@ from stable_baselines3.common.callbacks import BaseCallback  # pyright: ignore[r
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
+from examples.command_line import at_least, one_sentence
 from examples.offline_rl.transitions import Array, Transitions
 
 TASKS = {
@@ -152,7 +153,11 @@ def make_data(task: str, steps: int, every: int, count: int, seed: int, folder: 
     """Trains the behavior policies and writes the three sets; returns what `reference.json` holds.
 
     What a run resumes from is in the folder's `training`, which is deleted at the end.
+    Raises UserError where no policy would be evaluated or none is better than a random one, and where the
+    folder is not writable.
     """
+    if every > steps:
+        raise UserError(f"Policies of {steps} steps are never evaluated every {every}: choose fewer.")
     writable_folder(folder)
     env = make_task(task)
     model, kept = start_or_resume(task, steps, seed, folder / "training")
@@ -191,14 +196,17 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--task", choices=TASKS, required=True)
-    parser.add_argument("--steps", type=int, default=60_000, help="steps of soft actor-critic")
-    parser.add_argument("--every", type=int, default=2_500, help="steps between evaluations")
-    parser.add_argument("--count", type=int, default=20_000, help="transitions collected from a policy")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=at_least(1), default=60_000, help="steps of soft actor-critic")
+    parser.add_argument("--every", type=at_least(1), default=2_500, help="steps between evaluations")
+    parser.add_argument(
+        "--count", type=at_least(1), default=20_000, help="transitions collected from a policy"
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data sets")
     options = parser.parse_args()
     arguments = options.task, options.steps, options.every, options.count, options.seed, options.out
-    print(json.dumps(make_data(*arguments), indent=2))
+    with one_sentence():
+        print(json.dumps(make_data(*arguments), indent=2))
 
 
 if __name__ == "__main__":

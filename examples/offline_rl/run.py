@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,8 @@ import numpy as np
 import torch
 
 from core.errors import UserError
-from core.io.atomic import atomic_write, writable_folder
+from core.io.atomic import atomic_write
+from examples.command_line import at_least, one_sentence
 from examples.offline_rl.diffuser import Diffuser, Planning
 from examples.offline_rl.environments import Act, Environment, MazeTask, run_episodes
 from examples.offline_rl.learners import LEARNERS, Batch, DiffusionQL, Learner, Settings
@@ -52,14 +52,14 @@ def open_problem(task: str, data: Path | None) -> Problem:
     if task == "maze":
         tasks = [MazeTask() for _ in range(EPISODES)]
         return Problem(tasks[0].transitions(**MAZE_DATA), [*tasks], 0.0, 1.0)
-    if data is None:
-        raise UserError(f"The task {task} needs --data: make it with examples.offline_rl.behavior.")
     try:
         from examples.offline_rl.behavior import TASKS, make_task
     except ImportError as error:
         raise UserError("This task needs gymnasium: pip install 'dreamlift[examples-rl]'.") from error
     if task not in TASKS:
         raise UserError(f"Unknown task {task!r}: expected maze or one of {', '.join(TASKS)}.")
+    if data is None:
+        raise UserError(f"The task {task} needs --data: make it with examples.offline_rl.behavior.")
     transitions = Transitions.load(data)
     reference = json.loads((data.parent / "reference.json").read_text(encoding="utf-8"))
     environments: list[Environment] = [make_task(task) for _ in range(EPISODES)]
@@ -131,10 +131,10 @@ def main() -> None:
         "--data", type=Path, help=".npz of examples.offline_rl.behavior, beside its reference.json"
     )
     parser.add_argument("--learners", nargs="+", choices=[*LEARNERS, PLANNER], default=list(LEARNERS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--width", type=int, default=Settings.width)
+    parser.add_argument("--seeds", type=at_least(1), default=3)
+    parser.add_argument("--steps", type=at_least(1), default=10_000)
+    parser.add_argument("--batch-size", type=at_least(1), default=256)
+    parser.add_argument("--width", type=at_least(1), default=Settings.width)
     parser.add_argument("--eta", type=float, default=Settings.eta)
     parser.add_argument("--max-q-backup", action="store_true")
     parser.add_argument("--reward-shift", type=float, default=Settings.reward_shift)
@@ -156,8 +156,7 @@ def main() -> None:
         rate=options.rate,
     )
     work = Work(options.steps, options.batch_size, options.compile)
-    try:
-        writable_folder(options.out.parent)
+    with one_sentence(options.out):
         problem = open_problem(options.task, options.data)
         made_by = {"task": options.task, **work._asdict(), **asdict(settings)}
         scores = read_scores(options.out, made_by)
@@ -172,9 +171,6 @@ def main() -> None:
                 with atomic_write(options.out) as draft:
                     text = json.dumps(report | {"summary": summarize(scores)}, indent=2)
                     draft.write_text(text + "\n", encoding="utf-8")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ python -m examples.planning.drawing runs/planning-large/model --out plans.webp
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from core.errors import UserError
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
+from examples.command_line import at_least, one_sentence
 from examples.planning.control import Pairs, draw_pairs
 from examples.planning.environment import Array
 from examples.planning.evaluate import LENGTHS
@@ -77,21 +76,20 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--plans", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--farther-than", type=int, default=0, help="cells between start and goal, at least")
+    parser.add_argument("--plans", type=at_least(1), default=3)
+    parser.add_argument("--steps", type=at_least(1), default=50)
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument(
+        "--farther-than", type=at_least(0), default=0, help="cells between start and goal, at least"
+    )
     parser.add_argument("--out", type=Path, required=True, help=".webp, .gif or .mp4")
     options = parser.parse_args()
     plt.switch_backend("agg")
-    try:
+    with one_sentence(options.out):
         planner = Planner(TrajectoryModel.load(options.model, make_maze), options.steps, warm_steps=1)
         maze = planner.model.environment
         pairs = draw_pairs(maze, options.plans, options.seed, options.farther_than)
         write_clip(options.out, denoising_frames(planner, pairs, LENGTHS[maze.name], options.seed), fps=12)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from examples.command_line import at_least, one_sentence
 from examples.planning.cloning import clone
 from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, follow_controller, follow_plans
 from examples.planning.mazes.maze import Maze
@@ -92,22 +91,19 @@ def run(
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--tasks", type=int, help="pairs of start and goal, of each kind")
-    parser.add_argument("--steps", type=int, default=50, help="denoising steps of a plan from noise")
-    parser.add_argument("--warm-steps", type=int, default=10, help="denoising steps of a warm start")
-    parser.add_argument("--trajectories", type=int, help="as in training")
-    parser.add_argument("--cloning-steps", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0, help="as in training")
+    parser.add_argument("--tasks", type=at_least(1), help="pairs of start and goal, of each kind")
+    parser.add_argument("--steps", type=at_least(1), default=50, help="denoising steps of a plan from noise")
+    parser.add_argument("--warm-steps", type=at_least(1), default=10, help="denoising steps of a warm start")
+    parser.add_argument("--trajectories", type=at_least(1), help="as in training")
+    parser.add_argument("--cloning-steps", type=at_least(1), default=5000)
+    parser.add_argument("--seed", type=at_least(0), default=0, help="as in training")
     parser.add_argument("--out", type=Path, help="JSON file for the report")
     parser.set_defaults(**defaults)
     options = parser.parse_args()
-    try:
+    with one_sentence(options.out):
         model = TrajectoryModel.load(options.model, make_environment)
         planner = Planner(model, options.steps, options.warm_steps)
         report = measure(planner, options.tasks, options.trajectories, options.cloning_steps, options.seed)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     text = json.dumps(report, indent=2)
     print(text)
     if options.out:

@@ -4,14 +4,13 @@ python -m examples.planning.train --maze u --run runs/planning-u --steps 3000
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
 from core.training.checkpoint import read_ema
 from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer
+from examples.command_line import at_least, one_sentence
 from examples.planning.mazes.maze import Maze
 from examples.planning.mazes.pointmaze import make_maze
 from examples.planning.mazes.trajectories import longest_span, make_trajectories
@@ -50,20 +49,17 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, required=True, help="folder of the run; the model is in RUN/model"
     )
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--trajectories", type=int, default=4000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64])
-    parser.add_argument("--blocks", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=at_least(1), default=8000)
+    parser.add_argument("--trajectories", type=at_least(1), default=4000)
+    parser.add_argument("--batch-size", type=at_least(1), default=64)
+    parser.add_argument("--widths", type=at_least(1), nargs="+", default=[32, 64])
+    parser.add_argument("--blocks", type=at_least(1), default=1)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
-    try:
+    with one_sentence():
         maze = make_maze({"maze": options.maze, "mujoco": options.mujoco})
         model = TrajectoryModel(maze, LENGTHS[options.maze], tuple(options.widths), options.blocks)
         train(model, options.run, options.steps, options.trajectories, options.batch_size, options.seed)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ python -m examples.stacking.drawing runs/stacking-4/model --plan plan.png
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from core.errors import UserError
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
+from examples.command_line import at_least, one_sentence
 from examples.planning.control import follow_plans
 from examples.planning.environment import Array
 from examples.planning.model import TrajectoryModel
@@ -99,23 +98,20 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=at_least(1), default=50)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--kind", choices=KINDS, default="stacking in order", help="of the plan's task")
-    parser.add_argument("--pictures", type=int, default=10, help="of the plan")
+    parser.add_argument("--pictures", type=at_least(1), default=10, help="of the plan")
     parser.add_argument("--out", type=Path, help="clip: .webp, .gif or .mp4")
     parser.add_argument("--plan", type=Path, help="picture of a plan: .png")
     options = parser.parse_args()
     plt.switch_backend("agg")
-    try:
+    with one_sentence(options.out, options.plan):
         planner = Planner(TrajectoryModel.load(options.model, make_blocks), options.steps, warm_steps=1)
         if options.out:
             write_clip(options.out, task_frames(planner, options.seed), fps=8)
         if options.plan:
             draw_plan(planner, options.kind, options.seed, options.pictures).savefig(options.plan)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

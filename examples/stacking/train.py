@@ -4,7 +4,6 @@ python -m examples.stacking.train --blocks 4 --run runs/stacking-4
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import UserError
+from examples.command_line import at_least, one_sentence
 from examples.planning.environment import Array
 from examples.planning.model import TrajectoryModel, TrajectoryTask
 from examples.planning.train import fit
@@ -62,26 +61,23 @@ def make_data(blocks: Blocks, count: int, seed: int) -> tuple[Array, Array, NDAr
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--blocks", type=at_least(1), default=4)
     parser.add_argument(
         "--run", type=Path, required=True, help="folder of the run; the model is in RUN/model"
     )
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--trajectories", type=int, default=8000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--widths", type=int, nargs="+", default=[48, 96, 128])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=at_least(1), default=6000)
+    parser.add_argument("--trajectories", type=at_least(1), default=8000)
+    parser.add_argument("--batch-size", type=at_least(1), default=64)
+    parser.add_argument("--widths", type=at_least(1), nargs="+", default=[48, 96, 128])
+    parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
-    try:
+    with one_sentence():
         blocks = Blocks(options.blocks)
         model = TrajectoryModel(blocks, length_of(blocks), tuple(options.widths), ends=True)
         states, _, towers = make_data(blocks, options.trajectories, options.seed)
         print(f"{len(states)} trajectories of {model.length} steps, {towers.sum()} of which build towers")
         task = StackingTask(model.normalize(states), model.stride, blocks, torch.from_numpy(towers))
         fit(model, task, options.run, options.steps, options.batch_size, options.seed)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":
