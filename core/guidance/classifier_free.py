@@ -16,6 +16,8 @@ from core.guidance.base import (
     predict_each,
 )
 
+WEAK_SCALE = 2.5  # beyond it what a weak model does badly is exaggerated into outlines, and then into noise
+
 
 class ClassifierFreeGuidance(Guidance):
     """Classifier-free guidance: eps = uncond + scale (cond - uncond), Ho & Salimans 2022, equation 6.
@@ -32,7 +34,8 @@ class ClassifierFreeGuidance(Guidance):
         that guidance acts on them too. The model must have been trained with these groups dropped.
     weak: a weaker version of the model, smaller or trained for less time, that predicts the negative branch
         in its place: classifier-free guidance and autoguidance (Karras et al. 2024, "Guiding a Diffusion
-        Model with a Bad Version of Itself") in one, for the arithmetic of the former or less.
+        Model with a Bad Version of Itself") in one, for the arithmetic of the former or less. It leads no
+        farther than at scale 2.5: of a larger one, the rest leads away from the model's own negative branch.
 
     Raises ValueError when rescale is outside [0, 1], or when the weak model has another noise schedule.
     """
@@ -71,13 +74,18 @@ class ClassifierFreeGuidance(Guidance):
     def branches(self, x: Tensor, t: Tensor, condition: Condition) -> tuple[Prediction, Prediction]:
         """The predictions of the negative and of the condition, not clipped.
 
-        One network call of batch 2B; with a weak model, one of batch B to each model.
+        One network call of batch 2B; with a weak model, one of batch B to each model, or both at scales above
+        2.5.
         """
         negative = broadcast_condition(self.negative, condition, self.dropped_groups)
-        if self.weak:
-            return self.weak.predict(x, t, negative), self.denoiser.predict(x, t, condition)
+        if self.weak is None:
+            uncond, cond = predict_each(self.denoiser, x, t, [negative, condition])
+            return uncond, cond
+        weak = self.weak.predict(x, t, negative)
+        if self.scale <= WEAK_SCALE:
+            return weak, self.denoiser.predict(x, t, condition)
         uncond, cond = predict_each(self.denoiser, x, t, [negative, condition])
-        return uncond, cond
+        return extrapolate(uncond, weak, (WEAK_SCALE - 1) / (self.scale - 1)), cond
 
     def _rescaled(self, guided: Prediction, cond: Tensor, x: Tensor, t: Tensor) -> Prediction:
         """The guided prediction, rescaled to the standard deviation of the conditional x0."""

@@ -217,6 +217,20 @@ def test_a_weak_model_takes_the_place_of_the_negative_branch():
     torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-5)
 
 
+def test_a_weak_model_leads_no_farther_than_at_scale_two_and_a_half():
+    denoiser, x, t = setup(parameterization=Parameterization.V)
+    weak = denoiser.with_network(Painter())
+    prompt, negative = condition(2, 5, 1), condition(2, 3, 2)
+    guided = ClassifierFreeGuidance(denoiser, 8.0, negative, weak=weak)(x, t, prompt)
+    nothing = Condition(negative.tokens, negative.mask, prompt.attributes)
+    cond, uncond, bad = (
+        d(x, t, c).eps for d, c in ((denoiser, prompt), (denoiser, nothing), (weak, nothing))
+    )
+    expected = cond + 1.5 * (cond - bad) + 5.5 * (cond - uncond)
+    torch.testing.assert_close(guided.eps, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(guided_noise(denoiser, guided, t), x, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("rescale", [0.0, 0.7])
 def test_guided_by_itself_a_model_is_guided_as_without_a_weak_one(rescale):
     denoiser, x, t = setup(clip=1.0)
