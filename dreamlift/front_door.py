@@ -9,6 +9,7 @@ from warnings import warn
 import torch
 
 from core.errors import UserError
+from core.notice import Notice
 from core.samplers import SamplerState
 from core.sampling import StepCallback
 
@@ -46,4 +47,4 @@ def warn_of(reading: PromptReading | None) -> None:
     from core.toybox.prompts import sentences
 
     for sentence in sentences([reading] if reading else []):
-        warn(sentence, stacklevel=3)
+        warn(sentence, Notice, stacklevel=3)

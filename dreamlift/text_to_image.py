@@ -160,7 +160,7 @@ class TextToImage:
         native = isinstance(self.model, ImageModel)
         reading = PromptReading(prompt, prompt)
         if self.name in (BUNDLED_NAME, UNCLIP) and complete:
-            reading = read_prompt(prompt, number, nearest=nearest_wording)
+            reading = read_prompt(prompt, number, nearest=nearest_wording).with_camera(azimuth, elevation)
             warn_of(reading)
         if not self.model.reads_attributes and (azimuth, elevation) != (None, None):
             raise UserError(

@@ -75,11 +75,7 @@ class ClipJob(NamedTuple):
             later = [scene._replace(prompt=read(scene.prompt, reading.text).text) for scene in scenes[1:]]
             script = format_script([scenes[0]._replace(prompt=reading.text), *later])
             reading = replace(reading, prompt=self.prompt, text=script)
-        if azimuth is not None:
-            reading = replace(reading, azimuth=None)
-        if elevation is not None:
-            reading = replace(reading, elevation=None)
-        return self._replace(reading=reading)
+        return self._replace(reading=reading.with_camera(azimuth, elevation))
 
     def adjusted(self, options: ClipOptions) -> ClipOptions:
         """The options with the view and the negations that the prompt names."""

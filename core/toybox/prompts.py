@@ -8,12 +8,13 @@ already stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from core.toybox.captions import SUBJECT_NAMES, is_caption
 from core.toybox.completion import complete
 from core.toybox.prompt_reader import Nearest, PromptReader
+from core.toybox.wordings import ELEVATIONS
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,25 @@ class PromptReading:
         view = {"azimuth": self.azimuth, "elevation": self.elevation}
         parts = [f"{name} {value:g}" for name, value in view.items() if value is not None]
         return ", ".join([self.text, *parts, *([f"negative: {self.negative}"] if self.negative else [])])
+
+    def with_camera(self, azimuth: float | None, elevation: float | None) -> PromptReading:
+        """The reading with a camera given by hand, in degrees, in place of the view that the prompt names.
+
+        None leaves that view. An elevation that the bundled model was not trained on is noted.
+        """
+        lowest, highest = ELEVATIONS
+        notes = self.notes
+        if elevation is not None and not lowest <= elevation <= highest:
+            note = (
+                f"The bundled model has seen elevations from {lowest} to {highest} degrees: at {elevation:g} "
+            )
+            notes += (note + "figures may fall apart.",)
+        return replace(
+            self,
+            azimuth=self.azimuth if azimuth is None else None,
+            elevation=self.elevation if elevation is None else None,
+            notes=notes,
+        )
 
     def negative_with(self, other: str) -> str:
         """The negative prompt behind another one, which may be empty, or end with it already."""

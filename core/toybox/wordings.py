@@ -601,6 +601,8 @@ OPENINGS: Mapping[str, str] = {
 }
 """Openings of captions by the words that ask for them."""
 
+ELEVATIONS = (-8, 45)  # degrees, lowest and highest of the cameras that the bundled models are trained on
+
 VIEWS: Mapping[tuple[float | None, float | None], str] = {
     (0.0, None): """
         front view, frontal view, from front, face camera, facing the viewer, facing us, face on, head on,
@@ -671,8 +673,14 @@ VIEWS: Mapping[tuple[float | None, float | None], str] = {
     """,
     (None, 5.0): "eye level, at eye level, eye level shot, from eye level",
     (45.0, 35.0): "isometric render, isometric 3d",
-    (180.0, 35.0): "from behind and above, from above and behind",
-    (90.0, 35.0): "from side and above, from above and side",
+    (180.0, 35.0): """
+        from behind and above, from above and behind, seen from behind and above, seen from above and behind,
+        viewed from behind and above, view from behind and above, shot from behind and above
+    """,
+    (90.0, 35.0): """
+        from side and above, from above and side, seen from side and above, seen from above and side,
+        viewed from side and above, view from side and above, shot from side and above
+    """,
 }
 """Cameras (azimuth, elevation) in degrees by the words for them; None is left open.
 

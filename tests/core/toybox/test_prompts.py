@@ -16,6 +16,7 @@ from core.toybox.backdrops import BACKDROPS, PROP_COLORS
 from core.toybox.camera import Camera
 from core.toybox.captions import articles, caption, is_caption
 from core.toybox.completion import color_difference, complete, named_color, named_place
+from core.toybox.dataset import draw_cameras
 from core.toybox.figure import Pose, pose_body
 from core.toybox.lexicon import lexicon, listed, scan, stem
 from core.toybox.prompts import PromptReading, read_prompt, sentences
@@ -281,6 +282,20 @@ def test_the_text_encoder_finds_the_nearest_wording(
 ) -> None:
     reading = read_prompt(prompt, 0, nearest=nearest_wording)
     assert (reading.subject, reading.action) == (subject, action)
+
+
+def test_a_camera_by_hand_overrides_views_and_is_noted_where_none_was_trained() -> None:
+    reading = read_prompt("a fox, seen from behind and above", 0)
+    assert (reading.azimuth, reading.elevation) == (180, 35)
+    lower = reading.with_camera(None, 10.0)
+    assert (lower.azimuth, lower.elevation, lower.notes) == (180, None, reading.notes)
+    rng = np.random.default_rng(0)
+    _, trained = draw_cameras(rng, 10_000)
+    for elevation in (trained.min(), trained.max()):
+        assert reading.with_camera(0.0, float(elevation)).notes == reading.notes
+    for elevation in (trained.min() - 1, trained.max() + 1):
+        (note,) = set(reading.with_camera(0.0, float(elevation)).notes) - {*reading.notes}
+        assert "from -8 to 45 degrees" in note
 
 
 def test_sentences_are_told_once_and_name_the_prompt_among_several() -> None:

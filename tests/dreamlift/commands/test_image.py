@@ -1,6 +1,8 @@
 """`dreamlift image`: the front door's images, as files."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from core.io.files.plan import PlannedOutput
 from dreamlift.commands.image import image, report_picture
 from dreamlift.text_to_image import TextToImage
 
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
 
 def test_the_files_are_the_images_of_the_front_door(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -24,6 +28,17 @@ def test_the_files_are_the_images_of_the_front_door(
     for path, seed in zip(sorted(tmp_path.glob("*.png")), (4, 3), strict=True):
         expected = draws("a fox, seen from behind", seed=seed, num_inference_steps=2, super_resolution=0)
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(expected.image)), path
+
+
+def test_what_cannot_be_drawn_is_one_line_on_stderr(command: Command) -> None:
+    options = ("--elevation", 60, "--steps", 1, "--super-resolution", 0, "--out", "wolf.png")
+    result = command("dreamlift", "image", "a wolf in the snow", *options)
+    assert result.returncode == 0 and result.stderr.splitlines() == [
+        'The bundled model does not know "wolf" and draws "a fox" instead.',
+        "The bundled model has seen elevations from -8 to 45 degrees: at 60 figures may fall apart.",
+    ]
+    quiet = command("dreamlift", "image", "a wolf in the snow", *options, "--overwrite", "--quiet")
+    assert (quiet.returncode, quiet.stderr, quiet.stdout) == (0, "", "wolf.png\n")
 
 
 @pytest.mark.parametrize(
