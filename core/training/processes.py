@@ -1,6 +1,5 @@
 """The processes of a training run, which accelerate or torchrun has started."""
 
-import atexit
 import os
 from pathlib import Path
 
@@ -28,8 +27,7 @@ def make_accelerator(tracker: str | None = None, folder: Path | None = None) -> 
     # In joint image-video training the temporal layers have no gradient in some steps.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on CPUs
-    # Without it a process of several may abort as it ends, while threads of its group still run.
-    atexit.register(processes().destroy_process_group)
+    processes()
     return Accelerator(kwargs_handlers=[unused], log_with=tracker, project_dir=folder)
 
 
