@@ -24,7 +24,7 @@ def at_least(lowest: int) -> Callable[[str], int]:
 
 
 @contextmanager
-def one_sentence(*outputs: Path | None) -> Generator[None]:
+def exit_on_user_error(*outputs: Path | None) -> Generator[None]:
     """Ends the process with exit code 2 after a UserError, whose sentence goes to standard error.
 
     outputs: files to be written, whose folders must be writable before the work begins; None for no file.

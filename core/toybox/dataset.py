@@ -27,7 +27,7 @@ from core.toybox.backdrops import BACKDROPS
 from core.toybox.camera import Camera
 from core.toybox.captions import caption
 from core.toybox.scenes import Scene, random_scene, render_scenes
-from core.toybox.wordings import ELEVATIONS
+from core.toybox.wordings import TRAINED_ELEVATIONS
 
 KINDS = ("images", "clips", "textureless", "objects", "large")  # the index is part of the seed
 CAPTIONED = ("images", "clips", "objects", "large")
@@ -107,7 +107,9 @@ def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
     """Random azimuths, most within 75 degrees of the front, and elevations about 13, float32 (count,)."""
     front = rng.random(count) < 0.6
     azimuth = np.where(front, rng.uniform(-75, 75, count), rng.uniform(-180, 180, count)) % 360
-    return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), *ELEVATIONS).astype(np.float32)
+    return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), *TRAINED_ELEVATIONS).astype(
+        np.float32
+    )
 
 
 def draw_orbit(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from functools import partial
 from core.toybox.captions import SUBJECT_NAMES, is_caption
 from core.toybox.completion import complete
 from core.toybox.prompt_reader import Nearest, PromptReader
-from core.toybox.wordings import ELEVATIONS
+from core.toybox.wordings import TRAINED_ELEVATIONS
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,11 @@ class PromptReading:
 
         None leaves that view. An elevation that the bundled model was not trained on is noted.
         """
-        lowest, highest = ELEVATIONS
+        low, high = TRAINED_ELEVATIONS
         notes = self.notes
-        if elevation is not None and not lowest <= elevation <= highest:
-            note = (
-                f"The bundled model has seen elevations from {lowest} to {highest} degrees: at {elevation:g} "
-            )
-            notes += (note + "figures may fall apart.",)
+        if elevation is not None and not low <= elevation <= high:
+            limits = f"The bundled model is trained on elevations from {low} to {high} degrees"
+            notes += (f"{limits}: at {elevation:g} figures may fall apart.",)
         return replace(
             self,
             azimuth=self.azimuth if azimuth is None else None,

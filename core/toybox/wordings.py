@@ -601,7 +601,7 @@ OPENINGS: Mapping[str, str] = {
 }
 """Openings of captions by the words that ask for them."""
 
-ELEVATIONS = (-8, 45)  # degrees, lowest and highest of the cameras that the bundled models are trained on
+TRAINED_ELEVATIONS = (-8, 45)  # degrees, the limits of the bundled models' training views
 
 VIEWS: Mapping[tuple[float | None, float | None], str] = {
     (0.0, None): """

@@ -26,7 +26,7 @@ from stable_baselines3.common.callbacks import BaseCallback  # pyright: ignore[r
 
 from core.errors import UserError
 from core.io.atomic import atomic_write, writable_folder
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.offline_rl.transitions import Array, Transitions
 
 TASKS = {
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the data sets")
     options = parser.parse_args()
     arguments = options.task, options.steps, options.every, options.count, options.seed, options.out
-    with one_sentence():
+    with exit_on_user_error():
         print(json.dumps(make_data(*arguments), indent=2))
 
 

@@ -21,7 +21,7 @@ import torch
 
 from core.errors import UserError
 from core.io.atomic import atomic_write
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.offline_rl.diffuser import Diffuser, Planning
 from examples.offline_rl.environments import Act, Environment, MazeTask, run_episodes
 from examples.offline_rl.learners import LEARNERS, Batch, DiffusionQL, Learner, Settings
@@ -156,7 +156,7 @@ def main() -> None:
         rate=options.rate,
     )
     work = Work(options.steps, options.batch_size, options.compile)
-    with one_sentence(options.out):
+    with exit_on_user_error(options.out):
         problem = open_problem(options.task, options.data)
         made_by = {"task": options.task, **work._asdict(), **asdict(settings)}
         scores = read_scores(options.out, made_by)

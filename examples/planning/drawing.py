@@ -14,7 +14,7 @@ import numpy as np
 
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.planning.control import Pairs, draw_pairs
 from examples.planning.environment import Array
 from examples.planning.evaluate import LENGTHS
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help=".webp, .gif or .mp4")
     options = parser.parse_args()
     plt.switch_backend("agg")
-    with one_sentence(options.out):
+    with exit_on_user_error(options.out):
         planner = Planner(TrajectoryModel.load(options.model, make_maze), options.steps, warm_steps=1)
         maze = planner.model.environment
         pairs = draw_pairs(maze, options.plans, options.seed, options.farther_than)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.planning.cloning import clone
 from examples.planning.control import Controller, Outcome, Pairs, draw_pairs, follow_controller, follow_plans
 from examples.planning.mazes.maze import Maze
@@ -100,7 +100,7 @@ def run(
     parser.add_argument("--out", type=Path, help="JSON file for the report")
     parser.set_defaults(**defaults)
     options = parser.parse_args()
-    with one_sentence(options.out):
+    with exit_on_user_error(options.out):
         model = TrajectoryModel.load(options.model, make_environment)
         planner = Planner(model, options.steps, options.warm_steps)
         report = measure(planner, options.tasks, options.trajectories, options.cloning_steps, options.seed)

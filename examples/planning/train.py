@@ -10,7 +10,7 @@ from typing import Any
 from core.training.checkpoint import read_ema
 from core.training.config import Budget, TrainingConfig
 from core.training.trainer import Trainer
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.planning.mazes.maze import Maze
 from examples.planning.mazes.pointmaze import make_maze
 from examples.planning.mazes.trajectories import longest_span, make_trajectories
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=at_least(1), default=1)
     parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
-    with one_sentence():
+    with exit_on_user_error():
         maze = make_maze({"maze": options.maze, "mujoco": options.mujoco})
         model = TrajectoryModel(maze, LENGTHS[options.maze], tuple(options.widths), options.blocks)
         train(model, options.run, options.steps, options.trajectories, options.batch_size, options.seed)

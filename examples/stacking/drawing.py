@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from core.io.clips.write import write_clip
 from core.io.pictures import Frames
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.planning.control import follow_plans
 from examples.planning.environment import Array
 from examples.planning.model import TrajectoryModel
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, help="picture of a plan: .png")
     options = parser.parse_args()
     plt.switch_backend("agg")
-    with one_sentence(options.out, options.plan):
+    with exit_on_user_error(options.out, options.plan):
         planner = Planner(TrajectoryModel.load(options.model, make_blocks), options.steps, warm_steps=1)
         if options.out:
             write_clip(options.out, task_frames(planner, options.seed), fps=8)

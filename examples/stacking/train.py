@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from examples.command_line import at_least, one_sentence
+from examples.command_line import at_least, exit_on_user_error
 from examples.planning.environment import Array
 from examples.planning.model import TrajectoryModel, TrajectoryTask
 from examples.planning.train import fit
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--widths", type=at_least(1), nargs="+", default=[48, 96, 128])
     parser.add_argument("--seed", type=at_least(0), default=0)
     options = parser.parse_args()
-    with one_sentence():
+    with exit_on_user_error():
         blocks = Blocks(options.blocks)
         model = TrajectoryModel(blocks, length_of(blocks), tuple(options.widths), ends=True)
         states, _, towers = make_data(blocks, options.trajectories, options.seed)

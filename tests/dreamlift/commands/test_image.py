@@ -35,7 +35,7 @@ def test_what_cannot_be_drawn_is_one_line_on_stderr(command: Command) -> None:
     result = command("dreamlift", "image", "a wolf in the snow", *options)
     assert result.returncode == 0 and result.stderr.splitlines() == [
         'The bundled model does not know "wolf" and draws "a fox" instead.',
-        "The bundled model has seen elevations from -8 to 45 degrees: at 60 figures may fall apart.",
+        "The bundled model is trained on elevations from -8 to 45 degrees: at 60 figures may fall apart.",
     ]
     quiet = command("dreamlift", "image", "a wolf in the snow", *options, "--overwrite", "--quiet")
     assert (quiet.returncode, quiet.stderr, quiet.stdout) == (0, "", "wolf.png\n")
