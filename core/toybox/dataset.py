@@ -107,9 +107,8 @@ def draw_cameras(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
     """Random azimuths, most within 75 degrees of the front, and elevations about 13, float32 (count,)."""
     front = rng.random(count) < 0.6
     azimuth = np.where(front, rng.uniform(-75, 75, count), rng.uniform(-180, 180, count)) % 360
-    return azimuth.astype(np.float32), np.clip(rng.normal(13, 10, count), *TRAINED_ELEVATIONS).astype(
-        np.float32
-    )
+    elevation = np.clip(rng.normal(13, 10, count), *TRAINED_ELEVATIONS)
+    return azimuth.astype(np.float32), elevation.astype(np.float32)
 
 
 def draw_orbit(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
