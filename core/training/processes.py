@@ -1,6 +1,9 @@
 """The processes of a training run, which accelerate or torchrun has started."""
 
+import atexit
+import gc
 import os
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -36,7 +39,22 @@ def processes() -> PartialState:
 
     Of several on a machine without an accelerator, accelerate would know only with ACCELERATE_USE_CPU: each
     would train alone, in one folder.
+
+    Their group ends before the interpreter does. A thread of Gloo that frees its last tensor later than that
+    aborts the process, https://github.com/pytorch/pytorch/issues/190489.
     """
+    if torch.distributed.is_available():
+        # As DistributedDataParallel does later, when its default arguments would be the group, for good.
+        import_module("torch.distributed.nn")
+
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
         os.environ["ACCELERATE_USE_CPU"] = "true"
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+@atexit.register
+def _end_processes() -> None:
+    """The group joins its threads when nothing refers to it any more."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        gc.collect()

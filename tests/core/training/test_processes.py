@@ -1,5 +1,6 @@
 """Two processes: a killed run resumes, every example is read once in an epoch, and nobody waits for ever."""
 
+import atexit
 import json
 import os
 import signal
@@ -111,6 +112,8 @@ def two_processes(port: int, *trainings: partial[None]) -> list[int]:
             try:
                 for training in trainings:
                     training()
+                atexit._run_exitfuncs()
+                assert "pt_gloo_runloop" not in threads(), "its thread may abort the process as it ends"
                 os._exit(0)
             finally:
                 traceback.print_exc()
@@ -119,6 +122,11 @@ def two_processes(port: int, *trainings: partial[None]) -> list[int]:
     if second:
         os.kill(started[0], signal.SIGKILL)  # as torchrun does
     return [os.waitstatus_to_exitcode(os.waitpid(started[0], 0)[1]), second]
+
+
+def threads() -> set[str]:
+    """Names of the threads of this process, where the system tells them."""
+    return {path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")}
 
 
 def free_port() -> int:

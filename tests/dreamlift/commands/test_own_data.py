@@ -148,8 +148,6 @@ def test_processes_and_parts_of_a_batch_give_the_same_losses(folder: Path, tmp_p
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True)
     done = run([*command, "--steps", "2"])
-    if "terminate called without an active exception" in done.stderr:  # torch's, as they end
-        done = run([*command, "--steps", "2"])
     assert done.returncode == 0, done.stderr
     assert "trained by 2 processes" in done.stdout and done.stdout.count("both: done") == 1
     again = run([*command, "--steps", "3"])
