@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -78,29 +78,47 @@ def prop_phrases() -> list[str]:
 
 def is_caption(text: str) -> bool:
     """Whether the text is a caption of the training images, with or without its color and its place."""
-    return bool(_caption_pattern().fullmatch(_normalize(text)))
+    text = _normalize(text)
+    heads = [text] + [text.removesuffix(place) for place in _places() if text.endswith(place)]
+    return any(
+        head.removeprefix(who) in phrases
+        for head in heads
+        for subjects, phrases in _sentences()
+        for who in subjects
+        if head.startswith(who)
+    )
 
 
 @cache
-def _caption_pattern() -> re.Pattern[str]:
-    colors = f"(?:(?:{'|'.join(COLOR_NAMES)}) )?"
+def _places() -> list[str]:
+    """The endings of captions that name a place."""
+    return [f" {_normalize(phrase)}" for backdrop in BACKDROPS for phrase in backdrop.phrases]
 
-    def one_of(texts: Iterable[str]) -> str:
-        normalized = sorted({_normalize(text) for text in texts}, key=len, reverse=True)
-        return "(?:" + "|".join(re.escape(t).replace(r"\{c\}\ ", colors) for t in normalized) + ")"
 
-    phrases = [phrase for action in ACTIONS for phrase in action.phrases]
-    pair_phrases = [phrase for a in ACTIONS if a.name in PAIR_ACTIONS for phrase in a.phrases]
+@cache
+def _sentences() -> list[tuple[set[str], set[str]]]:
+    """Beginnings of captions, and the phrases that can follow each of them, in every color and without one.
+
+    They are looked up, because a regular expression of them all takes longer to compile than a command to
+    start.
+    """
     names = [name for subject in SUBJECTS for name in subject.names]
-    openings = one_of(OPENINGS).replace(r"\{\}", one_of(names))
-    alternatives = (
-        f"{openings} {one_of(phrases)}",
-        f"two {one_of(plural(name) for name in names)} {one_of(pair_phrases)}",
-        f"{one_of(COUPLES)} {one_of(['under a {c} umbrella'])}",
-        f"{one_of(BRUSHES)} {one_of(['with {c} paint'])}",
+    phrases = [phrase for action in ACTIONS for phrase in action.phrases]
+    of_pairs = [phrase for action in ACTIONS if action.name in PAIR_ACTIONS for phrase in action.phrases]
+    sentences = (
+        ([opening.format(name) for opening in OPENINGS for name in names], phrases),
+        ([f"two {plural(name)}" for name in names], of_pairs),
+        (COUPLES, ["under a {c} umbrella"]),
+        (BRUSHES, ["with {c} paint"]),
     )
-    places = one_of(phrase for backdrop in BACKDROPS for phrase in backdrop.phrases)
-    return re.compile(f"(?:{'|'.join(alternatives)})(?: {places})?")
+    colors = ("", *(f"{name} " for name in COLOR_NAMES))
+    return [
+        (
+            {f"{_normalize(subject)} " for subject in subjects},
+            {_normalize(phrase.replace("{c} ", color)) for phrase in following for color in colors},
+        )
+        for subjects, following in sentences
+    ]
 
 
 def named_subject(name: str) -> int:
