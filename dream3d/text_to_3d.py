@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -37,6 +37,9 @@ from dream3d.optimization.view_conditioning import VIEW_WORDS
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import Axis, ImageModelReference, ObjectOptions, check_offload
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
+
+if TYPE_CHECKING:
+    from dream3d.meshing.pipeline import MeshingResult
 
 VIEW_ENDINGS = [f", {words}" for words in VIEW_WORDS]
 PHASE = 0.0  # of the action's loop: a mesh stands still
@@ -151,26 +154,12 @@ def finish_object(
 
     Raises UserError where the field is empty or not finite.
     """
-    # A second of imports, which the optimization does not wait for.
-    from dream3d.meshing.pipeline import mesh_field
-    from dream3d.optimization.refine_texture import refine_texture
-
     began = time.perf_counter()
     text = read_text(loaded.model, job.text, loaded.reference.bundled)
     optimization.check_field()
-    meshed = mesh_field(optimization.field, optimization.options)
-    mesh, count = meshed.mesh, optimization.options.texture_views
+    meshed = extract_object(optimization, loaded.super_resolution, job.seed)
     native = loaded.kind == NATIVE
     lowered = compute_dtype(optimization.options.arithmetic, loaded.device)
-    if loaded.super_resolution and count:
-        mesh = refine_texture(
-            mesh,
-            optimization.views,
-            optimization.make_distillation(optimization.options.stages[-1]),
-            loaded.super_resolution,
-            count=count,
-            seed=job.seed,
-        )
     record = ObjectRecord(
         prompt=job.prompt,
         completed=job.completed,
@@ -196,7 +185,33 @@ def finish_object(
         seconds=ObjectSeconds(load=0.0, distill=0.0, mesh=time.perf_counter() - began, since_start=0.0),
         files={},
     )
-    return Object3D(mesh, optimization.field, record, meshed.views)
+    return Object3D(meshed.mesh, optimization.field, record, meshed.views)
+
+
+def extract_object(
+    optimization: Optimization, super_resolution: SuperResolution | None, seed: int
+) -> MeshingResult:
+    """The mesh of an optimized field. Its texture is refined if the options and the models allow it.
+
+    seed: of the refinement's noise. Raises UserError when the field is empty.
+    """
+    # A second of imports, which the optimization does not wait for.
+    from dream3d.meshing.pipeline import mesh_field
+    from dream3d.optimization.refine_texture import refine_texture
+
+    options = optimization.options
+    meshed = mesh_field(optimization.field, options)
+    if not super_resolution or not options.texture_views:
+        return meshed
+    mesh = refine_texture(
+        meshed.mesh,
+        optimization.views,
+        optimization.make_distillation(options.stages[-1]),
+        super_resolution,
+        count=options.texture_views,
+        seed=seed,
+    )
+    return meshed._replace(mesh=mesh)
 
 
 def read_text(model: ImageModelLike, prompt: str, bundled: bool) -> str:

@@ -22,19 +22,18 @@ from core.io.machine import describe_device, pick_device, single_thread
 from core.io.sheet import write_sheet
 from core.io.text import count_of
 from core.io.weights import load_folder
-from core.models.image_model import ImageModel
 from core.toybox.captions import articles
 from core.toybox.scene_views import SceneView, render_scene_views
 from core.toybox.scenes import COLOR_NAMES, Scene, random_scene
 from dream3d.meshing.extract import extract_mesh
 from dream3d.meshing.mesh import Mesh
-from dream3d.meshing.pipeline import SIZE, mesh_field
+from dream3d.meshing.pipeline import SIZE
 from dream3d.meshing.preview import render_eight_views
 from dream3d.nerf.cameras import ELEVATION, orbit_cameras
 from dream3d.nerf.scene_field import SceneField
 from dream3d.optimization.oracle import fit_true_views
-from dream3d.options import ObjectOptions
-from dream3d.text_to_3d import PHASE, start_optimization
+from dream3d.options import ImageModelReference, ObjectOptions
+from dream3d.text_to_3d import PHASE, extract_object, load_model, start_optimization
 from dreamlift.evaluation.judge import Judge
 from dreamlift.evaluation.mesh_metrics import ObjectMeasures, measure, pictures_for_a_judge
 from dreamlift.evaluation.options import REPORT, SHEET
@@ -148,9 +147,9 @@ class ObjectEvaluator:
         device = pick_device(plan.device)
         self.plan = plan
         self.judge = Judge.load(plan.judge, device)
-        self.model = ImageModel.load(plan.model, device)
-        latents = self.model.first_stage is not None
-        self.options = plan.options.with_model_defaults(self.model.reads_attributes, latents)
+        self.loaded = load_model(ImageModelReference(str(plan.model)), device)
+        model = self.loaded.model
+        self.options = plan.options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
 
     def __call__(self, number: int) -> ObjectResult:
         """Makes and measures object `number`, 0 to count * seeds - 1.
@@ -162,14 +161,15 @@ class ObjectEvaluator:
         scene, prompt = prompts(plan.count, plan.seed)[index]
         truth = true_mesh(scene)
         start = time.perf_counter()
+        model, larger = self.loaded.model, self.loaded.super_resolution
         if plan.true_views:
-            size = self.model.config.size
-            optimization = fit_true_views(scene, self.options, image_size=size, seed=seed, phase=PHASE)
+            optimization = fit_true_views(scene, self.options, image_size=model.size, seed=seed, phase=PHASE)
+            larger = None  # no model but the field
         else:
-            optimization = start_optimization(self.model, prompt, self.options, seed=seed, bundled=True)
+            optimization = start_optimization(model, prompt, self.options, seed=seed, bundled=True)
         for _ in optimization:
             pass
-        meshed = mesh_field(optimization.field, self.options)
+        meshed = extract_object(optimization, larger, seed)
         mesh, surface = meshed.mesh, meshed.surface
         seconds = time.perf_counter() - start
         rows = np.concatenate([render_eight_views(mesh), render_eight_views(truth)])
