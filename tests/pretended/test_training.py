@@ -152,7 +152,7 @@ def test_evaluated_objects_have_the_guidance_scale_of_the_loss(models: Path, tmp
     plan = ObjectEvaluationPlan(models / "image", models / "judge", tmp_path, options, 1, 1, 0, "cuda")
     evaluator = ObjectEvaluator(plan)
     assert [each.guidance for each in evaluator.options.stages] == [7.5]
-    run = start_optimization(evaluator.model, "a fox", evaluator.options, seed=0, bundled=True)
+    run = start_optimization(evaluator.loaded.model, "a fox", evaluator.options, seed=0, bundled=True)
     assert all(np.isfinite(state.losses["distillation"]) for state in run)
 
 
