@@ -15,6 +15,7 @@ from dream3d.optimization.view_strategies import resize_images
 NOISE = (0.25, 0.25)  # share of T: the model corrects a render, and keeps its shape
 STEPS = 4
 ELEVATIONS = (10.0, 40.0)  # degrees
+AT_ONCE = 2  # views that are rendered; all together take a quarter of a gigabyte
 
 
 @torch.no_grad()
@@ -41,7 +42,9 @@ def refine_texture(
     cameras = view_circle(count)
     sampled = TrainingViews(cameras, torch.zeros(count, dtype=torch.int64))
     generator = torch.Generator().manual_seed(seed)
-    renders = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
+    parts = [sampled.select(numbers) for numbers in torch.arange(count).split(AT_ONCE)]
+    color = torch.cat([views.render_views(part).color for part in parts])
+    renders = resize_images(color * 2 - 1, views.image_size)
     corrected = correction.target(renders, views.condition(sampled), 1.0, generator).images.clamp(-1, 1)
     images = super_resolution.sample(corrected, [seed] * count)
     return project_images(mesh, (images + 1) / 2, cameras, views.backgrounds.shader(cameras))
