@@ -29,7 +29,7 @@ from dream3d.options import ObjectOptions
 VIEWS, SIZE, SAMPLES = 16, 96, 128  # of the renders that a mesh is compared with
 LEAST_WEIGHT = 3e-4  # share of a pixel; lighter samples are haze, and are not rendered
 AT_ONCE = 2  # of these views: all together take more than a gigabyte
-COVERED_OPACITY = 1 / 3  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
+COVERED_OPACITY = 0.4  # silhouettes are where opacity exceeds this: thin parts are semi-transparent
 FRAMES_A_SECOND = 16.0  # of the turntable
 
 
