@@ -13,7 +13,7 @@ from dream3d.nerf.cameras import Cameras
 
 
 class Fidelity(BaseModel):
-    """Differences between renders of a mesh and renders of its field, before views are painted on its texture."""
+    """Differences between renders of a mesh, before views are painted on its texture, and of its field."""
 
     model_config = ConfigDict(frozen=True)
 
