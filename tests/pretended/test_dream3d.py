@@ -5,18 +5,20 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from core.io.files.record import MadeBy
 from core.models.image_model import ImageModel, ImageModelConfig
+from core.models.super_resolution import SuperResolution, SuperResolutionConfig
 from core.nn.unet import UNetConfig
 from dream3d.cli import main
 from dream3d.optimization import checkpoint
 from dream3d.optimization.optimize import Optimization
 from dream3d.options import ImageModelReference, ObjectOptions
-from dream3d.text_to_3d import load_model, start_optimization
+from dream3d.text_to_3d import extract_object, load_model, start_optimization
 from tests.pretended.device import PretendedDevice
 from tests.pretrained import checkpoints
 
@@ -99,6 +101,19 @@ def test_a_resumed_score_model_continues(cuda: PretendedDevice, tiny: Path, tmp_
     second = optimization("cuda", tiny, loss="vsd")
     checkpoint.load(tmp_path / "state", second)
     assert losses(second) == whole[3:]
+
+
+def test_views_painted_on_the_texture_are_those_of_the_cpu(cuda: PretendedDevice, tiny: Path) -> None:
+    config = SuperResolutionConfig(size=64, widths=(8,), blocks=(1,))
+    textures = []
+    for kind in ("cpu", "cuda"):
+        run = optimization(kind, tiny, texture_views=3)
+        losses(run)
+        enlarging = SuperResolution(config, config.denoiser().to(kind))  # untrained: bicubic enlargement
+        plain, painted = (extract_object(run, model, seed=0).mesh.texture for model in (None, enlarging))
+        assert (plain != painted).any()
+        textures.append(painted)
+    assert np.array_equal(*textures)
 
 
 def test_mps_needs_no_float64(mps: PretendedDevice, tiny: Path) -> None:
