@@ -148,8 +148,7 @@ class ObjectEvaluator:
         self.plan = plan
         self.judge = Judge.load(plan.judge, device)
         self.loaded = load_model(ImageModelReference(str(plan.model)), device)
-        model = self.loaded.model
-        self.options = plan.options.with_model_defaults(model.reads_attributes, model.first_stage is not None)
+        self.options = self.loaded.settle(plan.options)
 
     def __call__(self, number: int) -> ObjectResult:
         """Makes and measures object `number`, 0 to count * seeds - 1.
