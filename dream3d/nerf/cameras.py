@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,24 @@ TARGET = toybox.Camera.TARGET
 DISTANCE = toybox.Camera.DISTANCE
 FIELD_OF_VIEW = toybox.Camera.FIELD_OF_VIEW
 ELEVATION = 13.0  # degrees; of the cameras that evaluate an object
+
+
+class PixelStride(NamedTuple):
+    """Every `stride`-th pixel in both directions, starting at (row, column), both below the stride.
+
+    At equal cost, some pixels of many views constrain the field better than all pixels of a few.
+    """
+
+    stride: int = 1
+    row: int = 0
+    column: int = 0
+
+    def select(self, pictures: Tensor) -> Tensor:
+        """These pixels of images (...,H,W)."""
+        return pictures[..., self.row :: self.stride, self.column :: self.stride]
+
+
+EVERY_PIXEL = PixelStride()
 
 
 @dataclass(frozen=True)
@@ -87,15 +105,19 @@ class Cameras:
         view = torch.as_tensor(self.field_of_view, dtype=torch.float64).expand(len(self))
         return eye.cpu().double().numpy(), axes.cpu().double().numpy(), view.cpu().numpy()
 
-    def rays(self, size: int) -> tuple[Tensor, Tensor]:
-        """Origins (N,3) and unit directions (N,size,size,3) in world axes; row 0 is the top of the image."""
+    def rays(self, size: int, pixels: PixelStride = EVERY_PIXEL) -> tuple[Tensor, Tensor]:
+        """Origins (N,3) and unit directions (N,H,W,3) in world axes; row 0 is the top of the image.
+
+        size: of the image, whose selected pixels are H x W. A coordinate of all directions is contiguous.
+        """
         eye, axes = self.axes()
-        local = toybox.rays(size, eye.device)
+        local = pixels.select(toybox.rays(size, eye.device).movedim(-1, 0))
         view = torch.as_tensor(self.field_of_view, dtype=eye.dtype, device=eye.device).expand(len(self))
         wider = torch.tan(torch.deg2rad(view) / 2) * toybox.focal_length()
         scale = torch.stack([wider, wider, torch.ones_like(wider)], -1)
-        directions = torch.einsum("nij,hwj->nhwi", axes * scale[:, None, :], local)
-        return eye, normalize(directions, dim=-1)
+        rows = (axes * scale[:, None, :]).transpose(0, 1).flatten(0, 1)  # (3N,3)
+        directions = (rows @ local.flatten(1)).reshape(3, len(self), *local.shape[1:])
+        return eye, normalize(directions, dim=0).movedim(0, -1)
 
 
 def orbit_cameras(

@@ -20,6 +20,7 @@ HIGH: Corner = (TARGET[0] + HALF_SIDE, TARGET[1] + HALF_SIDE, TARGET[2] + HALF_S
 
 SOFTPLUS_SCALE = 25.0  # raw density 1 has opacity 0.73 across a cell of a 64^3 grid of the default box
 BLURS = 2  # passes of the 3-cell box filter of smoothed gradients
+POINTS_PER_THREAD = 8192  # at least; a thread's part of a gradient is a whole grid
 FAINTEST = 1e-24  # lower bound of a gradient's squared length, by which normals are divided
 EXP_LIMIT = 8.0  # density 2981: opaque within 2 mm for a figure of 2 m; denser points have no gradient
 
@@ -178,12 +179,18 @@ class VoxelField(RadianceField):
         """Trilinear interpolation (C,M) of grid (1,C,Z,Y,X) at points (M,3)."""
         if len(points) == 0:  # grid_sample raises an error
             return grid.flatten(2)[0, :, :0]
-        at = (points - self.low).mul_(2 / (self.high - self.low)).sub_(1)
+        scale = 2 / (self.high - self.low)
+        at = torch.addcmul(-1 - self.low * scale, points, scale).T
+        parts = 1
+        if at.device.type == "cpu":  # there `grid_sample` is parallel over a batch, but not over points
+            parts = min(torch.get_num_threads(), 1 + len(points) // POINTS_PER_THREAD)
+        if spare := -len(points) % parts:
+            at = F.pad(at, (0, spare))
+        at = at.reshape(3, parts, 1, 1, -1).movedim(0, -1)
         # On a CPU the backward pass takes a third less time in channels-last order.
-        grid = grid.contiguous(memory_format=torch.channels_last_3d)
-        return F.grid_sample(grid, at[None, None, None], padding_mode="border", align_corners=True)[
-            0, :, 0, 0
-        ]
+        batch = grid.contiguous(memory_format=torch.channels_last_3d).expand(parts, -1, -1, -1, -1)
+        values = F.grid_sample(batch, at, padding_mode="border", align_corners=True)[:, :, 0, 0]
+        return values.movedim(0, 1).reshape(grid.shape[1], -1)[:, : len(points)]
 
     def forward(self, points: Tensor) -> DensityAndColor:
         """As `RadianceField.forward`."""
@@ -208,10 +215,8 @@ class VoxelField(RadianceField):
         Where the raw density saturates, inside and outside the surface, its gradient is noise.
         """
         cell = (self.high - self.low).mean() / (self.resolution - 1)
-        opacity = 1 - (-ACTIVATIONS[self.activation](self.grid[:, :1]) * cell).exp()
-        for _ in range(BLURS):
-            opacity = F.avg_pool3d(opacity, 3, stride=1, padding=1, count_include_pad=False)
-        return self._gradient(opacity[0, 0], points)
+        opacity = 1 - (-ACTIVATIONS[self.activation](self.grid[0, 0]) * cell).exp()
+        return self._gradient(box_blurred(opacity, BLURS), points)
 
     def _gradient(self, values: Tensor, points: Tensor) -> Tensor:
         """Gradient (M,3) of values (Z,Y,X) at the vertices, interpolated at points (M,3)."""
@@ -228,6 +233,18 @@ class VoxelField(RadianceField):
         size = (resolution,) * 3
         copy.grid.copy_(F.interpolate(self.grid, size=size, mode="trilinear", align_corners=True))
         return copy
+
+
+def box_blurred(values: Tensor, passes: int) -> Tensor:
+    """Passes of the mean over 3 x 3 x 3 cells of a cube (R,R,R); at its border, over the cells that exist.
+
+    As products with a band matrix, which takes a sixth of the time of `avg_pool3d` on a CPU.
+    """
+    index = torch.arange(len(values), device=values.device)
+    band = ((index[:, None] - index).abs() <= 1).to(values)
+    mean = torch.linalg.matrix_power(band / band.sum(1, keepdim=True), passes)
+    along_two = mean @ values @ mean.T
+    return (mean @ along_two.flatten(1)).view_as(values)
 
 
 class HashField(RadianceField):

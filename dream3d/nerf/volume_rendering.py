@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dream3d.nerf.cameras import Cameras
+from dream3d.nerf.cameras import EVERY_PIXEL, Cameras, PixelStride
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, normals
 
@@ -47,24 +47,6 @@ class RenderedViews(NamedTuple):
     depth: Tensor  # (N,1,H,W) along the optical axis in world units, mean by weight; 0 where all is empty
     normals: Tensor | None  # (N,3,H,W) world axes, unit normals times weights
     samples: RaySamples
-
-
-class PixelStride(NamedTuple):
-    """Every `stride`-th pixel in both directions, starting at (row, column), both below the stride.
-
-    At equal cost, some pixels of many views constrain the field better than all pixels of a few.
-    """
-
-    stride: int = 1
-    row: int = 0
-    column: int = 0
-
-    def select(self, pictures: Tensor) -> Tensor:
-        """These pixels of images (...,H,W)."""
-        return pictures[..., self.row :: self.stride, self.column :: self.stride]
-
-
-EVERY_PIXEL = PixelStride()
 
 
 class Shader(Protocol):
@@ -192,13 +174,12 @@ def render(
 
 def make_rays(cameras: Cameras, size: int, pixels: PixelStride, dtype: torch.dtype) -> Rays:
     """Rays of the selected `size` x `size` pixels of each camera."""
-    eye, directions = (x.to(dtype) for x in cameras.rays(size * pixels.stride))
-    directions = pixels.select(directions.movedim(-1, 1)).movedim(1, -1)
+    eye, directions = (x.to(dtype) for x in cameras.rays(size * pixels.stride, pixels))
     back = cameras.axes()[1][:, :, 2].to(eye.dtype)
     cosines = -(directions @ back[:, None, :, None]).flatten()
     # The layout of all points follows that of the rays.
-    origins, directions = eye.repeat_interleave(size * size, 0).T, directions.reshape(-1, 3).T
-    return Rays(origins.contiguous().T, directions.contiguous().T, cosines)
+    origins = eye.T.repeat_interleave(size * size, 1)
+    return Rays(origins.T, directions.movedim(-1, 0).flatten(1).T, cosines)
 
 
 def sample_along_rays(

@@ -8,17 +8,10 @@ import torch
 from torch import Tensor
 
 from core.condition import Condition
-from dream3d.nerf.cameras import CameraDistribution, Cameras, point_lights
+from dream3d.nerf.cameras import EVERY_PIXEL, CameraDistribution, Cameras, PixelStride, point_lights
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import RadianceField, VoxelField
-from dream3d.nerf.volume_rendering import (
-    EVERY_PIXEL,
-    PixelStride,
-    PointLightShader,
-    RenderedViews,
-    Shader,
-    render,
-)
+from dream3d.nerf.volume_rendering import PointLightShader, RenderedViews, Shader, render
 from dream3d.optimization.backgrounds import Backgrounds
 from dream3d.optimization.view_conditioning import camera_condition
 from dream3d.options import ObjectOptions, Stage
@@ -99,11 +92,10 @@ class ViewRenderer:
         views: TrainingViews,
         shader: Shader | None = None,
         pixels: PixelStride = EVERY_PIXEL,
-        least_weight: float = 0.0,
     ) -> RenderedViews:
         """Renders of the views at the stage's size, with a shader or with the light of the backgrounds.
 
-        pixels, least_weight: as for `render`.
+        pixels: as for `render`.
         """
         size = self.stage.size
         backgrounds = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]
@@ -117,7 +109,7 @@ class ViewRenderer:
             occupancy=self.occupancy,
             shader=shader or self._background_light(views.cameras),
             with_normals=self.options.weights.orientation > 0,
-            least_weight=least_weight,
+            least_weight=self.stage.least_weight,
             pixels=pixels,
         )
 

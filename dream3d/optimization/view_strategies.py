@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dream3d.distill import Distillation, X0Reconstruction
-from dream3d.nerf.cameras import Cameras
-from dream3d.nerf.volume_rendering import PixelStride, RenderedViews
+from dream3d.nerf.cameras import Cameras, PixelStride
+from dream3d.nerf.volume_rendering import RenderedViews
 from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
 from dream3d.options import TargetBufferOptions
 
@@ -105,7 +105,7 @@ class TargetBuffer:
         row, column = torch.randint(options.pixel_stride, (2,), generator=generator).tolist()
         pixels = PixelStride(options.pixel_stride, row, column)
         stored = self._stored_views().select(chosen)
-        render = views.render_views(stored, pixels=pixels, least_weight=views.stage.least_weight)
+        render = views.render_views(stored, pixels=pixels)
         target = resize_images(self.buffer["target"][chosen], views.stage.size)
         loss = F.mse_loss(render.color * 2 - 1, pixels.select(target))
         latest = (self.oldest - 1 - torch.arange(views.options.views)) % options.size

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dream3d.nerf.cameras import orbit_cameras
+from dream3d.nerf.cameras import EVERY_PIXEL, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import VoxelField
-from dream3d.nerf.volume_rendering import EVERY_PIXEL, make_rays, render
+from dream3d.nerf.volume_rendering import make_rays, render
 
 SIZE, SAMPLES = 64, 128
 

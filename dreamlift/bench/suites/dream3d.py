@@ -15,11 +15,11 @@ from core.io.presets import load_preset
 from core.toybox.prompts import read_prompt
 from core.toybox.scenes import named_scene
 from dream3d.job import ObjectJob
-from dream3d.nerf.cameras import orbit_cameras
+from dream3d.nerf.cameras import EVERY_PIXEL, orbit_cameras
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import SOFTPLUS_SCALE, VoxelField
 from dream3d.nerf.scene_field import SceneField
-from dream3d.nerf.volume_rendering import EVERY_PIXEL, RenderedViews, make_rays, render
+from dream3d.nerf.volume_rendering import RenderedViews, make_rays, render
 from dream3d.options import ImageModelReference, ObjectOptions, Stage
 from dream3d.text_to_3d import finish_object, load_model, start_optimization
 from dreamlift.bench.peers.marching import MORE_STEPS, STEPS, BoxRays, march_dense, march_with_importance

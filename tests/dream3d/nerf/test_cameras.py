@@ -8,7 +8,14 @@ import torch
 from torch.nn.functional import normalize
 
 from core.toybox import camera as toybox
-from dream3d.nerf.cameras import TARGET, CameraDistribution, Cameras, orbit_cameras, point_lights
+from dream3d.nerf.cameras import (
+    TARGET,
+    CameraDistribution,
+    Cameras,
+    PixelStride,
+    orbit_cameras,
+    point_lights,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -30,6 +37,12 @@ def test_rays_are_the_toyboxs() -> None:
     assert (directions[0, 0, :, 1] > 0).all() and (
         directions[0, :, 0, 0] < 0
     ).all()  # row 0 up, column 0 left
+
+
+def test_rays_of_some_pixels_are_those_of_the_whole_image() -> None:
+    cameras, pixels = Cameras(degrees(20, 200, 77), degrees(0, 30, -10)), PixelStride(4, row=3, column=1)
+    every, some = cameras.rays(12)[1], cameras.rays(12, pixels)[1]
+    torch.testing.assert_close(some, every[:, 3::4, 1::4])
 
 
 def test_each_camera_has_its_distance_field_of_view_and_target() -> None:

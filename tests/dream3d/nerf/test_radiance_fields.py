@@ -15,6 +15,7 @@ from dream3d.nerf.radiance_fields import (
     HashField,
     RadianceField,
     VoxelField,
+    box_blurred,
     normals,
 )
 
@@ -73,6 +74,39 @@ def test_smoothed_normals_of_a_noisy_ball_are_radial() -> None:
     smooth, sharp = ((normals(field, shell, smoothed=b) * radii).sum(-1) for b in (True, False))
     assert smooth.mean() > 0.97 and smooth.min() > 0.8
     assert 1 - sharp.mean() > 3 * (1 - smooth.mean())
+
+
+def test_the_box_blur_is_the_average_of_the_neighbors_inside() -> None:
+    values = torch.rand(9, 9, 9, generator=seeded())
+    expected = values[None, None]
+    for passes in (1, 2):
+        expected = F.avg_pool3d(expected, 3, stride=1, padding=1, count_include_pad=False)
+        torch.testing.assert_close(box_blurred(values, passes), expected[0, 0])
+
+
+@pytest.mark.parametrize(("count", "threads"), [(1, 3), (20000, 1), (20001, 3), (20001, 64)])
+def test_points_are_interpolated_alike_by_any_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch, count: int, threads: int
+) -> None:
+    field = VoxelField(12, blob=None)
+    with torch.no_grad():
+        field.grid.normal_(generator=seeded())
+    points = CENTER + 1.3 * (2 * torch.rand(count, 3, generator=seeded(1)) - 1)  # some outside of the box
+    at = (points - field.low) / (field.high - field.low) * 2 - 1
+    settings = {"padding_mode": "border", "align_corners": True}
+    raw = F.grid_sample(field.grid, at[None, None, None], **settings)[0, :, 0, 0]
+    weights = torch.randn(4, count, generator=seeded(2))
+
+    def gradient(density: Tensor, color: Tensor) -> Tensor:
+        (grid,) = torch.autograd.grad((torch.cat([density[None], color.T]) * weights).sum(), field.grid)
+        return grid
+
+    expected = gradient(SOFTPLUS_SCALE * F.softplus(raw[0]), raw[1:].sigmoid().T)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    density, color = field(points)
+    torch.testing.assert_close(density, SOFTPLUS_SCALE * F.softplus(raw[0]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(color, raw[1:].sigmoid().T, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(gradient(density, color), expected, atol=2e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("make", [VoxelField, HashField])

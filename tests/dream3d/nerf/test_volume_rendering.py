@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dream3d.nerf.cameras import DISTANCE, FIELD_OF_VIEW, TARGET, CameraDistribution, Cameras
+from dream3d.nerf.cameras import (
+    DISTANCE,
+    FIELD_OF_VIEW,
+    TARGET,
+    CameraDistribution,
+    Cameras,
+    PixelStride,
+)
 from dream3d.nerf.occupancy_grid import OccupancyGrid
 from dream3d.nerf.radiance_fields import Blob, DensityAndColor, HashField, RadianceField, VoxelField
-from dream3d.nerf.volume_rendering import PixelStride, PointLightShader, render
+from dream3d.nerf.volume_rendering import PointLightShader, render
 
 WHITE = torch.ones(3)
 RED, GREEN, BLUE, YELLOW = (torch.tensor(c) for c in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1, 0]))

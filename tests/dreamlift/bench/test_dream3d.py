@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dream3d.nerf.cameras import orbit_cameras
+from dream3d.nerf.cameras import EVERY_PIXEL, orbit_cameras
 from dream3d.nerf.radiance_fields import VoxelField
 from dream3d.nerf.scene_field import SceneField
-from dream3d.nerf.volume_rendering import EVERY_PIXEL, make_rays, render
+from dream3d.nerf.volume_rendering import make_rays, render
 from dream3d.optimization.optimize import Optimization
 from dreamlift.bench.peers.marching import BoxRays, march_dense, march_with_importance, sample_by_weight
 from dreamlift.bench.plan import Settings
