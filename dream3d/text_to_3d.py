@@ -28,12 +28,12 @@ from dream3d.job import ObjectJob
 from dream3d.meshing.mesh import Mesh
 from dream3d.nerf.cameras import orbit_cameras
 from dream3d.nerf.radiance_fields import HashField, RadianceField, VoxelField
-from dream3d.nerf.volume_rendering import render
 from dream3d.optimization import diagnostics
 from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.view_conditioning import VIEW_WORDS
+from dream3d.optimization.view_renderer import TrainingViews
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import Axis, ImageModelReference, ObjectOptions, check_offload
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
@@ -251,16 +251,8 @@ def count_front_views(optimization: Optimization, model: ImageModelLike) -> int 
     """
     if optimization.options.camera != "input":
         return None
-    views, stage = optimization.views, optimization.options.stages[-1]
-    cameras = orbit_cameras(4)
-    seen = render(
-        optimization.field,
-        cameras,
-        stage.size,
-        stage.samples,
-        views.backgrounds.paint(0, stage.size).expand(4, -1, -1, -1),
-        shader=views.backgrounds.shader(cameras),
-    )
+    views, cameras = optimization.views, orbit_cameras(4)
+    seen = views.render_views(TrainingViews(cameras, torch.zeros(4, dtype=torch.int64)))
     preferred = diagnostics.preferred_views(
         model.denoiser,
         make_model_space(model.first_stage),

@@ -82,16 +82,17 @@ def preferred_views(
     """
     count = len(renders)
     x = space.to_model_space(renders)
-    t = torch.full((count,), int(NOISE_LEVEL * denoiser.schedule.timesteps), device=x.device)
+    t = torch.full((count * count,), int(NOISE_LEVEL * denoiser.schedule.timesteps), device=x.device)
+    # Row camera * count + render of a batch of all pairs.
+    texts = text[torch.arange(count * count, device=x.device) % len(text)]
+    condition = camera_condition(texts, azimuth.repeat_interleave(count), elevation.repeat(count), phase)
     errors = torch.zeros(count, count, device=x.device)
     for _ in range(NOISE_SAMPLES):
         noise = noise_for(x, generator)
-        noised = denoiser.schedule.add_noise(x, noise, t)
-        for camera, angle in enumerate(azimuth):
-            condition = camera_condition(text, angle.expand(count), elevation, phase)
-            predicted = denoiser(noised, t, condition).eps
-            errors[:, camera] += (predicted - noise).square().flatten(1).mean(1)
-    return errors.argmin(1)
+        noised = denoiser.schedule.add_noise(x, noise, t[:count]).repeat(count, 1, 1, 1)
+        predicted = denoiser(noised, t, condition).eps.unflatten(0, (count, count))
+        errors += (predicted - noise).square().flatten(2).mean(2)
+    return errors.argmin(0)
 
 
 def count_faces(preferred: Tensor, azimuth: Tensor) -> int:
