@@ -47,7 +47,7 @@ class Stage(BaseModel):
     )
     steps: int = Field(1, ge=1, le=50, description="DDIM steps of a target of the x0 loss")
     least_weight: float = Field(
-        0.0, ge=0, lt=1, description="renders leave out samples that weigh less in their pixel"
+        0.0, ge=0, lt=1, description="fits of stored targets leave out samples that weigh less in their pixel"
     )
 
     @property

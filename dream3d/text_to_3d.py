@@ -33,7 +33,7 @@ from dream3d.optimization.backgrounds import learned_color, plain_backdrops
 from dream3d.optimization.build_loss import build_distillation
 from dream3d.optimization.optimize import Optimization
 from dream3d.optimization.view_conditioning import VIEW_WORDS
-from dream3d.optimization.view_renderer import TrainingViews
+from dream3d.optimization.view_renderer import UNSEEN, TrainingViews
 from dream3d.optimization.view_strategies import resize_images
 from dream3d.options import Axis, ImageModelReference, ObjectOptions, check_offload
 from dream3d.record import ObjectRecord, ObjectSeconds, write_record
@@ -252,7 +252,8 @@ def count_front_views(optimization: Optimization, model: ImageModelLike) -> int 
     if optimization.options.camera != "input":
         return None
     views, cameras = optimization.views, orbit_cameras(4)
-    seen = views.render_views(TrainingViews(cameras, torch.zeros(4, dtype=torch.int64)))
+    sampled = TrainingViews(cameras, torch.zeros(len(cameras), dtype=torch.int64))
+    seen = views.render_views(sampled, least_weight=UNSEEN)
     preferred = diagnostics.preferred_views(
         model.denoiser,
         make_model_space(model.first_stage),

@@ -9,7 +9,7 @@ from dream3d.distill import Distillation, LinearAnnealing, X0Reconstruction
 from dream3d.meshing.mesh import Mesh
 from dream3d.meshing.texturing.projection import project_images
 from dream3d.nerf.cameras import Cameras, orbit_cameras
-from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
+from dream3d.optimization.view_renderer import UNSEEN, TrainingViews, ViewRenderer
 from dream3d.optimization.view_strategies import resize_images
 
 NOISE = (0.25, 0.25)  # share of T: the model corrects a render, and keeps its shape
@@ -43,7 +43,7 @@ def refine_texture(
     sampled = TrainingViews(cameras, torch.zeros(count, dtype=torch.int64))
     generator = torch.Generator().manual_seed(seed)
     parts = [sampled.select(numbers) for numbers in torch.arange(count).split(AT_ONCE)]
-    color = torch.cat([views.render_views(part).color for part in parts])
+    color = torch.cat([views.render_views(part, least_weight=UNSEEN).color for part in parts])
     renders = resize_images(color * 2 - 1, views.image_size)
     corrected = correction.target(renders, views.condition(sampled), 1.0, generator).images.clamp(-1, 1)
     images = super_resolution.sample(corrected, [seed] * count)

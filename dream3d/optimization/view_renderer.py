@@ -16,6 +16,8 @@ from dream3d.optimization.backgrounds import Backgrounds
 from dream3d.optimization.view_conditioning import camera_condition
 from dream3d.options import ObjectOptions, Stage
 
+UNSEEN = 1e-4  # share of a pixel; without lighter samples, pixels changed by at most .4 of their 255 levels
+
 
 class TrainingViews(NamedTuple):
     """N views to render."""
@@ -92,10 +94,11 @@ class ViewRenderer:
         views: TrainingViews,
         shader: Shader | None = None,
         pixels: PixelStride = EVERY_PIXEL,
+        least_weight: float = 0.0,
     ) -> RenderedViews:
         """Renders of the views at the stage's size, with a shader or with the light of the backgrounds.
 
-        pixels: as for `render`.
+        pixels, least_weight: as for `render`; renders that need no gradient do without `UNSEEN` samples.
         """
         size = self.stage.size
         backgrounds = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]
@@ -109,7 +112,7 @@ class ViewRenderer:
             occupancy=self.occupancy,
             shader=shader or self._background_light(views.cameras),
             with_normals=self.options.weights.orientation > 0,
-            least_weight=self.stage.least_weight,
+            least_weight=least_weight,
             pixels=pixels,
         )
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from dream3d.distill import Distillation, X0Reconstruction
 from dream3d.nerf.cameras import Cameras, PixelStride
 from dream3d.nerf.volume_rendering import RenderedViews
-from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
+from dream3d.optimization.view_renderer import UNSEEN, TrainingViews, ViewRenderer
 from dream3d.options import TargetBufferOptions
 
 IMAGES = {"seen", "target"}  # of a target buffer; its other tensors are on the CPU
@@ -105,7 +105,7 @@ class TargetBuffer:
         row, column = torch.randint(options.pixel_stride, (2,), generator=generator).tolist()
         pixels = PixelStride(options.pixel_stride, row, column)
         stored = self._stored_views().select(chosen)
-        render = views.render_views(stored, pixels=pixels)
+        render = views.render_views(stored, pixels=pixels, least_weight=views.stage.least_weight)
         target = resize_images(self.buffer["target"][chosen], views.stage.size)
         loss = F.mse_loss(render.color * 2 - 1, pixels.select(target))
         latest = (self.oldest - 1 - torch.arange(views.options.views)) % options.size
@@ -139,7 +139,8 @@ class TargetBuffer:
     def _make_targets(self, views: ViewRenderer) -> dict[str, Tensor]:
         """Rows of the buffer for one batch of new views."""
         sampled = views.sample()
-        renders = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
+        seen = views.render_views(sampled, least_weight=UNSEEN)
+        renders = resize_images(seen.color * 2 - 1, views.image_size)
         condition = views.condition(sampled)
         target = self.distillation.target(renders, condition, views.progress, views.generator)
         return {
