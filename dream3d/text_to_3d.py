@@ -253,7 +253,7 @@ def count_front_views(optimization: Optimization, model: ImageModelLike) -> int 
         return None
     views, cameras = optimization.views, orbit_cameras(4)
     sampled = TrainingViews(cameras, torch.zeros(len(cameras), dtype=torch.int64))
-    seen = views.render_views(sampled, least_weight=UNSEEN)
+    seen = views.render_views(sampled, views.backgrounds.shader(cameras), least_weight=UNSEEN)
     preferred = diagnostics.preferred_views(
         model.denoiser,
         make_model_space(model.first_stage),

@@ -43,11 +43,12 @@ def refine_texture(
     sampled = TrainingViews(cameras, torch.zeros(count, dtype=torch.int64))
     generator = torch.Generator().manual_seed(seed)
     parts = [sampled.select(numbers) for numbers in torch.arange(count).split(AT_ONCE)]
-    color = torch.cat([views.render_views(part, least_weight=UNSEEN).color for part in parts])
-    renders = resize_images(color * 2 - 1, views.image_size)
+    light = views.backgrounds.shader  # also for a run that was ended before its renders were lit
+    lit = [views.render_views(part, light(part.cameras), least_weight=UNSEEN).color for part in parts]
+    renders = resize_images(torch.cat(lit) * 2 - 1, views.image_size)
     corrected = correction.target(renders, views.condition(sampled), 1.0, generator).images.clamp(-1, 1)
     images = super_resolution.sample(corrected, [seed] * count)
-    return project_images(mesh, (images + 1) / 2, cameras, views.backgrounds.shader(cameras))
+    return project_images(mesh, (images + 1) / 2, cameras, light(cameras))
 
 
 def view_circle(count: int) -> Cameras:

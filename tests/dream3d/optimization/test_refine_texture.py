@@ -1,5 +1,7 @@
 """Refinement of textures: a model that always predicts red paints the object red, with its light removed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from core.models.super_resolution import SuperResolution, SuperResolutionConfig
 from dream3d.distill import SDS, LinearAnnealing, X0Reconstruction
 from dream3d.meshing.pipeline import mesh_field
 from dream3d.nerf.radiance_fields import VoxelField
-from dream3d.optimization.backgrounds import Backgrounds
+from dream3d.optimization.backgrounds import Backgrounds, ToyboxLight
 from dream3d.optimization.refine_texture import refine_texture, view_circle
 from dream3d.optimization.view_renderer import ViewRenderer
 from dream3d.options import ObjectOptions, Stage
@@ -50,6 +52,32 @@ def test_what_the_model_predicts_is_painted_on_the_object(views: ViewRenderer) -
     painted = np.abs(refined.texture.astype(float) - expected).max(axis=2) < 3
     assert painted.mean() > 0.5 and np.abs(mesh.texture.astype(float) - expected).max(axis=2).min() > 20
     assert refine_texture(mesh, views, SDS(denoiser, timesteps), enlarging, count=9, seed=0) is mesh
+
+
+class Echo(nn.Module):
+    """Predicts the noised image itself."""
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return x
+
+
+def test_an_optimization_that_ended_before_its_light_is_painted_as_later_ones_are(
+    views: ViewRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "backgrounds", replace(views.backgrounds, light=ToyboxLight))
+    denoiser = Denoiser(Echo(), NoiseSchedule.cosine(), Parameterization.X0)
+    config = SuperResolutionConfig(size=64, widths=(8,), blocks=(1,))
+    enlarging = SuperResolution(config, config.denoiser())
+    mesh, distillation = (
+        mesh_field(views.field, views.options).mesh,
+        X0Reconstruction(denoiser, LinearAnnealing()),
+    )
+    textures = []
+    for iteration in (0, 1):
+        monkeypatch.setattr(views, "iteration", iteration)
+        views.generator.manual_seed(0)
+        textures.append(refine_texture(mesh, views, distillation, enlarging, count=3, seed=0).texture)
+    assert np.array_equal(*textures)
 
 
 @pytest.mark.parametrize("count", [3, 9, 16])
