@@ -12,11 +12,10 @@ from dreamlift.bench.suites import start
 
 
 def test_processor_time_of_a_process_is_that_of_its_work(tmp_path: Path) -> None:
-    busy = "import time\nwhile time.process_time() < 0.4: pass"
-    idle = "import time\ntime.sleep(0.4)"
+    busy = "import time\nwhile time.process_time() < 1: pass"
+    idle = "import time\ntime.sleep(1)"
     worked, slept = (start.run_python(script, tmp_path) for script in (busy, idle))
-    assert 0.4 <= worked < 0.6
-    assert slept < 0.3
+    assert worked - slept > 0.5
 
 
 def test_a_command_that_fails_is_named_by_its_last_line(tmp_path: Path) -> None:
@@ -35,14 +34,14 @@ def test_every_command_has_a_row_and_its_help_prints_its_usage(tmp_path: Path) -
 
 
 def test_a_process_ends_at_its_first_network_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that works for 0.2 s of the processor before it calls a network."""
+    """A command that works for 0.2 s of the processor, calls a network, and would then write a file."""
     (tmp_path / "toy.py").write_text(
         "import time, torch\n"
         "def main():\n"
         "    end = time.process_time() + 0.2\n"
         "    while time.process_time() < end: pass\n"
         "    torch.nn.Identity()(torch.zeros(1))\n"
-        "    raise SystemExit(3)\n",
+        "    open('after', 'w').close()\n",
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -50,4 +49,6 @@ def test_a_process_ends_at_its_first_network_call(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(start, "NETWORKS", {"toy": ()})
     (_, row) = start.rows()
     settings = Settings(torch.device("cpu"), tmp_path, repeats=1)
-    assert 0.2 <= row.measure(settings).relative(start.TORCH).median < 0.4
+    # Clocks of processes may count in steps of milliseconds.
+    assert row.measure(settings).relative(start.TORCH).median > 0.19
+    assert not (tmp_path / "after").exists()

@@ -87,10 +87,8 @@ def test_a_person_makes_clips_and_objects_on_the_page(studio: Studio, browser: A
         expect(status.locator(".phase")).to_have_text(re.compile("sampling [1-9]"))
         page.reload()
         expect(status.locator(".phase")).to_have_text(re.compile("sampling [1-9]"))
-        began = time.monotonic()
         page.locator("#clip-cancel").click()
         expect(status).to_contain_text("Cancelled after")
-        assert time.monotonic() - began < 3
         assert len([*studio.library.folder.glob("*.mp4")]) == 1
 
         # An object turns while it is optimized, and then as a mesh.
