@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import UserError
-from core.io.base_model import CONFIG, Base
+from core.io.base_model import CONFIG, Base, stored_sha256
 from core.io.presets import validate
 from core.io.weights import (
     WEIGHTS,
@@ -49,6 +49,23 @@ def load_image_folder(folder: Path) -> ModelFolder:
         first_stage = {name: value for name, value in below.items() if name.startswith(FIRST_STAGE_PREFIX)}
         tensors = first_stage | stored.tensors
     return stored._replace(config=config, tensors=tensors)
+
+
+def load_network(folder: Path, base: Path) -> ModelFolder | None:
+    """A network whose folder leaves its first stage, and no more, to the image model in `base`.
+
+    None for every other folder. The model in `base` has been loaded: it is not read again.
+
+    Raises UserError when the folder is missing or damaged.
+    """
+    stored = load_folder(folder)
+    config = dict(stored.config)
+    below = config.pop("base", None)
+    if not below or RANK in config:
+        return None
+    named = validate(below, Base, folder / CONFIG)
+    same = named.path(folder).resolve() == base.resolve() and named.sha256 == stored_sha256(base)
+    return stored._replace(config=config) if same else None
 
 
 def save_low_rank(

@@ -22,7 +22,12 @@ from core.io.base_model import CONFIG, Base
 from core.io.presets import validate
 from core.io.weights import NoInitialization, load_folder, load_weights, save_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
-from core.models.image_folder import first_stage_state, load_image_folder, split_first_stage
+from core.models.image_folder import (
+    first_stage_state,
+    load_image_folder,
+    load_network,
+    split_first_stage,
+)
 from core.models.text_encoder import TextEncoder
 from core.nn.unet import UNet, UNetConfig
 from core.samplers import noise_like
@@ -324,11 +329,15 @@ def load_weak_version(model: Diffuses, folder: Path) -> Denoiser | None:
     found = weak_version(folder)
     if not found:
         return None
-    weak = ImageModel.load(found, model.device)
-    _check_first_stages(weak.first_stage, model.first_stage, found)
-    if weak.denoiser.schedule.to_dict() != model.denoiser.schedule.to_dict():
+    if network := load_network(found, folder):
+        config, tensors = validate(network.config, ImageModelConfig, found / CONFIG), network.tensors
+    else:
+        config, tensors, first_stage = read_image_model(found)
+        _check_first_stages(first_stage, model.first_stage, found)
+    weak = load_denoiser(config, tensors, found)
+    if weak.schedule.to_dict() != model.denoiser.schedule.to_dict():
         raise UserError(f"The weak model in {found} has another noise schedule than the model.")
-    return weak.denoiser
+    return weak.to(model.device).eval()
 
 
 class Diffuses(Protocol):
