@@ -11,10 +11,13 @@ from core.attributes import encode_attributes
 from core.diffusion.schedule import NoiseSchedule
 from core.errors import UserError
 from core.guidance import ClassifierFreeGuidance
+from core.io.weights import ModelFolder, load_folder
+from core.models import image_folder
 from core.models.autoencoder import Autoencoder, AutoencoderConfig
 from core.models.image_model import ImageModel, ImageModelConfig
 from core.nn.unet import UNetConfig
 from core.samplers import ddim
+from video import video_folder
 from video.video_folder import VideoModelConfig
 from video.video_model import VideoModel
 
@@ -104,6 +107,21 @@ def test_the_first_stage_is_stored_once(models: Path) -> None:
     with pytest.raises(UserError, match="There is no model in .*image"):
         ImageModel.load(models / "weak" / "image")
     ImageModel.load(models.parent / "moved" / "weak" / "image")
+
+
+def test_no_folder_is_read_twice(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path) -> ModelFolder:
+        read.append(folder.resolve())
+        return load_folder(folder)
+
+    for module in (image_folder, video_folder):
+        monkeypatch.setattr(module, "load_folder", counted)
+    for kind, load, count in (("image", ImageModel.load, 2), ("video", VideoModel.load, 3)):
+        assert load(models / kind).weak
+        assert len(read) == len(set(read)) == count
+        read.clear()
 
 
 def test_a_weak_version_of_something_else_is_refused(models: Path, stage: Autoencoder) -> None:
