@@ -98,7 +98,7 @@ class ViewRenderer:
     ) -> RenderedViews:
         """Renders of the views at the stage's size, with a shader or with the light of the backgrounds.
 
-        pixels, least_weight: as for `render`; renders that need no gradient do without `UNSEEN` samples.
+        pixels, least_weight: as for `render`; renders to which nothing is fitted do without `UNSEEN` samples.
         """
         size = self.stage.size
         backgrounds = [self.backgrounds.paint(index, size) for index in views.background_indices.tolist()]

@@ -20,7 +20,7 @@ from torch import Tensor
 from dream3d.distill import Distillation, X0Reconstruction
 from dream3d.nerf.cameras import Cameras, PixelStride
 from dream3d.nerf.volume_rendering import RenderedViews
-from dream3d.optimization.view_renderer import UNSEEN, TrainingViews, ViewRenderer
+from dream3d.optimization.view_renderer import TrainingViews, ViewRenderer
 from dream3d.options import TargetBufferOptions
 
 IMAGES = {"seen", "target"}  # of a target buffer; its other tensors are on the CPU
@@ -139,8 +139,8 @@ class TargetBuffer:
     def _make_targets(self, views: ViewRenderer) -> dict[str, Tensor]:
         """Rows of the buffer for one batch of new views."""
         sampled = views.sample()
-        seen = views.render_views(sampled, least_weight=UNSEEN)
-        renders = resize_images(seen.color * 2 - 1, views.image_size)
+        # Of every sample: without those below `UNSEEN`, thin parts are lost over the iterations.
+        renders = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
         condition = views.condition(sampled)
         target = self.distillation.target(renders, condition, views.progress, views.generator)
         return {
