@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.nn.attention import scaled_dot_product
-from core.nn.planes import planes_to_rows, rows_to_planes
 from video.animatediff.motion_format import MotionConfig
 
 
@@ -130,12 +129,11 @@ class MotionModule(nn.Module):
         """
         if frames > self.frames:
             raise ValueError(f"this motion adapter takes at most {self.frames} frames per call, not {frames}")
-        # Frames move as whole rows of channels, which takes a fraction of the time of moving single values.
-        planes = self.norm(x.unflatten(0, (-1, frames)).transpose(1, 2)).flatten(2)  # (B, C, frames*H*W)
-        h = planes_to_rows(self.proj_in, planes).unflatten(1, (frames, -1))
-        h = self.transformer_blocks(h.transpose(1, 2).flatten(0, 1))  # (B*H*W, frames, C)
-        rows = h.unflatten(0, (len(planes), -1)).transpose(1, 2).flatten(0, 1)  # (B*frames, H*W, C)
-        return x + rows_to_planes(self.proj_out, rows).view_as(x)
+        height, width = x.shape[2:]
+        h = self.norm(x.unflatten(0, (-1, frames)).transpose(1, 2))
+        h = self.proj_in(h.permute(0, 3, 4, 2, 1).flatten(0, 2))  # (B*H*W, frames, C)
+        h = self.proj_out(self.transformer_blocks(h))
+        return x + h.unflatten(0, (-1, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
 
 class MotionModules(nn.Module):

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from core.nn.attention import MultiHeadAttention
 from core.nn.blocks import GROUP_WIDTH, AdaptiveGroupNorm, group_norm, zero_init
-from core.nn.planes import rows_to_planes
 
 
 class TemporalConfig(BaseModel):
@@ -114,7 +113,7 @@ class TemporalAttention(nn.Module):
         sequences = normed.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)  # (B*H*W, frames, C)
         h = self.attention.mix(sequences, bias=self.position(frames))
         rows = h.unflatten(0, (-1, normed.shape[1])).transpose(1, 2).flatten(0, 1)  # (B*frames, H*W, inner)
-        return x + rows_to_planes(self.attention.out, rows).view_as(x)
+        return x + self.attention.out_planes(rows).view_as(x)
 
 
 class TemporalBlock(nn.Module):
