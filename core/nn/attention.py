@@ -109,20 +109,6 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor:
         """Attention of x to the context, or to itself without one. Returns a tensor shaped like x.
 
-        Arguments as in `mix`.
-        """
-        return self.out(self.mix(x, context, mask=mask, bias=bias))
-
-    def mix(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        """All heads together (B*n,N,inner_width): what `forward` puts through the output projection.
-
         Args:
             x: (B*n, N, width). n consecutive rows share one context; n = 1 in self-attention.
             context: (B, L, context_width).
@@ -133,15 +119,7 @@ class MultiHeadAttention(nn.Module):
         query = self._heads(self.query(x).reshape(context.shape[0], -1, self.query.out_features))
         key, value = self.key_value(context).chunk(2, dim=-1)
         out = scaled_dot_product(query, self._heads(key), self._heads(value), mask=mask, bias=bias)
-        return out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1)
-
-    def out_planes(self, rows: Tensor) -> Tensor:
-        """The output projection of rows (B,N,inner_width), with channels before positions: (B,width,N).
-
-        One product, where the projection and a transposition take several times as long on CPUs.
-        """
-        weight = self.out.weight.expand(len(rows), -1, -1)
-        return torch.baddbmm(self.out.bias[:, None], weight, rows.mT)
+        return self.out(out.transpose(1, 2).reshape(x.shape[0], x.shape[1], -1))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, N, inner_width) -> (B, heads, N, head_width)."""

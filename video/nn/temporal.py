@@ -109,11 +109,11 @@ class TemporalAttention(nn.Module):
         """x: (B*frames,C,H,W). Returns a tensor like x."""
         # Channels move last and back within a frame, and frames move as whole rows of channels: both at once
         # copy the tensor several times slower.
-        normed = self.norm(x.flatten(2).mT.contiguous())  # (B*frames, H*W, C)
-        sequences = normed.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)  # (B*H*W, frames, C)
-        h = self.attention.mix(sequences, bias=self.position(frames))
-        rows = h.unflatten(0, (-1, normed.shape[1])).transpose(1, 2).flatten(0, 1)  # (B*frames, H*W, inner)
-        return x + self.attention.out_planes(rows).view_as(x)
+        clips = self.norm(x.permute(0, 2, 3, 1)).unflatten(0, (-1, frames))  # (B, frames, H, W, C)
+        height, width = clips.shape[2:4]
+        sequences = clips.permute(0, 2, 3, 1, 4).flatten(0, 2)  # (B*H*W, frames, C)
+        h = self.attention(sequences, bias=self.position(frames)).unflatten(0, (-1, height, width))
+        return x + h.permute(0, 3, 1, 2, 4).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 class TemporalBlock(nn.Module):
