@@ -139,7 +139,7 @@ class TargetBuffer:
     def _make_targets(self, views: ViewRenderer) -> dict[str, Tensor]:
         """Rows of the buffer for one batch of new views."""
         sampled = views.sample()
-        # Of every sample: without those below `UNSEEN`, thin parts are lost over the iterations.
+        # Of every sample: without those below `UNSEEN`, thin parts of some objects were lost.
         renders = resize_images(views.render_views(sampled).color * 2 - 1, views.image_size)
         condition = views.condition(sampled)
         target = self.distillation.target(renders, condition, views.progress, views.generator)
