@@ -19,7 +19,7 @@ TEXEL = 200  # bytes
 STORED = 2 * 48  # bytes for a vertex in a checkpoint, of which the next is written while the last is there
 LESS_MEMORY = "give a preset with smaller stages or a smaller texture, such as draft"
 MESHING = 60  # iterations that take as long as extracting and writing the mesh
-GFLOP = 22.0  # of an iteration of the bundled model, at the rate of matrix products
+GFLOP = 33.0  # of an iteration at the rate of matrix products: 28 on one thread, 39 on two
 FILES = 250_000, 160, 1.2  # bytes of an object's files: for each, for a face, for a texel
 
 

@@ -71,7 +71,7 @@ def test_objects_and_images_are_printed_in_words(run: Run, tmp_path: Path) -> No
         "a-fox-2.obj: preset draft, 120 iterations of x0, up to 12000 faces"
     )
     assert len(out.splitlines()) == 20 and err.startswith("... and 5 more.\nNothing was made.")
-    assert "about 3 h" in err  # 25 x (120 + 60) x 22 GFLOP at 10 GFLOP/s
+    assert "about 4 h" in err  # 25 x (120 + 60) x 33 GFLOP at 10 GFLOP/s
     code, out, err = run("dreamlift", "image", "a fox", "--dry-run", "--seed", "4")
     assert (code, out) == (0, "a-fox.png: an image, seed 4\n") and not any(tmp_path.iterdir())
 
