@@ -334,6 +334,8 @@ def load_weak_version(model: Diffuses, folder: Path) -> Denoiser | None:
     else:
         config, tensors, first_stage = read_image_model(found)
         _check_first_stages(first_stage, model.first_stage, found)
+    if config.first_stage != (model.first_stage and model.first_stage.config):
+        raise UserError(f"The model in {found} has another first stage.")
     weak = load_denoiser(config, tensors, found)
     if weak.schedule.to_dict() != model.denoiser.schedule.to_dict():
         raise UserError(f"The weak model in {found} has another noise schedule than the model.")

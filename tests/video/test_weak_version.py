@@ -1,5 +1,6 @@
 """Weak versions of models: folders next to the models that they guide, and what they change in samples."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -131,6 +132,14 @@ def test_a_weak_version_of_something_else_is_refused(models: Path, stage: Autoen
         ImageModel.load(models / "image")
     with pytest.raises(UserError, match="weak model in .* has another noise schedule"):
         VideoModel.load(models / "video")
+
+    path = models / "weak" / "image" / "config.json"
+    new_image_model(image_config(32), stage).save(path.parent, models / "image")
+    config = json.loads(path.read_text())
+    config["first_stage"]["widths"] = [8, 8]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="The model in .*weak/image has another first stage"):
+        ImageModel.load(models / "image")
 
     another = Autoencoder(STAGE).requires_grad_(False)
     another.fit_statistics([torch.rand(4, 3, 16, 16)])
